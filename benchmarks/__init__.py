@@ -1,0 +1,1 @@
+"""What pinning costs, and what the shared context saves: `python -m benchmarks`."""

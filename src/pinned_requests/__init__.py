@@ -1,0 +1,62 @@
+"""A drop-in for `requests.Session` that refuses servers whose public key is not pinned."""
+
+from pinned_requests.core.pin import Pin
+from pinned_requests.core.policy import PinPolicy, PinSet
+from pinned_requests.core.report import ViolationReport
+from pinned_requests.exceptions import (
+    BlockedKeyError,
+    ChainUnavailableError,
+    InsecureURLError,
+    MissingBackupPinWarning,
+    PinFormatError,
+    PinMismatchError,
+    PinningError,
+    PinsExpiredError,
+    PolicyError,
+    UnpinnableAdapterError,
+    UnpinnedHostError,
+)
+from pinned_requests.sources.store import PolicyStore
+from pinned_requests.transport.adapter import PinnedAdapter
+from pinned_requests.transport.manager import PinnedPoolManager
+from pinned_requests.transport.session import (
+    PinnedSession,
+    delete,
+    get,
+    head,
+    options,
+    patch,
+    post,
+    put,
+    request,
+)
+
+__all__ = [
+    "BlockedKeyError",
+    "ChainUnavailableError",
+    "InsecureURLError",
+    "MissingBackupPinWarning",
+    "Pin",
+    "PinFormatError",
+    "PinMismatchError",
+    "PinPolicy",
+    "PinSet",
+    "PinnedAdapter",
+    "PinnedPoolManager",
+    "PinnedSession",
+    "PinningError",
+    "PinsExpiredError",
+    "PolicyError",
+    "PolicyStore",
+    "UnpinnableAdapterError",
+    "UnpinnedHostError",
+    "ViolationReport",
+    "delete",
+    "get",
+    "head",
+    "options",
+    "patch",
+    "post",
+    "put",
+    "request",
+]

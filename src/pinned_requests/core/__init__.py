@@ -1,0 +1,1 @@
+"""Pins, policies and the decision: values and pure functions, on the standard library alone."""

@@ -1,0 +1,157 @@
+"""Host names and host patterns, in the one form in which they are compared.
+
+Rules for the next maintainer:
+
+- Whatever two spellings a resolver takes to the same place must become the same text here: else one of them is a way
+  around the pins. What has no such form is refused (`HostError`), never passed on as it is.
+- The decision is taken by host and port. URLs do not come here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from pinned_requests.core.errors import PolicyError, show
+
+MAX_NAME = 253  # characters, RFC 1035 §2.3.4 less the length octets
+MAX_PORT = 65535
+_NAME = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}", re.ASCII)
+_NUMBER = re.compile(r"0x[0-9a-f]+|[0-9]+", re.ASCII)
+_PORT = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
+
+PatternKind = Literal["exact", "one-label", "subtree"]
+
+
+class HostError(PolicyError):
+    """A host that has no canonical form, and so cannot be looked up."""
+
+
+def normalize_host(host: str) -> str:
+    """Return `host` as it is compared: lower case, IDNA A-labels, no trailing dot, no brackets or zone, canonical IP address.
+
+    IPv4 addresses are read as the resolver reads them (`inet_aton`: `127.1`, `0x7f.1`, `0177.0.0.1`), and an IPv6
+    address that maps or is an IPv4 address (RFC 4291 §2.5.5.2) becomes that. Non-ASCII names are encoded by the same call as in
+    requests (UTS 46, then IDNA 2008).
+
+    Raises:
+        HostError: it has no such form (empty labels, labels over 63 or names over 253 characters, other characters).
+    """
+    if not isinstance(host, str):
+        raise HostError(f"{show(host)} is no host name")
+    return _normalize(host)
+
+
+@lru_cache(maxsize=4096)  # hosts: more than a process talks to; bounded, because redirects choose them
+def _normalize(host: str) -> str:
+    name = host
+    if not name.isascii():
+        name = _to_a_labels(name)
+    name = name.lower()
+    if name.startswith("[") and name.endswith("]"):
+        return _ipv6(host, name[1:-1])
+    if ":" in name:
+        return _ipv6(host, name)
+    name = name.rstrip(".")
+    if (address := _ipv4(name)) is not None:
+        return address
+    if len(name) > MAX_NAME or not _NAME.fullmatch(name):
+        raise HostError(f"{show(host)} is no host name: it needs 1 to 63 letters, digits or hyphens between dots")
+    return name
+
+
+def is_address(host: str) -> bool:
+    """Say whether a normalized host is an IP address."""
+    return ":" in host or _ipv4(host) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class HostPattern:
+    """What a policy names: a host (`exact`), its direct children (`*.`), or it and all below it (`**.`), on one port or any."""
+
+    kind: PatternKind
+    host: str
+    port: int | None = None
+
+    def __str__(self) -> str:
+        prefix = {"exact": "", "one-label": "*.", "subtree": "**."}[self.kind]
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return prefix + host + ("" if self.port is None else f":{self.port}")
+
+    @classmethod
+    def parse(cls, text: str) -> HostPattern:
+        """Return the pattern that `text` spells: `host`, `*.host` or `**.host`, each also with `:port`.
+
+        Raises:
+            PolicyError: it spells none.
+        """
+        if not isinstance(text, str) or not text:
+            raise PolicyError(f"{show(text)} is no host pattern; write a host such as 'api.example.com' or '*.example.com'")
+        for hint, marks in (("white space", " \t\r\n\v\f"), ("a scheme or a path", "/"), ("user information", "@")):
+            if any(mark in text for mark in marks):
+                raise PolicyError(f"the host pattern {show(text)} holds {hint}; write the host alone, as 'api.example.com'")
+        name, port = _split_port(text)
+        kind: PatternKind = "exact"
+        if name.startswith("**."):
+            kind, name = "subtree", name[3:]
+        elif name.startswith("*."):
+            kind, name = "one-label", name[2:]
+        if "*" in name:
+            raise PolicyError(f"the host pattern {show(text)} holds a '*' elsewhere than in front, as in '*.example.com'")
+        try:
+            host = normalize_host(name)
+        except HostError as e:
+            raise PolicyError(f"the host pattern {show(text)}: {e}") from None
+        if kind != "exact" and is_address(host):
+            raise PolicyError(f"the host pattern {show(text)} has a wildcard before an IP address, which has no subdomains")
+        return cls(kind, host, port)
+
+
+def _split_port(text: str) -> tuple[str, int | None]:
+    """Split `host:port`. An IPv6 address with a port needs brackets (RFC 3986 §3.2.2)."""
+    name, colon, port = text.rpartition(":")
+    if not colon or (":" in name and not name.endswith("]")) or text.endswith("]"):
+        return text, None
+    if not _PORT.fullmatch(port) or int(port) > MAX_PORT:
+        raise PolicyError(f"the host pattern {show(text)} has a port that is not between 1 and {MAX_PORT}")
+    return name, int(port)
+
+
+def _to_a_labels(name: str) -> str:
+    import idna  # noqa: PLC0415  a dependency of requests, which too imports it for such names only
+
+    try:
+        return idna.encode(name, uts46=True).decode("ascii")
+    except UnicodeError as e:  # idna.IDNAError is one
+        raise HostError(f"{show(name)} is no host name: {show(str(e))}") from None
+
+
+def _ipv6(host: str, text: str) -> str:
+    try:
+        address = ipaddress.IPv6Address(text.partition("%")[0])  # the zone names an interface of this machine, not a peer
+    except ValueError:
+        raise HostError(f"{show(host)} is no IPv6 address") from None
+    return str(address.ipv4_mapped or address)
+
+
+def _ipv4(name: str) -> str | None:
+    """Return the dotted form of an address that `inet_aton` would read, or None where it would not."""
+    numbers = name.split(".")
+    if len(numbers) > 4 or not all(map(_NUMBER.fullmatch, numbers)):  # noqa: PLR2004  octets
+        return None
+    try:
+        *leading, last = (_number(number) for number in numbers)
+    except ValueError:  # an 8 or 9 in an octal number: `inet_aton` refuses it, and it is looked up as a name
+        return None
+    if any(octet > 255 for octet in leading) or last >= 256 ** (5 - len(numbers)):  # noqa: PLR2004
+        return None
+    return str(ipaddress.IPv4Address(sum(octet << 8 * (3 - at) for at, octet in enumerate(leading)) + last))
+
+
+def _number(text: str) -> int:
+    if text.startswith("0x"):
+        return int(text[2:], 16)
+    return int(text, 8 if text.startswith("0") else 10)

@@ -1,0 +1,263 @@
+"""`Pin`: the SHA-256 of a public key or of a certificate, and the spellings in which the world writes it.
+
+Rules for the next maintainer:
+
+- A `Pin` is its kind and its 32 bytes. Two spellings of the same bytes are equal; nothing compares text.
+- Every spelling is accepted in one form only (canonical base64, no white space), so that what was reviewed is what is used.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pinned_requests.core import spki
+from pinned_requests.core.errors import PinFormatError, show
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+    from pinned_requests.core.spki import CertificateObject, CSRObject, PrivateKeyObject, PublicKeyObject
+
+PinKind = Literal["spki", "cert"]
+
+DIGEST_SIZE = 32  # bytes of a SHA-256; RFC 7469 §2.1.1 knows no other hash
+_BASE64_LENGTH = 44  # characters of 32 bytes in base64, padding included
+_FINGERPRINT = re.compile(r"(?:sha256 fingerprint=)?((?:[0-9a-f]{2}:){31}[0-9a-f]{2})", re.IGNORECASE | re.ASCII)
+_HEX = re.compile(r"(?:0x)?[0-9a-f:]+", re.IGNORECASE | re.ASCII)
+_ACCEPTED = "write 'sha256/' and the base64 of the key's SHA-256, as in 'sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA='"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Pin:
+    """What a certificate must have to be the one that is meant: a public key (`"spki"`), or all of its bytes (`"cert"`).
+
+    An SPKI pin is the SHA-256 of the SubjectPublicKeyInfo as it stands in the certificate (RFC 7469 §2.4). It survives
+    a renewal that keeps the key; a certificate pin does not.
+
+    Args:
+        kind: `"spki"` or `"cert"`.
+        digest: 32 bytes.
+
+    Raises:
+        PinFormatError: the kind is unknown, or the digest is not 32 bytes.
+    """
+
+    kind: PinKind
+    digest: bytes
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("spki", "cert"):
+            raise PinFormatError(f"{show(self.kind)} is no kind of pin; there are 'spki' and 'cert'")
+        if not isinstance(self.digest, bytes) or len(self.digest) != DIGEST_SIZE:
+            raise PinFormatError(f"{show(self.digest)} is no SHA-256 digest; that has {DIGEST_SIZE} bytes")
+
+    def __str__(self) -> str:
+        """Return the canonical spelling, which `Pin.parse` reads back to an equal pin."""
+        prefix = "sha256/" if self.kind == "spki" else "cert-sha256/"
+        return prefix + base64.b64encode(self.digest).decode("ascii")
+
+    def __repr__(self) -> str:
+        return f"Pin.parse({str(self)!r})"
+
+    @classmethod
+    def parse(cls, text: str) -> Pin:
+        """Return the pin that `text` spells.
+
+        Args:
+            text: `sha256/BASE64=` (OkHttp, TrustKit), `sha256//BASE64=` (curl), `pin-sha256="BASE64="` (RFC 7469 §2.1),
+                bare `BASE64=` of 44 characters (openssl), `cert-sha256/BASE64=`, or 32 colon-separated hexadecimal
+                bytes as `openssl x509 -fingerprint -sha256` prints them, also behind its `sha256 Fingerprint=`.
+
+        Raises:
+            PinFormatError: it is none of these; the text says what is wrong and gives an accepted spelling.
+        """
+        if not isinstance(text, str):
+            raise PinFormatError(f"{show(text)} is no pin: a pin is a string; {_ACCEPTED}")
+        if fingerprint := _FINGERPRINT.fullmatch(text):
+            return cls("cert", bytes.fromhex(fingerprint[1].replace(":", "")))
+        if text.startswith("cert-sha256/"):
+            return cls("cert", _decode(text, text[len("cert-sha256/") :]))
+        return cls("spki", _decode(text, _base64_of_key(text)))
+
+    @classmethod
+    def from_certificate(cls, certificate: bytes | CertificateObject) -> Pin:
+        """Return the SPKI pin of a certificate.
+
+        The same as `openssl x509 -pubkey -noout | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary |
+        openssl enc -base64`, but where openssl re-encodes a malformed key. Nothing vouches for the certificate here.
+
+        Args:
+            certificate: PEM (the first certificate of several counts, as for openssl) or DER bytes, or the object.
+
+        Raises:
+            PinFormatError: it cannot be read as a certificate.
+        """
+        return _spki_pin("certificate", certificate)
+
+    @classmethod
+    def of_certificate(cls, certificate: bytes | CertificateObject) -> Pin:
+        """Return the pin of the whole certificate: its SHA-256 fingerprint. It changes with every renewal.
+
+        Args:
+            certificate: as for `from_certificate`.
+
+        Raises:
+            PinFormatError: it cannot be read as a certificate.
+        """
+        der = _der("certificate", certificate)
+        _read("certificate", der)
+        return cls("cert", hashlib.sha256(der).digest())
+
+    @classmethod
+    def from_csr(cls, csr: bytes | CSRObject) -> Pin:
+        """Return the SPKI pin of a certification request (PKCS #10, RFC 2986), whose signature is not checked.
+
+        Args:
+            csr: PEM or DER bytes, or the object.
+
+        Raises:
+            PinFormatError: it cannot be read as a certification request.
+        """
+        return _spki_pin("certification request", csr)
+
+    @classmethod
+    def from_public_key(cls, key: bytes | PublicKeyObject) -> Pin:
+        """Return the SPKI pin of a public key: what `openssl pkey -pubin -outform der | openssl dgst …` gives.
+
+        Args:
+            key: a SubjectPublicKeyInfo in PEM or DER bytes, or the object. An object serialises anew, and has lost
+                whether an RSA key is restricted to PSS: for such a key give the bytes.
+
+        Raises:
+            PinFormatError: it cannot be read as a public key.
+        """
+        return _spki_pin("public key", key)
+
+    @classmethod
+    def from_private_key(cls, key: bytes | PrivateKeyObject) -> Pin:
+        """Return the SPKI pin of the public half of a private key, such as a backup key kept for a rotation.
+
+        Args:
+            key: PEM or DER bytes (PKCS #8, or the traditional RSA, EC and DSA formats), not encrypted, or the object,
+                with which it is as with `from_public_key`.
+
+        Raises:
+            PinFormatError: it cannot be read as a private key.
+        """
+        if hasattr(key, "public_key"):
+            return _spki_pin("public key", key.public_key())
+        return _spki_pin("private key", key)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Pin:
+        """Return the SPKI pin of whatever a file holds: a certificate, a CSR, a public or a private key, in PEM or DER.
+
+        Of a file with several PEM blocks the first that is one of these counts. This is the one function of `core/`
+        that touches the world outside; a decision never calls it.
+
+        Raises:
+            PinFormatError: the file holds none of these.
+            OSError: it cannot be opened.
+        """
+        with Path(path).open("rb") as file:
+            data = file.read(spki.MAX_SIZE + 1)
+        try:
+            if block := spki.first_pem(data, _LABELS):
+                return _spki_pin(_LABELS[block[0]], data)
+            for what in _READERS:
+                try:
+                    return _of_spki(_READERS[what](data))
+                except PinFormatError:  # noqa: PERF203  the next kind may fit
+                    continue
+        except PinFormatError as e:
+            raise PinFormatError(f"{show(str(path))}: {e}") from None
+        raise PinFormatError(
+            f"{show(str(path))} holds no certificate, certification request, public key or unencrypted private key"
+        )
+
+
+_LABELS = {  # RFC 7468, and the older labels that openssl still writes or reads
+    "CERTIFICATE": "certificate",
+    "X509 CERTIFICATE": "certificate",
+    "CERTIFICATE REQUEST": "certification request",
+    "NEW CERTIFICATE REQUEST": "certification request",
+    "PUBLIC KEY": "public key",
+    "PRIVATE KEY": "private key",
+    "RSA PRIVATE KEY": "private key",
+    "EC PRIVATE KEY": "private key",
+    "DSA PRIVATE KEY": "private key",
+}
+_READERS: dict[str, Callable[[bytes], bytes]] = {
+    "certificate": spki.spki_of_certificate,
+    "certification request": spki.spki_of_csr,
+    "public key": spki.spki_of_public_key,
+    "private key": spki.spki_of_private_key,
+}
+
+
+def _spki_pin(what: str, value: object) -> Pin:
+    return _of_spki(_read(what, _der(what, value)))
+
+
+def _of_spki(der: bytes) -> Pin:
+    return Pin("spki", hashlib.sha256(der).digest())
+
+
+def _read(what: str, der: bytes) -> bytes:
+    try:
+        return _READERS[what](der)
+    except PinFormatError as e:
+        raise PinFormatError(f"{show(der[:32])}… cannot be read as a {what}: {e}") from None
+
+
+def _der(what: str, value: object) -> bytes:
+    """Return the DER bytes of a `what` given as PEM, as DER or as an object of `cryptography`."""
+    if not isinstance(value, bytes):
+        return spki.der_of_object(value)
+    if b"-----BEGIN " not in value:
+        return value
+    block = spki.first_pem(value, {label for label, kind in _LABELS.items() if kind == what})
+    if block is None:
+        raise PinFormatError(f"the PEM text holds no {what} that can be read")
+    return block[1]
+
+
+def _base64_of_key(text: str) -> str:
+    if text.startswith('pin-sha256="') and text.endswith('"'):
+        return text[len('pin-sha256="') : -1]
+    # A base64 text may itself begin with a slash (1 pin in 64): only the length tells `sha256/` from curl's `sha256//`.
+    if text.startswith("sha256//") and len(text) != len("sha256/") + _BASE64_LENGTH:
+        return text[len("sha256//") :]
+    return text.removeprefix("sha256/")
+
+
+def _decode(text: str, encoded: str) -> bytes:
+    """Return the 32 bytes that `encoded` spells, or raise an error about `text`."""
+    try:
+        digest = binascii.a2b_base64(encoded.encode("ascii"))
+    except (UnicodeEncodeError, binascii.Error):
+        digest = b""
+    if len(digest) == DIGEST_SIZE and base64.b64encode(digest).decode("ascii") == encoded:
+        return digest
+    raise PinFormatError(f"{show(text)} is no pin: {_fault(text, encoded)}; {_ACCEPTED}")
+
+
+def _fault(text: str, encoded: str) -> str:  # noqa: PLR0911  one return a fault
+    if not text.isascii():
+        return "it holds characters outside ASCII"
+    if any(c.isspace() for c in text):
+        return "it holds white space"
+    if text.lower().startswith(("sha1", "pin-sha1")):
+        return "SHA-1 is broken, and RFC 7469 knows SHA-256 only"
+    if _HEX.fullmatch(encoded):
+        return "hexadecimal does not say whether it is the hash of a key or of a certificate"
+    if len(encoded) != _BASE64_LENGTH:
+        return f"the base64 of a SHA-256 has {_BASE64_LENGTH} characters, and this has {len(encoded)}"
+    return "it is not the canonical base64 of 32 bytes"

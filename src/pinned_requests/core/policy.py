@@ -1,0 +1,325 @@
+"""`PinSet`: what is pinned for a host. `PinPolicy`: which hosts have a pin set, and what becomes of all others.
+
+Rules for the next maintainer:
+
+- Values are frozen and complete once built: whatever is wrong with them is said by the constructor, not by a request.
+- The most specific pattern wins, alone. Pins of two patterns are never united: a wide pattern would widen a narrow one.
+- A lookup costs a few dictionary look-ups a label of the host, however many patterns there are.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, Union
+
+from pinned_requests.core.errors import MissingBackupPinWarning, PolicyError, show
+from pinned_requests.core.host import HostError, HostPattern, normalize_host
+from pinned_requests.core.pin import Pin
+
+if TYPE_CHECKING:
+    from pinned_requests.core.host import PatternKind
+
+OnExpiry = Literal["unpin", "block"]
+UnpinnedHosts = Literal["block", "allow"]
+PinsLike = Union["PinSet", Pin, str, Iterable[Union[Pin, str]], Mapping[str, Any]]
+
+_PACKAGE = __name__.partition(".")[0]
+_DISTINCT_PINS = 2  # RFC 7469 §4.3: one in use and one backup
+_FIELDS = ("pins", "backup_pins", "blocked_pins", "expires", "on_expiry", "report_only", "exempt")
+_warned: set[PinSet] = set()  # those that MissingBackupPinWarning was given for: at most what the process holds anyway
+
+
+@dataclass(frozen=True, slots=True, init=False, eq=False)
+class PinSet:
+    """The pins of one host or pattern.
+
+    A chain satisfies the set when any certificate of the *verified* chain (leaf, intermediate or root) matches any of
+    `pins` or `backup_pins`, and none is one of `blocked_pins`.
+
+    Args:
+        pins: pins in use: one pin or an iterable, each a `Pin` or a spelling that `Pin.parse` reads.
+        backup_pins: pins of keys that are kept for a rotation and not yet served (RFC 7469 §4.3).
+        blocked_pins: pins of compromised keys: a chain with one is refused whatever else it holds.
+        expires: the moment from which the pins are expired: an aware `datetime`, or ISO 8601 text with an offset or `Z`.
+        on_expiry: `"unpin"`: the host then falls back to CA validation, loudly; or `"block"`: it is refused.
+        report_only: whether a mismatch is only reported while the request goes on. Blocked keys refuse all the same.
+        is_exempt: whether this is the set without pins that takes a host out of a wider pattern; see `exempt()`.
+
+    Raises:
+        PolicyError: no pin and not exempt (or both), a naive or unreadable date, a value of the wrong type.
+        PinFormatError: a pin cannot be read.
+
+    Two more attributes follow from these, for look-ups: `accepted` (`pins` and `backup_pins`) and `blocked`, both frozen sets.
+    Order and repetition of pins make no difference to equality. Whether a backup pin's key exists is not checked.
+    """
+
+    pins: tuple[Pin, ...]
+    backup_pins: tuple[Pin, ...]
+    blocked_pins: tuple[Pin, ...]
+    expires: datetime | None
+    on_expiry: OnExpiry
+    report_only: bool
+    is_exempt: bool
+    accepted: frozenset[Pin]
+    blocked: frozenset[Pin]
+
+    def __init__(  # noqa: PLR0913  one argument a field
+        self,
+        pins: Pin | str | Iterable[Pin | str] = (),
+        backup_pins: Pin | str | Iterable[Pin | str] = (),
+        blocked_pins: Pin | str | Iterable[Pin | str] = (),
+        *,
+        expires: datetime | str | None = None,
+        on_expiry: OnExpiry = "unpin",
+        report_only: bool = False,
+        is_exempt: bool = False,
+    ) -> None:
+        values: dict[str, Any] = {
+            "pins": _pins("pins", pins),
+            "backup_pins": _pins("backup_pins", backup_pins),
+            "blocked_pins": _pins("blocked_pins", blocked_pins),
+            "expires": _aware_utc(expires),
+            "on_expiry": _one_of("on_expiry", on_expiry, ("unpin", "block")),
+            "report_only": _boolean("report_only", report_only),
+            "is_exempt": _boolean("exempt", is_exempt),
+        }
+        values["accepted"] = frozenset(values["pins"] + values["backup_pins"])
+        values["blocked"] = frozenset(values["blocked_pins"])
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+        if self.is_exempt and (self.accepted or self.blocked):
+            raise PolicyError("a pin set is exempt or has pins, not both; remove either")
+        if not self.is_exempt and not self.accepted:
+            raise PolicyError("a pin set without pins admits nothing; give it 'pins', or exempt the host (PinSet.exempt())")
+        if not self.is_exempt and not self.report_only and len(self.accepted) < _DISTINCT_PINS and self not in _warned:
+            _warned.add(self)
+            warnings.warn(
+                f"{self.pins[0] if self.pins else self.backup_pins[0]} is the only pin of its set: the next change of "
+                "that key locks this client out; add a backup pin (RFC 7469 §4.3)",
+                MissingBackupPinWarning,
+                stacklevel=_callers_stacklevel(),
+            )
+
+    @classmethod
+    def exempt(cls) -> PinSet:
+        """Return the set that takes a host out of a wider pattern: requests treats that host as ever."""
+        return cls(is_exempt=True)
+
+    @classmethod
+    def of(cls, value: PinsLike) -> PinSet:
+        """Return `value` as a `PinSet`: one of its own, a pin, an iterable of pins, or a mapping of the fields.
+
+        In a mapping `exempt` stands for `is_exempt`.
+
+        Raises:
+            PolicyError: it is none of these, has an unknown field, or is wrong as the constructor has it.
+        """
+        if isinstance(value, PinSet):
+            return value
+        if isinstance(value, Mapping):
+            for name in value:
+                if name not in _FIELDS:
+                    _unknown("field of a pin set", name, _FIELDS)
+            given = dict(value)
+            return cls(is_exempt=given.pop("exempt", False), **given)
+        return cls(value)
+
+    def has_expired(self, now: datetime) -> bool:
+        """Say whether the pins are expired at `now` (aware)."""
+        return self.expires is not None and now >= self.expires
+
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if isinstance(other, PinSet) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[object, ...]:
+        return (
+            frozenset(self.pins),
+            frozenset(self.backup_pins),
+            self.blocked,
+            self.expires,
+            self.on_expiry,
+            self.report_only,
+            self.is_exempt,
+        )
+
+
+class Entry(NamedTuple):
+    """What a policy says of a host: the pattern that matched, in its canonical spelling, and its pins."""
+
+    pattern: str
+    pins: PinSet
+
+
+class PinPolicy:
+    """Host patterns and their pins, and what becomes of hosts without. Frozen, hashable.
+
+    Args:
+        hosts: host pattern → pins, as `PinSet.of` reads them. `example.com` is that host alone, `*.example.com` has
+            exactly one label more, `**.example.com` is the host and all below it at any depth; `192.0.2.1` and
+            `[2001:db8::1]` are that address in any spelling; any of them with `:8443` holds on that port only.
+        unpinned_hosts: `"block"` or `"allow"`: what becomes of hosts that no pattern matches.
+
+    Raises:
+        PolicyError: a pattern, a pin set or an option is wrong, or a host stands there twice in two spellings.
+
+    `*.example.com` does *not* match `example.com`; of several patterns the most specific holds alone.
+    """
+
+    __slots__ = ("_hosts", "_index", "_unpinned_hosts")
+    _hosts: dict[str, PinSet]
+    _index: dict[str, dict[tuple[PatternKind, int | None], Entry]]
+    _unpinned_hosts: UnpinnedHosts
+
+    def __init__(self, hosts: Mapping[str, PinsLike], *, unpinned_hosts: UnpinnedHosts = "block") -> None:
+        if not isinstance(hosts, Mapping):
+            raise PolicyError(f"{show(hosts)} is no policy; give a mapping of host patterns to pins")
+        self._unpinned_hosts = _one_of("unpinned_hosts", unpinned_hosts, ("block", "allow"))
+        self._hosts = {}
+        self._index = {}
+        spellings: dict[str, str] = {}
+        for spelling, value in hosts.items():
+            pattern = HostPattern.parse(spelling)
+            name = str(pattern)
+            if name in spellings:
+                raise PolicyError(f"{show(spellings[name])} and {show(spelling)} are the same host; keep one of them")
+            spellings[name] = spelling
+            try:
+                pins = PinSet.of(value)
+            except PolicyError as e:
+                raise type(e)(f"{name}: {e}") from None
+            self._hosts[name] = pins
+            self._index.setdefault(pattern.host, {})[pattern.kind, pattern.port] = Entry(name, pins)
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, PinsLike], *, unpinned_hosts: UnpinnedHosts = "block") -> PinPolicy:
+        """Return the policy of a mapping; the same as the constructor, beside the other ways to make one.
+
+        Raises:
+            PolicyError: as the constructor.
+        """
+        return cls(mapping, unpinned_hosts=unpinned_hosts)
+
+    @property
+    def hosts(self) -> Mapping[str, PinSet]:
+        """The host patterns, in their canonical spelling, and their pins."""
+        return MappingProxyType(self._hosts)
+
+    @property
+    def unpinned_hosts(self) -> UnpinnedHosts:
+        """What becomes of hosts that no pattern matches: `"block"` or `"allow"`."""
+        return self._unpinned_hosts
+
+    def lookup(self, host: str, port: int | None = None) -> PinSet | None:
+        """Return the pins of a host, or None where no pattern matches.
+
+        Args:
+            host: in any spelling.
+            port: the port of the connection; without one, patterns with a port do not match.
+
+        Raises:
+            PolicyError: `host` cannot be normalized.
+        """
+        entry = self.find(normalize_host(host), port)
+        return entry and entry.pins
+
+    def find(self, host: str, port: int | None) -> Entry | None:
+        """Return the entry for a normalized host: the exact host, then the longest fixed part; `*.` first, a port first."""
+        if (here := self._index.get(host)) and (entry := _first(here, ("exact", "subtree"), port)):
+            return entry
+        kinds: tuple[PatternKind, ...] = ("one-label", "subtree")
+        parent = host
+        while dot := parent.find(".") + 1:
+            parent = parent[dot:]
+            if (here := self._index.get(parent)) and (entry := _first(here, kinds, port)):
+                return entry
+            kinds = ("subtree",)
+        return None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PinPolicy):
+            return NotImplemented
+        return self._hosts == other._hosts and self._unpinned_hosts == other._unpinned_hosts
+
+    def __hash__(self) -> int:
+        return hash((frozenset(self._hosts.items()), self._unpinned_hosts))
+
+    def __repr__(self) -> str:
+        return f"<PinPolicy of {len(self._hosts)} host patterns, unpinned_hosts={self._unpinned_hosts!r}>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restore, (self._hosts, self._unpinned_hosts)
+
+
+def _restore(hosts: Mapping[str, PinSet], unpinned_hosts: UnpinnedHosts) -> PinPolicy:
+    return PinPolicy(hosts, unpinned_hosts=unpinned_hosts)
+
+
+def _first(
+    here: Mapping[tuple[PatternKind, int | None], Entry], kinds: tuple[PatternKind, ...], port: int | None
+) -> Entry | None:
+    for kind in kinds:
+        if entry := here.get((kind, port)) or here.get((kind, None)):
+            return entry
+    return None
+
+
+def _pins(name: str, value: object) -> tuple[Pin, ...]:
+    if isinstance(value, (Pin, str)):
+        value = (value,)
+    if isinstance(value, (bytes, Mapping)) or not isinstance(value, Iterable):
+        raise PolicyError(f"'{name}' is {show(value)}; give a pin or an iterable of pins")
+    pins = [pin if isinstance(pin, Pin) else Pin.parse(pin) for pin in value]
+    return tuple(dict.fromkeys(pins))
+
+
+def _aware_utc(value: object) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value.replace("Z", "+00:00")) if isinstance(value, str) else value
+    except ValueError:
+        moment = None
+    if not isinstance(moment, datetime):
+        raise PolicyError(f"'expires' is {show(value)}; give an aware datetime or text such as '2027-03-01T00:00:00Z'")
+    if moment.utcoffset() is None:
+        raise PolicyError(f"'expires' is {show(str(moment))}, without a time zone; add one, such as 'Z'")
+    try:
+        return moment.astimezone(timezone.utc)
+    except OverflowError:
+        raise PolicyError(f"'expires' is {show(str(moment))}, which is no date in UTC") from None
+
+
+def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> Any:
+    if not isinstance(value, str) or value not in choices:
+        _unknown(f"value of '{name}'", value, choices)
+    return value
+
+
+def _boolean(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise PolicyError(f"'{name}' is {show(value)}; give true or false")
+    return value
+
+
+def _unknown(what: str, value: object, known: tuple[str, ...]) -> NoReturn:
+    close = difflib.get_close_matches(value, known, n=1, cutoff=0) if isinstance(value, str) else []
+    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(map(repr, known))}"
+    raise PolicyError(f"{show(value)} is no {what}; {hint}")
+
+
+def _callers_stacklevel() -> int:
+    """Return the `stacklevel` for `warnings.warn` in the calling function that points at the first line outside this package."""
+    level, frame = 1, sys._getframe(1)  # noqa: SLF001  the documented way to the caller's frame in CPython
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
+        level, frame = level + 1, frame.f_back
+    return level

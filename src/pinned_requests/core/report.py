@@ -1,0 +1,163 @@
+"""`ViolationReport`: what happened, as a value, as a text for people and as JSON for machines (RFC 7469 §3).
+
+Rules for the next maintainer:
+
+- Host, port, pins and chain go into a report, and nothing else of a request: no path, query, header or body.
+- Names out of certificates are escaped where they are read; hosts are escaped here. A line has at most 200 characters,
+  and a sequence at most 20 lines: who causes the report also chooses its length.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import textwrap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pinned_requests.core.errors import escape
+from pinned_requests.core.verdict import Outcome, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from pinned_requests.core.chain import SeenCertificate
+    from pinned_requests.core.pin import Pin
+
+MAX_LINES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ViolationReport:
+    """A violation of a policy: a refusal, or what would be one if the pin set were not report-only or expired.
+
+    Attributes:
+        verdict: what was decided, with the validated chain that it was decided on.
+        date_time: when, in UTC.
+        served_chain: the certificates as the peer sent them, in DER, leaf first; empty where there was no handshake.
+    """
+
+    verdict: Verdict
+    date_time: datetime
+    served_chain: tuple[bytes, ...] = ()
+
+    @property
+    def noted_host(self) -> str:
+        """The pattern that matched, or the host where none did."""
+        return self.verdict.pattern or escape(self.verdict.host)
+
+    @property
+    def host(self) -> str:
+        """The host of the connection, escaped."""
+        return escape(self.verdict.host)
+
+    @property
+    def port(self) -> int | None:
+        """The port of the connection."""
+        return self.verdict.port
+
+    @property
+    def effective_expiry(self) -> datetime | None:
+        """When the pins expire or expired, in UTC, or None."""
+        return self.verdict.pins.expires if self.verdict.pins else None
+
+    @property
+    def report_only(self) -> bool:
+        """Whether the pin set is report-only."""
+        return self.verdict.pins is not None and self.verdict.pins.report_only
+
+    @property
+    def chain(self) -> tuple[SeenCertificate, ...]:
+        """The chain that was evaluated, leaf first."""
+        return self.verdict.chain.certificates
+
+    @property
+    def known_pins(self) -> tuple[Pin, ...]:
+        """The pins that would have been accepted."""
+        return (*self.verdict.pins.pins, *self.verdict.pins.backup_pins) if self.verdict.pins else ()
+
+    def to_json(self) -> str:
+        """Return the report as a JSON object in the form of RFC 7469 §3, with `outcome` and `spki-pins-seen` besides."""
+        expiry = self.effective_expiry
+        value: dict[str, Any] = {
+            "date-time": _rfc3339(self.date_time),
+            "hostname": self.host,
+            "port": self.port,
+            "effective-expiration-date": None if expiry is None else _rfc3339(expiry),
+            "include-subdomains": self.noted_host.startswith("*"),
+            "noted-hostname": self.noted_host,
+            "served-certificate-chain": [_pem(der) for der in self.served_chain],
+            "validated-certificate-chain": [_pem(seen.der) for seen in self.chain] if self.verdict.chain.is_verified else [],
+            "known-pins": [_rfc7469(pin) for pin in self.known_pins],
+            "outcome": self.verdict.outcome.value,
+            "report-only": self.report_only,
+            "allowed": self.verdict.is_allowed,
+            "spki-pins-seen": [str(seen.spki_pin) for seen in self.chain],
+        }
+        return json.dumps(value)
+
+    def __str__(self) -> str:
+        """Return what happened, for people: a sentence, the chain, and the pins, each in the spelling of the configuration."""
+        verdict, lines = self.verdict, [self._sentence()]
+        if self.chain:
+            heading = "verified" if verdict.chain.is_verified else "not verified: only its first certificate counts"
+            lines += [f"  Chain ({heading}):", *_cut(f"{seen.spki_pin}  {seen.subject}" for seen in self.chain)]
+            lines += self._hints()
+        if verdict.outcome is Outcome.BLOCKED_KEY and verdict.pin:
+            lines += [f"  Blocked for {self.noted_host}:", *_cut([str(verdict.pin)])]
+        elif verdict.pins and self.known_pins and verdict.outcome in (Outcome.MISMATCH, Outcome.CHAIN_UNAVAILABLE):
+            spelled = [str(pin) for pin in verdict.pins.pins] + [f"{pin}  (backup)" for pin in verdict.pins.backup_pins]
+            lines += [f"  Pinned for {self.noted_host}:", *_cut(spelled)]
+        return "\n".join(escape(line) for line in lines)
+
+    def _sentence(self) -> str:
+        where = f"[{self.host}]" if ":" in self.host else self.host
+        peer = where if self.port is None else f"{where}:{self.port}"
+        expiry = self.effective_expiry
+        return {
+            Outcome.MISMATCH: f"{peer} presented a certificate chain that holds none of its pins.",
+            Outcome.BLOCKED_KEY: f"{peer} presented a certificate chain with a blocked key.",
+            Outcome.EXPIRED: f"The pins of {peer} expired at {expiry and _rfc3339(expiry)}"
+            + ("; the host falls back to CA validation." if self.verdict.is_allowed else "."),
+            Outcome.UNPINNED_HOST: f"{peer} is not pinned, and the policy blocks hosts without pins "
+            '(pin it, exempt it, or set unpinned_hosts="allow").',
+            Outcome.INSECURE_URL: f"{peer} was to be reached without TLS, where no key can be checked; use https://.",
+            Outcome.CHAIN_UNAVAILABLE: f"{peer} is pinned, and its certificate chain cannot be had: "
+            f"{self.verdict.chain.unavailable}.",
+        }.get(self.verdict.outcome, f"{peer}: {self.verdict.outcome.value}")
+
+    def _hints(self) -> list[str]:
+        chain, pins = self.verdict.chain, self.verdict.pins
+        if self.verdict.outcome is not Outcome.MISMATCH or pins is None:
+            return []
+        if chain.is_verified:
+            if chain.certificates[-1].is_self_issued:
+                return []
+            # Python >= 3.13 stops at the first trusted certificate (VERIFY_X509_PARTIAL_CHAIN): a root pin cannot match.
+            return ["  The chain ended at a trusted certificate that is not self-signed; what is above it does not count."]
+        for depth, seen in enumerate(chain.certificates[1:], start=1):
+            if not pins.accepted.isdisjoint(seen.pins):
+                return [f"  A pin fits the certificate at depth {depth}, but nothing vouches for it: verify, or pin the leaf."]
+        return []
+
+
+def _cut(lines: Iterable[str]) -> list[str]:
+    everything = [f"    {line}" for line in lines]
+    if len(everything) <= MAX_LINES:
+        return everything
+    return [*everything[: MAX_LINES - 1], f"    … and {len(everything) - MAX_LINES + 1} more"]
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _rfc7469(pin: Pin) -> str:
+    """Return an SPKI pin as RFC 7469 §3 writes it; whole-certificate pins, which it does not know, in our spelling."""
+    return f'pin-sha256="{str(pin).removeprefix("sha256/")}"' if pin.kind == "spki" else str(pin)
+
+
+def _pem(der: bytes) -> str:
+    body = "\n".join(textwrap.wrap(base64.b64encode(der).decode("ascii"), 64))
+    return f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n"

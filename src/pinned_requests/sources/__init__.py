@@ -1,0 +1,1 @@
+"""Where a policy comes from, and how it is kept fresh."""

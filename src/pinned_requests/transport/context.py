@@ -1,0 +1,168 @@
+"""One SSLContext for all connections of the process that need the same one.
+
+requests builds a context and parses the CA bundle for every connection, which costs ten times the handshake. Here a
+context is built once for each combination of settings, and shared. It is never changed afterwards: what urllib3 writes
+into a context (`verify_mode`, `check_hostname`) is part of the key, so that it only writes what stands there.
+
+Rules for the next maintainer:
+
+- Everything that shapes a context is in the key, with the identity of every file: a replaced file is a new context.
+- No password is kept in a key; neither are contexts of callers, which do not come here.
+- A failure to build is not kept. A slow build (a file system that hangs) delays only those who wait for the same key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import ssl
+import threading
+from collections import OrderedDict
+from typing import NamedTuple
+
+from urllib3.exceptions import SSLError
+from urllib3.util import ssl_ as urllib3_ssl
+
+MAX_CONTEXTS = 64  # contexts: some 0.5 MB each with a CA bundle; a process with more client certificates builds anew
+
+
+class TLSSettings(NamedTuple):
+    """What shapes a context, in urllib3's words.
+
+    Attributes:
+        cert_reqs: as `ssl.VerifyMode`.
+        ca_certs: path of a CA bundle.
+        ca_cert_dir: path of a folder of CA certificates, hashed as OpenSSL wants it.
+        ca_cert_data: CA certificates, in PEM text or DER bytes.
+        cert_file: path of a client certificate.
+        key_file: path of its key, where that is in another file.
+        key_password: of the key.
+        ssl_version: deprecated form of the next two.
+        minimum_version: of TLS.
+        maximum_version: of TLS.
+        check_hostname: whether `ssl` matches the host name (else urllib3 does, or nobody).
+    """
+
+    cert_reqs: ssl.VerifyMode
+    ca_certs: str | None = None
+    ca_cert_dir: str | None = None
+    ca_cert_data: str | bytes | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    key_password: str | bytes | None = None
+    ssl_version: int | str | None = None
+    minimum_version: int | None = None
+    maximum_version: int | None = None
+    check_hostname: bool = True
+
+
+class _Slot:
+    """The place of one context: its lock is held while it is built."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.context: ssl.SSLContext | None = None
+
+
+_slots: OrderedDict[object, _Slot] = OrderedDict()
+_slots_lock = threading.Lock()
+
+
+def shared_context(settings: TLSSettings) -> ssl.SSLContext:
+    """Return the context for `settings`, built at the first call and after a change of one of its files.
+
+    Raises:
+        urllib3.exceptions.SSLError: a CA bundle, certificate or key cannot be loaded.
+        OSError: a client certificate or key is not there.
+    """
+    key = _key(settings)
+    with _slots_lock:
+        slot = _slots.setdefault(key, _Slot())
+        _slots.move_to_end(key)
+        while len(_slots) > MAX_CONTEXTS:
+            _slots.popitem(last=False)
+    if slot.context is None:
+        with slot.lock:
+            if slot.context is None:
+                slot.context = _build(settings)
+    return slot.context
+
+
+def _build(settings: TLSSettings) -> ssl.SSLContext:
+    """Build a context exactly as urllib3 would for one connection, and forbid renegotiation besides."""
+    context = urllib3_ssl.create_urllib3_context(
+        ssl_version=urllib3_ssl.resolve_ssl_version(settings.ssl_version),
+        ssl_minimum_version=settings.minimum_version,
+        ssl_maximum_version=settings.maximum_version,
+        cert_reqs=settings.cert_reqs,
+    )
+    if not settings.check_hostname:
+        context.check_hostname = False
+    context.verify_mode = settings.cert_reqs
+    # A TLS 1.2 server could present another certificate in a renegotiation after the check.
+    context.options |= getattr(ssl, "OP_NO_RENEGOTIATION", 0)  # not in every build of Python
+
+    if settings.ca_certs or settings.ca_cert_dir or settings.ca_cert_data:
+        try:
+            context.load_verify_locations(settings.ca_certs, settings.ca_cert_dir, settings.ca_cert_data)
+        except OSError as e:
+            raise SSLError(e) from e
+    elif hasattr(context, "load_default_certs"):  # not in pyOpenSSL's
+        context.load_default_certs()
+
+    if settings.cert_file:
+        key_file = settings.key_file
+        if key_file and settings.key_password is None and _is_encrypted(key_file):
+            raise SSLError("Client private key is encrypted, password is required")
+        context.load_cert_chain(settings.cert_file, key_file, settings.key_password)
+    return context
+
+
+def _is_encrypted(key_file: str) -> bool:
+    """Say whether OpenSSL would ask for a password on the terminal."""
+    with open(key_file, "rb") as file:  # noqa: PTH123  a path as the caller gave it
+        return any(b"ENCRYPTED" in line for line in file)
+
+
+def _key(settings: TLSSettings) -> object:
+    password = settings.key_password
+    secret = password.encode() if isinstance(password, str) else password
+    return (
+        settings._replace(key_password=None, ca_cert_data=None),
+        _digest(secret),
+        _digest(settings.ca_cert_data),
+        urllib3_ssl.SSLContext,  # another class after truststore or pyOpenSSL have been injected
+        *(_identity(path) for path in (settings.ca_certs, settings.ca_cert_dir, settings.cert_file, settings.key_file)),
+    )
+
+
+_SALT = os.urandom(16)  # a digest of a password that leaks from this process is of no use to anybody
+
+
+def _digest(value: str | bytes | None) -> bytes | None:
+    if value is None:
+        return None
+    data = value.encode() if isinstance(value, str) else bytes(value)
+    return hashlib.blake2b(data, key=_SALT).digest()
+
+
+def _identity(path: str | None) -> tuple[int, ...] | None:
+    """Return what changes when a file is replaced or written: device, inode, size, and modification time in ns."""
+    if not path:
+        return None
+    try:
+        status = os.stat(path)  # noqa: PTH116  once a connection: a Path costs more than the call
+    except OSError:
+        return None  # the build says what is wrong with it
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _forget_locks() -> None:
+    """Start anew in a forked child: a thread that is not there any more may have held a lock."""
+    global _slots_lock  # noqa: PLW0603  a lock that is held cannot be released from here
+    _slots_lock = threading.Lock()
+    _slots.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_locks)

@@ -1,0 +1,151 @@
+"""`Guard`: applies one policy. The one place that turns a verdict into a refusal, a report or a pass.
+
+Rules for the next maintainer:
+
+- A refusal travels through urllib3 as `Refusal`, which is no `OSError` and no `SSLError`: urllib3 catches and retries
+  those. Whoever stands above urllib3 translates it, once, into the public error.
+- What a callback raises changes nothing: it is told of a decision, it does not take part in it.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from pinned_requests import exceptions
+from pinned_requests.core.report import ViolationReport
+from pinned_requests.core.verdict import Outcome, Verdict, admit, evaluate
+from pinned_requests.sources.store import PolicyStore
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Mapping
+
+    from pinned_requests.core.chain import Chain
+    from pinned_requests.core.policy import PinPolicy, PinsLike
+
+logger = logging.getLogger("pinned_requests")
+
+DEFAULT_PORTS = {"https": 443, "http": 80}
+
+_ERRORS: dict[Outcome, type[exceptions.PinningError]] = {
+    Outcome.MISMATCH: exceptions.PinMismatchError,
+    Outcome.BLOCKED_KEY: exceptions.BlockedKeyError,
+    Outcome.EXPIRED: exceptions.PinsExpiredError,
+    Outcome.CHAIN_UNAVAILABLE: exceptions.ChainUnavailableError,
+    Outcome.UNPINNED_HOST: exceptions.UnpinnedHostError,
+    Outcome.INSECURE_URL: exceptions.InsecureURLError,
+}
+
+
+class Refusal(Exception):  # noqa: N818  it is private, and becomes a PinningError
+    """A connection was refused. Never leaves this package."""
+
+    def __init__(self, report: ViolationReport) -> None:
+        super().__init__(report)
+        self.report = report
+
+    def as_error(self, request: Any = None) -> exceptions.PinningError:
+        """Return the public error, about `request` where that is known."""
+        report = self.report
+        return _ERRORS[report.verdict.outcome](
+            str(report),
+            host=report.host,
+            port=report.port,
+            chain=report.chain,
+            expected=report.known_pins,
+            request=request,
+        )
+
+
+@dataclass(frozen=True)
+class Guard:
+    """A policy in force, and whom to tell of violations.
+
+    Args:
+        store: holds the policy.
+        on_violation: called with a `ViolationReport` for each violation; what it raises is logged.
+        ssl_context: the context of the caller's that connections must use as it is, or None.
+    """
+
+    store: PolicyStore
+    on_violation: Callable[[ViolationReport], object] | None = None
+    ssl_context: ssl.SSLContext | None = None
+
+    @classmethod
+    def of(cls, policy: PolicyStore | PinPolicy | Mapping[str, PinsLike], **options: Any) -> Guard:
+        """Return the guard of a store, a policy or a mapping.
+
+        Raises:
+            PolicyError: `policy` is none of these, or is wrong.
+        """
+        return cls(policy if isinstance(policy, PolicyStore) else PolicyStore(policy), **options)
+
+    def admit_url(self, url: str) -> bool:
+        """Refuse what can be refused by its URL, before the host's name is looked up; say whether it needs no pin.
+
+        Raises:
+            Refusal: the host is not pinned and must be, the URL is not `https://`, or the pins have expired.
+        """
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)
+        except ValueError:
+            return False
+        # Without a host there is nowhere to connect to, and requests says so.
+        return host is not None and self.admit(parts.scheme, host, port)
+
+    def admit(self, scheme: str, host: str, port: int | None) -> bool:
+        """Refuse what can be refused before a connection is made; say whether any chain will do.
+
+        Raises:
+            Refusal: as `admit_url`.
+        """
+        verdict = admit(self.store.current, scheme, host, port, _now())
+        if not verdict.is_allowed and verdict.outcome is not Outcome.UNDECIDED:
+            self._refuse(verdict, ())
+        return verdict.is_allowed
+
+    def judge(self, host: str, port: int | None, chain: Chain) -> Verdict:
+        """Return the verdict on a connection for `host`, and do nothing about it."""
+        return evaluate(self.store.current, host, chain, _now(), port=port)
+
+    def admits_plain(self, host: str, port: int | None) -> bool:
+        """Say whether `host` may be reached without TLS."""
+        return admit(self.store.current, "http", host, port, _now()).is_allowed
+
+    def enforce(self, verdict: Verdict, served: tuple[bytes, ...]) -> None:
+        """Report the violation that `verdict` is, if it is one, and refuse what it does not allow.
+
+        Args:
+            verdict: the decision.
+            served: the certificates as the peer sent them, in DER, for the report.
+
+        Raises:
+            Refusal: the verdict does not allow the connection.
+        """
+        if not verdict.is_allowed:
+            self._refuse(verdict, served)
+        if verdict.is_violation:
+            self._report(ViolationReport(verdict, _now(), served))
+
+    def _refuse(self, verdict: Verdict, served: tuple[bytes, ...]) -> None:
+        report = ViolationReport(verdict, _now(), served)
+        self._report(report)
+        raise Refusal(report)
+
+    def _report(self, report: ViolationReport) -> None:
+        logger.warning("%s", report)
+        if self.on_violation is None:
+            return
+        try:
+            self.on_violation(report)
+        except Exception:  # the decision stands whatever the callback does
+            logger.exception("The on_violation callback failed")
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
