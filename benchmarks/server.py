@@ -26,7 +26,7 @@ class Target(NamedTuple):
 
 @contextmanager
 def running(folder: Path) -> Iterator[Target]:
-    """Run the server in another process and keep its files in `folder`: certifi's bundle with the lab's CA at its end."""
+    """Run the server in another process; `folder` holds its files: certifi's bundle with the lab's CA, and the leaf."""
     process = subprocess.Popen(  # noqa: S603  this very interpreter
         [sys.executable, "-m", "benchmarks.server", str(folder)],
         stdin=subprocess.PIPE,

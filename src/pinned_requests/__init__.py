@@ -1,5 +1,6 @@
 """A drop-in for `requests.Session` that refuses servers whose public key is not pinned."""
 
+from pinned_requests.core.check import PinCheck
 from pinned_requests.core.pin import Pin
 from pinned_requests.core.policy import PinPolicy, PinSet
 from pinned_requests.core.report import ViolationReport
@@ -18,7 +19,7 @@ from pinned_requests.exceptions import (
 )
 from pinned_requests.sources.store import PolicyStore
 from pinned_requests.transport.adapter import PinnedAdapter
-from pinned_requests.transport.manager import PinnedPoolManager
+from pinned_requests.transport.manager import PinnedPoolManager, PinnedProxyManager
 from pinned_requests.transport.session import (
     PinnedSession,
     delete,
@@ -37,12 +38,14 @@ __all__ = [
     "InsecureURLError",
     "MissingBackupPinWarning",
     "Pin",
+    "PinCheck",
     "PinFormatError",
     "PinMismatchError",
     "PinPolicy",
     "PinSet",
     "PinnedAdapter",
     "PinnedPoolManager",
+    "PinnedProxyManager",
     "PinnedSession",
     "PinningError",
     "PinsExpiredError",

@@ -59,7 +59,7 @@ class PinningError(SSLError):
         response: always None.
     """
 
-    def __init__(  # noqa: PLR0913  one argument an attribute
+    def __init__(
         self,
         *args: object,
         host: str | None = None,

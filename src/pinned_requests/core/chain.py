@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from pinned_requests.core.errors import PinFormatError
+from pinned_requests.core.errors import PinFormatError, show
 from pinned_requests.core.pin import Pin
 from pinned_requests.core.spki import name_as_text, parts_of_certificate
 
@@ -43,7 +43,10 @@ class Chain:
 
     @classmethod
     def of(cls, certificates: Iterable[bytes], *, is_verified: bool) -> Chain:
-        """Return the chain of DER certificates, leaf first. It is unavailable where it is empty or one cannot be read."""
+        """Return the chain of DER certificates, leaf first.
+
+        It is unavailable where it is empty, or where one of them cannot be read.
+        """
         try:
             seen = tuple(map(see_certificate, certificates))
         except PinFormatError as e:
@@ -56,13 +59,19 @@ class Chain:
         return cls((), is_verified=False, unavailable=reason)
 
 
-@lru_cache(maxsize=512)  # certificates: some 2 kB each, bounded because peers choose them
 def see_certificate(der: bytes) -> SeenCertificate:
     """Return what counts of a DER certificate. It is computed once for a certificate that was seen before.
 
     Raises:
         PinFormatError: it is no certificate in strict DER.
     """
+    if type(der) is not bytes:  # a subclass may call itself equal to what is in the cache
+        raise PinFormatError(f"{show(der)} is no certificate in DER")
+    return _see(der)
+
+
+@lru_cache(maxsize=512)  # certificates: some 2 kB each, bounded because peers choose them
+def _see(der: bytes) -> SeenCertificate:
     parts = parts_of_certificate(der)
     spki_pin = Pin("spki", hashlib.sha256(parts.spki).digest())
     certificate_pin = Pin("cert", hashlib.sha256(der).digest())

@@ -15,13 +15,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from pinned_requests.core.errors import PolicyError, show
+from pinned_requests.core.errors import PolicyError, exact, show
 
 MAX_NAME = 253  # characters, RFC 1035 §2.3.4 less the length octets
+MAX_TEXT = (
+    1024  # characters of a spelling: trailing dots and a zone make it longer than the name; it is kept in a cache
+)
 MAX_PORT = 65535
 _NAME = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}", re.ASCII)
 _NUMBER = re.compile(r"0x[0-9a-f]+|[0-9]+", re.ASCII)
 _PORT = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
+_ACCEPTED = "write the host alone, as 'api.example.com', '*.example.com' or '**.example.com'"
 
 PatternKind = Literal["exact", "one-label", "subtree"]
 
@@ -31,18 +35,21 @@ class HostError(PolicyError):
 
 
 def normalize_host(host: str) -> str:
-    """Return `host` as it is compared: lower case, IDNA A-labels, no trailing dot, no brackets or zone, canonical IP address.
+    """Return `host` as it is compared: lower case, IDNA A-labels, no trailing dots, canonical IP address.
 
-    IPv4 addresses are read as the resolver reads them (`inet_aton`: `127.1`, `0x7f.1`, `0177.0.0.1`), and an IPv6
-    address that maps or is an IPv4 address (RFC 4291 §2.5.5.2) becomes that. Non-ASCII names are encoded by the same call as in
-    requests (UTS 46, then IDNA 2008).
+    IPv4 addresses are read as the resolver reads them (`inet_aton`: `127.1`, `0x7f.1`, `0177.0.0.1`). IPv6 addresses
+    lose brackets and zone, and one that maps an IPv4 address (RFC 4291 §2.5.5.2) becomes that. Non-ASCII names are
+    encoded by the same call as in requests (UTS 46, then IDNA 2008).
 
     Raises:
         HostError: it has no such form (empty labels, labels over 63 or names over 253 characters, other characters).
     """
     if not isinstance(host, str):
         raise HostError(f"{show(host)} is no host name")
-    return _normalize(host)
+    text = exact(host)
+    if len(text) > MAX_TEXT:
+        raise HostError(f"{show(text)} is no host name: it has {len(text)} characters, and {MAX_NAME} are allowed")
+    return _normalize(text)
 
 
 @lru_cache(maxsize=4096)  # hosts: more than a process talks to; bounded, because redirects choose them
@@ -70,7 +77,10 @@ def is_address(host: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class HostPattern:
-    """What a policy names: a host (`exact`), its direct children (`*.`), or it and all below it (`**.`), on one port or any."""
+    """What a policy names: a host (`exact`), its direct children (`*.`), or it and all below it (`**.`).
+
+    With a port it holds on that port only.
+    """
 
     kind: PatternKind
     host: str
@@ -88,11 +98,14 @@ class HostPattern:
         Raises:
             PolicyError: it spells none.
         """
-        if not isinstance(text, str) or not text:
-            raise PolicyError(f"{show(text)} is no host pattern; write a host such as 'api.example.com' or '*.example.com'")
+        if not isinstance(text, str):
+            raise PolicyError(f"{show(text)} is no host pattern; {_ACCEPTED}")
+        text = exact(text)
+        if not text:
+            raise PolicyError(f"{show(text)} is no host pattern; {_ACCEPTED}")
         for hint, marks in (("white space", " \t\r\n\v\f"), ("a scheme or a path", "/"), ("user information", "@")):
             if any(mark in text for mark in marks):
-                raise PolicyError(f"the host pattern {show(text)} holds {hint}; write the host alone, as 'api.example.com'")
+                raise PolicyError(f"the host pattern {show(text)} holds {hint}; {_ACCEPTED}")
         name, port = _split_port(text)
         kind: PatternKind = "exact"
         if name.startswith("**."):
@@ -100,13 +113,15 @@ class HostPattern:
         elif name.startswith("*."):
             kind, name = "one-label", name[2:]
         if "*" in name:
-            raise PolicyError(f"the host pattern {show(text)} holds a '*' elsewhere than in front, as in '*.example.com'")
+            raise PolicyError(f"the host pattern {show(text)} holds a '*' that is not a label in front; {_ACCEPTED}")
         try:
             host = normalize_host(name)
         except HostError as e:
             raise PolicyError(f"the host pattern {show(text)}: {e}") from None
         if kind != "exact" and is_address(host):
-            raise PolicyError(f"the host pattern {show(text)} has a wildcard before an IP address, which has no subdomains")
+            raise PolicyError(
+                f"the host pattern {show(text)} has a wildcard before an IP address; write the address alone"
+            )
         return cls(kind, host, port)
 
 
@@ -131,7 +146,8 @@ def _to_a_labels(name: str) -> str:
 
 def _ipv6(host: str, text: str) -> str:
     try:
-        address = ipaddress.IPv6Address(text.partition("%")[0])  # the zone names an interface of this machine, not a peer
+        # The zone (RFC 4007 §11) names an interface of this machine, not a peer.
+        address = ipaddress.IPv6Address(text.partition("%")[0])
     except ValueError:
         raise HostError(f"{show(host)} is no IPv6 address") from None
     return str(address.ipv4_mapped or address)
@@ -153,5 +169,5 @@ def _ipv4(name: str) -> str | None:
 
 def _number(text: str) -> int:
     if text.startswith("0x"):
-        return int(text[2:], 16)
+        return int(text, 16)
     return int(text, 8 if text.startswith("0") else 10)

@@ -3,7 +3,8 @@
 Rules for the next maintainer:
 
 - A `Pin` is its kind and its 32 bytes. Two spellings of the same bytes are equal; nothing compares text.
-- Every spelling is accepted in one form only (canonical base64, no white space), so that what was reviewed is what is used.
+- Every spelling is accepted in one form only (canonical base64, no white space): what was reviewed is what is used.
+- No error text shows bytes that were given: they may be a private key.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import base64
 import binascii
 import hashlib
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pinned_requests.core import spki
-from pinned_requests.core.errors import PinFormatError, show
+from pinned_requests.core.errors import PinFormatError, exact, show
 
 if TYPE_CHECKING:
     import os
@@ -31,12 +33,12 @@ DIGEST_SIZE = 32  # bytes of a SHA-256; RFC 7469 §2.1.1 knows no other hash
 _BASE64_LENGTH = 44  # characters of 32 bytes in base64, padding included
 _FINGERPRINT = re.compile(r"(?:sha256 fingerprint=)?((?:[0-9a-f]{2}:){31}[0-9a-f]{2})", re.IGNORECASE | re.ASCII)
 _HEX = re.compile(r"(?:0x)?[0-9a-f:]+", re.IGNORECASE | re.ASCII)
-_ACCEPTED = "write 'sha256/' and the base64 of the key's SHA-256, as in 'sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA='"
+_ACCEPTED = f"write 'sha256/' and the base64 of the key's SHA-256, as in 'sha256/{'A' * 43}='"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Pin:
-    """What a certificate must have to be the one that is meant: a public key (`"spki"`), or all of its bytes (`"cert"`).
+    """What a certificate must have to be the one meant: a public key (`"spki"`), or all of its bytes (`"cert"`).
 
     An SPKI pin is the SHA-256 of the SubjectPublicKeyInfo as it stands in the certificate (RFC 7469 §2.4). It survives
     a renewal that keeps the key; a certificate pin does not.
@@ -53,9 +55,10 @@ class Pin:
     digest: bytes
 
     def __post_init__(self) -> None:
-        if self.kind not in ("spki", "cert"):
+        # Exact types: a subclass may compare and hash in its own way.
+        if type(self.kind) is not str or self.kind not in ("spki", "cert"):
             raise PinFormatError(f"{show(self.kind)} is no kind of pin; there are 'spki' and 'cert'")
-        if not isinstance(self.digest, bytes) or len(self.digest) != DIGEST_SIZE:
+        if type(self.digest) is not bytes or len(self.digest) != DIGEST_SIZE:
             raise PinFormatError(f"{show(self.digest)} is no SHA-256 digest; that has {DIGEST_SIZE} bytes")
 
     def __str__(self) -> str:
@@ -80,6 +83,9 @@ class Pin:
         """
         if not isinstance(text, str):
             raise PinFormatError(f"{show(text)} is no pin: a pin is a string; {_ACCEPTED}")
+        text = exact(text)
+        if "-----BEGIN " in text:
+            raise PinFormatError(f"{show(text)} is no pin; make one of it with Pin.from_certificate or Pin.from_file")
         if fingerprint := _FINGERPRINT.fullmatch(text):
             return cls("cert", bytes.fromhex(fingerprint[1].replace(":", "")))
         if text.startswith("cert-sha256/"):
@@ -151,9 +157,9 @@ class Pin:
         Raises:
             PinFormatError: it cannot be read as a private key.
         """
-        if hasattr(key, "public_key"):
-            return _spki_pin("public key", key.public_key())
-        return _spki_pin("private key", key)
+        if isinstance(key, bytes) or not hasattr(key, "private_bytes"):
+            return _spki_pin("private key", key)
+        return _of_spki(spki.spki_of_private_key_object(key))
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Pin:
@@ -164,28 +170,33 @@ class Pin:
 
         Raises:
             PinFormatError: the file holds none of these.
-            OSError: it cannot be opened.
+            OSError: it cannot be read.
         """
-        with Path(path).open("rb") as file:
-            data = file.read(spki.MAX_SIZE + 1)
         try:
-            if block := spki.first_pem(data, _LABELS):
-                return _spki_pin(_LABELS[block[0]], data)
-            for what in _READERS:
-                try:
-                    return _of_spki(_READERS[what](data))
-                except PinFormatError:  # noqa: PERF203  the next kind may fit
-                    continue
-        except PinFormatError as e:
-            raise PinFormatError(f"{show(str(path))}: {e}") from None
+            with Path(path).open("rb") as file:
+                data = file.read(spki.MAX_SIZE + 1)
+        except (TypeError, ValueError):  # no path, or one with a null byte
+            raise PinFormatError(f"{show(path)} is no path; give the path of a certificate, CSR or key") from None
+        name = show(str(path))
+        if spki.is_whole_element(data):
+            for read in _READERS.values():
+                with suppress(PinFormatError):  # the next kind may fit
+                    return _of_spki(read(data))
+        else:
+            try:
+                if block := spki.first_pem(data, _LABELS):
+                    return _of_spki(_read(_LABELS[block[0]], block[1]))
+            except PinFormatError as e:
+                raise PinFormatError(f"{name}: {e}") from None
         raise PinFormatError(
-            f"{show(str(path))} holds no certificate, certification request, public key or unencrypted private key"
+            f"{name} holds no certificate, certification request, public key or unencrypted private key"
         )
 
 
-_LABELS = {  # RFC 7468, and the older labels that openssl still writes or reads
+_LABELS = {  # RFC 7468, and the other labels that openssl writes or reads
     "CERTIFICATE": "certificate",
     "X509 CERTIFICATE": "certificate",
+    "TRUSTED CERTIFICATE": "certificate",  # with openssl's own data behind it, it is refused, not skipped
     "CERTIFICATE REQUEST": "certification request",
     "NEW CERTIFICATE REQUEST": "certification request",
     "PUBLIC KEY": "public key",
@@ -214,14 +225,15 @@ def _read(what: str, der: bytes) -> bytes:
     try:
         return _READERS[what](der)
     except PinFormatError as e:
-        raise PinFormatError(f"{show(der[:32])}… cannot be read as a {what}: {e}") from None
+        raise PinFormatError(f"{show(der)} cannot be read as a {what}: {e}") from None
 
 
 def _der(what: str, value: object) -> bytes:
     """Return the DER bytes of a `what` given as PEM, as DER or as an object of `cryptography`."""
     if not isinstance(value, bytes):
         return spki.der_of_object(value)
-    if b"-----BEGIN " not in value:
+    # DER first: a certificate may hold text that looks like PEM, with another certificate in it.
+    if spki.is_whole_element(value) or b"-----BEGIN " not in value:
         return value
     block = spki.first_pem(value, {label for label, kind in _LABELS.items() if kind == what})
     if block is None:
@@ -249,7 +261,7 @@ def _decode(text: str, encoded: str) -> bytes:
     raise PinFormatError(f"{show(text)} is no pin: {_fault(text, encoded)}; {_ACCEPTED}")
 
 
-def _fault(text: str, encoded: str) -> str:  # noqa: PLR0911  one return a fault
+def _fault(text: str, encoded: str) -> str:
     if not text.isascii():
         return "it holds characters outside ASCII"
     if any(c.isspace() for c in text):

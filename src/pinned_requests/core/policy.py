@@ -10,6 +10,7 @@ Rules for the next maintainer:
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
@@ -18,8 +19,8 @@ from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, Union
 
-from pinned_requests.core.errors import MissingBackupPinWarning, PolicyError, show
-from pinned_requests.core.host import HostError, HostPattern, normalize_host
+from pinned_requests.core.errors import MissingBackupPinWarning, PolicyError, exact, show
+from pinned_requests.core.host import HostPattern, normalize_host
 from pinned_requests.core.pin import Pin
 
 if TYPE_CHECKING:
@@ -27,12 +28,16 @@ if TYPE_CHECKING:
 
 OnExpiry = Literal["unpin", "block"]
 UnpinnedHosts = Literal["block", "allow"]
-PinsLike = Union["PinSet", Pin, str, Iterable[Union[Pin, str]], Mapping[str, Any]]
+PinsLike = Union["PinSet", Pin, str, Iterable[Pin | str], Mapping[str, Any]]
 
 _PACKAGE = __name__.partition(".")[0]
 _DISTINCT_PINS = 2  # RFC 7469 §4.3: one in use and one backup
+_DATE = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
+_OFFSET: dict[str | None, str] = {"Z": "+00:00", "z": "+00:00", None: ""}
 _FIELDS = ("pins", "backup_pins", "blocked_pins", "expires", "on_expiry", "report_only", "exempt")
-_warned: set[PinSet] = set()  # those that MissingBackupPinWarning was given for: at most what the process holds anyway
+_MAX_HINTED = 100  # characters of a misspelled name: difflib takes quadratic time
+_MAX_WARNED = 4096  # pin sets: a source that renews `expires` all the time must not fill the memory
+_warned: set[PinSet] = set()  # those that MissingBackupPinWarning was given for
 
 
 @dataclass(frozen=True, slots=True, init=False, eq=False)
@@ -46,7 +51,8 @@ class PinSet:
         pins: pins in use: one pin or an iterable, each a `Pin` or a spelling that `Pin.parse` reads.
         backup_pins: pins of keys that are kept for a rotation and not yet served (RFC 7469 §4.3).
         blocked_pins: pins of compromised keys: a chain with one is refused whatever else it holds.
-        expires: the moment from which the pins are expired: an aware `datetime`, or ISO 8601 text with an offset or `Z`.
+        expires: the moment from which the pins are expired: an aware `datetime`, or its text (RFC 3339 §5.6, which
+            asks for an offset or `Z`).
         on_expiry: `"unpin"`: the host then falls back to CA validation, loudly; or `"block"`: it is refused.
         report_only: whether a mismatch is only reported while the request goes on. Blocked keys refuse all the same.
         is_exempt: whether this is the set without pins that takes a host out of a wider pattern; see `exempt()`.
@@ -55,8 +61,9 @@ class PinSet:
         PolicyError: no pin and not exempt (or both), a naive or unreadable date, a value of the wrong type.
         PinFormatError: a pin cannot be read.
 
-    Two more attributes follow from these, for look-ups: `accepted` (`pins` and `backup_pins`) and `blocked`, both frozen sets.
-    Order and repetition of pins make no difference to equality. Whether a backup pin's key exists is not checked.
+    Two more attributes follow from these, for look-ups: `accepted` (`pins` and `backup_pins`) and `blocked`, both
+    frozen sets. Order and repetition of pins make no difference to equality. Whether a backup pin's key exists is not
+    checked.
     """
 
     pins: tuple[Pin, ...]
@@ -97,15 +104,17 @@ class PinSet:
         if self.is_exempt and (self.accepted or self.blocked):
             raise PolicyError("a pin set is exempt or has pins, not both; remove either")
         if not self.is_exempt and not self.accepted:
-            raise PolicyError("a pin set without pins admits nothing; give it 'pins', or exempt the host (PinSet.exempt())")
+            raise PolicyError("a pin set without pins admits nothing; give it 'pins', or exempt the host")
         if not self.is_exempt and not self.report_only and len(self.accepted) < _DISTINCT_PINS and self not in _warned:
-            _warned.add(self)
+            if len(_warned) >= _MAX_WARNED:
+                _warned.clear()
             warnings.warn(
                 f"{self.pins[0] if self.pins else self.backup_pins[0]} is the only pin of its set: the next change of "
                 "that key locks this client out; add a backup pin (RFC 7469 §4.3)",
                 MissingBackupPinWarning,
                 stacklevel=_callers_stacklevel(),
             )
+            _warned.add(self)  # not before: where warnings are errors, the same set fails each time
 
     @classmethod
     def exempt(cls) -> PinSet:
@@ -124,10 +133,10 @@ class PinSet:
         if isinstance(value, PinSet):
             return value
         if isinstance(value, Mapping):
-            for name in value:
+            given = {exact(name) if isinstance(name, str) else name: field for name, field in value.items()}
+            for name in given:
                 if name not in _FIELDS:
                     _unknown("field of a pin set", name, _FIELDS)
-            given = dict(value)
             return cls(is_exempt=given.pop("exempt", False), **given)
         return cls(value)
 
@@ -227,13 +236,21 @@ class PinPolicy:
             port: the port of the connection; without one, patterns with a port do not match.
 
         Raises:
-            PolicyError: `host` cannot be normalized.
+            PolicyError: `host` cannot be normalized, or `port` is no number.
         """
         entry = self.find(normalize_host(host), port)
         return entry and entry.pins
 
     def find(self, host: str, port: int | None) -> Entry | None:
-        """Return the entry for a normalized host: the exact host, then the longest fixed part; `*.` first, a port first."""
+        """Return the entry for a normalized host.
+
+        The exact host comes first, then the longest fixed part; `*.` before `**.`, with a port before without.
+
+        Raises:
+            PolicyError: the port is no number: it would match no pattern with a port, and the host pass for unpinned.
+        """
+        if port is not None and type(port) is not int:
+            raise PolicyError(f"{show(port)} is no port; give a number or None")
         if (here := self._index.get(host)) and (entry := _first(here, ("exact", "subtree"), port)):
             return entry
         kinds: tuple[PatternKind, ...] = ("one-label", "subtree")
@@ -285,24 +302,35 @@ def _pins(name: str, value: object) -> tuple[Pin, ...]:
 def _aware_utc(value: object) -> datetime | None:
     if value is None:
         return None
-    try:
-        moment = datetime.fromisoformat(value.replace("Z", "+00:00")) if isinstance(value, str) else value
-    except ValueError:
-        moment = None
+    moment = _read_date(value) if isinstance(value, str) else value
     if not isinstance(moment, datetime):
         raise PolicyError(f"'expires' is {show(value)}; give an aware datetime or text such as '2027-03-01T00:00:00Z'")
     if moment.utcoffset() is None:
         raise PolicyError(f"'expires' is {show(str(moment))}, without a time zone; add one, such as 'Z'")
     try:
-        return moment.astimezone(timezone.utc)
-    except OverflowError:
-        raise PolicyError(f"'expires' is {show(str(moment))}, which is no date in UTC") from None
+        utc = moment.astimezone(timezone.utc)
+        # Built anew: a subclass, such as the "not a time" of pandas, may compare in its own way and never expire.
+        return datetime(utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second, utc.microsecond, timezone.utc)
+    except (OverflowError, TypeError, ValueError):
+        raise PolicyError(f"'expires' is {show(str(moment))}, which is no date in UTC; give another") from None
+
+
+def _read_date(text: str) -> datetime | None:
+    """Read a date and time as RFC 3339 §5.6 spells it: the same on every Python, whose `fromisoformat` differ."""
+    if not (parts := _DATE.fullmatch(exact(text))):
+        return None
+    try:
+        return datetime.fromisoformat(
+            f"{parts[1]}T{parts[2]}.{(parts[3] or '')[:6]:0<6}{_OFFSET.get(parts[4], parts[4])}"
+        )
+    except ValueError:
+        return None
 
 
 def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> Any:
-    if not isinstance(value, str) or value not in choices:
+    if not isinstance(value, str) or exact(value) not in choices:
         _unknown(f"value of '{name}'", value, choices)
-    return value
+    return exact(value)
 
 
 def _boolean(name: str, value: object) -> bool:
@@ -312,14 +340,15 @@ def _boolean(name: str, value: object) -> bool:
 
 
 def _unknown(what: str, value: object, known: tuple[str, ...]) -> NoReturn:
-    close = difflib.get_close_matches(value, known, n=1, cutoff=0) if isinstance(value, str) else []
+    text = exact(value)[:_MAX_HINTED] if isinstance(value, str) else ""
+    close = difflib.get_close_matches(text, known, n=1, cutoff=0) if text else []
     hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(map(repr, known))}"
     raise PolicyError(f"{show(value)} is no {what}; {hint}")
 
 
 def _callers_stacklevel() -> int:
-    """Return the `stacklevel` for `warnings.warn` in the calling function that points at the first line outside this package."""
+    """Return the `stacklevel` with which the caller's warning points at the first line outside this package."""
     level, frame = 1, sys._getframe(1)  # noqa: SLF001  the documented way to the caller's frame in CPython
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == _PACKAGE:
         level, frame = level + 1, frame.f_back
     return level

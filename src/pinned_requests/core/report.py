@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pinned_requests.core.pin import Pin
 
 MAX_LINES = 20
+_MAX_HOST = 100  # characters of a host in the sentence: what is said of it must find room behind it
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,10 @@ class ViolationReport:
         return (*self.verdict.pins.pins, *self.verdict.pins.backup_pins) if self.verdict.pins else ()
 
     def to_json(self) -> str:
-        """Return the report as a JSON object in the form of RFC 7469 §3, with `outcome` and `spki-pins-seen` besides."""
+        """Return the report as a JSON object in the form of RFC 7469 §3.
+
+        Besides, it has `outcome`, `report-only`, `allowed` and `spki-pins-seen`.
+        """
         expiry = self.effective_expiry
         value: dict[str, Any] = {
             "date-time": _rfc3339(self.date_time),
@@ -88,7 +92,7 @@ class ViolationReport:
             "include-subdomains": self.noted_host.startswith("*"),
             "noted-hostname": self.noted_host,
             "served-certificate-chain": [_pem(der) for der in self.served_chain],
-            "validated-certificate-chain": [_pem(seen.der) for seen in self.chain] if self.verdict.chain.is_verified else [],
+            "validated-certificate-chain": [_pem(seen.der) for seen in self.chain if self.verdict.chain.is_verified],
             "known-pins": [_rfc7469(pin) for pin in self.known_pins],
             "outcome": self.verdict.outcome.value,
             "report-only": self.report_only,
@@ -98,7 +102,7 @@ class ViolationReport:
         return json.dumps(value)
 
     def __str__(self) -> str:
-        """Return what happened, for people: a sentence, the chain, and the pins, each in the spelling of the configuration."""
+        """Return what happened, for people: a sentence, the chain, and the pins, as the configuration spells them."""
         verdict, lines = self.verdict, [self._sentence()]
         if self.chain:
             heading = "verified" if verdict.chain.is_verified else "not verified: only its first certificate counts"
@@ -112,7 +116,8 @@ class ViolationReport:
         return "\n".join(escape(line) for line in lines)
 
     def _sentence(self) -> str:
-        where = f"[{self.host}]" if ":" in self.host else self.host
+        host = escape(self.verdict.host, _MAX_HOST)
+        where = f"[{host}]" if ":" in host else host
         peer = where if self.port is None else f"{where}:{self.port}"
         expiry = self.effective_expiry
         return {
@@ -134,11 +139,11 @@ class ViolationReport:
         if chain.is_verified:
             if chain.certificates[-1].is_self_issued:
                 return []
-            # Python >= 3.13 stops at the first trusted certificate (VERIFY_X509_PARTIAL_CHAIN): a root pin cannot match.
-            return ["  The chain ended at a trusted certificate that is not self-signed; what is above it does not count."]
+            # Python >= 3.13 stops at the first trusted certificate (VERIFY_X509_PARTIAL_CHAIN): no root pin can match.
+            return ["  The chain ended at a trusted certificate that is not self-signed: nothing above it counts."]
         for depth, seen in enumerate(chain.certificates[1:], start=1):
             if not pins.accepted.isdisjoint(seen.pins):
-                return [f"  A pin fits the certificate at depth {depth}, but nothing vouches for it: verify, or pin the leaf."]
+                return [f"  A pin fits the certificate at depth {depth}, but nothing vouches for that; pin the leaf."]
         return []
 
 

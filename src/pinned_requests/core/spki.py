@@ -6,7 +6,7 @@ Rules for the next maintainer:
   (ITU-T X.690 §10): definite and minimal lengths, every bound checked, every tag on the way expected (RFC 5280 §4.1).
   What it does not understand it refuses; it never skips ahead to find something that looks like a key.
 - Bytes are cut out, not parsed and written again: `cryptography` re-encodes RSA-PSS and explicit-parameter EC keys, and
-  does not load keys of unknown kinds. It is imported only where a private key or a PKCS#1 key has to be read.
+  does not load keys of unknown kinds. It is imported only where a private key or an object has to be read.
 - Any input gives bytes or a `PinFormatError`, never another error.
 - Signatures, dates and extensions are *not* checked. That is the TLS library's work, and it has been done by then.
 """
@@ -32,17 +32,20 @@ if TYPE_CHECKING:
     PublicKeyObject: TypeAlias = PublicKeyTypes
     PrivateKeyObject: TypeAlias = PrivateKeyTypes
 
-INTEGER, BIT_STRING, OID, SEQUENCE, SET = 0x02, 0x03, 0x06, 0x30, 0x31
+INTEGER, BIT_STRING, OCTET_STRING, OID, SEQUENCE, SET = 0x02, 0x03, 0x04, 0x06, 0x30, 0x31
+HIGH_TAG = 0x1F  # X.690 §8.1.2.4: the number of the tag follows, in octets of its own
 VERSION = 0xA0  # [0] EXPLICIT
 ISSUER_UNIQUE_ID, SUBJECT_UNIQUE_ID, EXTENSIONS = 0x81, 0x82, 0xA3  # [1], [2] IMPLICIT BIT STRING, [3] EXPLICIT
 CSR_ATTRIBUTES = 0xA0  # [0] IMPLICIT SET
+EC_PARAMETERS, EC_PUBLIC_KEY = 0xA0, 0xA1  # [0], [1] EXPLICIT
+ID_EC_PUBLIC_KEY = bytes.fromhex("06072a8648ce3d0201")  # 1.2.840.10045.2.1, RFC 5480 §2.1.1
+ID_RSASSA_PSS = bytes.fromhex("06092a864886f70d01010a")  # 1.2.840.113549.1.1.10, RFC 4055 §1.2
 
 # A certificate of the web is 1 to 5 kB; OpenSSL takes 100 kB of chain from a peer. What is larger is no certificate.
 MAX_SIZE = 1 << 20  # bytes
 
-_PEM = re.compile(
-    rb"^-----BEGIN (?P<label>[A-Z0-9 ]{1,64})-----[ \t]*\r?\n(?P<body>.*?)^-----END (?P=label)-----", re.DOTALL | re.MULTILINE
-)
+_PEM_BEGIN = re.compile(rb"^-----BEGIN ([A-Z0-9 ]{1,64})-----[ \t]*\r?\n", re.MULTILINE)
+_PEM_END = re.compile(rb"^-----END ([A-Z0-9 ]{1,64})-----", re.MULTILINE)
 _NAME_TYPES = {  # RFC 4514 §3, and those that are seen in certificates of the web
     "2.5.4.3": "CN",
     "2.5.4.5": "serialNumber",
@@ -56,6 +59,7 @@ _NAME_TYPES = {  # RFC 4514 §3, and those that are seen in certificates of the 
     "0.9.2342.19200300.100.1.25": "DC",
     "1.2.840.113549.1.9.1": "emailAddress",
 }
+_NAME_SPECIAL, _BACKSLASHED = re.compile(r'[,+"\\<>;=]'), r"\\\g<0>"
 _STRING_ENCODINGS = {0x0C: "utf-8", 0x1C: "utf-32-be", 0x1E: "utf-16-be"}  # UTF8String, UniversalString, BMPString
 
 
@@ -87,13 +91,15 @@ class _Reader:
         return self._data[self._at] if self else None
 
     def take(self, *tags: int) -> _Element:
-        """Return the next element, whose tag must be one of `tags` (any low tag where none is given)."""
+        """Return the next element, whose tag must be one of `tags` (any of one octet where none is given)."""
         data, start = self._data, self._at
         if start + 2 > len(data):
             raise PinFormatError("it ends in the middle of a field")
         tag, length, at = data[start], data[start + 1], start + 2
         if tags and tag not in tags:
             raise PinFormatError(f"it holds tag 0x{tag:02x} where 0x{tags[0]:02x} must stand")
+        if tag & HIGH_TAG == HIGH_TAG:
+            raise PinFormatError(f"it holds tag 0x{tag:02x}, which certificates and keys have no use for")
         if length >= 0x80:  # noqa: PLR2004  X.690 §8.1.3.5: the long form; 0x80 is the indefinite form, which DER forbids
             octets = length & 0x7F
             if not 1 <= octets <= 4 or at + octets > len(data):  # noqa: PLR2004  MAX_SIZE needs no more than 3 octets
@@ -108,13 +114,17 @@ class _Reader:
         self._at = end
         return _Element(tag, data[at:end], data[start:end])
 
+    def rest(self) -> bytes:
+        """Return what has not been taken."""
+        return self._data[self._at :]
+
     def end(self) -> None:
         if self:
             raise PinFormatError("it has bytes behind its end")
 
 
 def parts_of_certificate(der: bytes) -> CertificateParts:
-    """Walk over the DER bytes of an X.509 certificate (RFC 5280 §4.1) and return issuer, subject and SPKI as they stand.
+    """Walk over the DER bytes of an X.509 certificate (RFC 5280 §4.1) and return what stands there.
 
     Raises:
         PinFormatError: `der` is not one certificate in strict DER.
@@ -192,8 +202,8 @@ def spki_of_public_key(der: bytes) -> bytes:
 def spki_of_private_key(der: bytes) -> bytes:
     """Return the SubjectPublicKeyInfo bytes of the public half of an unencrypted private key in DER.
 
-    The algorithm identifier of a PKCS #8 key (RFC 5958 §2) is taken as it stands, so that an RSA-PSS key gives the
-    bytes that its certificate will hold.
+    The bytes are those that openssl would put into a certificate of this key: the algorithm identifier of an RSA-PSS
+    key, and parameters and public point of an EC key, are taken as they stand in it.
 
     Raises:
         PinFormatError: it cannot be read, or is encrypted.
@@ -201,13 +211,32 @@ def spki_of_private_key(der: bytes) -> bytes:
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415  heavy, and seldom needed
 
     _bounded(der)
-    key = _through_cryptography(lambda: serialization.load_der_private_key(der, None).public_key(), "a private key")
-    algorithm = _pkcs8_algorithm(der)
-    if algorithm is None:
-        return key
-    reader = _Reader(_Reader(key).take(SEQUENCE).content)
-    reader.take(SEQUENCE)
-    return _sequence(algorithm + reader.take(BIT_STRING).whole)
+    encoded = _through_cryptography(lambda: serialization.load_der_private_key(der, None).public_key(), "a private key")
+    outer = _Reader(der)
+    key = _Reader(outer.take(SEQUENCE).content)
+    outer.end()
+    key.take(INTEGER)  # version
+    if key.peek() == OCTET_STRING:  # SEC 1: ECPrivateKey, RFC 5915 §3
+        return _spki_of_ec_key(der, None, encoded)
+    if key.peek() != SEQUENCE:  # PKCS #1 and openssl's DSA format: these have one encoding only
+        return encoded
+    algorithm = key.take(SEQUENCE)  # PKCS #8: OneAsymmetricKey, RFC 5958 §2
+    reader = _Reader(algorithm.content)
+    identifier = reader.take(OID).whole
+    if identifier == ID_EC_PUBLIC_KEY:
+        return _spki_of_ec_key(key.take(OCTET_STRING).content, reader.rest(), encoded)
+    if identifier == ID_RSASSA_PSS:
+        return _sequence(algorithm.whole + _bits_of_spki(encoded).whole)
+    return encoded
+
+
+def spki_of_private_key_object(key: PrivateKeyObject) -> bytes:
+    """Return the SubjectPublicKeyInfo bytes of the public half of a private key object of `cryptography`.
+
+    Raises:
+        PinFormatError: it is no such object.
+    """
+    return spki_of_public_key(_through_cryptography(key.public_key, "a private key"))
 
 
 def der_of_object(value: object) -> bytes:
@@ -226,20 +255,34 @@ def der_of_object(value: object) -> bytes:
     return _through_cryptography(lambda: value, "a public key")
 
 
+def is_whole_element(data: bytes) -> bool:
+    """Say whether `data` is one DER SEQUENCE from its first to its last byte, and so no text with PEM in it."""
+    reader = _Reader(data)
+    try:
+        reader.take(SEQUENCE)
+    except PinFormatError:
+        return False
+    return not reader
+
+
 def first_pem(data: bytes, labels: Collection[str]) -> tuple[str, bytes] | None:
-    """Return label and DER bytes of the first PEM block (RFC 7468 §2) with one of `labels`, or None where there is none.
+    """Return label and DER bytes of the first PEM block (RFC 7468 §2) with one of `labels`, or None without one.
 
     Raises:
-        PinFormatError: that block's body is no base64, or is encrypted.
+        PinFormatError: that block has no end, or its body is no base64 or is encrypted.
     """
-    for match in _PEM.finditer(_bounded(data)):
-        label = match["label"].decode("ascii")
+    for begin in _PEM_BEGIN.finditer(_bounded(data)):
+        label = begin[1].decode("ascii")
         if label not in labels:
             continue
-        if b":" in match["body"]:  # RFC 1421 §4.6: the headers of an encrypted key in a traditional format
+        end = _PEM_END.search(data, begin.end())
+        if end is None or end[1] != begin[1]:  # no look further on: another block's end is not this one's
+            raise PinFormatError(f"the PEM block {show(label)} has no end")
+        body = data[begin.end() : end.start()]
+        if b":" in body:  # RFC 1421 §4.6: the headers of an encrypted key in a traditional format
             raise PinFormatError(f"the PEM block {show(label)} is encrypted; use its certificate, CSR or public key")
         try:
-            return label, base64.b64decode(b"".join(match["body"].split()), validate=True)
+            return label, base64.b64decode(b"".join(body.split()), validate=True)
         except binascii.Error as e:
             raise PinFormatError(f"the PEM block {show(label)} holds what is no base64: {escape(str(e))}") from None
     return None
@@ -252,10 +295,10 @@ def name_as_text(der: bytes) -> str:
     of odd names, and no warning can be kept from surfacing without changing the filters of the whole process.
     """
     try:
-        text = ",".join(reversed([_rdn_as_text(rdn.content) for rdn in _elements(_Reader(der).take(SEQUENCE).content, SET)]))
+        rdns = [_rdn_as_text(rdn.content) for rdn in _elements(_Reader(der).take(SEQUENCE).content, SET)]
     except PinFormatError:
         return "(a name that cannot be read)"
-    return escape(text) if text else "(no name)"
+    return escape(",".join(reversed(rdns))) or "(no name)"
 
 
 def _rdn_as_text(rdn: bytes) -> str:
@@ -268,7 +311,8 @@ def _attribute_as_text(attribute: bytes) -> str:
     value = reader.take()
     reader.end()
     text = value.content.decode(_STRING_ENCODINGS.get(value.tag, "latin-1"), "replace")
-    return f"{_NAME_TYPES.get(oid, oid)}={text}"
+    # RFC 4514 §2.4: else the common name "x,O=Bank" would look like two attributes.
+    return f"{_NAME_TYPES.get(oid, oid)}={_NAME_SPECIAL.sub(_BACKSLASHED, text)}"
 
 
 def _dotted(oid: bytes) -> str:
@@ -304,11 +348,51 @@ def _checked_spki(element: _Element) -> bytes:
     return element.whole
 
 
-def _pkcs8_algorithm(der: bytes) -> bytes | None:
-    """Return the AlgorithmIdentifier of an unencrypted PKCS #8 key, or None where `der` is in a traditional format."""
-    key = _Reader(_Reader(der).take(SEQUENCE).content)
-    key.take(INTEGER)
-    return key.take(SEQUENCE).whole if key.peek() == SEQUENCE else None
+def _bits_of_spki(spki: bytes) -> _Element:
+    """Return the subjectPublicKey of a SubjectPublicKeyInfo."""
+    reader = _Reader(_Reader(spki).take(SEQUENCE).content)
+    reader.take(SEQUENCE)
+    return reader.take(BIT_STRING)
+
+
+def _spki_of_ec_key(der: bytes, parameters: bytes | None, encoded: bytes) -> bytes:
+    """Return the SubjectPublicKeyInfo of an ECPrivateKey (RFC 5915 §3), with parameters and point as they stand.
+
+    Args:
+        der: the ECPrivateKey.
+        parameters: those of the PKCS #8 key around it, or None where there is none.
+        encoded: the SubjectPublicKeyInfo as `cryptography` encodes it: named curve, uncompressed point.
+    """
+    outer = _Reader(der)
+    key = _Reader(outer.take(SEQUENCE).content)
+    outer.end()
+    key.take(INTEGER)  # version
+    key.take(OCTET_STRING)  # privateKey
+    if key.peek() == EC_PARAMETERS:
+        own = key.take(EC_PARAMETERS).content
+        parameters = own if parameters is None else parameters
+    if not parameters:
+        raise PinFormatError("it holds an elliptic-curve key that does not name its curve")
+    computed = _bits_of_spki(encoded)
+    if key.peek() == EC_PUBLIC_KEY:
+        public = _Reader(key.take(EC_PUBLIC_KEY).content)
+        point = public.take(BIT_STRING)
+        public.end()
+        if not _is_encoding_of(point.content, computed.content):
+            raise PinFormatError("it holds a public point that is not that of the private key")
+    elif parameters[0] == OID:
+        point = computed
+    else:
+        # openssl then encodes the point as the explicit parameters encode their generator.
+        raise PinFormatError("it holds explicit curve parameters and no public point; use its certificate or CSR")
+    return _sequence(_sequence(ID_EC_PUBLIC_KEY + parameters) + point.whole)
+
+
+def _is_encoding_of(point: bytes, uncompressed: bytes) -> bool:
+    """Say whether the BIT STRING content `point` is `uncompressed` in any of the three forms of SEC 1 §2.3.3."""
+    coordinates = uncompressed[2:]  # behind "no unused bits" and "uncompressed"
+    x, is_odd = coordinates[: len(coordinates) // 2], coordinates[-1] & 1
+    return point in (uncompressed, bytes((0, 2 | is_odd)) + x, bytes((0, 6 | is_odd)) + coordinates)
 
 
 def _sequence(content: bytes) -> bytes:

@@ -15,7 +15,8 @@ import enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from pinned_requests.core.chain import Chain
-from pinned_requests.core.host import HostError, normalize_host
+from pinned_requests.core.errors import PolicyError, exact, show
+from pinned_requests.core.host import normalize_host
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -29,7 +30,7 @@ ALLOWED, REFUSED = True, False
 _NO_CHAIN_YET = Chain.missing("no handshake has been made")
 
 
-class Outcome(enum.Enum):
+class Outcome(str, enum.Enum):
     """What was found. The value is its name in reports."""
 
     MATCH = "match"
@@ -91,9 +92,10 @@ def admit(policy: PinPolicy, scheme: str, host: str, port: int | None, now: date
     """
     try:
         name = normalize_host(host)
-    except HostError:
-        return Verdict(Outcome.UNPINNED_HOST, REFUSED, str(host), port, None, None, _NO_CHAIN_YET)
-    entry = policy.find(name, port)
+        entry = policy.find(name, port)
+    except PolicyError:
+        # Also where the policy allows unpinned hosts: nobody knows whether this is one.
+        return Verdict(Outcome.UNPINNED_HOST, REFUSED, _as_text(host), port, None, None, _NO_CHAIN_YET)
     if entry is None:
         if policy.unpinned_hosts == "allow":
             return Verdict(Outcome.UNPINNED, ALLOWED, name, port, None, None, _NO_CHAIN_YET)
@@ -146,6 +148,10 @@ def evaluate(policy: PinPolicy, host: str, chain: Chain, now: datetime, *, port:
     if found := _find(pins.accepted, counted):
         return Verdict(Outcome.MATCH, ALLOWED, *known, *found)
     return Verdict(Outcome.MISMATCH, pins.report_only, *known)
+
+
+def _as_text(host: object) -> str:
+    return exact(host) if isinstance(host, str) else show(host)
 
 
 def _find(wanted: frozenset[Pin], certificates: tuple[SeenCertificate, ...]) -> tuple[Pin, int] | None:

@@ -12,8 +12,8 @@ from pinned_requests.core.policy import PinPolicy, PinsLike
 class PolicyStore:
     """Holds the policy in force and lets it be replaced, as a whole, while sessions use it.
 
-    Pooled connections are evaluated against the new policy at their next request. Reading and replacing are atomic, from
-    any thread.
+    Pooled connections are evaluated against the new policy at their next request. Reading and replacing are atomic,
+    from any thread.
 
     Args:
         policy: a `PinPolicy`, or a mapping of host patterns to pins.

@@ -9,13 +9,19 @@ Rules for the next maintainer:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
-from requests.adapters import HTTPAdapter
+from requests.adapters import BaseAdapter, HTTPAdapter
 
-from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.chain import Chain
+from pinned_requests.core.errors import PolicyError, show
+from pinned_requests.exceptions import UnpinnableAdapterError
 from pinned_requests.transport.connection import pin_pool
-from pinned_requests.transport.guard import Guard, Refusal
+from pinned_requests.transport.guard import Checked, CheckingGuard, Guard, Refusal, guard_in_force
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
 
     from pinned_requests.core.policy import PinPolicy, PinsLike
     from pinned_requests.core.report import ViolationReport
+    from pinned_requests.core.verdict import Verdict
     from pinned_requests.sources.store import PolicyStore
 
 
@@ -31,11 +38,12 @@ class PinnedAdapter(HTTPAdapter):
     """A transport adapter that lets requests go only to servers whose key is pinned.
 
     Mounted on any `requests.Session`, it pins whatever that sends through it. What goes through other adapters of that
-    session it does not see: mount it for `https://` and for `http://`, or use `PinnedSession`.
+    session it does not see: mount it for `https://` and for `http://`, or use `PinnedSession`. It may be one base class
+    among several, in front of other adapters: `class A(PinnedAdapter, CacheControlAdapter)`.
 
     Args:
         policy: a `PinPolicy`, a `PolicyStore`, or a mapping of host patterns to pins.
-        args: what `HTTPAdapter` takes.
+        args: what `HTTPAdapter`, or the next class, takes.
         on_violation: called with a `ViolationReport` for each violation, in the thread of the request; what it raises
             is logged and changes nothing.
         kwargs: what `HTTPAdapter`, or the next class, takes.
@@ -44,8 +52,9 @@ class PinnedAdapter(HTTPAdapter):
         PolicyError: `policy` is wrong.
     """
 
-    __attrs__ = [*HTTPAdapter.__attrs__, "_guard"]  # noqa: RUF012  as in requests: what is pickled
-    _guard: Guard
+    __attrs__ = [*HTTPAdapter.__attrs__, "guard", "follows_session"]  # noqa: RUF012  as in requests: what is pickled
+    guard: Guard
+    follows_session = False  # whether it came by its policy through a session, and follows that of the one that sends
 
     def __init__(
         self,
@@ -54,19 +63,13 @@ class PinnedAdapter(HTTPAdapter):
         on_violation: Callable[[ViolationReport], object] | None = None,
         **kwargs: Any,
     ) -> None:
-        self._guard = Guard.of(policy, on_violation=on_violation)
+        self.guard = Guard.of(policy, on_violation=on_violation)
         super().__init__(*args, **kwargs)
-
-    @classmethod
-    def _with_guard(cls, guard: Guard, **kwargs: Any) -> PinnedAdapter:
-        adapter = cls(guard.store, on_violation=guard.on_violation, **kwargs)
-        adapter._guard = guard
-        return adapter
 
     @property
     def policy(self) -> PinPolicy:
         """The policy in force."""
-        return self._guard.store.current
+        return self.guard.store.current
 
     def send(  # noqa: PLR0913, PLR0917  requests' signature
         self,
@@ -84,39 +87,169 @@ class PinnedAdapter(HTTPAdapter):
             PolicyError: `verify` or `cert` would change the caller's own `ssl_context`.
             requests.exceptions.RequestException: as `HTTPAdapter.send`.
         """
-        if self._guard.ssl_context is not None and (verify is not True or cert):
-            raise PolicyError(
-                "'verify' and 'cert' would change the ssl_context that was given; set verification and the client "
-                "certificate on the context itself"
-            )
+        sender = guard_of_sender.get()
+        guard = sender[1] if sender is not None and sender[0] is self else self.guard
+        verify = _verification(guard, verify, cert)
+        token = guard_in_force.set(guard)
         try:
-            self._guard.admit_url(request.url or "")
-            # requests takes any falsy `verify` for False in one place, and False alone in another: the pool of an
-            # unverified connection would be that of verified ones.
-            return super().send(request, stream, timeout, verify or False, cert, proxies)
+            guard.admit_url(request.url or "")
+            return super().send(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
         except Refusal as refusal:
             raise refusal.as_error(request) from None
+        finally:
+            guard_in_force.reset(token)
+
+    def handshake(self, guard: Guard, request: PreparedRequest, **settings: Any) -> Verdict:
+        """Make a new connection as for `request`, send nothing over it, and return the verdict on it.
+
+        Args:
+            guard: whose policy holds; it is told of nothing.
+            request: of which the URL counts.
+            settings: those of `send()`.
+
+        Raises:
+            PolicyError: as `send()`.
+            requests.exceptions.RequestException: no connection was made, or the certificate is not valid.
+        """
+        settings["verify"] = _verification(guard, settings.get("verify", True), settings.get("cert"))
+        token = guard_in_force.set(CheckingGuard(guard.store, None, guard.ssl_context))
+        try:
+            # Not `self.send()`: one of a subclass may answer from a cache.
+            HTTPAdapter.send(self, request, **settings)
+        except Refusal as refusal:
+            return refusal.report.verdict
+        except Checked as checked:
+            return checked.verdict
+        finally:
+            guard_in_force.reset(token)
+        parts = urlsplit(request.url or "")
+        return guard.judge(parts.hostname or "", parts.port, Chain.missing("an answer came without a handshake"))
 
     def build_connection_pool_key_attributes(self, request: PreparedRequest, verify: Any, cert: Any = None) -> Any:
         """Return the pool key as `HTTPAdapter` does, with the caller's context where one was given."""
         host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
-        if self._guard.ssl_context is not None:
-            pool["ssl_context"] = self._guard.ssl_context
+        context = (guard_in_force.get() or self.guard).ssl_context
+        if context is not None:
+            pool["ssl_context"] = context
         return host, pool
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         """Return the pool for a request, pinned."""
         pool = super().get_connection_with_tls_context(*args, **kwargs)
-        pin_pool(pool, self._guard)
+        pin_pool(pool, self.guard)
         return pool
 
     def get_connection(self, *args: Any, **kwargs: Any) -> Any:
         """Return the pool for a URL, pinned; what adapters written before requests 2.32 go through."""
         pool = super().get_connection(*args, **kwargs)
-        pin_pool(pool, self._guard)
+        pin_pool(pool, self.guard)
         return pool
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Set verification on a pool, and pin it, should it have come another way."""
         super().cert_verify(conn, url, verify, cert)
-        pin_pool(conn, self._guard)
+        pin_pool(conn, self.guard)
+
+
+# Which adapter is about to send for which session: said by the session that looked it up, in the thread that sends.
+guard_of_sender: ContextVar[tuple[PinnedAdapter, Guard] | None] = ContextVar("guard_of_sender", default=None)
+
+
+def _verification(guard: Guard, verify: Any, cert: Any) -> Any:
+    """Return `verify` as `HTTPAdapter` should get it.
+
+    requests takes any falsy value for False in one place, and False alone in another: the pool of an unverified
+    connection would be that of verified ones.
+
+    Raises:
+        PolicyError: it, or `cert`, would change a context of the caller's.
+    """
+    if guard.ssl_context is not None and (verify is not True or cert):
+        raise PolicyError(
+            "'verify' and 'cert' would change the ssl_context that was given; set verification and the client "
+            "certificate on the context itself"
+        )
+    return verify or False
+
+
+def session_adapter(guard: Guard, **settings: Any) -> PinnedAdapter:
+    """Return an adapter that a session makes for itself, with `settings` for `HTTPAdapter`."""
+    adapter = PinnedAdapter(guard.store, **settings)
+    adapter.guard, adapter.follows_session = guard, True
+    return adapter
+
+
+def pin_adapter(adapter: BaseAdapter, guard: Guard) -> PinnedAdapter | None:
+    """Pin an adapter in place and return it, the same object with the same settings, or None where that cannot be done.
+
+    It can for `HTTPAdapter` and its subclasses that send through what they inherit. One whose `send()` does not call
+    the inherited one opens sockets of its own.
+    """
+    if isinstance(adapter, PinnedAdapter):
+        return adapter
+    changed, adapter_class = cast("Any", adapter), cast("Any", type(adapter))
+    pinned = _pinned_class(adapter_class)
+    if pinned is None:
+        return None
+    changed.guard, changed.follows_session = guard, True
+    try:
+        changed.__class__ = pinned
+    except TypeError:  # __slots__, or a class of C
+        return None
+    return adapter if isinstance(adapter, PinnedAdapter) else None
+
+
+@lru_cache(maxsize=64)  # classes: a handful, unless a program makes them as it goes
+def _pinned_class(base: type) -> type[PinnedAdapter] | None:
+    if not issubclass(base, HTTPAdapter) or not all(map(_hands_on, base.__mro__)):
+        return None
+    if base is HTTPAdapter:
+        return PinnedAdapter
+    attributes = {
+        "__attrs__": [*base.__attrs__, "guard", "follows_session"],
+        "__reduce_ex__": lambda self, _protocol: (_revive, (base,), self.__getstate__()),
+    }
+    return type(base.__name__, (PinnedAdapter, base), attributes)
+
+
+def _revive(base: type) -> PinnedAdapter:
+    """Return a new object of the pinned class of `base`, for pickle and copy to fill."""
+    pinned = _pinned_class(base)
+    if pinned is None:
+        raise PolicyError(f"{show(base)} cannot be pinned any more; make the adapter anew")
+    return pinned.__new__(pinned)
+
+
+def _hands_on(cls: type) -> bool:
+    """Say whether the `send()` that a class defines, if it defines one, calls the inherited one."""
+    if cls in (HTTPAdapter, BaseAdapter, object) or "send" not in vars(cls):
+        return True
+    code = getattr(vars(cls)["send"], "__code__", None)
+    return code is not None and "send" in code.co_names
+
+
+def is_mock(adapter: object) -> bool:
+    """Say whether an adapter is requests-mock's, which answers by itself and never connects to anybody."""
+    module = sys.modules.get("requests_mock.adapter")
+    return module is not None and isinstance(adapter, module.Adapter)
+
+
+class RefusingAdapter(BaseAdapter):
+    """Stands in for an adapter that must not carry a request, and says why when it is asked to."""
+
+    def __init__(self, refusal: Refusal | str) -> None:
+        super().__init__()
+        self._refusal = refusal
+
+    def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:  # noqa: ARG002  none is used
+        """Refuse.
+
+        Raises:
+            PinningError: always.
+        """
+        if isinstance(self._refusal, Refusal):
+            raise self._refusal.as_error(request)
+        raise UnpinnableAdapterError(self._refusal, request=request)
+
+    def close(self) -> None:
+        """Do nothing: it holds nothing."""

@@ -17,9 +17,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool
@@ -31,25 +30,28 @@ from pinned_requests.core.verdict import Outcome
 from pinned_requests.exceptions import UnpinnableAdapterError
 from pinned_requests.transport.chain import served_chain, verified_chain
 from pinned_requests.transport.context import TLSSettings, shared_context
-from pinned_requests.transport.guard import Guard, Refusal
+from pinned_requests.transport.guard import Checked, CheckingGuard, Refusal, guard_in_force
 
 if TYPE_CHECKING:
     import socket
     import ssl
     from collections.abc import Iterator
 
-_NOT_NAMED = (Outcome.UNPINNED, Outcome.UNPINNED_HOST)
+    from pinned_requests.core.verdict import Verdict
+    from pinned_requests.transport.guard import Guard
 
 
-@dataclass(slots=True)
 class _Hop:
     """Somebody who was met in a handshake of a connection."""
 
-    host: str
-    port: int | None
-    chain: Chain
-    only_if_named: bool  # whether it is subject to the policy only where that has an entry for it
-    reported: Outcome | None = None
+    __slots__ = ("chain", "host", "only_if_named", "port", "reported")
+
+    def __init__(self, host: str, port: int | None, chain: Chain, *, only_if_named: bool) -> None:
+        self.host = host
+        self.port = port
+        self.chain = chain
+        self.only_if_named = only_if_named  # whether it is subject to the policy only where that has an entry for it
+        self.reported: Outcome | None = None  # of a violation that was softened: once a handshake is enough
 
 
 class PinnedHTTPConnection(HTTPConnection):
@@ -101,9 +103,9 @@ class PinnedHTTPSConnection(HTTPSConnection):
         try:
             with self._own_context():
                 super().connect()
-            self._meet_origin()
-        except Refusal:
-            self.close()
+            self.guard.conclude(self._meet_origin())
+        except (Refusal, Checked):
+            _hang_up(self)
             raise
         self._checked_socket, self._pid = self.sock, os.getpid()
 
@@ -114,7 +116,15 @@ class PinnedHTTPSConnection(HTTPSConnection):
 
     def is_acceptable(self) -> bool:
         """Say whether the open connection may carry a request under the policy of this moment."""
-        return self.is_checked and all(map(self._judge, self._hops))
+        if not self.is_checked or isinstance(self.guard, CheckingGuard):  # a check is to make a handshake
+            return False
+        for hop in self._hops:
+            verdict = self._judge(hop)
+            if not verdict.is_allowed:
+                return False
+            if verdict.is_violation:
+                self._report_once(hop, verdict, self.sock)
+        return True
 
     def _tunnel(self) -> None:
         """Ask a proxy for a tunnel; of one that is spoken TLS to, after a look at its chain."""
@@ -122,36 +132,41 @@ class PinnedHTTPSConnection(HTTPSConnection):
             self._meet_proxy(self.sock)
         super()._tunnel()
 
-    def _meet_origin(self) -> None:
+    def _meet_origin(self) -> Verdict:
         if self.proxy is None or self._tunnel_host is not None:
             chain = verified_chain(self.sock, name_is_checked=_is_name_checked(self))
-            self._meet(*self.origin, chain, self.sock)
+            verdict = self._meet(*self.origin, chain, self.sock)
             if self.server_hostname:
                 self._meet(self.server_hostname, self.origin[1], chain, self.sock, only_if_named=True)
-            return
-        self._meet_proxy(self.sock)
-        if not self._is_for_the_proxy():
-            chain = Chain.missing("a forwarding proxy stands between, and speaks TLS with the server itself")
-            self._meet(*self.origin, chain, None)
+            return verdict
+        verdict = self._meet_proxy(self.sock)
+        if self._is_for_the_proxy():
+            return verdict
+        chain = Chain.missing("a forwarding proxy stands between, and speaks TLS with the server itself")
+        return self._meet(*self.origin, chain, None)
 
-    def _meet_proxy(self, sock: object) -> None:
+    def _meet_proxy(self, sock: object) -> Verdict:
         chain = verified_chain(sock, name_is_checked=_is_name_checked(self.proxy_config))
-        self._meet(self.host, self.port, chain, sock, only_if_named=True)
+        return self._meet(self.host, self.port, chain, sock, only_if_named=True)
 
-    def _meet(self, host: str, port: int | None, chain: Chain, sock: object, *, only_if_named: bool = False) -> None:
-        hop = _Hop(host, port, chain, only_if_named)
+    def _meet(self, host: str, port: int | None, chain: Chain, sock: object, *, only_if_named: bool = False) -> Verdict:
+        hop = _Hop(host, port, chain, only_if_named=only_if_named)
         self._hops = (*self._hops, hop)
-        self._judge(hop, sock, refuse=True)
+        verdict = self._judge(hop)
+        self._report_once(hop, verdict, sock)
+        return verdict
 
-    def _judge(self, hop: _Hop, sock: object = None, *, refuse: bool = False) -> bool:
-        """Say whether the policy allows a hop, and report a violation, once a handshake; or refuse."""
+    def _judge(self, hop: _Hop) -> Verdict:
         verdict = self.guard.judge(hop.host, hop.port, hop.chain)
-        if hop.only_if_named and verdict.outcome in _NOT_NAMED:
-            return True
-        if refuse or (verdict.is_allowed and verdict.is_violation and verdict.outcome is not hop.reported):
+        if hop.only_if_named and verdict.outcome is Outcome.UNPINNED_HOST:
+            return verdict._replace(outcome=Outcome.UNPINNED, is_allowed=True)
+        return verdict
+
+    def _report_once(self, hop: _Hop, verdict: Verdict, sock: object) -> None:
+        """Refuse, or report a violation that is allowed, unless that has been done since the handshake."""
+        if not verdict.is_allowed or (verdict.is_violation and verdict.outcome is not hop.reported):
             hop.reported = verdict.outcome
-            self.guard.enforce(verdict, served_chain(sock or self.sock) if verdict.is_violation else ())
-        return verdict.is_allowed
+            self.guard.enforce(verdict, served_chain(sock))
 
     def _is_for_the_proxy(self) -> bool:
         """Say whether requests go to the proxy itself, in absolute form: `http://` URLs through an `https://` proxy."""
@@ -201,6 +216,14 @@ class PinnedHTTPSConnection(HTTPSConnection):
             self.proxy_config = config
 
 
+def _hang_up(connection: HTTPConnection) -> None:
+    """Close the socket before `close()`, which may write to it: HTTP/2 says goodbye."""
+    sock, connection.sock = connection.sock, None
+    if sock is not None:
+        sock.close()
+    connection.close()
+
+
 def _settings(connection: HTTPSConnection) -> TLSSettings:
     return TLSSettings(
         cert_reqs=urllib3_ssl.resolve_cert_reqs(connection.cert_reqs),
@@ -235,76 +258,104 @@ def _is_name_checked(asserting: Any) -> bool:
 class PinnedPool(HTTPConnectionPool):
     """What pinning adds to a pool of any class; see `pin_pool()`."""
 
-    guard: Guard
-    raises_public_errors = False  # where nothing stands above that translates a Refusal
+    own_guard: Guard
+    stands_alone = False  # no adapter stands above: nobody else's guard is in force, nor is a Refusal translated
 
-    def _new_conn(self) -> Any:
-        connection: Any = super()._new_conn()
-        connection.guard = self.guard
-        connection.origin = (self.host, self.port)
-        return connection
+    @property
+    def guard(self) -> Guard:
+        """The guard that holds for the request of this thread."""
+        return self.own_guard if self.stands_alone else guard_in_force.get() or self.own_guard
 
-    def _get_conn(self, timeout: float | None = None) -> Any:
-        connection: Any = super()._get_conn(timeout)
-        if not isinstance(connection, (PinnedHTTPConnection, PinnedHTTPSConnection)):
-            connection.close()  # from before the pool was pinned
-            return self._new_conn()
-        if not connection.is_closed and not connection.is_acceptable():
-            connection.close()
-        return connection
-
-    def _validate_conn(self, conn: Any) -> None:
-        super()._validate_conn(conn)
-        if not conn.is_closed and not conn.is_checked:
-            conn.close()
-            missing = Chain.missing(f"a {type(conn).__name__} connects without letting it be looked at")
-            self.guard.enforce(self.guard.judge(self.host, self.port, missing), ())
-
-    def urlopen(self, *args: Any, **kwargs: Any) -> Any:
+    def urlopen(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
         """Send a request as urllib3's pool does.
 
         Raises:
             PinningError: the request was refused (`Refusal` below an adapter, which translates it).
         """
         try:
-            return super().urlopen(*args, **kwargs)
+            if self.proxy is not None and not url.startswith("/"):  # what a proxy forwards names its origin here alone
+                self.guard.admit_url(url)
+            return super().urlopen(method, url, *args, **kwargs)
         except Refusal as refusal:
-            if self.raises_public_errors:
+            if self.stands_alone:
                 raise refusal.as_error() from None
             raise
 
+    def _new_conn(self) -> Any:
+        connection: Any = super()._new_conn()
+        self._pin(connection)
+        return connection
 
-def pin_pool(pool: Any, guard: Guard, *, raises_public_errors: bool = False) -> None:
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        connection: Any = super()._get_conn(timeout)
+        pinned = self._pin(connection)
+        if pinned is not None and not pinned.is_closed and not pinned.is_acceptable():
+            _hang_up(pinned)
+        return connection
+
+    def _validate_conn(self, conn: Any) -> None:
+        super()._validate_conn(conn)
+        pinned = self._pin(conn)
+        if pinned is not None and not pinned.is_closed and not pinned.is_checked:
+            self._refuse_unseen(conn)
+
+    def _pin(self, connection: Any) -> PinnedHTTPConnection | PinnedHTTPSConnection | None:
+        """Pin a connection that is given out, in place, for the origin and the guard of this request, and return it.
+
+        Of one that cannot be pinned None is returned, and only where the policy asks for nothing.
+        """
+        real = vars(connection).get(
+            "real_connection", connection
+        )  # vcrpy wraps the connection that it plays or records
+        if not isinstance(real, (PinnedHTTPConnection, PinnedHTTPSConnection)):
+            connection_class: Any = type(real)
+            pinned_class = _pinned_class(connection_class)
+            if pinned_class is None:
+                self._refuse_unseen(real)
+                return None
+            real.__class__ = pinned_class
+        real.guard, real.origin = self.guard, (self.host, self.port)
+        return cast("PinnedHTTPConnection | PinnedHTTPSConnection", real)
+
+    def _refuse_unseen(self, connection: object) -> None:
+        chain = Chain.missing(f"a {type(connection).__name__} connects in a way that it cannot be had from")
+        self.guard.enforce(self.guard.judge(self.host or "", self.port, chain), ())
+
+
+def pin_pool(pool: Any, guard: Guard, *, stands_alone: bool = False) -> None:
     """Pin a pool in place, whoever made it, whatever it is set to; idle connections in it are not used again.
 
+    Args:
+        pool: a pool of urllib3's.
+        guard: what holds where an adapter has put none in force.
+        stands_alone: whether no adapter stands above it.
+
     Raises:
-        UnpinnableAdapterError: it is no pool of urllib3's, or its connections are not urllib3's.
+        UnpinnableAdapterError: it is no pool of urllib3's.
     """
     if isinstance(pool, PinnedPool):
         return
-    if isinstance(pool, HTTPConnectionPool):
-        connection_class = _pinned_connection_class(pool.ConnectionCls, pool.scheme)
-        if connection_class is not None:
-            vars(pool).update(guard=guard, raises_public_errors=raises_public_errors, ConnectionCls=connection_class)
-            pool_class: Any = type(pool)
-            pool.__class__ = _pinned_pool_class(pool_class)
-            return
-    raise UnpinnableAdapterError(
-        f"{show(pool)} opens its sockets in a way that cannot be pinned; send through a PinnedAdapter, or exempt the "
-        "host"
-    )
+    if not isinstance(pool, HTTPConnectionPool):
+        raise UnpinnableAdapterError(
+            f"{show(pool)} opens its connections in a way that cannot be pinned; send through PinnedAdapter, or exempt"
+            " the host"
+        )
+    pool_class: Any = type(pool)
+    vars(pool).update(own_guard=guard, stands_alone=stands_alone)
+    pool.__class__ = _pinned_pool_class(pool_class)
 
 
 @lru_cache(maxsize=64)  # classes: a handful, unless a program makes them as it goes
-def _pinned_connection_class(base: type, scheme: str | None) -> type | None:
-    pinned: type = PinnedHTTPSConnection if scheme == "https" else PinnedHTTPConnection
-    foundation = pinned.__base__
-    if foundation is None or not issubclass(base, foundation):
-        return None
-    # The pinned class comes last, so that it stands directly above urllib3's own in the method resolution order.
-    return pinned if base is foundation else type(f"Pinned{base.__name__}", (base, pinned), {})
+def _pinned_pool_class(base: type) -> type:
+    return type(f"Pinned{base.__name__}", (PinnedPool, base), {})
 
 
 @lru_cache(maxsize=64)
-def _pinned_pool_class(base: type) -> type:
-    return type(f"Pinned{base.__name__}", (PinnedPool, base), {})
+def _pinned_class(base: type) -> type | None:
+    for foundation, pinned in ((HTTPSConnection, PinnedHTTPSConnection), (HTTPConnection, PinnedHTTPConnection)):
+        if base is foundation:
+            return pinned
+        if issubclass(base, foundation):
+            # The pinned class comes last, so that it stands directly above urllib3's own in the resolution order.
+            return type(f"Pinned{base.__name__}", (base, pinned), {})
+    return None

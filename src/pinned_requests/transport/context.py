@@ -71,10 +71,14 @@ _slots_lock = threading.Lock()
 def shared_context(settings: TLSSettings) -> ssl.SSLContext:
     """Return the context for `settings`, built at the first call and after a change of one of its files.
 
+    With `urllib3.contrib.pyopenssl` injected, it is built for each call.
+
     Raises:
         urllib3.exceptions.SSLError: a CA bundle, certificate or key cannot be loaded.
         OSError: a client certificate or key is not there.
     """
+    if urllib3_ssl.IS_PYOPENSSL:
+        return _build(settings)  # pyOpenSSL's contexts cannot be written to once in use, and urllib3 writes to them
     key = _key(settings)
     with _slots_lock:
         slot = _slots.setdefault(key, _Slot())

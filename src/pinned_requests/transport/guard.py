@@ -10,7 +10,7 @@ Rules for the next maintainer:
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from contextvars import ContextVar
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -51,7 +51,7 @@ class Refusal(Exception):  # noqa: N818  it is private, and becomes a PinningErr
     def as_error(self, request: Any = None) -> exceptions.PinningError:
         """Return the public error, about `request` where that is known."""
         report = self.report
-        return _ERRORS[report.verdict.outcome](
+        return _ERRORS.get(report.verdict.outcome, exceptions.ChainUnavailableError)(
             str(report),
             host=report.host,
             port=report.port,
@@ -61,7 +61,6 @@ class Refusal(Exception):  # noqa: N818  it is private, and becomes a PinningErr
         )
 
 
-@dataclass(frozen=True)
 class Guard:
     """A policy in force, and whom to tell of violations.
 
@@ -71,9 +70,15 @@ class Guard:
         ssl_context: the context of the caller's that connections must use as it is, or None.
     """
 
-    store: PolicyStore
-    on_violation: Callable[[ViolationReport], object] | None = None
-    ssl_context: ssl.SSLContext | None = None
+    def __init__(
+        self,
+        store: PolicyStore,
+        on_violation: Callable[[ViolationReport], object] | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self.store = store
+        self.on_violation = on_violation
+        self.ssl_context = ssl_context
 
     @classmethod
     def of(cls, policy: PolicyStore | PinPolicy | Mapping[str, PinsLike], **options: Any) -> Guard:
@@ -90,13 +95,14 @@ class Guard:
         Raises:
             Refusal: the host is not pinned and must be, the URL is not `https://`, or the pins have expired.
         """
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)
-        except ValueError:
-            return False
-        # Without a host there is nowhere to connect to, and requests says so.
-        return host is not None and self.admit(parts.scheme, host, port)
+        origin = _origin(url)
+        return origin is not None and self.admit(
+            *origin
+        )  # without one there is nowhere to connect to: requests says so
+
+    def preview(self, url: str) -> Verdict:
+        """Return what can be said of a URL before a connection is made, and do nothing about it."""
+        return admit(self.store.current, *(_origin(url) or ("", "", None)), _now())
 
     def admit(self, scheme: str, host: str, port: int | None) -> bool:
         """Refuse what can be refused before a connection is made; say whether any chain will do.
@@ -130,14 +136,13 @@ class Guard:
         if not verdict.is_allowed:
             self._refuse(verdict, served)
         if verdict.is_violation:
-            self._report(ViolationReport(verdict, _now(), served))
+            self.report(ViolationReport(verdict, _now(), served))
 
-    def _refuse(self, verdict: Verdict, served: tuple[bytes, ...]) -> None:
-        report = ViolationReport(verdict, _now(), served)
-        self._report(report)
-        raise Refusal(report)
+    def conclude(self, verdict: Verdict) -> None:
+        """Be told that a connection was made and may be used, and with which verdict on its origin."""
 
-    def _report(self, report: ViolationReport) -> None:
+    def report(self, report: ViolationReport) -> None:
+        """Tell the log and the callback."""
         logger.warning("%s", report)
         if self.on_violation is None:
             return
@@ -145,6 +150,45 @@ class Guard:
             self.on_violation(report)
         except Exception:  # the decision stands whatever the callback does
             logger.exception("The on_violation callback failed")
+
+    def _refuse(self, verdict: Verdict, served: tuple[bytes, ...]) -> None:
+        report = ViolationReport(verdict, _now(), served)
+        self.report(report)
+        raise Refusal(report)
+
+
+class Checked(Exception):  # noqa: N818  it is no error, and never leaves this package
+    """A connection was made for the sake of its verdict, and must not be used."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict)
+        self.verdict = verdict
+
+
+class CheckingGuard(Guard):
+    """Stops every connection as soon as there is a verdict on it, by `Checked` or by `Refusal`, and tells nobody."""
+
+    def conclude(self, verdict: Verdict) -> None:
+        """Stop before anything is sent, the verdict being as it may."""
+        raise Checked(verdict)
+
+    def report(self, report: ViolationReport) -> None:
+        """Keep quiet: nobody asked for a page, and the caller gets the verdict."""
+
+
+# The guard of the request that an adapter is sending in this thread. No attribute of adapter or pool: they are shared
+# by threads, and an adapter may be mounted on two sessions.
+guard_in_force: ContextVar[Guard | None] = ContextVar("guard_in_force", default=None)
+
+
+def _origin(url: str) -> tuple[str, str, int | None] | None:
+    """Return scheme, host and port of a URL, or None where it has none that a connection could be made to."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return None
+    return None if host is None else (parts.scheme, host, port)
 
 
 def _now() -> datetime:

@@ -1,10 +1,10 @@
-"""`PinnedPoolManager`: the same for clients that are built straight on urllib3."""
+"""`PinnedPoolManager` and `PinnedProxyManager`: the same for clients that are built straight on urllib3."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from urllib3 import PoolManager
+from urllib3 import PoolManager, ProxyManager
 
 from pinned_requests.transport.connection import pin_pool
 from pinned_requests.transport.guard import Guard, Refusal
@@ -24,10 +24,9 @@ class PinnedPoolManager(PoolManager):
 
     Args:
         policy: a `PinPolicy`, a `PolicyStore`, or a mapping of host patterns to pins.
-        num_pools: as for `PoolManager`.
-        headers: as for `PoolManager`.
+        args: what `PoolManager`, or the next class, takes.
         on_violation: called with a `ViolationReport` for each violation; what it raises is logged.
-        connection_pool_kw: as for `PoolManager`.
+        kwargs: what `PoolManager`, or the next class, takes. A given `ssl_context` is used as it is.
 
     Raises:
         PolicyError: `policy` is wrong.
@@ -36,16 +35,19 @@ class PinnedPoolManager(PoolManager):
     def __init__(
         self,
         policy: PolicyStore | PinPolicy | Mapping[str, PinsLike],
-        num_pools: int = 10,
-        headers: Mapping[str, str] | None = None,
-        *,
+        *args: Any,
         on_violation: Callable[[ViolationReport], object] | None = None,
-        **connection_pool_kw: Any,
+        **kwargs: Any,
     ) -> None:
-        self._guard = Guard.of(policy, on_violation=on_violation, ssl_context=connection_pool_kw.get("ssl_context"))
-        super().__init__(num_pools, headers, **connection_pool_kw)
+        self._guard = Guard.of(policy, on_violation=on_violation, ssl_context=kwargs.get("ssl_context"))
+        super().__init__(*args, **kwargs)
 
-    def urlopen(self, method: str, url: str, redirect: bool = True, **kw: Any) -> Any:  # type: ignore[override]  # noqa: FBT001, FBT002  as in urllib3
+    @property
+    def policy(self) -> PinPolicy:
+        """The policy in force."""
+        return self._guard.store.current
+
+    def urlopen(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
         """Send a request as `PoolManager.urlopen` does, redirects included.
 
         Raises:
@@ -56,9 +58,20 @@ class PinnedPoolManager(PoolManager):
             self._guard.admit_url(url)
         except Refusal as refusal:
             raise refusal.as_error() from None
-        return super().urlopen(method, url, redirect=redirect, **kw)
+        return super().urlopen(method, url, *args, **kwargs)
 
     def _new_pool(self, *args: Any, **kwargs: Any) -> HTTPConnectionPool:
         pool = super()._new_pool(*args, **kwargs)
-        pin_pool(pool, self._guard, raises_public_errors=True)
+        pin_pool(pool, self._guard, stands_alone=True)
         return pool
+
+
+class PinnedProxyManager(PinnedPoolManager, ProxyManager):
+    """A `urllib3.ProxyManager` that looks at the server's own chain, and at the proxy's where that is named.
+
+    Args:
+        policy: as for `PinnedPoolManager`; the other arguments are those of `ProxyManager`, the proxy's URL first.
+
+    Raises:
+        PolicyError: `policy` is wrong.
+    """

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import requests
 
-from pinned_requests.core.errors import PolicyError, show
+from pinned_requests.core.check import PinCheck
+from pinned_requests.core.errors import PolicyError, escape, show
 from pinned_requests.core.policy import PinPolicy
-from pinned_requests.exceptions import UnpinnableAdapterError
+from pinned_requests.core.verdict import Outcome
 from pinned_requests.sources.store import PolicyStore
-from pinned_requests.transport.adapter import PinnedAdapter
+from pinned_requests.transport.adapter import (
+    PinnedAdapter,
+    RefusingAdapter,
+    guard_of_sender,
+    is_mock,
+    pin_adapter,
+    session_adapter,
+)
 from pinned_requests.transport.guard import Guard, Refusal
+from pinned_requests.transport.lookup import GuardedLookup
 
 if TYPE_CHECKING:
     import ssl
@@ -84,9 +94,13 @@ class PinnedSession(requests.Session):
             "pool_block": self._option("pool_block", pool_block),
         }
         given = {name: value for name, value in settings.items() if value is not None}
-        self._default_adapter = lambda: PinnedAdapter._with_guard(self._guard, **given)  # noqa: SLF001
+        self._default_adapter = lambda: session_adapter(self._guard, **given)
         super().__init__(**kwargs)
         del self._default_adapter
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        GuardedLookup.enclose(cls)
 
     def __bool__(self) -> bool:
         """Return True: `session or requests.Session()` must not swap a pinned session for another."""
@@ -100,32 +114,78 @@ class PinnedSession(requests.Session):
     def mount(self, prefix: str, adapter: BaseAdapter) -> None:
         """Register an adapter for a prefix, as `requests.Session.mount` does. Never raises.
 
-        An adapter that cannot be pinned is refused when it is about to carry a request to a host that must be.
+        An `HTTPAdapter` is pinned in place when it is first used. What cannot be pinned is refused when it is about to
+        carry a request to a host that must be.
         """
         if self._default_adapter is not None and prefix in _DEFAULT_PREFIXES and prefix not in self.adapters:
             adapter = self._default_adapter()
         super().mount(prefix, adapter)
 
-    def get_adapter(self, url: str) -> BaseAdapter:
-        """Return the adapter for `url`, as `requests.Session.get_adapter` does.
+    get_adapter = GuardedLookup(requests.Session.get_adapter)
+
+    def _guarded(self, adapter: BaseAdapter, url: str) -> BaseAdapter:
+        """Return `adapter`, pinned by this session's policy, or one that refuses in its place.
+
+        Whoever found it, this is the adapter that will carry the request to `url`.
+        """
+        if not url.lower().startswith(_DEFAULT_PREFIXES) or is_mock(adapter):
+            return adapter
+        pinned = pin_adapter(adapter, self._guard)
+        if pinned is not None:
+            return self._with_policy(pinned, url)
+        try:
+            if self._guard.admit_url(url):
+                return adapter
+        except Refusal as refusal:
+            return RefusingAdapter(refusal)
+        host = escape(urlsplit(url).hostname or url)
+        return RefusingAdapter(
+            f"{show(adapter)} is mounted for {host}, which must be pinned, and cannot be: it connects by itself; "
+            "mount a PinnedAdapter, or a subclass of both, or exempt the host"
+        )
+
+    def _with_policy(self, adapter: PinnedAdapter, url: str) -> BaseAdapter:
+        guard_of_sender.set((adapter, self._guard) if adapter.follows_session else None)
+        if not adapter.follows_session and url.lower().startswith("http://"):
+            try:
+                self._guard.admit_url(url)  # an adapter with a policy of its own has no say in this
+            except Refusal as refusal:
+                return RefusingAdapter(refusal)
+        return adapter
+
+    def check(self, url: str, *, timeout: Any = None) -> PinCheck:
+        """Answer "is it on?": make one handshake with this session's settings, send no HTTP, and say what was found.
+
+        Proxies, `verify` and `cert` are those that `get(url)` would use. An idle connection to the host is closed. The
+        violation that it may find is not reported.
+
+        Args:
+            url: of the host. An `http://` URL gets its verdict without a connection.
+            timeout: as for `get()`.
+
+        Returns:
+            A `PinCheck`, also for a mismatch or a refusal.
 
         Raises:
-            UnpinnableAdapterError: the host must be pinned, and the adapter cannot be.
-            PinningError: the host is refused whatever adapter carries the request.
+            UnpinnableAdapterError: the adapter that is mounted for `url` cannot be pinned.
+            requests.exceptions.RequestException: no connection was made, or the certificate is not valid, as `get()`.
         """
-        adapter = super().get_adapter(url)
-        if isinstance(adapter, PinnedAdapter) or not url.lower().startswith(_DEFAULT_PREFIXES):
-            return adapter
-        try:
-            is_free = self._guard.admit_url(url)
-        except Refusal as refusal:
-            raise refusal.as_error() from None
-        if not is_free:
-            raise UnpinnableAdapterError(
-                f"{show(adapter)} is mounted for a host that must be pinned, and is no PinnedAdapter; mount "
-                "PinnedAdapter(policy, …) with the same settings, or exempt the host"
-            )
-        return adapter
+        request = requests.PreparedRequest()
+        request.prepare(method="GET", url=url)
+        address = request.url or ""
+        adapter = self.get_adapter(url=address)
+        guard = self._guard
+        if isinstance(adapter, PinnedAdapter) and not adapter.follows_session:
+            guard = adapter.guard
+        verdict = guard.preview(address)
+        needs_handshake = verdict.is_allowed or verdict.outcome is Outcome.UNDECIDED
+        if address.lower().startswith("https://") and needs_handshake:
+            settings = self.merge_environment_settings(address, {}, None, None, None)
+            if isinstance(adapter, PinnedAdapter):
+                verdict = adapter.handshake(guard, request, timeout=timeout, **settings)
+            elif isinstance(adapter, RefusingAdapter):
+                adapter.send(request)
+        return PinCheck.of(verdict)
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         """Return the settings as requests does; a CA bundle of the environment does not reach a caller's context."""

@@ -1,0 +1,125 @@
+"""The public API as a user would write it. Not run: `mypy --strict` reads it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+import requests
+
+import pinned_requests
+from pinned_requests import (
+    BlockedKeyError,
+    ChainUnavailableError,
+    InsecureURLError,
+    MissingBackupPinWarning,
+    Pin,
+    PinFormatError,
+    PinMismatchError,
+    PinnedAdapter,
+    PinnedPoolManager,
+    PinnedSession,
+    PinningError,
+    PinPolicy,
+    PinSet,
+    PinsExpiredError,
+    PolicyError,
+    PolicyStore,
+    UnpinnableAdapterError,
+    UnpinnedHostError,
+    ViolationReport,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOST = "api.example.com"
+
+
+def pins_of(path: Path, certificate: bytes) -> list[Pin]:
+    """Every way to a pin."""
+    digest: bytes = Pin.parse("sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").digest
+    return [
+        Pin("spki", digest),
+        Pin.from_file(path),
+        Pin.from_file(str(path)),
+        Pin.from_certificate(certificate),
+        Pin.of_certificate(certificate),
+        Pin.from_csr(certificate),
+        Pin.from_public_key(certificate),
+        Pin.from_private_key(certificate),
+    ]
+
+
+def policies(pin: Pin) -> tuple[PolicyStore, object]:
+    """Every way to a pin set, and a policy of them."""
+    full = PinSet(
+        [pin, str(pin)],
+        backup_pins=str(pin),
+        blocked_pins={pin},
+        expires=datetime(2027, 3, 1, tzinfo=timezone.utc),
+        on_expiry="block",
+        report_only=True,
+    )
+    policy = PinPolicy(
+        {
+            HOST: full,
+            "*.example.com": pin,
+            "**.example.com": str(pin),
+            "192.0.2.1": [pin, str(pin)],
+            "[2001:db8::1]:8443": {"pins": [str(pin)], "expires": "2027-03-01T00:00:00Z"},
+            "status.example.com": PinSet.exempt(),
+        },
+        unpinned_hosts="allow",
+    )
+    found: PinSet | None = policy.lookup(HOST, 443)
+    seen: tuple[object, ...] = ()
+    if found is not None and found.expires is not None:
+        remaining = found.expires - datetime.now(timezone.utc)
+        seen = (remaining.days, found.pins, found.backup_pins, found.blocked_pins)
+    store = PolicyStore(PinPolicy.from_mapping({HOST: [pin]}))
+    store.set(policy)
+    store.set({HOST: [pin]})
+    return store, seen
+
+
+def told(report: ViolationReport) -> str:
+    """A callback."""
+    return f"{report} {report.host} {report.port} {report.chain} {report.known_pins} {report.to_json()}"
+
+
+def requests_of(store: PolicyStore, pin: Pin) -> int:
+    """Every way to a request."""
+    with PinnedSession({HOST: [pin, str(pin)]}, unpinned_hosts="allow", on_violation=told, max_retries=3) as session:
+        response: requests.Response = session.get(f"https://{HOST}/", timeout=10)
+    plain: requests.Session = PinnedSession(store)
+    plain.mount("https://other.example/", PinnedAdapter(store.current, max_retries=2))
+    manager = PinnedPoolManager({HOST: pin}, num_pools=4)
+    once = pinned_requests.get(f"https://{HOST}/", pins={HOST: pin}, timeout=10)
+    sent = pinned_requests.post(f"https://{HOST}/", pins={HOST: pin}, json={"a": 1}, timeout=10)
+    return (
+        response.status_code + once.status_code + sent.status_code + manager.request("GET", f"https://{HOST}/").status
+    )
+
+
+def handled(session: PinnedSession) -> str:
+    """Every error."""
+    try:
+        session.get(f"https://{HOST}/", timeout=10)
+    except (PinMismatchError, BlockedKeyError) as error:
+        return ", ".join(f"{seen.subject} {seen.spki_pin} {seen.certificate_pin}" for seen in error.chain)
+    except (
+        PinsExpiredError,
+        ChainUnavailableError,
+        UnpinnedHostError,
+        InsecureURLError,
+        UnpinnableAdapterError,
+    ) as error:
+        return f"{error.host}:{error.port} {error.expected}"
+    except PinningError as error:
+        return str(error.request)
+    except (PinFormatError, PolicyError, MissingBackupPinWarning) as error:
+        return str(error)
+    except requests.exceptions.SSLError as error:
+        return str(error)
+    return ""
