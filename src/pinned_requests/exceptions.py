@@ -21,7 +21,6 @@
 
 from __future__ import annotations
 
-import pickle
 from typing import TYPE_CHECKING, Any
 
 from requests.exceptions import SSLError
@@ -76,6 +75,8 @@ class PinningError(SSLError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = dict(self.__dict__)
+        import pickle  # noqa: PLC0415  whoever asks for this has imported it
+
         try:
             pickle.dumps(state.get("request"))
         except Exception:  # noqa: BLE001  a body or a hook may raise anything

@@ -213,7 +213,7 @@ def test_json_without_a_pattern_or_a_verified_chain() -> None:
 
 def test_a_report_holds_nothing_of_the_request() -> None:
     """Its fields are verdict, date and served chain: there is no place for a path, query, header or body."""
-    assert ViolationReport.__slots__ == ("verdict", "date_time", "served_chain")
+    assert ViolationReport._fields == ("verdict", "date_time", "served_chain")
     assert Verdict._fields == ("outcome", "is_allowed", "host", "port", "pattern", "pins", "chain", "pin", "depth")
 
 

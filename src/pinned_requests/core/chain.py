@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pinned_requests.core.errors import PinFormatError, show
 from pinned_requests.core.pin import Pin
@@ -15,20 +14,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-@dataclass(frozen=True, slots=True)
-class SeenCertificate:
+class SeenCertificate(NamedTuple):
     """One certificate that a peer presented. `subject` is escaped: it is whatever the peer wrote into it."""
 
     subject: str
     spki_pin: Pin
     certificate_pin: Pin
-    pins: frozenset[Pin] = field(repr=False)
-    is_self_issued: bool = field(repr=False)
-    der: bytes = field(repr=False)
+    pins: frozenset[Pin]
+    is_self_issued: bool
+    der: bytes
+
+    def __repr__(self) -> str:
+        return f"<SeenCertificate {self.subject}, {self.spki_pin}>"
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(NamedTuple):
     """The chain of one connection, leaf first, as the TLS library verified it.
 
     Args:

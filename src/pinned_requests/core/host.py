@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pinned_requests.core.errors import PolicyError, exact, show
 
@@ -75,8 +74,7 @@ def is_address(host: str) -> bool:
     return ":" in host or _ipv4(host) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class HostPattern:
+class HostPattern(NamedTuple):
     """What a policy names: a host (`exact`), its direct children (`*.`), or it and all below it (`**.`).
 
     With a port it holds on that port only.

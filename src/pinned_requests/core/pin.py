@@ -14,12 +14,12 @@ import binascii
 import hashlib
 import re
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pinned_requests.core import spki
 from pinned_requests.core.errors import PinFormatError, exact, show
+from pinned_requests.core.frozen import Frozen
 
 if TYPE_CHECKING:
     import os
@@ -36,8 +36,7 @@ _HEX = re.compile(r"(?:0x)?[0-9a-f:]+", re.IGNORECASE | re.ASCII)
 _ACCEPTED = f"write 'sha256/' and the base64 of the key's SHA-256, as in 'sha256/{'A' * 43}='"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Pin:
+class Pin(Frozen):
     """What a certificate must have to be the one meant: a public key (`"spki"`), or all of its bytes (`"cert"`).
 
     An SPKI pin is the SHA-256 of the SubjectPublicKeyInfo as it stands in the certificate (RFC 7469 §2.4). It survives
@@ -51,15 +50,28 @@ class Pin:
         PinFormatError: the kind is unknown, or the digest is not 32 bytes.
     """
 
+    __slots__ = ("digest", "kind")
     kind: PinKind
     digest: bytes
 
-    def __post_init__(self) -> None:
+    def __init__(self, kind: PinKind, digest: bytes) -> None:
         # Exact types: a subclass may compare and hash in its own way.
-        if type(self.kind) is not str or self.kind not in ("spki", "cert"):
-            raise PinFormatError(f"{show(self.kind)} is no kind of pin; there are 'spki' and 'cert'")
-        if type(self.digest) is not bytes or len(self.digest) != DIGEST_SIZE:
-            raise PinFormatError(f"{show(self.digest)} is no SHA-256 digest; that has {DIGEST_SIZE} bytes")
+        if type(kind) is not str or kind not in ("spki", "cert"):
+            raise PinFormatError(f"{show(kind)} is no kind of pin; there are 'spki' and 'cert'")
+        if type(digest) is not bytes or len(digest) != DIGEST_SIZE:
+            raise PinFormatError(f"{show(digest)} is no SHA-256 digest; that has {DIGEST_SIZE} bytes")
+        self._set(kind=kind, digest=digest)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Pin):
+            return NotImplemented
+        return self.digest == other.digest and self.kind == other.kind
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __reduce__(self) -> tuple[type[Pin], tuple[PinKind, bytes]]:
+        return type(self), (self.kind, self.digest)
 
     def __str__(self) -> str:
         """Return the canonical spelling, which `Pin.parse` reads back to an equal pin."""

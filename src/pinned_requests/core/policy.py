@@ -9,17 +9,16 @@ Rules for the next maintainer:
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, Union
 
 from pinned_requests.core.errors import MissingBackupPinWarning, PolicyError, exact, show
+from pinned_requests.core.frozen import Frozen
 from pinned_requests.core.host import HostPattern, normalize_host
 from pinned_requests.core.pin import Pin
 
@@ -34,14 +33,14 @@ _PACKAGE = __name__.partition(".")[0]
 _DISTINCT_PINS = 2  # RFC 7469 §4.3: one in use and one backup
 _DATE = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
 _OFFSET: dict[str | None, str] = {"Z": "+00:00", "z": "+00:00", None: ""}
+_CONSTRUCTED = ("pins", "backup_pins", "blocked_pins", "expires", "on_expiry", "report_only", "is_exempt")
 _FIELDS = ("pins", "backup_pins", "blocked_pins", "expires", "on_expiry", "report_only", "exempt")
 _MAX_HINTED = 100  # characters of a misspelled name: difflib takes quadratic time
 _MAX_WARNED = 4096  # pin sets: a source that renews `expires` all the time must not fill the memory
 _warned: set[PinSet] = set()  # those that MissingBackupPinWarning was given for
 
 
-@dataclass(frozen=True, slots=True, init=False, eq=False)
-class PinSet:
+class PinSet(Frozen):
     """The pins of one host or pattern.
 
     A chain satisfies the set when any certificate of the *verified* chain (leaf, intermediate or root) matches any of
@@ -75,6 +74,7 @@ class PinSet:
     is_exempt: bool
     accepted: frozenset[Pin]
     blocked: frozenset[Pin]
+    __slots__ = tuple(__annotations__)
 
     def __init__(  # noqa: PLR0913  one argument a field
         self,
@@ -98,8 +98,7 @@ class PinSet:
         }
         values["accepted"] = frozenset(values["pins"] + values["backup_pins"])
         values["blocked"] = frozenset(values["blocked_pins"])
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
+        self._set(**values)
 
         if self.is_exempt and (self.accepted or self.blocked):
             raise PolicyError("a pin set is exempt or has pins, not both; remove either")
@@ -150,6 +149,15 @@ class PinSet:
     def __hash__(self) -> int:
         return hash(self._key())
 
+    def __repr__(self) -> str:
+        if self.is_exempt:
+            return "PinSet.exempt()"
+        fields = ("pins", "backup_pins", "blocked_pins", "expires", "on_expiry", "report_only")
+        return f"PinSet({', '.join(f'{name}={getattr(self, name)!r}' for name in fields)})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restore_set, tuple(getattr(self, name) for name in _CONSTRUCTED)
+
     def _key(self) -> tuple[object, ...]:
         return (
             frozenset(self.pins),
@@ -169,7 +177,7 @@ class Entry(NamedTuple):
     pins: PinSet
 
 
-class PinPolicy:
+class PinPolicy(Frozen):
     """Host patterns and their pins, and what becomes of hosts without. Frozen, hashable.
 
     Args:
@@ -192,9 +200,7 @@ class PinPolicy:
     def __init__(self, hosts: Mapping[str, PinsLike], *, unpinned_hosts: UnpinnedHosts = "block") -> None:
         if not isinstance(hosts, Mapping):
             raise PolicyError(f"{show(hosts)} is no policy; give a mapping of host patterns to pins")
-        self._unpinned_hosts = _one_of("unpinned_hosts", unpinned_hosts, ("block", "allow"))
-        self._hosts = {}
-        self._index = {}
+        self._set(_unpinned_hosts=_one_of("unpinned_hosts", unpinned_hosts, ("block", "allow")), _hosts={}, _index={})
         spellings: dict[str, str] = {}
         for spelling, value in hosts.items():
             pattern = HostPattern.parse(spelling)
@@ -277,6 +283,10 @@ class PinPolicy:
         return _restore, (self._hosts, self._unpinned_hosts)
 
 
+def _restore_set(*values: Any) -> PinSet:
+    return PinSet(**dict(zip(_CONSTRUCTED, values, strict=True)))
+
+
 def _restore(hosts: Mapping[str, PinSet], unpinned_hosts: UnpinnedHosts) -> PinPolicy:
     return PinPolicy(hosts, unpinned_hosts=unpinned_hosts)
 
@@ -341,6 +351,8 @@ def _boolean(name: str, value: object) -> bool:
 
 def _unknown(what: str, value: object, known: tuple[str, ...]) -> NoReturn:
     text = exact(value)[:_MAX_HINTED] if isinstance(value, str) else ""
+    import difflib  # noqa: PLC0415  for errors only
+
     close = difflib.get_close_matches(text, known, n=1, cutoff=0) if text else []
     hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(map(repr, known))}"
     raise PolicyError(f"{show(value)} is no {what}; {hint}")

@@ -12,8 +12,7 @@ from __future__ import annotations
 import base64
 import json
 import textwrap
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pinned_requests.core.errors import escape
 from pinned_requests.core.verdict import Outcome, Verdict
@@ -29,8 +28,7 @@ MAX_LINES = 20
 _MAX_HOST = 100  # characters of a host in the sentence: what is said of it must find room behind it
 
 
-@dataclass(frozen=True, slots=True)
-class ViolationReport:
+class ViolationReport(NamedTuple):
     """A violation of a policy: a refusal, or what would be one if the pin set were not report-only or expired.
 
     Attributes:
