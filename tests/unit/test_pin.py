@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pinned_requests import Pin, PinFormatError
-from pinned_requests.core import spki
+from pinned_requests.core.der import MAX_SIZE
 from pinned_requests.testing import Authority, Credential, generate_key
 
 if TYPE_CHECKING:
@@ -457,7 +457,7 @@ def test_files_that_hold_none(tmp_path: Path) -> None:
         b"",
         b"text",
         b"\x30\x03\x02\x01\x00",
-        b"\x30" * (spki.MAX_SIZE + 1),
+        b"\x30" * (MAX_SIZE + 1),
         b"-----BEGIN PUBLIC KEY-----\n!\n",
     ):
         path.write_bytes(data)

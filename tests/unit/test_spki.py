@@ -18,10 +18,9 @@ from hypothesis import strategies as st
 
 from pinned_requests import PinFormatError
 from pinned_requests.core import spki
+from pinned_requests.core.der import MAX_SIZE, first_pem
+from pinned_requests.core.name import name_as_text
 from pinned_requests.core.spki import (
-    MAX_SIZE,
-    first_pem,
-    name_as_text,
     parts_of_certificate,
     spki_of_certificate,
     spki_of_csr,

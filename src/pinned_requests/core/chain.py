@@ -7,8 +7,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from pinned_requests.core.errors import PinFormatError, show
+from pinned_requests.core.name import name_as_text
 from pinned_requests.core.pin import Pin
-from pinned_requests.core.spki import name_as_text, parts_of_certificate
+from pinned_requests.core.spki import parts_of_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

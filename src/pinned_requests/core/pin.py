@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pinned_requests.core import spki
+from pinned_requests.core.der import MAX_SIZE, first_pem, is_whole_element
 from pinned_requests.core.errors import PinFormatError, exact, show
 from pinned_requests.core.frozen import Frozen
 
@@ -186,17 +187,17 @@ class Pin(Frozen):
         """
         try:
             with Path(path).open("rb") as file:
-                data = file.read(spki.MAX_SIZE + 1)
+                data = file.read(MAX_SIZE + 1)
         except (TypeError, ValueError):  # no path, or one with a null byte
             raise PinFormatError(f"{show(path)} is no path; give the path of a certificate, CSR or key") from None
         name = show(str(path))
-        if spki.is_whole_element(data):
+        if is_whole_element(data):
             for read in _READERS.values():
                 with suppress(PinFormatError):  # the next kind may fit
                     return _of_spki(read(data))
         else:
             try:
-                if block := spki.first_pem(data, _LABELS):
+                if block := first_pem(data, _LABELS):
                     return _of_spki(_read(_LABELS[block[0]], block[1]))
             except PinFormatError as e:
                 raise PinFormatError(f"{name}: {e}") from None
@@ -245,9 +246,9 @@ def _der(what: str, value: object) -> bytes:
     if not isinstance(value, bytes):
         return spki.der_of_object(value)
     # DER first: a certificate may hold text that looks like PEM, with another certificate in it.
-    if spki.is_whole_element(value) or b"-----BEGIN " not in value:
+    if is_whole_element(value) or b"-----BEGIN " not in value:
         return value
-    block = spki.first_pem(value, {label for label, kind in _LABELS.items() if kind == what})
+    block = first_pem(value, {label for label, kind in _LABELS.items() if kind == what})
     if block is None:
         raise PinFormatError(f"the PEM text holds no {what} that can be read")
     return block[1]

@@ -1,0 +1,146 @@
+"""A strict reader of DER (ITU-T X.690 §10), and of PEM around it.
+
+Rules for the next maintainer:
+
+- Definite and minimal lengths, every bound checked. What is not understood is refused, never skipped.
+- Any input gives a value or a `PinFormatError`, in time linear to its length.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from pinned_requests.core.errors import PinFormatError, escape, show
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+INTEGER, BIT_STRING, OCTET_STRING, OID, SEQUENCE, SET = 0x02, 0x03, 0x04, 0x06, 0x30, 0x31
+HIGH_TAG = 0x1F  # X.690 §8.1.2.4: the number of the tag follows, in octets of its own
+
+# A certificate of the web is 1 to 5 kB; OpenSSL takes 100 kB of chain from a peer. What is larger is no certificate.
+MAX_SIZE = 1 << 20  # bytes
+
+_PEM_BEGIN = re.compile(rb"^-----BEGIN ([A-Z0-9 ]{1,64})-----[ \t]*\r?\n", re.MULTILINE)
+_PEM_END = re.compile(rb"^-----END ([A-Z0-9 ]{1,64})-----", re.MULTILINE)
+
+
+class Element(NamedTuple):
+    """One element: its tag, what it holds, and all of its bytes."""
+
+    tag: int
+    content: bytes
+    whole: bytes
+
+
+class Reader:
+    """A strict cursor over the DER bytes of one constructed value."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def __bool__(self) -> bool:
+        return self._at < len(self._data)
+
+    def peek(self) -> int | None:
+        """Return the tag of the next element, or None at the end."""
+        return self._data[self._at] if self else None
+
+    def take(self, *tags: int) -> Element:
+        """Return the next element, whose tag must be one of `tags` (any of one octet where none is given)."""
+        data, start = self._data, self._at
+        if start + 2 > len(data):
+            raise PinFormatError("it ends in the middle of a field")
+        tag, length, at = data[start], data[start + 1], start + 2
+        if tags and tag not in tags:
+            raise PinFormatError(f"it holds tag 0x{tag:02x} where 0x{tags[0]:02x} must stand")
+        if tag & HIGH_TAG == HIGH_TAG:
+            raise PinFormatError(f"it holds tag 0x{tag:02x}, which certificates and keys have no use for")
+        if length >= 0x80:  # noqa: PLR2004  X.690 §8.1.3.5: the long form; 0x80 is the indefinite form, which DER forbids
+            octets = length & 0x7F
+            if not 1 <= octets <= 4 or at + octets > len(data):  # noqa: PLR2004  MAX_SIZE needs no more than 3 octets
+                raise PinFormatError("it holds a length that DER does not allow")
+            length = int.from_bytes(data[at : at + octets], "big")
+            if length < 0x80 or length >> (8 * (octets - 1)) == 0:  # noqa: PLR2004  X.690 §10.1: the shortest form
+                raise PinFormatError("it holds a length that is not in its shortest form")
+            at += octets
+        end = at + length
+        if end > len(data):
+            raise PinFormatError("it holds a field that is longer than what is left")
+        self._at = end
+        return Element(tag, data[at:end], data[start:end])
+
+    def rest(self) -> bytes:
+        """Return what has not been taken."""
+        return self._data[self._at :]
+
+    def end(self) -> None:
+        """Make sure that nothing is left."""
+        if self:
+            raise PinFormatError("it has bytes behind its end")
+
+
+def elements(data: bytes, tag: int) -> Iterator[Element]:
+    """Yield the elements that `data` consists of, each with that tag."""
+    reader = Reader(data)
+    while reader:
+        yield reader.take(tag)
+
+
+def sequence(content: bytes) -> bytes:
+    """Return `content` behind the tag and length of a SEQUENCE, in DER."""
+    length = len(content)
+    if length < 0x80:  # noqa: PLR2004  X.690 §8.1.3.4: the short form
+        return bytes((SEQUENCE, length)) + content
+    octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
+    return bytes((SEQUENCE, 0x80 | len(octets))) + octets + content
+
+
+def bounded(data: bytes) -> bytes:
+    """Return `data`, if it is bytes and not too many.
+
+    Raises:
+        PinFormatError: it is not.
+    """
+    if not isinstance(data, bytes):
+        raise PinFormatError(f"{show(data)} is not bytes")
+    if len(data) > MAX_SIZE:
+        raise PinFormatError(f"{len(data)} bytes are too many for a certificate or a key; at most {MAX_SIZE} are read")
+    return data
+
+
+def is_whole_element(data: bytes) -> bool:
+    """Say whether `data` is one DER SEQUENCE from its first to its last byte, and so no text with PEM in it."""
+    reader = Reader(data)
+    try:
+        reader.take(SEQUENCE)
+    except PinFormatError:
+        return False
+    return not reader
+
+
+def first_pem(data: bytes, labels: Collection[str]) -> tuple[str, bytes] | None:
+    """Return label and DER bytes of the first PEM block (RFC 7468 §2) with one of `labels`, or None without one.
+
+    Raises:
+        PinFormatError: that block has no end, or its body is no base64 or is encrypted.
+    """
+    for begin in _PEM_BEGIN.finditer(bounded(data)):
+        label = begin[1].decode("ascii")
+        if label not in labels:
+            continue
+        end = _PEM_END.search(data, begin.end())
+        if end is None or end[1] != begin[1]:  # no look further on: another block's end is not this one's
+            raise PinFormatError(f"the PEM block {show(label)} has no end")
+        body = data[begin.end() : end.start()]
+        if b":" in body:  # RFC 1421 §4.6: the headers of an encrypted key in a traditional format
+            raise PinFormatError(f"the PEM block {show(label)} is encrypted; use its certificate, CSR or public key")
+        try:
+            return label, base64.b64decode(b"".join(body.split()), validate=True)
+        except binascii.Error as e:
+            raise PinFormatError(f"the PEM block {show(label)} holds what is no base64: {escape(str(e))}") from None
+    return None

@@ -1,0 +1,65 @@
+"""An X.501 Name, such as the subject of a certificate, as one line for people."""
+
+from __future__ import annotations
+
+import re
+
+from pinned_requests.core.der import OID, SEQUENCE, SET, Reader, elements
+from pinned_requests.core.errors import PinFormatError, escape
+
+_NAME_TYPES = {  # RFC 4514 §3, and those that are seen in certificates of the web
+    "2.5.4.3": "CN",
+    "2.5.4.5": "serialNumber",
+    "2.5.4.6": "C",
+    "2.5.4.7": "L",
+    "2.5.4.8": "ST",
+    "2.5.4.9": "street",
+    "2.5.4.10": "O",
+    "2.5.4.11": "OU",
+    "0.9.2342.19200300.100.1.1": "UID",
+    "0.9.2342.19200300.100.1.25": "DC",
+    "1.2.840.113549.1.9.1": "emailAddress",
+}
+_NAME_SPECIAL, _BACKSLASHED = re.compile(r'[,+"\\<>;=]'), r"\\\g<0>"
+_STRING_ENCODINGS = {0x0C: "utf-8", 0x1C: "utf-32-be", 0x1E: "utf-16-be"}  # UTF8String, UniversalString, BMPString
+
+
+def name_as_text(der: bytes) -> str:
+    """Return an X.501 Name as one line in the manner of RFC 4514, for people to read.
+
+    The text is escaped and cut, not fit for comparison. It is read here and not by `cryptography`, because that warns
+    of odd names, and no warning can be kept from surfacing without changing the filters of the whole process.
+    """
+    try:
+        rdns = [_rdn_as_text(rdn.content) for rdn in elements(Reader(der).take(SEQUENCE).content, SET)]
+    except PinFormatError:
+        return "(a name that cannot be read)"
+    return escape(",".join(reversed(rdns))) or "(no name)"
+
+
+def _rdn_as_text(rdn: bytes) -> str:
+    return "+".join(_attribute_as_text(attribute.content) for attribute in elements(rdn, SEQUENCE))
+
+
+def _attribute_as_text(attribute: bytes) -> str:
+    reader = Reader(attribute)
+    oid = _dotted(reader.take(OID).content)
+    value = reader.take()
+    reader.end()
+    text = value.content.decode(_STRING_ENCODINGS.get(value.tag, "latin-1"), "replace")
+    # RFC 4514 §2.4: else the common name "x,O=Bank" would look like two attributes.
+    return f"{_NAME_TYPES.get(oid, oid)}={_NAME_SPECIAL.sub(_BACKSLASHED, text)}"
+
+
+def _dotted(oid: bytes) -> str:
+    """Return an OBJECT IDENTIFIER's content in its dotted form (X.690 §8.19)."""
+    if not oid or oid[-1] & 0x80 or len(oid) > 32:  # noqa: PLR2004  octets; the longest in use has some 20
+        raise PinFormatError("it holds an object identifier that ends in the middle of a number")
+    numbers, number = [], 0
+    for octet in oid:
+        number = number << 7 | octet & 0x7F
+        if not octet & 0x80:
+            numbers.append(number)
+            number = 0
+    first = min(numbers[0] // 40, 2)
+    return ".".join(map(str, (first, numbers[0] - 40 * first, *numbers[1:])))
