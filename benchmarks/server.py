@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import ssl
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -10,10 +12,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import certifi
 
-from pinned_requests.testing import Authority, TLSServer
+from pinned_requests.testing import Authority, TLSServer, generate_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pinned_requests.testing.authority import KeyKind
+
+KEYS: dict[str, KeyKind] = {"ecdsa": "ecdsa-p256", "rsa": "rsa-2048"}
+VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
 class Target(NamedTuple):
@@ -25,14 +32,10 @@ class Target(NamedTuple):
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Target]:
+def running(folder: Path, key: str = "ecdsa", tls: str = "1.3") -> Iterator[Target]:
     """Run the server in another process; `folder` holds its files: certifi's bundle with the lab's CA, and the leaf."""
-    process = subprocess.Popen(  # noqa: S603  this very interpreter
-        [sys.executable, "-m", "benchmarks.server", str(folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    command = [sys.executable, "-m", "benchmarks.server", str(folder), key, tls]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603  our own
     try:
         assert process.stdout is not None  # noqa: S101  it is a pipe
         url = process.stdout.readline().strip()
@@ -41,16 +44,23 @@ def running(folder: Path) -> Iterator[Target]:
         process.communicate()  # the end of its input is the end of it
 
 
-def serve(folder: Path) -> None:
+def serve(folder: Path, key: str, tls: str) -> None:
     """Serve until the end of standard input."""
-    root = Authority.create()
-    leaf = root.intermediate().issue("localhost")
+
+    kind = KEYS[key]
+    root = Authority.create(key=generate_key(kind))
+    leaf = root.intermediate(key=generate_key(kind)).issue("localhost", key=generate_key(kind))
     (folder / "bundle.pem").write_bytes(Path(certifi.where()).read_bytes() + b"\n" + root.certificate_pem)
     (folder / "leaf.pem").write_bytes(leaf.certificate_pem)
-    with TLSServer(leaf) as server:
+    context = leaf.server_context(minimum_version=VERSIONS[tls], maximum_version=VERSIONS[tls])
+    with TLSServer(leaf, context=context) as server:
         print(server.url(), flush=True)
         sys.stdin.read()
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("key", choices=KEYS)
+    parser.add_argument("tls", choices=VERSIONS)
+    serve(**vars(parser.parse_args()))

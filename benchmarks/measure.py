@@ -1,0 +1,74 @@
+"""How things are measured: side by side in one run, in turns, as medians. Absolute times alone say little."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+import timeit
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+
+# The peak of this very program, in kB. Not `resource.getrusage()`: on Linux that counts the parent it was forked from.
+TELL_PEAK = """
+import os, re
+if os.path.exists('/proc/self/status'):
+    print(re.search(r'VmHWM:\\s+([0-9]+)', open('/proc/self/status').read())[1])
+"""
+
+
+class Spent(NamedTuple):
+    """What a process spent: seconds by the clock, and its peak memory in bytes."""
+
+    seconds: float
+    memory: float
+
+
+def medians(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Return the median seconds of each contender; they take turns, so that a busy machine is busy for all of them."""
+    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    for contender in contenders.values():
+        contender()
+    for _ in range(rounds):
+        for name, contender in contenders.items():
+            begin = time.perf_counter()
+            contender()
+            taken[name].append(time.perf_counter() - begin)
+    return {name: statistics.median(times) for name, times in taken.items()}
+
+
+def per_call(call: Callable[[], object], calls: int = 20_000, repeats: int = 7) -> float:
+    """Return the seconds that a call takes: the median of some repeats."""
+    return statistics.median(timeit.repeat(call, number=calls, repeat=repeats)) / calls
+
+
+def processes(codes: Mapping[str, str], rounds: int, arguments: Sequence[str] = ()) -> dict[str, Spent]:
+    """Return the median seconds and peak memory of fresh interpreters that run each code, in turns."""
+    spent: dict[str, list[Spent]] = {name: [] for name in codes}
+    for turn in range(rounds + 1):
+        for name, code in codes.items():
+            one = process(code, arguments)
+            if turn:  # the first compiles what was not compiled
+                spent[name].append(one)
+    return {
+        name: Spent(statistics.median(s.seconds for s in all_), statistics.median(s.memory for s in all_))
+        for name, all_ in spent.items()
+    }
+
+
+def process(code: str, arguments: Sequence[str] = ()) -> Spent:
+    """Run `code` in a fresh interpreter and return what it spent.
+
+    Raises:
+        subprocess.CalledProcessError: it failed.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, "-c", code + TELL_PEAK, *arguments]
+    begin = time.perf_counter()
+    answer = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)  # noqa: S603  this interpreter
+    return Spent(time.perf_counter() - begin, int(answer.stdout or 0) * 1024)
