@@ -46,7 +46,6 @@ def running(folder: Path, key: str = "ecdsa", tls: str = "1.3") -> Iterator[Targ
 
 def serve(folder: Path, key: str, tls: str) -> None:
     """Serve until the end of standard input."""
-
     kind = KEYS[key]
     root = Authority.create(key=generate_key(kind))
     leaf = root.intermediate(key=generate_key(kind)).issue("localhost", key=generate_key(kind))

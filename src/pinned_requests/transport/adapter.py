@@ -87,12 +87,15 @@ class PinnedAdapter(HTTPAdapter):
             PolicyError: `verify` or `cert` would change the caller's own `ssl_context`.
             requests.exceptions.RequestException: as `HTTPAdapter.send`.
         """
-        sender = guard_of_sender.get()
-        guard = sender[1] if sender is not None and sender[0] is self else self.guard
+        sender, url, guard = guard_of_sender.get() or (None, None, self.guard)
+        guard_of_sender.set(None)
+        if sender is not self or url != request.url:
+            guard = self.guard
         verify = _verification(guard, verify, cert)
         token = guard_in_force.set(guard)
         try:
-            guard.admit_url(request.url or "")
+            if not (request.url or "").startswith("https://"):  # of https:// URLs the connection asks, as its first act
+                guard.admit_url(request.url or "")
             return super().send(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
         except Refusal as refusal:
             raise refusal.as_error(request) from None
@@ -151,8 +154,9 @@ class PinnedAdapter(HTTPAdapter):
         pin_pool(conn, self.guard)
 
 
-# Which adapter is about to send for which session: said by the session that looked it up, in the thread that sends.
-guard_of_sender: ContextVar[tuple[PinnedAdapter, Guard] | None] = ContextVar("guard_of_sender", default=None)
+# Which adapter is about to send to which URL for which session: said by the session that looked it up, in the thread
+# that sends, and good for that once.
+guard_of_sender: ContextVar[tuple[PinnedAdapter, str, Guard] | None] = ContextVar("guard_of_sender", default=None)
 
 
 def _verification(guard: Guard, verify: Any, cert: Any) -> Any:

@@ -133,11 +133,8 @@ class PinnedSession(requests.Session):
         pinned = pin_adapter(adapter, self._guard)
         if pinned is not None:
             return self._with_policy(pinned, url)
-        try:
-            if self._guard.admit_url(url):
-                return adapter
-        except Refusal as refusal:
-            return RefusingAdapter(refusal)
+        if self._guard.preview(url).is_allowed:
+            return adapter
         host = escape(urlsplit(url).hostname or url)
         return RefusingAdapter(
             f"{show(adapter)} is mounted for {host}, which must be pinned, and cannot be: it connects by itself; "
@@ -145,7 +142,7 @@ class PinnedSession(requests.Session):
         )
 
     def _with_policy(self, adapter: PinnedAdapter, url: str) -> BaseAdapter:
-        guard_of_sender.set((adapter, self._guard) if adapter.follows_session else None)
+        guard_of_sender.set((adapter, url, self._guard) if adapter.follows_session else None)
         if not adapter.follows_session and url.lower().startswith("http://"):
             try:
                 self._guard.admit_url(url)  # an adapter with a policy of its own has no say in this
