@@ -128,14 +128,6 @@ class PinnedAdapter(HTTPAdapter):
         parts = urlsplit(request.url or "")
         return guard.judge(parts.hostname or "", parts.port, Chain.missing("an answer came without a handshake"))
 
-    def build_connection_pool_key_attributes(self, request: PreparedRequest, verify: Any, cert: Any = None) -> Any:
-        """Return the pool key as `HTTPAdapter` does, with the caller's context where one was given."""
-        host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
-        context = (guard_in_force.get() or self.guard).ssl_context
-        if context is not None:
-            pool["ssl_context"] = context
-        return host, pool
-
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         """Return the pool for a request, pinned."""
         pool = super().get_connection_with_tls_context(*args, **kwargs)

@@ -88,6 +88,7 @@ class PinnedHTTPSConnection(HTTPSConnection):
     guard: Guard
     origin: tuple[str, int | None]
     _hops: tuple[_Hop, ...] = ()
+    _callers_context: ssl.SSLContext | None = None  # that the connection was made with
     _checked_socket: object = None
     _pid = 0
 
@@ -116,7 +117,9 @@ class PinnedHTTPSConnection(HTTPSConnection):
 
     def is_acceptable(self) -> bool:
         """Say whether the open connection may carry a request under the policy of this moment."""
-        if not self.is_checked or isinstance(self.guard, CheckingGuard):  # a check is to make a handshake
+        if not self.is_checked or self._callers_context is not self.guard.ssl_context:
+            return False
+        if isinstance(self.guard, CheckingGuard):  # it wants to see a handshake
             return False
         for hop in self._hops:
             verdict = self._judge(hop)
@@ -184,10 +187,11 @@ class PinnedHTTPSConnection(HTTPSConnection):
         it.
         """
         self._settings = settings = _settings(self)
-        if self.ssl_context is None:
+        self._callers_context = self.guard.ssl_context
+        if self._callers_context is not None:
+            context, cert_reqs = self._callers_context, self._callers_context.verify_mode
+        elif self.ssl_context is None:
             context, cert_reqs = shared_context(settings), settings.cert_reqs
-        elif self.ssl_context is self.guard.ssl_context:
-            context, cert_reqs = self.ssl_context, self.ssl_context.verify_mode
         else:
             yield
             return
