@@ -183,6 +183,8 @@ def pin_adapter(adapter: BaseAdapter, guard: Guard) -> PinnedAdapter | None:
     """
     if isinstance(adapter, PinnedAdapter):
         return adapter
+    if "send" in getattr(adapter, "__dict__", ()):  # replaced on the object: what it calls, if anything, is not ours
+        return None
     changed, adapter_class = cast("Any", adapter), cast("Any", type(adapter))
     pinned = _pinned_class(adapter_class)
     if pinned is None:
@@ -217,11 +219,31 @@ def _revive(base: type) -> PinnedAdapter:
 
 
 def _hands_on(cls: type) -> bool:
-    """Say whether the `send()` that a class defines, if it defines one, calls the inherited one."""
+    """Say whether the `send()` that a class defines, if it defines one, calls the inherited one: `super().send(…)`.
+
+    That is read off its code. What it does besides cannot be, so this tells the careless from the careful, and not the
+    malicious: code that runs in this process needs no adapter to get at a request.
+    """
     if cls in (HTTPAdapter, BaseAdapter, object) or "send" not in vars(cls):
         return True
-    code = getattr(vars(cls)["send"], "__code__", None)
-    return code is not None and "send" in code.co_names
+    import dis  # noqa: PLC0415  for classes of others only
+    import inspect  # noqa: PLC0415
+
+    function = inspect.unwrap(vars(cls)["send"])
+    if not hasattr(function, "__code__"):
+        return False
+    loads = [each for each in dis.get_instructions(function) if each.opname.startswith("LOAD_")]
+    for at, load in enumerate(loads):
+        if load.opname.startswith("LOAD_SUPER_") and load.argval == "send":  # since Python 3.12
+            return True
+        if load.opname == "LOAD_GLOBAL" and load.argval == "super":
+            # super().send, or super(Class, self).send
+            attribute = next((each for each in loads[at:] if each.opname in ("LOAD_METHOD", "LOAD_ATTR")), None)
+            if attribute is not None and attribute.argval == "send":
+                return True
+        if load.argval == "send" and at and loads[at - 1].argval in {base.__name__ for base in cls.__mro__[1:]}:
+            return True  # HTTPAdapter.send(self, …)
+    return False
 
 
 def is_mock(adapter: object) -> bool:

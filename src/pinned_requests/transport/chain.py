@@ -61,7 +61,7 @@ def verified_chain(sock: object, *, name_is_checked: bool) -> Chain:
             certificates = tuple(_verified(sock))
         except (AttributeError, ValueError, OSError):  # closed, or no handshake yet
             return Chain.missing("the TLS connection is closed")
-        return Chain.of(certificates, is_verified=name_is_checked and sock.context.verify_mode is ssl.CERT_REQUIRED)
+        return Chain.of(certificates, is_verified=name_is_checked and _is_verified(sock))
     if (connection := _pyopenssl_connection(sock)) is not None:
         return _pyopenssl_chain(connection, name_is_checked=name_is_checked)
     return Chain.missing(f"a {type(sock).__name__} is no TLS socket that is known to give it")
@@ -77,6 +77,21 @@ def served_chain(sock: object) -> tuple[bytes, ...]:
         return tuple(_served(sock))
     except (AttributeError, ValueError, OSError):
         return ()
+
+
+def _is_verified(tls: ssl.SSLSocket | ssl.SSLObject) -> bool:
+    """Say whether OpenSSL itself verified the chain in the handshake, which is the only verification that it tells of.
+
+    Classes that are not those of `ssl` may have made the handshake under another mode than their context shows now.
+    truststore does so where the system verifies (macOS, Windows), and not where it is OpenSSL (Linux).
+    """
+    if tls.context.verify_mode is not ssl.CERT_REQUIRED:
+        return False
+    for name in {type(tls).__module__, ssl.SSLContext.__module__} - {"ssl"}:
+        configure = getattr(sys.modules.get(name), "_configure_context", None)
+        if not getattr(configure, "__module__", "").endswith("truststore._openssl"):
+            return False
+    return True
 
 
 def _pyopenssl_connection(sock: object) -> Any | None:

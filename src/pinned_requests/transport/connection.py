@@ -20,8 +20,10 @@ import os
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool
+from urllib3.connection import HTTPConnection
+
+# Not from `urllib3.connection`, where HTTP/2 puts its own in this one's place: the check would stand above that.
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnection  # type: ignore[attr-defined]  not replaced there
 from urllib3.util import ssl_ as urllib3_ssl
 
 from pinned_requests.core.chain import Chain

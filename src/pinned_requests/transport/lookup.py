@@ -8,6 +8,8 @@ comes out of `session.get_adapter` has been through `session._guarded`.
 
 from __future__ import annotations
 
+from functools import update_wrapper
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,19 +27,24 @@ class GuardedLookup:
 
     def __init__(self, function: Any) -> None:
         self._function = function
+        update_wrapper(self, function)
 
-    def __get__(self, session: Any, owner: type) -> Callable[..., BaseAdapter]:
-        """Return the guarded look-up, bound to `session`, or one that takes the session first."""
-        if session is None:
-            return lambda session, *args, **kwargs: _look_up(
-                session, self._function.__get__(session, owner), args, kwargs
-            )
+    def __get__(self, session: Any, owner: type) -> Any:
+        """Return the guarded look-up as a bound method, or as a function that takes the session first."""
+        return self if session is None else MethodType(self, session)
+
+    def __call__(self, session: Any, url: str) -> BaseAdapter:
+        """Find the adapter for `url`, and guard it."""
         find = vars(session).get("get_adapter") if _of_class(type(session)) is self else None
-        find = find or self._function.__get__(session, owner)
-        return lambda *args, **kwargs: _look_up(session, find, args, kwargs)
+        adapter = find(url=url) if find is not None else self._function.__get__(session, type(session))(url=url)
+        guarded: BaseAdapter = session._guarded(adapter, url)  # noqa: SLF001  this is a part of the session
+        return guarded
 
     def __set__(self, session: Any, find: Callable[..., BaseAdapter]) -> None:
-        vars(session)["get_adapter"] = find
+        if getattr(find, "__func__", None) is self:  # put back by whoever took it away for a while
+            self.__delete__(session)
+        else:
+            vars(session)["get_adapter"] = find
 
     def __delete__(self, session: Any) -> None:
         vars(session).pop("get_adapter", None)
@@ -53,12 +60,3 @@ class GuardedLookup:
 def _of_class(cls: type) -> object:
     """Return the class's `get_adapter` as it stands, not bound."""
     return next(vars(base)["get_adapter"] for base in cls.__mro__ if "get_adapter" in vars(base))
-
-
-def _look_up(
-    session: Any, find: Callable[..., BaseAdapter], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> BaseAdapter:
-    adapter = find(*args, **kwargs)
-    url = kwargs["url"] if "url" in kwargs else args[0]
-    guarded: BaseAdapter = session._guarded(adapter, url)  # noqa: SLF001  this is a part of the session
-    return guarded

@@ -130,6 +130,11 @@ class PinnedSession(requests.Session):
         """
         if not url.lower().startswith(_DEFAULT_PREFIXES) or is_mock(adapter):
             return adapter
+        if "_guard" not in vars(self):
+            return RefusingAdapter(
+                "the constructor of PinnedSession was not called: a class before it among the bases calls that of "
+                "requests.Session by name; call PinnedSession.__init__(self, pins)"
+            )
         pinned = pin_adapter(adapter, self._guard)
         if pinned is not None:
             return self._with_policy(pinned, url)
