@@ -500,3 +500,14 @@ def test_the_point_of_a_private_key_is_taken_as_it_stands() -> None:
     assert generator == point
     assert Pin("spki", hashlib.sha256(spki_head + generator).digest()) == Pin.from_private_key(compressed)
     assert Pin.from_public_key(spki_head + generator) == Pin.from_private_key(compressed)
+
+
+def test_a_pin_stays_what_it_is() -> None:
+    """Nothing of it is set, deleted or added."""
+    pin = Pin("spki", bytes(32))
+    for name in ("kind", "digest", "other"):
+        with pytest.raises(AttributeError):
+            setattr(pin, name, "cert")
+        with pytest.raises(AttributeError):
+            delattr(pin, name)
+    assert ("spki", bytes(32)) == (pin.kind, pin.digest)

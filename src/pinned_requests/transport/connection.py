@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib3.connection import HTTPConnection
 
 # Not from `urllib3.connection`, where HTTP/2 puts its own in this one's place: the check would stand above that.
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnection  # type: ignore[attr-defined]  not replaced there
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnection  # type: ignore[attr-defined]  # as it is used there
 from urllib3.util import ssl_ as urllib3_ssl
 
 from pinned_requests.core.chain import Chain
