@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import os
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from urllib3.connection import HTTPConnection
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator
 
+    from pinned_requests.core.policy import PinPolicy
     from pinned_requests.core.verdict import Verdict
     from pinned_requests.transport.guard import Guard
 
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 class _Hop:
     """Somebody who was met in a handshake of a connection."""
 
-    __slots__ = ("chain", "host", "only_if_named", "port", "reported")
+    __slots__ = ("chain", "host", "only_if_named", "policy", "port", "reported", "verdict")
 
     def __init__(self, host: str, port: int | None, chain: Chain, *, only_if_named: bool) -> None:
         self.host = host
@@ -54,6 +55,8 @@ class _Hop:
         self.chain = chain
         self.only_if_named = only_if_named  # whether it is subject to the policy only where that has an entry for it
         self.reported: Outcome | None = None  # of a violation that was softened: once a handshake is enough
+        self.policy: PinPolicy | None = None  # under which `verdict` holds, whatever the time is
+        self.verdict: Verdict
 
 
 class PinnedHTTPConnection(HTTPConnection):
@@ -162,9 +165,14 @@ class PinnedHTTPSConnection(HTTPSConnection):
         return verdict
 
     def _judge(self, hop: _Hop) -> Verdict:
-        verdict = self.guard.judge(hop.host, hop.port, hop.chain)
+        policy = self.guard.store.current
+        if hop.policy is policy:  # policies and chains are immutable: their verdict changes with the time alone
+            return hop.verdict
+        verdict = self.guard.judge(hop.host, hop.port, hop.chain, policy)
         if hop.only_if_named and verdict.outcome is Outcome.UNPINNED_HOST:
-            return verdict._replace(outcome=Outcome.UNPINNED, is_allowed=True)
+            verdict = verdict._replace(outcome=Outcome.UNPINNED, is_allowed=True)
+        if verdict.pins is None or verdict.pins.expires is None:
+            hop.policy, hop.verdict = policy, verdict
         return verdict
 
     def _report_once(self, hop: _Hop, verdict: Verdict, sock: object) -> None:
@@ -321,7 +329,8 @@ class PinnedPool(HTTPConnectionPool):
                 return None
             real.__class__ = pinned_class
         real.guard, real.origin = self.guard, (self.host, self.port)
-        return cast("PinnedHTTPConnection | PinnedHTTPSConnection", real)
+        pinned: PinnedHTTPConnection | PinnedHTTPSConnection = real
+        return pinned
 
     def _refuse_unseen(self, connection: object) -> None:
         chain = Chain.missing(f"a {type(connection).__name__} connects in a way that it cannot be had from")

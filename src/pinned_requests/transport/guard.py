@@ -115,9 +115,9 @@ class Guard:
             self._refuse(verdict, ())
         return verdict.is_allowed
 
-    def judge(self, host: str, port: int | None, chain: Chain) -> Verdict:
-        """Return the verdict on a connection for `host`, and do nothing about it."""
-        return evaluate(self.store.current, host, chain, _now(), port=port)
+    def judge(self, host: str, port: int | None, chain: Chain, policy: PinPolicy | None = None) -> Verdict:
+        """Return the verdict on a connection for `host`, under `policy` or the one in force; do nothing about it."""
+        return evaluate(policy or self.store.current, host, chain, _now(), port=port)
 
     def admits_plain(self, host: str, port: int | None) -> bool:
         """Say whether `host` may be reached without TLS."""

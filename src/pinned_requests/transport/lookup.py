@@ -35,7 +35,7 @@ class GuardedLookup:
 
     def __call__(self, session: Any, url: str) -> BaseAdapter:
         """Find the adapter for `url`, and guard it."""
-        find = vars(session).get("get_adapter") if _of_class(type(session)) is self else None
+        find = vars(session).get("get_adapter") if type(session).get_adapter is self else None
         adapter = find(url=url) if find is not None else self._function.__get__(session, type(session))(url=url)
         guarded: BaseAdapter = session._guarded(adapter, url)  # noqa: SLF001  this is a part of the session
         return guarded

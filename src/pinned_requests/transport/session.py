@@ -192,7 +192,8 @@ class PinnedSession(requests.Session):
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         """Return the settings as requests does; a CA bundle of the environment does not reach a caller's context."""
         settings = super().merge_environment_settings(url, proxies, stream, verify, cert)
-        if self._guard.ssl_context is not None and verify in (None, True):
+        guard = vars(self).get("_guard")
+        if guard is not None and guard.ssl_context is not None and verify in (None, True):
             settings["verify"] = self.verify
         return settings
 
