@@ -183,7 +183,9 @@ def pin_adapter(adapter: BaseAdapter, guard: Guard) -> PinnedAdapter | None:
     """
     if isinstance(adapter, PinnedAdapter):
         return adapter
-    if "send" in getattr(adapter, "__dict__", ()):  # replaced on the object: what it calls, if anything, is not ours
+    # Methods replaced on the object: what they call, if anything, is not what is put into the class here.
+    replaced = vars(adapter).keys() if hasattr(adapter, "__dict__") else set()
+    if "send" in replaced or {"cert_verify", "get_connection_with_tls_context"} <= replaced:
         return None
     changed, adapter_class = cast("Any", adapter), cast("Any", type(adapter))
     pinned = _pinned_class(adapter_class)
@@ -218,6 +220,9 @@ def _revive(base: type) -> PinnedAdapter:
     return pinned.__new__(pinned)
 
 
+_NO_STEPS = ("CACHE", "PUSH_NULL", "NOP", "EXTENDED_ARG")  # instructions that stand between others and do nothing here
+
+
 def _hands_on(cls: type) -> bool:
     """Say whether the `send()` that a class defines, if it defines one, calls the inherited one: `super().send(…)`.
 
@@ -232,17 +237,17 @@ def _hands_on(cls: type) -> bool:
     function = inspect.unwrap(vars(cls)["send"])
     if not hasattr(function, "__code__"):
         return False
-    loads = [each for each in dis.get_instructions(function) if each.opname.startswith("LOAD_")]
-    for at, load in enumerate(loads):
+    steps = [step for step in dis.get_instructions(function) if step.opname not in _NO_STEPS]
+    for at, load in enumerate(steps):
         if load.opname.startswith("LOAD_SUPER_") and load.argval == "send":  # since Python 3.12
             return True
         if load.opname == "LOAD_GLOBAL" and load.argval == "super":
             # super().send, or super(Class, self).send
-            attribute = next((each for each in loads[at:] if each.opname in ("LOAD_METHOD", "LOAD_ATTR")), None)
+            attribute = next((step for step in steps[at:] if step.opname in ("LOAD_METHOD", "LOAD_ATTR")), None)
             if attribute is not None and attribute.argval == "send":
                 return True
-        if load.argval == "send" and at and loads[at - 1].argval in {base.__name__ for base in cls.__mro__[1:]}:
-            return True  # HTTPAdapter.send(self, …)
+        if load.argval == "send" and at and steps[at - 1].argval in {base.__name__ for base in cls.__mro__[1:]}:
+            return True  # HTTPAdapter.send(self, …), and not HTTPAdapter().send(…)
     return False
 
 
