@@ -68,14 +68,30 @@ def processes(codes: Mapping[str, str], rounds: int, arguments: Sequence[str] = 
     }
 
 
+def import_times(modules: Sequence[str], rounds: int) -> list[float]:
+    """Return the median seconds that each import takes in a fresh interpreter, one after the other."""
+    code = "import time\n" + "".join(
+        f"t = time.perf_counter()\nimport {module}\nprint(time.perf_counter() - t)\n" for module in modules
+    )
+    command = [sys.executable, "-c", code]
+    outputs = [
+        subprocess.check_output(command, env=_environment(), text=True)  # noqa: S603  this interpreter
+        for _ in range(rounds + 1)
+    ]
+    return [statistics.median(map(float, times)) for times in zip(*(out.split() for out in outputs[1:]), strict=True)]
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def process(code: str, arguments: Sequence[str] = ()) -> Spent:
     """Run `code` in a fresh interpreter and return what it spent.
 
     Raises:
         subprocess.CalledProcessError: it failed.
     """
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     command = [sys.executable, "-c", code + TELL_PEAK, *arguments]
     begin = time.perf_counter()
-    answer = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)  # noqa: S603  this interpreter
+    answer = subprocess.run(command, env=_environment(), stdout=subprocess.PIPE, check=True)  # noqa: S603  this interpreter
     return Spent(time.perf_counter() - begin, int(answer.stdout or 0) * 1024)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from benchmarks.contenders import CONTENDERS, OTHER_PIN, Client
-from benchmarks.measure import medians, per_call, process, processes
+from benchmarks.measure import import_times, medians, per_call, process, processes
 from pinned_requests import Pin, PinPolicy
 from pinned_requests.core.chain import Chain
 from pinned_requests.core.verdict import evaluate
@@ -95,14 +95,8 @@ def in_fresh_processes(target: Target, rounds: int) -> Iterable[Scenario]:
         name: process(ARGUMENTS + code + HOLD, (*arguments, str(LIVE_SESSIONS))).memory for name, code in LIVE.items()
     }
     yield Scenario(f"{LIVE_SESSIONS:,} live sessions with one connection each, peak memory", "MB", megabytes(held))
-    codes = {
-        "nothing": "",
-        "import requests": "import requests",
-        "import requests, pinned_requests": "import requests, pinned_requests",
-    }
-    imports = {name: s.seconds for name, s in processes(codes, rounds).items()}
-    nothing = imports.pop("nothing")
-    yield Scenario("import", "ms", milliseconds({name: seconds - nothing for name, seconds in imports.items()}))
+    first, second = import_times(("requests", "pinned_requests"), rounds)
+    yield Scenario("import", "ms", milliseconds({"requests": first, "requests, then pinned_requests": first + second}))
 
 
 def in_memory() -> Iterable[Scenario]:
