@@ -10,10 +10,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import os
-import subprocess
-import sys
-import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -23,11 +19,10 @@ from pinned_requests.testing import Authority, Credential, TLSServer
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 NAMES = ("localhost", "127.0.0.1", "::1", "api.example.com", "xn--bcher-kva.example", "other.example.com")
-PROXY_START = 20.0  # seconds
 
 
 class Toll(NamedTuple):
@@ -138,35 +133,7 @@ class Proxy(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    """proxy.py in a process of its own, on a port of its own choice."""
-    folder = tmp_path_factory.mktemp("proxy")
-    port_file = folder / "port"
+def proxy(start_proxy: Callable[..., int]) -> Proxy:
+    """proxy.py with basic authentication."""
     proxy = Proxy(0)
-    command = [
-        *(sys.executable, "-m", "proxy", "--hostname", "127.0.0.1", "--port", "0", "--port-file", str(port_file)),
-        *("--num-acceptors", "1", "--num-workers", "1", "--basic-auth", f"{proxy.user}:{proxy.password}"),
-    ]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env={**os.environ, "HOME": str(folder)},  # it keeps a folder there
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        yield proxy._replace(port=_port_in(port_file, process))
-    finally:
-        process.terminate()
-        process.wait(PROXY_START)
-
-
-def _port_in(file: Path, process: subprocess.Popen[bytes]) -> int:
-    deadline = time.monotonic() + PROXY_START
-    while time.monotonic() < deadline and process.poll() is None:
-        if file.is_file() and (text := file.read_text().strip()):
-            return int(text)
-        time.sleep(0.01)
-    raise RuntimeError(f"proxy.py did not start: {(file.parent / 'log').read_text()}")
+    return proxy._replace(port=start_proxy("--basic-auth", f"{proxy.user}:{proxy.password}"))

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import ssl
-import subprocess
-import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,7 +27,7 @@ from pinned_requests import (
 from pinned_requests.testing import Authority, Credential, Response
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 WAIT = 20.0  # seconds
@@ -286,31 +282,6 @@ def test_options_of_urllib3(lab: Any, managers: Any, tmp_path: Path) -> None:
         PinnedProxyManager({"localhost": "nonsense"}, "http://127.0.0.1:1")
 
 
-def start_proxy(folder: Path, *options: str) -> tuple[subprocess.Popen[bytes], str]:
-    """Start proxy.py in a process of its own; return it and its port."""
-    port_file = folder / "port"
-    command = [
-        *(sys.executable, "-m", "proxy", "--hostname", "127.0.0.1", "--port", "0", "--port-file", str(port_file)),
-        *("--num-acceptors", "1", "--num-workers", "1", *options),
-    ]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env={**os.environ, "HOME": str(folder)},  # it keeps a folder there
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-    deadline = time.monotonic() + WAIT
-    while not (port_file.is_file() and port_file.read_text().strip()):
-        if process.poll() is not None or time.monotonic() > deadline:
-            process.kill()
-            raise RuntimeError(f"proxy.py did not start: {(folder / 'log').read_text()}")
-        time.sleep(0.01)
-    return process, port_file.read_text().strip()
-
-
 @pytest.fixture(scope="module")
 def proxy_credential(certificates: Any) -> Credential:
     """The certificate of the HTTPS proxy."""
@@ -320,21 +291,19 @@ def proxy_credential(certificates: Any) -> Credential:
 
 @pytest.fixture(scope="module", params=["http", "https"])
 def proxy(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, proxy_credential: Credential
-) -> Iterator[str]:
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    start_proxy: Callable[..., int],
+    proxy_credential: Credential,
+) -> str:
     """A real proxy that is spoken to in the clear, and one that is spoken TLS to; its URL."""
-    folder = tmp_path_factory.mktemp("proxy")
     options: list[str] = []
     if request.param == "https":
+        folder = tmp_path_factory.mktemp("certificate")
         (folder / "chain.pem").write_bytes(proxy_credential.served_pem)
         (folder / "key.pem").write_bytes(proxy_credential.key_pem)
         options = ["--cert-file", str(folder / "chain.pem"), "--key-file", str(folder / "key.pem")]
-    process, port = start_proxy(folder, *options)
-    try:
-        yield f"{request.param}://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(WAIT)
+    return f"{request.param}://127.0.0.1:{start_proxy(*options)}"
 
 
 def test_through_a_proxy(lab: Any, proxy: str) -> None:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import os
 import socket
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +26,7 @@ from pinned_requests.core.verdict import Outcome
 from pinned_requests.testing import Authority, Credential
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
 WAIT = 20.0  # seconds
 DAY = dt.timedelta(days=1)
@@ -322,33 +319,9 @@ def test_a_client_certificate(lab: Any, tmp_path: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """proxy.py in a process of its own; its URL."""
-    folder = tmp_path_factory.mktemp("proxy")
-    port_file = folder / "port"
-    command = [
-        *(sys.executable, "-m", "proxy", "--hostname", "127.0.0.1", "--port", "0", "--port-file", str(port_file)),
-        *("--num-acceptors", "1", "--num-workers", "1", "--basic-auth", "user:password"),
-    ]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env={**os.environ, "HOME": str(folder)},  # it keeps a folder there
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        deadline = time.monotonic() + WAIT
-        while not (port_file.is_file() and port_file.read_text().strip()):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"proxy.py did not start: {(folder / 'log').read_text()}")
-            time.sleep(0.01)
-        yield f"http://user:password@127.0.0.1:{port_file.read_text().strip()}"
-    finally:
-        process.terminate()
-        process.wait(WAIT)
+def proxy(start_proxy: Callable[..., int]) -> str:
+    """proxy.py with basic authentication; its URL."""
+    return f"http://user:password@127.0.0.1:{start_proxy('--basic-auth', 'user:password')}"
 
 
 @pytest.mark.parametrize("source", ["session", "environment"])
