@@ -13,7 +13,6 @@ import sys
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
 
 from requests.adapters import BaseAdapter, HTTPAdapter
 
@@ -21,7 +20,7 @@ from pinned_requests.core.chain import Chain
 from pinned_requests.core.errors import PolicyError, show
 from pinned_requests.exceptions import UnpinnableAdapterError
 from pinned_requests.transport.connection import pin_pool
-from pinned_requests.transport.guard import Checked, CheckingGuard, Guard, Refusal, guard_in_force
+from pinned_requests.transport.guard import Checked, CheckingGuard, Guard, Refusal, guard_in_force, origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -125,8 +124,8 @@ class PinnedAdapter(HTTPAdapter):
             return checked.verdict
         finally:
             guard_in_force.reset(token)
-        parts = urlsplit(request.url or "")
-        return guard.judge(parts.hostname or "", parts.port, Chain.missing("an answer came without a handshake"))
+        _scheme, host, port = origin_of(request.url or "") or ("", "", None)
+        return guard.judge(host, port, Chain.missing("an answer came without a handshake"))
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         """Return the pool for a request, pinned."""

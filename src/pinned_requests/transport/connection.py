@@ -318,9 +318,8 @@ class PinnedPool(HTTPConnectionPool):
 
         Of one that cannot be pinned None is returned, and only where the policy asks for nothing.
         """
-        real = vars(connection).get(
-            "real_connection", connection
-        )  # vcrpy wraps the connection that it plays or records
+        # vcrpy wraps the connection that it plays or records.
+        real = vars(connection).get("real_connection", connection)
         if not isinstance(real, (PinnedHTTPConnection, PinnedHTTPSConnection)):
             connection_class: Any = type(real)
             pinned_class = _pinned_class(connection_class)

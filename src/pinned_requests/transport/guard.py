@@ -89,23 +89,22 @@ class Guard:
         """
         return cls(policy if isinstance(policy, PolicyStore) else PolicyStore(policy), **options)
 
-    def admit_url(self, url: str) -> bool:
-        """Refuse what can be refused by its URL, before the host's name is looked up; say whether it needs no pin.
+    def admit_url(self, url: str) -> None:
+        """Refuse what can be refused by its URL, before the host's name is looked up.
 
         Raises:
             Refusal: the host is not pinned and must be, the URL is not `https://`, or the pins have expired.
         """
-        origin = _origin(url)
-        return origin is not None and self.admit(
-            *origin
-        )  # without one there is nowhere to connect to: requests says so
+        origin = origin_of(url)
+        if origin is not None:  # without one there is nowhere to connect to, and requests says so
+            self.admit(*origin)
 
     def preview(self, url: str) -> Verdict:
         """Return what can be said of a URL before a connection is made, and do nothing about it."""
-        return admit(self.store.current, *(_origin(url) or ("", "", None)), _now())
+        return admit(self.store.current, *(origin_of(url) or ("", "", None)), _now())
 
-    def admit(self, scheme: str, host: str, port: int | None) -> bool:
-        """Refuse what can be refused before a connection is made; say whether any chain will do.
+    def admit(self, scheme: str, host: str, port: int | None) -> None:
+        """Refuse what can be refused before a connection is made.
 
         Raises:
             Refusal: as `admit_url`.
@@ -113,7 +112,6 @@ class Guard:
         verdict = admit(self.store.current, scheme, host, port, _now())
         if not verdict.is_allowed and verdict.outcome is not Outcome.UNDECIDED:
             self._refuse(verdict, ())
-        return verdict.is_allowed
 
     def judge(self, host: str, port: int | None, chain: Chain, policy: PinPolicy | None = None) -> Verdict:
         """Return the verdict on a connection for `host`, under `policy` or the one in force; do nothing about it."""
@@ -181,7 +179,7 @@ class CheckingGuard(Guard):
 guard_in_force: ContextVar[Guard | None] = ContextVar("guard_in_force", default=None)
 
 
-def _origin(url: str) -> tuple[str, str, int | None] | None:
+def origin_of(url: str) -> tuple[str, str, int | None] | None:
     """Return scheme, host and port of a URL, or None where it has none that a connection could be made to."""
     try:
         parts = urlsplit(url)
