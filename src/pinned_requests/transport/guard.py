@@ -70,6 +70,8 @@ class Guard:
         ssl_context: the context of the caller's that connections must use as it is, or None.
     """
 
+    needs_handshake = False  # whether an open connection will not do
+
     def __init__(
         self,
         store: PolicyStore,
@@ -165,6 +167,8 @@ class Checked(Exception):  # noqa: N818  it is no error, and never leaves this p
 
 class CheckingGuard(Guard):
     """Stops every connection as soon as there is a verdict on it, by `Checked` or by `Refusal`, and tells nobody."""
+
+    needs_handshake = True
 
     def conclude(self, verdict: Verdict) -> None:
         """Stop before anything is sent, the verdict being as it may."""
