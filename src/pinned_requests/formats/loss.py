@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from pinned_requests.core.policy import PinPolicy
 
+# The field of a loss that is about a host's whole entry: it is left out, or holds for other hosts, or is exempt.
+WHOLE = "host"
+
 
 class Loss(NamedTuple):
-    """One thing that the other side does not say, or means differently. `str(loss)` is a sentence about it.
+    """One thing that the other side does not say, or understands differently. `str(loss)` is a sentence about it.
 
     Attributes:
         host: the host pattern it is about, or None where it is about the whole.
-        field: the field of a pin set or policy that is concerned (`expires`, `unpinned_hosts`, …), `host` where the
-            entry is left out or changes its pattern, or a word of the other system, escaped.
+        field: the field of a pin set or policy that is concerned (`expires`, `unpinned_hosts`, …), `host` where it is
+            the whole entry, or a word of the other system, escaped.
         text: what becomes of it, escaped.
     """
 
@@ -23,7 +26,8 @@ class Loss(NamedTuple):
     text: str
 
     def __str__(self) -> str:
-        return f"{self.host}: {self.field} {self.text}" if self.host else f"{self.field} {self.text}"
+        subject = [part for part in (self.host, self.field) if part is not None and part != WHOLE]
+        return f"{': '.join(subject)} {self.text}"
 
 
 class Reading(NamedTuple):
