@@ -91,7 +91,7 @@ def _domains(narrowed: Narrowed) -> dict[str, tuple[Entry, bool]]:
     domains: dict[str, tuple[Entry, bool]] = {}
     for pattern in [pattern for pattern in entries if pattern.kind == "exact"]:
         below = entries.get(pattern._replace(kind="one-label"))
-        domains[pattern.host] = entries[pattern], below == entries[pattern]
+        domains[pattern.host] = entries[pattern], below is not None and below.is_like(entries[pattern])
     for pattern in [pattern for pattern in entries if pattern.kind == "one-label"]:
         if not domains.get(pattern.host, (None, False))[1]:
             narrowed.leave_out(pattern, f"Apple pins subdomains with the pins of {pattern.host} alone")

@@ -57,6 +57,10 @@ class Entry(NamedTuple):
     expires: datetime | None = None
     report_only: bool = False
 
+    def is_like(self, other: Entry) -> bool:
+        """Say whether both mean the same: the order of pins means nothing."""
+        return set(self.pins) == set(other.pins) and self[1:] == other[1:]
+
 
 class Narrowed(NamedTuple):
     """What is left of a policy, and what is not."""
@@ -202,7 +206,7 @@ def _keep_one_a_name(narrowed: Narrowed, system: str) -> None:
         exact = HostPattern("exact", pattern.host)
         if exact not in narrowed.entries:
             continue
-        if narrowed.entries[exact] == narrowed.entries[pattern]:
+        if narrowed.entries[exact].is_like(narrowed.entries[pattern]):
             narrowed.leave_out(exact, f"{pattern} says the same, and {system} has one entry a name")
         else:
             narrowed.leave_out(pattern, f"{exact} has an entry, and {system} has one a name")
