@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-import sys
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from benchmarks.contenders import CONTENDERS, OTHER_PIN, Client
+from benchmarks.contenders import CONTENDERS, OTHER_PIN
 from benchmarks.measure import import_times, medians, per_call, process, processes
+from benchmarks.worker import THREADS, Worker
 from pinned_requests import Pin, PinPolicy
 from pinned_requests.core.chain import Chain
 from pinned_requests.core.verdict import evaluate
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from benchmarks.server import Target
 
 SECOND_PIN = "sha256/BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA="
-THREADS = 8
 OF_REQUESTS = ("requests", "pinned_requests", "requests, shared context")
 LIVE_SESSIONS = 1_000
 
@@ -57,28 +56,21 @@ class Scenario(NamedTuple):
 
 def on_the_wire(target: Target, rounds: int) -> Iterable[Scenario]:
     """Measure all contenders against a running server."""
-    clients = {name: make(target) for name, make in available(target)}
+    workers = {name: Worker(name, target) for name in CONTENDERS}
+    running = {name: worker for name, worker in workers.items() if worker.is_available}
+
+    def measure(title: str, task: str, rounds: int, names: Iterable[str] = running) -> Scenario:
+        tasks = {name: partial(running[name].seconds, task) for name in names}
+        return Scenario(title, "ms", milliseconds(medians(tasks, rounds)))
+
     try:
-        yield Scenario(
-            "new connection on a session",
-            "ms",
-            milliseconds(medians({name: closing(client) for name, client in clients.items()}, rounds)),
-        )
-        yield Scenario(
-            "request on a kept-alive connection",
-            "ms",
-            milliseconds(medians({name: client.get for name, client in clients.items()}, rounds * 20)),
-        )
-        yield Scenario(
-            f"{THREADS} threads, new connections, {THREADS} each",
-            "ms",
-            milliseconds(medians({name: threaded(clients[name]) for name in OF_REQUESTS}, max(rounds // 8, 3))),
-        )
+        yield measure("new connection on a session", "new", rounds)
+        yield measure("request on a kept-alive connection", "kept", rounds * 20)
+        yield measure(f"{THREADS} threads, {THREADS} new connections each", "threads", max(rounds // 4, 3), OF_REQUESTS)
+        yield measure("fresh session and one request", "fresh", rounds)
     finally:
-        for client in clients.values():
-            client.end()
-    fresh = {name: one_request(make, target) for name, make in available(target)}
-    yield Scenario("fresh session and one request", "ms", milliseconds(medians(fresh, rounds)))
+        for worker in workers.values():
+            worker.end()
 
 
 def in_fresh_processes(target: Target, rounds: int) -> Iterable[Scenario]:
@@ -115,44 +107,6 @@ def in_memory() -> Iterable[Scenario]:
     }
     found = {name: per_call(looking_up(policy)) * 1e6 for name, policy in policies.items()}
     yield Scenario("policy lookup", "µs", found)
-
-
-def available(target: Target) -> Iterable[tuple[str, Callable[[Target], Client]]]:
-    """Yield the contenders whose library is installed; name the others."""
-    for name, make in CONTENDERS.items():
-        try:
-            make(target).end()
-        except ImportError as e:  # noqa: PERF203  a handful
-            print(f"left out: {name} ({e})", file=sys.stderr)
-        else:
-            yield name, make
-
-
-def closing(client: Client) -> Callable[[], object]:
-    """Return a call that fetches over a connection of its own."""
-    return lambda: client.get(close=True)
-
-
-def one_request(make: Callable[[Target], Client], target: Target) -> Callable[[], None]:
-    """Return a call that makes a client, fetches once and ends it."""
-
-    def call() -> None:
-        client = make(target)
-        client.get()
-        client.end()
-
-    return call
-
-
-def threaded(client: Client) -> Callable[[], None]:
-    """Return a call in which threads fetch at once, each over new connections."""
-
-    def call() -> None:
-        with ThreadPoolExecutor(THREADS) as threads:
-            for future in [threads.submit(client.get, close=True) for _ in range(THREADS * THREADS)]:
-                future.result()
-
-    return call
 
 
 def looking_up(policy: PinPolicy) -> Callable[[], object]:

@@ -24,11 +24,12 @@ VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
 class Target(NamedTuple):
-    """A running server: its URL, the CA bundle that vouches for it, and its leaf certificate in PEM."""
+    """A running server: its URL, the CA bundle that vouches for it, and its leaf certificate in PEM, and in a file."""
 
     url: str
     bundle: str
     leaf: bytes
+    leaf_file: str
 
 
 @contextmanager
@@ -39,7 +40,8 @@ def running(folder: Path, key: str = "ecdsa", tls: str = "1.3") -> Iterator[Targ
     try:
         assert process.stdout is not None  # noqa: S101  it is a pipe
         url = process.stdout.readline().strip()
-        yield Target(url, str(folder / "bundle.pem"), (folder / "leaf.pem").read_bytes())
+        leaf = folder / "leaf.pem"
+        yield Target(url, str(folder / "bundle.pem"), leaf.read_bytes(), str(leaf))
     finally:
         process.communicate()  # the end of its input is the end of it
 

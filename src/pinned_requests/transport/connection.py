@@ -32,7 +32,7 @@ from pinned_requests.core.verdict import Outcome
 from pinned_requests.exceptions import UnpinnableAdapterError
 from pinned_requests.transport.chain import served_chain, verified_chain
 from pinned_requests.transport.context import TLSSettings, shared_context
-from pinned_requests.transport.guard import Checked, CheckingGuard, Refusal, guard_in_force
+from pinned_requests.transport.guard import Checked, Refusal, guard_in_force
 
 if TYPE_CHECKING:
     import socket
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 class _Hop:
     """Somebody who was met in a handshake of a connection."""
 
-    __slots__ = ("chain", "host", "only_if_named", "policy", "port", "reported", "verdict")
+    __slots__ = ("chain", "cleared_by", "host", "only_if_named", "port", "reported")
 
     def __init__(self, host: str, port: int | None, chain: Chain, *, only_if_named: bool) -> None:
         self.host = host
@@ -55,8 +55,7 @@ class _Hop:
         self.chain = chain
         self.only_if_named = only_if_named  # whether it is subject to the policy only where that has an entry for it
         self.reported: Outcome | None = None  # of a violation that was softened: once a handshake is enough
-        self.policy: PinPolicy | None = None  # under which `verdict` holds, whatever the time is
-        self.verdict: Verdict
+        self.cleared_by: PinPolicy | None = None  # which has nothing against this chain, whatever the time is
 
 
 class PinnedHTTPConnection(HTTPConnection):
@@ -122,11 +121,13 @@ class PinnedHTTPSConnection(HTTPSConnection):
 
     def is_acceptable(self) -> bool:
         """Say whether the open connection may carry a request under the policy of this moment."""
-        if not self.is_checked or self._callers_context is not self.guard.ssl_context:
+        guard = self.guard
+        if not self.is_checked or guard.needs_handshake or self._callers_context is not guard.ssl_context:
             return False
-        if isinstance(self.guard, CheckingGuard):  # it wants to see a handshake
-            return False
+        policy = guard.store.current
         for hop in self._hops:
+            if hop.cleared_by is policy:
+                continue
             verdict = self._judge(hop)
             if not verdict.is_allowed:
                 return False
@@ -166,13 +167,12 @@ class PinnedHTTPSConnection(HTTPSConnection):
 
     def _judge(self, hop: _Hop) -> Verdict:
         policy = self.guard.store.current
-        if hop.policy is policy:  # policies and chains are immutable: their verdict changes with the time alone
-            return hop.verdict
         verdict = self.guard.judge(hop.host, hop.port, hop.chain, policy)
         if hop.only_if_named and verdict.outcome is Outcome.UNPINNED_HOST:
             verdict = verdict._replace(outcome=Outcome.UNPINNED, is_allowed=True)
-        if verdict.pins is None or verdict.pins.expires is None:
-            hop.policy, hop.verdict = policy, verdict
+        # Policies and chains are immutable: the verdict of one on the other changes with the time alone.
+        is_timeless = verdict.pins is None or verdict.pins.expires is None
+        hop.cleared_by = policy if is_timeless and verdict.is_allowed and not verdict.is_violation else None
         return verdict
 
     def _report_once(self, hop: _Hop, verdict: Verdict, sock: object) -> None:
@@ -269,6 +269,9 @@ def _is_name_checked(asserting: Any) -> bool:
     return asserting is not None and not asserting.assert_fingerprint and asserting.assert_hostname is not False
 
 
+_PINNED = (PinnedHTTPSConnection, PinnedHTTPConnection)
+
+
 class PinnedPool(HTTPConnectionPool):
     """What pinning adds to a pool of any class; see `pin_pool()`."""
 
@@ -309,6 +312,8 @@ class PinnedPool(HTTPConnectionPool):
 
     def _validate_conn(self, conn: Any) -> None:
         super()._validate_conn(conn)
+        if isinstance(conn, _PINNED) and conn.is_checked:
+            return
         pinned = self._pin(conn)
         if pinned is not None and not pinned.is_closed and not pinned.is_checked:
             self._refuse_unseen(conn)
@@ -318,15 +323,18 @@ class PinnedPool(HTTPConnectionPool):
 
         Of one that cannot be pinned None is returned, and only where the policy asks for nothing.
         """
-        # vcrpy wraps the connection that it plays or records.
-        real = vars(connection).get("real_connection", connection)
-        if not isinstance(real, (PinnedHTTPConnection, PinnedHTTPSConnection)):
-            connection_class: Any = type(real)
-            pinned_class = _pinned_class(connection_class)
-            if pinned_class is None:
-                self._refuse_unseen(real)
-                return None
-            real.__class__ = pinned_class
+        if isinstance(connection, _PINNED):
+            real: Any = connection
+        else:
+            # vcrpy wraps the connection that it plays or records.
+            real = vars(connection).get("real_connection", connection)
+            if not isinstance(real, _PINNED):
+                connection_class: Any = type(real)
+                pinned_class = _pinned_class(connection_class)
+                if pinned_class is None:
+                    self._refuse_unseen(real)
+                    return None
+                real.__class__ = pinned_class
         real.guard, real.origin = self.guard, (self.host, self.port)
         pinned: PinnedHTTPConnection | PinnedHTTPSConnection = real
         return pinned

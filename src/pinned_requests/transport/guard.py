@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pinned_requests.core.chain import Chain
-    from pinned_requests.core.policy import PinPolicy, PinsLike
+    from pinned_requests.core.pinset import PinsLike
+    from pinned_requests.core.policy import PinPolicy
 
 logger = logging.getLogger("pinned_requests")
 
@@ -38,6 +39,7 @@ _ERRORS: dict[Outcome, type[exceptions.PinningError]] = {
     Outcome.CHAIN_UNAVAILABLE: exceptions.ChainUnavailableError,
     Outcome.UNPINNED_HOST: exceptions.UnpinnedHostError,
     Outcome.INSECURE_URL: exceptions.InsecureURLError,
+    Outcome.OUTDATED_POLICY: exceptions.PinsExpiredError,
 }
 
 
@@ -69,6 +71,8 @@ class Guard:
         on_violation: called with a `ViolationReport` for each violation; what it raises is logged.
         ssl_context: the context of the caller's that connections must use as it is, or None.
     """
+
+    needs_handshake = False  # whether an open connection will not do
 
     def __init__(
         self,
@@ -165,6 +169,8 @@ class Checked(Exception):  # noqa: N818  it is no error, and never leaves this p
 
 class CheckingGuard(Guard):
     """Stops every connection as soon as there is a verdict on it, by `Checked` or by `Refusal`, and tells nobody."""
+
+    needs_handshake = True
 
     def conclude(self, verdict: Verdict) -> None:
         """Stop before anything is sent, the verdict being as it may."""

@@ -1,0 +1,91 @@
+"""A client in a process of its own, which does what it is told and says how long that took.
+
+The interpreter adapts its code to the classes that it meets: in one process, two clients that share the code of
+urllib3 slow each other down, which no program that uses one of them would see.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.contenders import CONTENDERS
+from benchmarks.server import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+THREADS = 8
+
+
+class Worker:
+    """A running process with one contender."""
+
+    def __init__(self, name: str, target: Target) -> None:
+        command = [sys.executable, "-m", "benchmarks.worker", name, target.url, target.bundle, target.leaf_file]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603  our own
+        self.is_available = self._answer() == "ready"
+
+    def seconds(self, task: str) -> float:
+        """Have a task of `TASKS` done, and return the seconds that it took."""
+        assert self._process.stdin is not None  # noqa: S101  it is a pipe
+        print(task, file=self._process.stdin, flush=True)
+        return float(self._answer())
+
+    def end(self) -> None:
+        """End the process; closing its input does."""
+        self._process.communicate()
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None  # noqa: S101  it is a pipe
+        return self._process.stdout.readline().strip()
+
+
+def serve(name: str, target: Target) -> None:
+    """Do tasks until the end of standard input."""
+    make = CONTENDERS[name]
+    try:
+        client = make(target)
+    except ImportError as e:
+        print(f"left out: {name} ({e})", file=sys.stderr)
+        return
+
+    def fresh() -> None:
+        one = make(target)
+        one.get()
+        one.end()
+
+    def threads() -> None:
+        with ThreadPoolExecutor(THREADS) as pool:
+            for future in [pool.submit(client.get, close=True) for _ in range(THREADS * THREADS)]:
+                future.result()
+
+    tasks: dict[str, Callable[[], object]] = {
+        "new": lambda: client.get(close=True),
+        "kept": client.get,
+        "threads": threads,
+        "fresh": fresh,
+    }
+    print("ready", flush=True)
+    for line in sys.stdin:
+        task = tasks[line.strip()]
+        begin = time.perf_counter()
+        task()
+        print(time.perf_counter() - begin, flush=True)
+    client.end()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=CONTENDERS)
+    parser.add_argument("url")
+    parser.add_argument("bundle")
+    parser.add_argument("leaf_file")
+    options = parser.parse_args()
+    leaf = Path(options.leaf_file).read_bytes()
+    serve(options.name, Target(options.url, options.bundle, leaf, options.leaf_file))
