@@ -1,0 +1,199 @@
+"""Sends this process's connections for some hosts to servers on loopback, at the level of sockets.
+
+A name is resolved to an address that the lab gave it (127.77.0.1 and on), and a connection to that address, or to an IP
+address that is itself redirected, goes to the port of the lab's server. So any port of the host leads there.
+
+Rules for whoever changes this module:
+
+- While no host is redirected nothing is patched. Patches go in with the first host and out with the last one; what is
+  put back is what stood there before.
+- What is not redirected is handed on to the genuine function unchanged: other threads go about their business.
+- Fail on loopback. Where a connection cannot be redirected (UDP; a client that goes around the `socket` module with an
+  address that it got here), it goes to an address of the lab where nobody listens, and never out of the machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import socket
+import threading
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.host import is_address, normalize_host
+from pinned_requests.testing import trust
+from pinned_requests.testing.patches import Patches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    _HostEntry = tuple[str, list[str], list[str]]
+
+__all__ = ["Route", "redirection"]
+
+_FIRST_ADDRESS = IPv4Address("127.77.0.1")  # any will do that is a loopback address and that nobody listens on
+_LOOPBACK, _MAPPED = "127.0.0.1", "::ffff:127.0.0.1"
+_INTERNET = (socket.AF_INET, socket.AF_INET6)
+_NOBODY = "127.77.0.0"  # for UDP to a redirected IP address
+_NO_PROXY = ("no_proxy", "NO_PROXY")
+
+
+class Route(NamedTuple):
+    """Where the connections for a host go."""
+
+    host: str
+    """In the form of `normalize_host`."""
+    port: int
+    """Of a server on 127.0.0.1."""
+    anchor: bytes
+    """The certificate (DER) of the CA that is trusted on the way there."""
+
+
+class Redirection:
+    """All redirections of this process. There is one object of this class: `redirection`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._patches = Patches()
+        # The newest route of a host is the last. Never changed in place: other threads read it without the lock.
+        self._routes: tuple[Route, ...] = ()
+        # Kept for the life of the process: a client that remembers an address is right in the next block, too.
+        self._addresses: dict[str, str] = {}
+        self._hosts: dict[str, str] = {}
+
+    def add(self, route: Route) -> None:
+        """Send new connections for a host to a server, until `remove`; an older route of that host waits."""
+        with self._lock:
+            if not self._routes:
+                self._install()
+            self._name(route.host)
+            self._routes = (*self._routes, route)
+            self._bypass_proxies()
+
+    def remove(self, route: Route) -> None:
+        """Undo one `add`."""
+        with self._lock:
+            at = len(self._routes) - 1 - self._routes[::-1].index(route)
+            self._routes = self._routes[:at] + self._routes[at + 1 :]
+            if self._routes:
+                self._bypass_proxies()
+            else:
+                self._patches.undo()
+
+    def _install(self) -> None:
+        self._patches.wrap(socket, "getaddrinfo", self._getaddrinfo)
+        self._patches.wrap(socket, "gethostbyname", self._gethostbyname)
+        self._patches.wrap(socket, "gethostbyname_ex", self._gethostbyname_ex)
+        self._patches.wrap(socket.socket, "connect", self._connect)
+        self._patches.wrap(socket.socket, "connect_ex", self._connect)
+        trust.install(self._patches, self._anchors)
+
+    def _name(self, host: str) -> None:
+        if host not in self._addresses and not is_address(host):
+            self._addresses[host] = address = str(_FIRST_ADDRESS + len(self._addresses))
+            self._hosts[address] = host
+
+    def _bypass_proxies(self) -> None:
+        """Let no proxy of the environment come between: it would resolve the name by itself, elsewhere."""
+        if any(name.lower().endswith("_proxy") and name not in _NO_PROXY for name in os.environ):
+            hosts = [route.host for route in self._routes]
+            before = {name: self._patches.original_variable(name) for name in _NO_PROXY}
+            for name in [name for name in _NO_PROXY if before[name]] or _NO_PROXY[:1]:
+                if before[name] != "*":  # that is: no proxy for any host, and holds only where it stands alone
+                    self._patches.set_variable(name, ",".join([*filter(None, [before[name]]), *hosts]))
+
+    def _route(self, host: object) -> Route | None:
+        """Return the newest route for a name in any spelling, an address, or an address that the lab gave a name."""
+        try:
+            text = host.decode("ascii") if isinstance(host, (bytes, bytearray)) else host
+            name = normalize_host(text)  # type: ignore[arg-type]  # what is no text is a HostError
+        except (PolicyError, UnicodeError):
+            return None
+        name = self._hosts.get(name, name)
+        return next((route for route in reversed(self._routes) if route.host == name), None)
+
+    def _address(self, host: object) -> str | None:
+        """Return the address that the lab gave a name; None if it has none, or is not redirected."""
+        route = self._route(host)
+        return self._addresses.get(route.host) if route else None
+
+    def _target(self, sock: socket.socket, address: Any) -> Any:
+        """Return the address to connect to in place of another."""
+        if sock.family not in _INTERNET or not isinstance(address, tuple) or not (route := self._route(address[0])):
+            return address
+        host, port = _LOOPBACK, route.port
+        if sock.type != socket.SOCK_STREAM:
+            host, port = self._addresses.get(route.host, _NOBODY), address[1]
+        if sock.family == socket.AF_INET6:
+            with contextlib.suppress(OSError):  # where it may not be set, it may be off by default
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            host = _mapped(host)
+        return host, port
+
+    def _anchors(self, sock: socket.socket | None, server_hostname: object) -> frozenset[bytes]:
+        """Return the CAs to trust in a handshake: none, if it is known not to be with a server of the lab.
+
+        Args:
+            sock: the socket, where there is one; it may not be connected yet.
+            server_hostname: the name that the certificate is to have.
+        """
+        routes: Iterable[Route | None]
+        if (peer := _peer(sock)) is not None:
+            routes = [route for route in self._routes if peer in {(_LOOPBACK, route.port), (_MAPPED, route.port)}]
+        elif server_hostname is not None:
+            routes = [self._route(server_hostname)]
+        else:
+            routes = self._routes
+        return frozenset(route.anchor for route in routes if route)
+
+    def _getaddrinfo(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def getaddrinfo(host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> Any:  # noqa: A002, PLR0913, PLR0917 - as in socket
+            if not flags & socket.AI_NUMERICHOST and (address := self._address(host)):
+                host = _mapped(address) if family == socket.AF_INET6 else address
+                flags &= ~socket.AI_ADDRCONFIG  # it asks which families the network has; this machine may have none
+            return original(host, port, family, type, proto, flags)
+
+        return getaddrinfo
+
+    def _gethostbyname(self, original: Callable[[str], str]) -> Callable[[str], str]:
+        @functools.wraps(original)
+        def gethostbyname(hostname: str, /) -> str:
+            return self._address(hostname) or original(hostname)
+
+        return gethostbyname
+
+    def _gethostbyname_ex(self, original: Callable[[str], _HostEntry]) -> Callable[[str], _HostEntry]:
+        @functools.wraps(original)
+        def gethostbyname_ex(hostname: str, /) -> _HostEntry:
+            address = self._address(hostname)
+            return (hostname, [], [address]) if address else original(hostname)
+
+        return gethostbyname_ex
+
+    def _connect(self, original: Callable[[socket.socket, Any], Any]) -> Callable[[socket.socket, Any], Any]:
+        @functools.wraps(original)
+        def connect(self_: socket.socket, address: Any, /) -> Any:
+            return original(self_, self._target(self_, address))
+
+        return connect
+
+
+def _peer(sock: socket.socket | None) -> tuple[str, int] | None:
+    """Return the address and port that a socket is connected to; None if it is not, or there is none."""
+    try:
+        peer = sock.getpeername() if sock else ()
+    except OSError:
+        peer = ()
+    return peer[:2] if isinstance(peer, tuple) and peer else None
+
+
+def _mapped(address: str) -> str:
+    """Return an IPv4 address for an IPv6 socket (RFC 4291 §2.5.5.2)."""
+    return f"::ffff:{address}"
+
+
+redirection = Redirection()
