@@ -22,20 +22,19 @@ import threading
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pinned_requests.core.errors import PolicyError
-from pinned_requests.core.host import is_address, normalize_host
+from pinned_requests.core.host import HostError, is_address, normalize_host
 from pinned_requests.testing import trust
 from pinned_requests.testing.patches import Patches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     _HostEntry = tuple[str, list[str], list[str]]
 
 __all__ = ["Route", "redirection"]
 
 _FIRST_ADDRESS = IPv4Address("127.77.0.1")  # any will do that is a loopback address and that nobody listens on
-_LOOPBACK, _MAPPED = "127.0.0.1", "::ffff:127.0.0.1"
+_LOOPBACK = "127.0.0.1"
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
 _NOBODY = "127.77.0.0"  # for UDP to a redirected IP address
 _NO_PROXY = ("no_proxy", "NO_PROXY")
@@ -63,6 +62,7 @@ class Redirection:
         # Kept for the life of the process: a client that remembers an address is right in the next block, too.
         self._addresses: dict[str, str] = {}
         self._hosts: dict[str, str] = {}
+        self._peers: dict[int, tuple[Any, ...]] = {}  # by the local port of a redirected connection
 
     def add(self, route: Route) -> None:
         """Send new connections for a host to a server, until `remove`; an older route of that host waits."""
@@ -82,6 +82,7 @@ class Redirection:
                 self._bypass_proxies()
             else:
                 self._patches.undo()
+                self._peers.clear()
 
     def _install(self) -> None:
         self._patches.wrap(socket, "getaddrinfo", self._getaddrinfo)
@@ -89,7 +90,8 @@ class Redirection:
         self._patches.wrap(socket, "gethostbyname_ex", self._gethostbyname_ex)
         self._patches.wrap(socket.socket, "connect", self._connect)
         self._patches.wrap(socket.socket, "connect_ex", self._connect)
-        trust.install(self._patches, self._anchors)
+        self._patches.wrap(socket.socket, "getpeername", self._getpeername)
+        trust.install(self._patches, self._further_trust)
 
     def _name(self, host: str) -> None:
         if host not in self._addresses and not is_address(host):
@@ -107,22 +109,21 @@ class Redirection:
 
     def _route(self, host: object) -> Route | None:
         """Return the newest route for a name in any spelling, an address, or an address that the lab gave a name."""
-        try:
-            text = host.decode("ascii") if isinstance(host, (bytes, bytearray)) else host
-            name = normalize_host(text)  # type: ignore[arg-type]  # what is no text is a HostError
-        except (PolicyError, UnicodeError):
-            return None
+        name = _canonical(host)
         name = self._hosts.get(name, name)
         return next((route for route in reversed(self._routes) if route.host == name), None)
 
     def _address(self, host: object) -> str | None:
         """Return the address that the lab gave a name; None if it has none, or is not redirected."""
-        route = self._route(host)
-        return self._addresses.get(route.host) if route else None
+        route = self._route(name := _canonical(host))
+        return self._addresses.get(name) if route else None
 
     def _target(self, sock: socket.socket, address: Any) -> Any:
         """Return the address to connect to in place of another."""
-        if sock.family not in _INTERNET or not isinstance(address, tuple) or not (route := self._route(address[0])):
+        if sock.family not in _INTERNET or not isinstance(address, tuple) or not address:
+            return address
+        route = self._route(address[0])
+        if route is None:
             return address
         host, port = _LOOPBACK, route.port
         if sock.type != socket.SOCK_STREAM:
@@ -133,21 +134,28 @@ class Redirection:
             host = _mapped(host)
         return host, port
 
-    def _anchors(self, sock: socket.socket | None, server_hostname: object) -> frozenset[bytes]:
-        """Return the CAs to trust in a handshake: none, if it is known not to be with a server of the lab.
+    def _further_trust(self, sock: socket.socket | None, server_hostname: object) -> trust.FurtherTrust:
+        """Say which CAs are to be trusted in a handshake: none, if it is known not to be with a server of the lab.
 
         Args:
             sock: the socket, where there is one; it may not be connected yet.
             server_hostname: the name that the certificate is to have.
         """
-        routes: Iterable[Route | None]
-        if (peer := _peer(sock)) is not None:
-            routes = [route for route in self._routes if peer in {(_LOOPBACK, route.port), (_MAPPED, route.port)}]
-        elif server_hostname is not None:
-            routes = [self._route(server_hostname)]
-        else:
-            routes = self._routes
-        return frozenset(route.anchor for route in routes if route)
+        try:
+            routes = self._routes_to(self._genuine_peer(sock)) if sock else None
+        except OSError:
+            routes = None
+        is_known = routes is not None
+        if routes is None:
+            by_name = self._route(server_hostname)
+            routes = self._routes if server_hostname is None else (by_name,) if by_name else ()
+        return trust.FurtherTrust(frozenset(route.anchor for route in routes), alone=is_known)
+
+    def _routes_to(self, peer: object) -> tuple[Route, ...]:
+        """Return the routes that lead to a genuine peer: those of one server, or none."""
+        if not isinstance(peer, tuple) or peer[0] not in {_LOOPBACK, _mapped(_LOOPBACK)}:
+            return ()
+        return tuple(route for route in self._routes if route.port == peer[1])
 
     def _getaddrinfo(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
@@ -176,19 +184,43 @@ class Redirection:
 
     def _connect(self, original: Callable[[socket.socket, Any], Any]) -> Callable[[socket.socket, Any], Any]:
         @functools.wraps(original)
-        def connect(self_: socket.socket, address: Any, /) -> Any:
-            return original(self_, self._target(self_, address))
+        def connect(sock: socket.socket, address: Any, /) -> Any:
+            target = self._target(sock, address)
+            try:
+                return original(sock, target)
+            finally:  # also where it goes on in the background
+                if target is not address:
+                    self._note(sock, address)
 
         return connect
 
+    def _getpeername(self, original: Callable[[socket.socket], Any]) -> Callable[[socket.socket], Any]:
+        """Let a redirected connection name the peer that was asked for: aiohttp looks it up among those it resolved."""
 
-def _peer(sock: socket.socket | None) -> tuple[str, int] | None:
-    """Return the address and port that a socket is connected to; None if it is not, or there is none."""
+        @functools.wraps(original)
+        def getpeername(sock: socket.socket, /) -> Any:
+            peer = original(sock)
+            return self._peers.get(sock.getsockname()[1], peer) if self._routes_to(peer) else peer
+
+        self._genuine_peer = original
+        return getpeername
+
+    def _note(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
+        host = self._address(address[0]) or address[0]
+        with contextlib.suppress(OSError):  # closed by another thread
+            if sock.family == socket.AF_INET6:
+                host = _mapped(host) if ":" not in host else host
+                self._peers[sock.getsockname()[1]] = (host, address[1], 0, 0)
+            else:
+                self._peers[sock.getsockname()[1]] = (host, address[1])
+
+
+def _canonical(host: object) -> str:
+    """Return a host as the lab knows it; an empty text for what is no host."""
     try:
-        peer = sock.getpeername() if sock else ()
-    except OSError:
-        peer = ()
-    return peer[:2] if isinstance(peer, tuple) and peer else None
+        return normalize_host(host.decode("ascii") if isinstance(host, (bytes, bytearray)) else host)  # type: ignore[arg-type]  # what is no text is a HostError
+    except (HostError, UnicodeError):
+        return ""
 
 
 def _mapped(address: str) -> str:
