@@ -108,11 +108,10 @@ def _trusts_a_store(context: ssl.SSLContext) -> bool:
 
 def _stand_in(context: ssl.SSLContext, anchors: tuple[bytes, ...]) -> ssl.SSLContext:
     stand_in = _context_class()(ssl.PROTOCOL_TLS_CLIENT)
-    # What somebody may read from a connection's context afterwards, as the check of the pins does.
-    stand_in.check_hostname = context.check_hostname
-    stand_in.verify_mode = context.verify_mode
-    stand_in.verify_flags = context.verify_flags
-    stand_in.options = context.options
+    # What somebody may read from a connection's context afterwards, as the check of the pins does. Not by the setters
+    # of ssl's class: they look for it under its name, and so call themselves where truststore's stands there.
+    for name in ("check_hostname", "verify_mode", "verify_flags", "options"):
+        getattr(_context_class().__base__, name).__set__(stand_in, getattr(context, name))
     ciphers = [each["name"] for each in context.get_ciphers() if not each["name"].startswith("TLS_")]  # 1.3's are fixed
     stand_in.set_ciphers(":".join([*ciphers, f"@SECLEVEL={context.security_level}"]) if ciphers else "DEFAULT")
     stand_in.load_verify_locations(cadata=b"".join(anchors))
