@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from pinned_requests.testing import ATTACKERS
+
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "testing.md"
 
 TESTS = """
 import pytest, requests, unittest
@@ -40,6 +43,17 @@ class OfUnittest(unittest.TestCase):
         with MITMLab() as lab, lab.impersonate("api.example.com") as attack:
             get()
         self.assertRaises(AssertionError, attack.assert_rejected)
+"""
+
+# The client of the examples in the documentation.
+MY_CLIENT = """
+from pinned_requests import PinnedSession
+
+class MyClient:
+    def list_things(self):
+        pins = ["sha256/" + letter * 42 + "A=" for letter in "AB"]
+        with PinnedSession({"api.example.com": pins}) as session:
+            return session.get("https://api.example.com/things", timeout=1)
 """
 
 # What a run has imported, written at its end.
@@ -102,6 +116,16 @@ def test_the_properties(report: Path) -> None:
         "mitm_lab:api.example.com:trusted-ca": "fooled",
         "mitm_lab:b.example:trusted-ca": "rejected",
     }
+
+
+def test_the_documentation(tmp_path: Path) -> None:
+    """Its examples pass, and its table holds each attacker."""
+    text = DOCUMENTATION.read_text("utf-8")
+    examples = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    (tmp_path / "test_examples.py").write_text("\n".join([MY_CLIENT, *examples]))
+    done = run(tmp_path, "-n", "0")
+    assert f"{len(examples)} passed" in done.stdout, done.stdout + done.stderr
+    assert tuple(re.findall(r"^\| `([a-z-]+)` \|", text, re.MULTILINE)) == ATTACKERS
 
 
 def test_no_report_unless_it_is_wanted(tmp_path: Path) -> None:

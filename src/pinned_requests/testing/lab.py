@@ -71,6 +71,14 @@ class MITMLab:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all blocks that are still open, the newest first.
+
+        Raises:
+            TimeoutError: see `Site.close`.
+        """
         with contextlib.ExitStack() as at_the_end:
             for site in self._sites:
                 at_the_end.callback(site.close)
