@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pinned_requests.core.pin import Pin
-from pinned_requests.testing.authority import generate_key
+from pinned_requests.testing.certificate import generate_key
 
 if TYPE_CHECKING:
-    from pinned_requests.testing.authority import Authority, Credential, PrivateKey
+    from pinned_requests.testing.authority import Authority
+    from pinned_requests.testing.certificate import PrivateKey
+    from pinned_requests.testing.credential import Credential
 
 __all__ = ["Identity"]
 

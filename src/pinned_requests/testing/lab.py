@@ -11,7 +11,8 @@ from pinned_requests.core.pin import Pin
 from pinned_requests.testing.attack import Attack
 from pinned_requests.testing.attackers import ATTACKERS, AttackerName
 from pinned_requests.testing.audit import Audit, run
-from pinned_requests.testing.authority import Authority, generate_key
+from pinned_requests.testing.authority import Authority
+from pinned_requests.testing.certificate import generate_key
 from pinned_requests.testing.honest import HonestServer
 from pinned_requests.testing.identity import Identity
 from pinned_requests.testing.wsgi import App, as_handler
