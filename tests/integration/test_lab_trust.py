@@ -189,9 +189,10 @@ def test_a_client_that_names_no_host(mitm_lab: MITMLab) -> None:
 
 
 def test_a_server_of_the_same_process(mitm_lab: MITMLab) -> None:
-    """The contexts of servers are left alone."""
+    """The contexts of servers are left alone, also of one that asks for client certificates."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     context = mitm_lab.root.issue(HOST).server_context()
+    context.verify_mode = ssl.CERT_OPTIONAL
     with mitm_lab.impersonate(HOST):
         assert context.wrap_bio(incoming, outgoing, server_side=True).context is context
 
