@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import socket
 import ssl
 import urllib.request
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ import urllib3
 
 from pinned_requests import BlockedKeyError, InsecureURLError, Pin, PinMismatchError, PinnedSession
 from pinned_requests.testing import ATTACKERS, MITMLab
+from pinned_requests.transport.chain import served_chain, verified_chain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -253,6 +255,21 @@ def test_a_client_that_verifies_nothing(mitm_lab: MITMLab) -> None:
     urllib3.disable_warnings()
     audit = mitm_lab.audit(lambda: requests.get(URL, verify=False, timeout=1), HOST)
     assert {each.attacker for each in audit if each.verdict == "rejected"} == {"tls-close", "hang"}
+
+
+def test_chain_stuffing_presents_the_honest_certificates(mitm_lab: MITMLab) -> None:
+    """A client that looks for its pin in what is *sent* finds it behind the attacker's own certificate."""
+    server = mitm_lab.honest(HOST)
+    with (
+        mitm_lab.impersonate(HOST, as_="chain-stuffing") as attack,
+        socket.create_connection((HOST, 443), timeout=5) as sock,
+        EARLY_CONTEXT.wrap_socket(sock, server_hostname=HOST) as tls,
+    ):
+        sent = [Pin.from_certificate(der) for der in served_chain(tls)]
+        verified = verified_chain(tls, name_is_checked=True)
+    assert sent.index(server.pins[0]) > 0
+    assert server.pins[0] not in [link.spki_pin for link in verified.certificates]
+    assert attack.handshakes == 1
 
 
 def test_forged_issuer_presents_the_honest_chain(mitm_lab: MITMLab) -> None:
