@@ -5,7 +5,6 @@ This file has no `from __future__ import annotations`: typer reads the types of 
 
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +19,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 all is well, 1 a finding, 2 the command line or an input is wrong.",
     add_completion=False,
     rich_markup_mode=None,
+    pretty_exceptions_enable=False,  # they show local variables
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -35,22 +35,6 @@ Ignore = Annotated[list[str] | None, typer.Option(metavar="KIND", help="A kind o
 Policy = Annotated[Path, typer.Argument(metavar="POLICY", help="A policy file, .toml or .json.")]
 
 
-def _version(given: bool) -> None:  # noqa: FBT001  typer's way to call it
-    if given:
-        typer.echo(version("pinned-requests"))
-        raise typer.Exit
-
-
-@app.callback()
-def _main(
-    *,
-    _version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    pass
-
-
 @app.command()
 def pin(  # noqa: PLR0913  one argument an option
     sources: Annotated[list[str], typer.Argument(metavar="FILE|HOST[:PORT]...")],
@@ -61,14 +45,14 @@ def pin(  # noqa: PLR0913  one argument an option
     timeout: Timeout = 10.0,
     json: Json = False,
 ) -> Action:
-    """Show the pins of certificates, keys, CSRs and chain files (PEM or DER), and of live servers.
+    """Show the pins of files and of live servers.
 
-    What exists or has a slash in it is a file, all else a host.
+    A file holds certificates, CSRs or keys, in PEM or DER. What exists or has a slash in it is a file, all else a host.
     """
-    from pinned_requests.cli.live import Way  # noqa: PLC0415  a command imports what it needs
+    from pinned_requests.cli.live import way_of  # noqa: PLC0415  a command imports what it needs
     from pinned_requests.cli.pin import pin as run  # noqa: PLC0415
 
-    return partial(run, sources, Way(timeout, proxy, ca_bundle, insecure), as_json=json)
+    return lambda: run(sources, way_of(timeout, proxy, ca_bundle, is_insecure=insecure), as_json=json)
 
 
 @app.command()
@@ -85,11 +69,14 @@ def init(  # noqa: PLR0913  one argument an option
     timeout: Timeout = 10.0,
     json: Json = False,
 ) -> Action:
-    """Write a policy for live hosts: leaf and issuer pins, and the pin of a new backup key. Overwrites nothing."""
-    from pinned_requests.cli.init import init as run  # noqa: PLC0415  a command imports what it needs
-    from pinned_requests.cli.live import Way  # noqa: PLC0415
+    """Write a policy for live hosts, and a backup key.
 
-    return partial(run, hosts, output, backup_key, key_type, Way(timeout, proxy, ca_bundle), as_json=json)
+    It has the pins of leaf and issuer, and that of the new key. Nothing is overwritten.
+    """
+    from pinned_requests.cli.init import init as run  # noqa: PLC0415  a command imports what it needs
+    from pinned_requests.cli.live import way_of  # noqa: PLC0415
+
+    return lambda: run(hosts, output, backup_key, key_type, way_of(timeout, proxy, ca_bundle), as_json=json)
 
 
 @app.command()
@@ -106,14 +93,17 @@ def check(  # noqa: PLR0913  one argument an option
     timeout: Timeout = 10.0,
     json: Json = False,
 ) -> Action:
-    """Check a policy against the live hosts that it names, or against those given."""
+    """Check a policy against live hosts.
+
+    Those that it names; or those given, which its patterns may match.
+    """
     from pinned_requests.cli import check as command  # noqa: PLC0415  a command imports what it needs
     from pinned_requests.cli.inputs import read_span  # noqa: PLC0415
-    from pinned_requests.cli.live import Way  # noqa: PLC0415
+    from pinned_requests.cli.live import way_of  # noqa: PLC0415
 
     def run() -> int:
         options = command.Options(
-            Way(timeout, proxy, ca_bundle), read_span(within), samples, _kinds(ignore, command.KINDS)
+            way_of(timeout, proxy, ca_bundle), read_span(within), samples, _kinds(ignore, command.KINDS)
         )
         return command.check(PinPolicy.from_file(policy), hosts or [], options, jobs=jobs, as_json=json)
 
@@ -134,9 +124,10 @@ def convert(  # noqa: PLR0913  one argument an option
     strict: Annotated[bool, typer.Option("--strict", help="A loss is a finding.")] = False,
     json: Json = False,
 ) -> Action:
-    """Print the pin configuration of one system as that of another; what gets lost goes to stderr.
+    """Convert between formats of pin configuration.
 
-    Formats: toml, json, curl, rfc7469, android, apple, trustkit, tlsa; to write only: okhttp-kotlin, okhttp-java.
+    What gets lost goes to stderr. Formats: toml, json, curl, rfc7469, android, apple, trustkit, tlsa; and to write only
+    okhttp-kotlin, okhttp-java.
     """
     from pinned_requests.cli.convert import convert as run  # noqa: PLC0415  a command imports what it needs
 
@@ -156,7 +147,7 @@ def lint(policy: Policy, *, within: Within = "30d", ignore: Ignore = None, json:
 
 @app.command()
 def demo() -> Action:
-    """Show on loopback how a man in the middle fools requests, and is refused."""
+    """Show a man in the middle who fools requests."""
     from pinned_requests.cli.demo import demo as run  # noqa: PLC0415  a command imports what it needs
 
     return run

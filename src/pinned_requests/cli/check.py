@@ -141,7 +141,7 @@ def _ask(policy: PinPolicy, target: Target, options: Options, now: datetime) -> 
             try:
                 chain = look(target, options.way, place)
             except UnreachableError as error:
-                findings.append(Finding("unreachable", f"{where}{error}"))
+                findings.append(Finding("unreachable", f"{where}{error.reason}"))
                 continue
             verdict = evaluate(policy, target.host, chain, now, port=target.port)
             verdicts.append(verdict)
@@ -150,7 +150,7 @@ def _ask(policy: PinPolicy, target: Target, options: Options, now: datetime) -> 
             elif verdict.outcome is Outcome.BLOCKED_KEY:
                 findings.append(Finding("blocked-key", f"{where}the chain holds the blocked {verdict.pin}"))
     except UnreachableError as error:  # the name has no addresses
-        findings.append(Finding("unreachable", str(error)))
+        findings.append(Finding("unreachable", error.reason))
     return verdicts, findings
 
 
@@ -195,13 +195,15 @@ def _about_chains(pins: PinSet, verdicts: Sequence[Verdict], now: datetime, with
 
 
 def _row(checked: HostCheck) -> Row:
-    verdict, lines = checked.verdict, [checked.outcome]
+    verdict, lines = checked.verdict, []
     if verdict is not None and verdict.pin is not None:
         subject = verdict.chain.certificates[verdict.depth or 0].subject
         lines = [f"{checked.outcome} at depth {verdict.depth}: {subject}", str(verdict.pin)]
     elif verdict is not None and verdict.outcome is Outcome.MISMATCH:
         for depth, seen in enumerate(verdict.chain.certificates):
             lines += [f"presented at depth {depth}: {seen.subject}", str(seen.spki_pin)]
+    elif not checked.findings:
+        lines = [checked.outcome]
     lines += [f"{finding.kind}: {finding.text}" for finding in checked.findings]
     return Row(str(checked.target), lines, is_good=not checked.findings)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pinned_requests.cli.output import CommandError
@@ -12,6 +11,7 @@ from pinned_requests.core.errors import show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 SECRET, PUBLIC = 0o600, 0o644  # modes, before the umask
 

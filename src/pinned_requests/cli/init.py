@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pinned_requests import PinPolicy, PinSet
@@ -14,6 +13,7 @@ from pinned_requests.cli.output import Row, show_json, show_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 _PINNED_DEPTHS = ("leaf", "issuer")
 

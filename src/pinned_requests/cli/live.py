@@ -12,7 +12,7 @@ import requests
 from pinned_requests import Pin, PinnedAdapter, PinnedSession, PinPolicy, PinSet
 from pinned_requests.cli.output import CommandError
 from pinned_requests.core.chain import Chain
-from pinned_requests.core.errors import escape
+from pinned_requests.core.errors import escape, show
 from pinned_requests.core.host import normalize_host
 
 if TYPE_CHECKING:
@@ -25,9 +25,13 @@ _NOBODYS = PinSet(Pin("spki", bytes(32)), report_only=True)
 
 
 class UnreachableError(CommandError):
-    """A server that gave no chain, and why. That is a finding."""
+    """A server that gave no chain, and why, in `reason`. That is a finding."""
 
     exit_code = 1
+
+    def __init__(self, target: Target, reason: str) -> None:
+        super().__init__(f"{target}: {reason}")
+        self.reason = reason
 
 
 class Way(NamedTuple):
@@ -59,6 +63,23 @@ class Way(NamedTuple):
         return self.ca_bundle or environment or True
 
 
+def way_of(timeout: float, proxy: str | None, ca_bundle: str | None, *, is_insecure: bool = False) -> Way:
+    """Return a `Way`.
+
+    Raises:
+        CommandError: the CA bundle, be it that of the environment, holds no certificates.
+    """
+    way = Way(timeout, proxy, ca_bundle, is_insecure)
+    bundle = way.verify()
+    if isinstance(bundle, str):
+        place = {"capath": bundle} if os.path.isdir(bundle) else {"cafile": bundle}  # noqa: PTH112  as requests asks
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(**place)
+        except OSError:
+            raise CommandError(f"{show(bundle)} holds no CA certificates in PEM") from None
+    return way
+
+
 class _AddressAdapter(PinnedAdapter):
     """Connects to the address in the URL, and asks for and verifies the name of the server."""
 
@@ -88,7 +109,7 @@ def look(target: Target, way: Way, address: str | None = None) -> Chain:
     with PinnedSession(policy) as session:
         # What of the environment counts has been read: requests would let it win over the options.
         session.trust_env, session.verify = False, way.verify()
-        session.proxies = way.proxies(target)  # type: ignore[assignment]  # the stubs want a mapping of their own
+        session.proxies = way.proxies(target)
         if address is not None:
             session.mount("https://", _AddressAdapter(policy, target.host))
         try:
@@ -96,9 +117,9 @@ def look(target: Target, way: Way, address: str | None = None) -> Chain:
         except requests.exceptions.InvalidProxyURL:
             raise CommandError("the proxy is no URL; give one such as http://proxy.example.com:3128") from None
         except requests.exceptions.RequestException as error:
-            raise UnreachableError(f"{target}: {reason(error, way.timeout)}") from None
+            raise UnreachableError(target, _reason(error, way.timeout)) from None
     if not seen.chain:
-        raise UnreachableError(f"{target}: its certificate chain cannot be had")
+        raise UnreachableError(target, "its certificate chain cannot be had")
     return Chain(seen.chain, seen.verified)
 
 
@@ -111,11 +132,11 @@ def addresses(target: Target) -> list[str]:
     try:
         found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
     except OSError:
-        raise UnreachableError(f"{target}: its name cannot be resolved") from None
+        raise UnreachableError(target, "its name cannot be resolved") from None
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-def reason(error: Exception, timeout: float) -> str:
+def _reason(error: Exception, timeout: float) -> str:
     """Return why no chain was had, as half a sentence: what requests and urllib3 say is for their developers."""
     causes = list(_causes(error))
 

@@ -39,14 +39,10 @@ def pin(sources: Sequence[str], way: Way, *, as_json: bool) -> int:
     """
     seen, code = [], 0
     for text in sources:
-        try:
-            seen.append(read_source(text, way))
-        except (CommandError, PolicyError) as error:
-            complain(str(error))
-            code = max(code, getattr(error, "exit_code", 2))
-        except OSError as error:
-            complain(f"{text}: {error.strerror}")
-            code = 2
+        source, worse = _try(text, way)
+        code = max(code, worse)
+        if source is not None:
+            seen.append(source)
     if as_json:
         show_json([_document(source) for source in seen])
         return code
@@ -55,6 +51,19 @@ def pin(sources: Sequence[str], way: Way, *, as_json: bool) -> int:
         rows = [Row(f"{depth}: {item.kind}", item.lines()) for depth, item in enumerate(source.found)]
         show_table(f"{source.name} ({remark})", ("depth", "pin"), rows)
     return code
+
+
+def _try(text: str, way: Way) -> tuple[Source | None, int]:
+    try:
+        return read_source(text, way), 0
+    except PolicyError as error:
+        complain(str(error))
+    except CommandError as error:
+        complain(str(error))
+        return None, error.exit_code
+    except OSError as error:
+        complain(f"{text}: {error.strerror}")
+    return None, CommandError.exit_code
 
 
 def read_source(text: str, way: Way) -> Source:

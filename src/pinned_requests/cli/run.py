@@ -16,6 +16,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 import typer
+from typer.main import get_command
 
 from pinned_requests import PolicyError
 from pinned_requests.cli.app import app
@@ -53,7 +54,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     try:
-        action = app(list(arguments), prog_name="pinned-requests", standalone_mode=False)
+        # Not `app()`, which replaces the hook for exceptions of the whole process.
+        action = get_command(app)(list(arguments), prog_name="pinned-requests", standalone_mode=False)
         return action if isinstance(action, int) else int(action() or 0)  # an int after --help
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
