@@ -37,7 +37,7 @@ Policy = Annotated[Path, typer.Argument(metavar="POLICY", help="A policy file, .
 
 @app.command()
 def pin(  # noqa: PLR0913  one argument an option
-    sources: Annotated[list[str], typer.Argument(metavar="FILE|HOST[:PORT]...")],
+    sources: Annotated[list[str], typer.Argument(metavar="FILE|HOST[:PORT]")],
     *,
     proxy: Proxy = None,
     ca_bundle: CaBundle = None,
@@ -57,7 +57,7 @@ def pin(  # noqa: PLR0913  one argument an option
 
 @app.command()
 def init(  # noqa: PLR0913  one argument an option
-    hosts: Annotated[list[str], typer.Argument(metavar="HOST[:PORT]...")],
+    hosts: Annotated[list[str], typer.Argument(metavar="HOST[:PORT]")],
     *,
     output: Annotated[Path, typer.Option(metavar="PATH", help="The policy, .toml or .json.")] = Path("pins.toml"),
     backup_key: Annotated[Path, typer.Option(metavar="PATH", help="The new key; its CSR gets the suffix .csr.")] = Path(
@@ -82,7 +82,7 @@ def init(  # noqa: PLR0913  one argument an option
 @app.command()
 def check(  # noqa: PLR0913  one argument an option
     policy: Policy,
-    hosts: Annotated[list[str] | None, typer.Argument(metavar="[HOST[:PORT]...]")] = None,
+    hosts: Annotated[list[str] | None, typer.Argument(metavar="HOST[:PORT]")] = None,
     *,
     within: Within = "30d",
     samples: Annotated[int, typer.Option(min=1, max=1000, help="Connections a host, to its addresses in turns.")] = 1,
@@ -112,7 +112,7 @@ def check(  # noqa: PLR0913  one argument an option
 
 @app.command()
 def convert(  # noqa: PLR0913  one argument an option
-    path: Annotated[str, typer.Argument(metavar="[FILE]", help="The configuration; - is standard input.")] = "-",
+    path: Annotated[str, typer.Argument(metavar="FILE", help="The configuration; - is standard input.")] = "-",
     *,
     target: Annotated[str, typer.Option("--to", metavar="FORMAT", help="The format to write.")],
     source: Annotated[

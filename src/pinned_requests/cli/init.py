@@ -73,7 +73,7 @@ def init(  # noqa: PLR0913  each an option of the command
         named = zip(_PINNED_DEPTHS, chain, strict=False)
         lines = [line for name, seen in named for line in (f"{name}: {seen.subject}", str(seen.spki_pin))]
         rows.append(Row(target.pattern, [*lines, f"backup: {backup_key}", str(backup.pin)]))
-    show_table(f"{output}: {len(rows)} pinned", ("host", "pins"), rows)
+    show_table(f"{output} (hosts: {len(rows)})", ("host", "pins"), rows)
     print(f"Keep {backup_key} offline, with {csr}, until the key in use must go.")
     return 0
 

@@ -56,7 +56,7 @@ def lint(policy: PinPolicy, within: timedelta, ignored: frozenset[str], *, as_js
         rows = [Row(place, [f"{each.kind}: {each.text}" for each in found[place]], is_good=False) for place in found]
         show_table(None, ("host pattern", "doubtful"), rows)
     else:
-        print(f"Nothing is doubtful of {len(policy.hosts)} host patterns.")
+        print(f"Nothing is doubtful (host patterns: {len(policy.hosts)}).")
     return 1 if found else 0
 
 

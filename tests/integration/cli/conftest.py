@@ -1,0 +1,55 @@
+"""The command as its users have it: a process of its own, in a folder of its own, without settings of the machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+import pinned_requests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WAIT = 60.0  # seconds: far longer than any command takes; a hang is a failure
+
+
+class Ran(NamedTuple):
+    """How a command went."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    """What a process needs to find the package under test, be it in `src/` or in a wheel."""
+    # The folder of the package: a relative PYTHONPATH means nothing elsewhere.
+    return {**os.environ, "PYTHONPATH": str(Path(pinned_requests.__file__).parents[1]), "NO_PROXY": "*"}
+
+
+@pytest.fixture
+def command(tmp_path: Path, environment: dict[str, str]) -> Callable[..., Ran]:
+    """Run the command in the test's folder, and return how that went."""
+
+    def run(*arguments: object, **options: Any) -> Ran:
+        done = subprocess.run(
+            [sys.executable, "-m", "pinned_requests", *map(str, arguments)],
+            cwd=tmp_path,
+            env={**environment, **options.pop("env", {})},
+            capture_output=True,
+            encoding="utf-8",
+            timeout=WAIT,
+            check=False,
+            **({} if {"stdin", "input"} & options.keys() else {"stdin": subprocess.DEVNULL}),
+            **options,
+        )
+        assert "Traceback" not in done.stderr
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    return run
