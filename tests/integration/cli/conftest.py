@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -51,5 +52,33 @@ def command(tmp_path: Path, environment: dict[str, str]) -> Callable[..., Ran]:
         )
         assert "Traceback" not in done.stderr
         return Ran(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, environment: dict[str, str]) -> Callable[..., str]:
+    """Run the command on a terminal of 80 columns, and return all that it shows there."""
+
+    def run(*arguments: object, **variables: str) -> str:
+        # No pipe would do: what counts is that stdout and stderr are a terminal.
+        ours, theirs = os.openpty()
+        with subprocess.Popen(
+            [sys.executable, "-m", "pinned_requests", *map(str, arguments)],
+            cwd=tmp_path,
+            env={**environment, "COLUMNS": "80", "LINES": "24", "TERM": "xterm-256color", **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=theirs,
+            stderr=theirs,
+        ) as process:
+            os.close(theirs)
+            shown = b""
+            with contextlib.suppress(OSError):  # EIO: the other side is closed
+                while piece := os.read(ours, 65536):
+                    shown += piece
+            process.wait(WAIT)
+        os.close(ours)
+        assert b"Traceback" not in shown
+        return shown.decode().replace("\r\n", "\n")
 
     return run
