@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_EXTRA = {"rich", "typer"}
+_EXTRA = {"defusedxml", "rich", "tomli_w", "typer"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,9 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         from pinned_requests.cli.run import run  # noqa: PLC0415  the libraries of the extra `cli` may be missing
+
+        return run(sys.argv[1:] if arguments is None else list(arguments))
     except ModuleNotFoundError as missing:
-        if missing.name not in _EXTRA:
+        if (missing.name or "").partition(".")[0] not in _EXTRA:
             raise
         print(f"pinned-requests: {missing.name} is not installed; install 'pinned-requests[cli]'", file=sys.stderr)
         return 2
-    return run(sys.argv[1:] if arguments is None else list(arguments))
