@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import plistlib
 import subprocess
 import sys
@@ -21,15 +22,20 @@ LIMIT = 200 << 20  # bytes of memory
 GIGABYTE = 1 << 30
 WAIT = 60.0  # seconds
 
-# VmHWM and not ru_maxrss: that one begins with what the process had in memory before it became this one.
+# One process for many commands: to start one takes longer than what it is to do. It prints a line for each.
+# VmHWM, reset between them, and not ru_maxrss: that one begins with what the process had in memory before it became Python.
 MEASURED = """
-import sys
+import contextlib, io, json, sys
 from pinned_requests.cli import main
-code = main(sys.argv[2:])
-sys.stdout.flush()
-with open("/proc/self/status") as status, open(sys.argv[1], "w") as peak:
-    peak.write(next(line.split()[1] for line in status if line.startswith("VmHWM:")))
-sys.exit(code)
+for arguments in json.loads(sys.argv[1]):
+    out, err = io.StringIO(), io.StringIO()
+    with open("/proc/self/clear_refs", "w") as marks:
+        marks.write("5")
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(arguments)
+    with open("/proc/self/status") as status:
+        peak = int(next(line.split()[1] for line in status if line.startswith("VmHWM:"))) << 10
+    print(json.dumps([code, out.getvalue(), err.getvalue(), peak]))
 """
 
 READABLE = [name for name, each in FORMATS.items() if each.reads]
@@ -51,12 +57,12 @@ class Run(NamedTuple):
 
 
 @pytest.fixture
-def measured(tmp_path: Path, environment: dict[str, str]) -> Callable[..., Run]:
-    """Run the command, and measure its memory."""
+def measured(tmp_path: Path, environment: dict[str, str]) -> Callable[..., list[Run]]:
+    """Run commands, each a list of arguments, and measure the memory of each."""
 
-    def run(*arguments: object, stdin: Any = subprocess.DEVNULL) -> Run:
+    def run(*commands: list[object], stdin: Any = subprocess.DEVNULL) -> list[Run]:
         done = subprocess.run(
-            [sys.executable, "-c", MEASURED, "peak", *map(str, arguments)],
+            [sys.executable, "-c", MEASURED, json.dumps([[*map(str, arguments)] for arguments in commands])],
             cwd=tmp_path,
             env=environment,
             stdin=stdin,
@@ -65,8 +71,10 @@ def measured(tmp_path: Path, environment: dict[str, str]) -> Callable[..., Run]:
             timeout=WAIT,
             check=False,
         )
-        assert "Traceback" not in done.stderr
-        return Run(done.returncode, done.stdout, done.stderr, int((tmp_path / "peak").read_text()) << 10)
+        assert done.stderr == ""
+        ran = [Run(*json.loads(line)) for line in done.stdout.splitlines()]
+        assert len(ran) == len(commands)
+        return ran
 
     return run
 
@@ -113,94 +121,83 @@ ANYWHERE = {
 }
 
 
-@pytest.mark.parametrize("name", [*READABLE, "policy.toml", "policy.json", "pin"])
-def test_input_that_is_none(name: str, measured: Callable[..., Run], tmp_path: Path) -> None:
+def converting(name: str, path: object = "input") -> list[object]:
+    """Return the command that reads a format."""
+    host = ["--host", "a.example.com"] if FORMATS[name].is_hostless else []
+    return ["convert", *([path] if path else []), "--from", name, "--to", "json", *host]
+
+
+@pytest.mark.parametrize("name", [*READABLE, "lint", "check", "pin"])
+def test_input_that_is_none(name: str, measured: Callable[..., list[Run]], tmp_path: Path) -> None:
     """Whatever a file holds that is no configuration, every reader refuses it."""
-    hostless = FORMATS[name].is_hostless if name in FORMATS else False
-    path = tmp_path / (name if name.startswith("policy") else "input")
-    options = {
-        "pin": ["pin", path.name],
-        "policy.toml": ["lint", path.name],
-        "policy.json": ["check", path.name],
-    }.get(name, ["convert", path.name, "--from", name, "--to", "toml", *(["--host", "a.example"] if hostless else [])])
-    for what, data in ANYWHERE.items():
-        if name == "pin" and "/" in what:
-            continue
-        path.write_bytes(data)
-        ran = measured(*options)
-        assert (what, ran.code) == (what, 2), ran.out[:200]
+    suffix = {"lint": ".toml", "check": ".json"}.get(name, ".txt")
+    files = [tmp_path / f"{what.replace(' ', '-')}{suffix}" for what in ANYWHERE]
+    for file, data in zip(files, ANYWHERE.values(), strict=True):
+        file.write_bytes(data)
+    for ran in measured(*(converting(name, file) if name in FORMATS else [name, file] for file in files)):
         assert_refused(ran)
 
 
-@pytest.mark.parametrize("name", READABLE)
 @pytest.mark.parametrize("make", [sparse, long_line])
-def test_a_gigabyte_to_convert(
-    name: str, make: Callable[[Path], Path], measured: Callable[..., Run], tmp_path: Path
-) -> None:
-    """A file of 1 GB is not read to its end, nor is a standard input of that size, nor one without an end."""
-    path = make(tmp_path / "input")
-    host = ["--host", "a.example.com"] if FORMATS[name].is_hostless else []
-    assert_refused(measured("convert", path, "--from", name, "--to", "json", *host))
-    with path.open("rb") as stdin:
-        assert_refused(measured("convert", "--from", name, "--to", "json", *host, stdin=stdin))
-    if make is sparse:
-        assert_refused(measured("convert", "/dev/zero", "--from", name, "--to", "json", *host))
+def test_a_gigabyte(make: Callable[[Path], Path], measured: Callable[..., list[Run]], tmp_path: Path) -> None:
+    """A file of 1 GB is not read to its end, nor one without an end."""
+    path, toml, policy = (make(tmp_path / name) for name in ("input", "p.toml", "p.json"))
+    commands: list[list[object]] = [converting(name, path) for name in READABLE]
+    commands += [["lint", toml], ["check", toml], ["lint", policy], ["check", policy], ["pin", path]]
+    commands += [["pin", "localhost", "--ca-bundle", path], ["pin", "/dev/zero"]]
+    commands += [converting(name, "/dev/zero") for name in READABLE]
+    for ran in measured(*commands):
+        assert_refused(ran)
 
 
-@pytest.mark.parametrize("make", [sparse, long_line])
-def test_a_gigabyte_of_a_policy_or_certificate(
-    make: Callable[[Path], Path], measured: Callable[..., Run], tmp_path: Path
-) -> None:
-    """Nor is one that is called a policy or a certificate."""
-    for name in ("p.toml", "p.json"):
-        path = make(tmp_path / name)
-        assert_refused(measured("lint", path))
-        assert_refused(measured("check", path))
-    assert_refused(measured("pin", path))
-    assert_refused(measured("pin", "/dev/zero"))
-    assert_refused(measured("pin", "localhost", "--ca-bundle", path))
+@pytest.mark.parametrize("name", ["toml", "curl", "android"])
+def test_a_gigabyte_of_standard_input(name: str, measured: Callable[..., list[Run]], tmp_path: Path) -> None:
+    """Nor is a standard input of that size."""
+    with long_line(tmp_path / "input").open("rb") as stdin:
+        [ran] = measured(converting(name, None), stdin=stdin)
+    assert_refused(ran)
 
 
 @pytest.mark.parametrize("name", ["android", "apple", "trustkit"])
-@pytest.mark.parametrize("document", [BOMB + "{}", QUADRATIC + "{}", EXTERNAL + "{}"])
-def test_entities(name: str, document: str, measured: Callable[..., Run], tmp_path: Path) -> None:
+def test_entities(name: str, measured: Callable[..., list[Run]], tmp_path: Path) -> None:
     """Entities are neither expanded nor fetched."""
-    body = (ANDROID if name == "android" else PLIST).format({BOMB: "&l9;", QUADRATIC: "&a;" * 5000}.get(document[:-2], "&e;"))
-    (tmp_path / "input").write_text(document.format(body))
-    ran = measured("convert", "input", "--from", name, "--to", "json")
-    assert_refused(ran)
-    assert "root:" not in ran.err
+    body = ANDROID if name == "android" else PLIST
+    for file, head, entities in (("bomb", BOMB, "&l9;"), ("long", QUADRATIC, "&a;" * 5000), ("external", EXTERNAL, "&e;")):
+        (tmp_path / file).write_text(head + body.format(entities))
+    for ran in measured(*(converting(name, file) for file in ("bomb", "long", "external"))):
+        assert_refused(ran)
+        assert "root:" not in ran.err
 
 
-def test_a_deep_property_list(measured: Callable[..., Run], tmp_path: Path) -> None:
+def test_property_lists(measured: Callable[..., list[Run]], tmp_path: Path) -> None:
     """Nesting does not end in a traceback, nor does a binary property list."""
-    (tmp_path / "input").write_text("<plist>" + "<array>" * 20_000 + "</array>" * 20_000 + "</plist>")
-    assert_refused(measured("convert", "input", "--from", "apple", "--to", "json"))
-    (tmp_path / "input").write_bytes(plistlib.dumps({"NSAppTransportSecurity": {}}, fmt=plistlib.FMT_BINARY))
-    assert_refused(measured("convert", "input", "--from", "apple", "--to", "json"))
+    (tmp_path / "deep").write_text("<plist>" + "<array>" * 20_000 + "</array>" * 20_000 + "</plist>")
+    (tmp_path / "binary").write_bytes(plistlib.dumps({"NSAppTransportSecurity": {}}, fmt=plistlib.FMT_BINARY))
+    for ran in measured(converting("apple", "deep"), converting("apple", "binary")):
+        assert_refused(ran)
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"-----BEGIN CERTIFICATE-----\n" * 30_000,
-        b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n" * 15_000,
-        b"-----BEGIN CERTIFICATE-----\n" + b"A" * 1_000_000 + b"\n-----END CERTIFICATE-----\n",
-        b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
-        b"\x30\x80" * 400_000,
-        b"\x30\x84\x7f\xff\xff\xff",
-    ],
-)
-def test_what_is_no_certificate(data: bytes, measured: Callable[..., Run], tmp_path: Path) -> None:
+def test_what_is_no_certificate(measured: Callable[..., list[Run]], tmp_path: Path) -> None:
     """Neither PEM nor DER that is broken is a certificate."""
-    (tmp_path / "input").write_bytes(data)
-    assert_refused(measured("pin", "input"))
+    begin, end = b"-----BEGIN CERTIFICATE-----\n", b"\n-----END CERTIFICATE-----\n"
+    broken = {
+        "no end": begin * 30_000,
+        "empty": (begin + end[1:]) * 15_000,
+        "zeros": begin + b"A" * 1_000_000 + end,
+        "encrypted": b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+        "indefinite": b"\x30\x80" * 400_000,
+        "long": b"\x30\x84\x7f\xff\xff\xff",
+    }
+    for name, data in broken.items():
+        (tmp_path / name).write_bytes(data)
+    for ran in measured(*(["pin", f"./{name}"] for name in broken)):
+        assert_refused(ran)
 
 
-def test_the_honest_twin(measured: Callable[..., Run], tmp_path: Path) -> None:
+def test_the_honest_twin(measured: Callable[..., list[Run]], tmp_path: Path) -> None:
     """A policy of 20,000 hosts, of 3 MB, is read in that memory; so the measure is not met by refusing everything."""
     pins = '["sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "sha256/BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA="]'
     (tmp_path / "p.toml").write_text("".join(f'[hosts."h{n}.example.com"]\npins = {pins}\n' for n in range(20_000)))
-    ran = measured("lint", "p.toml")
+    [ran] = measured(["lint", "p.toml"])
     assert (ran.code, ran.err) == (0, "")
     assert 20 << 20 < ran.peak < LIMIT
