@@ -134,6 +134,33 @@ def test_no_configuration_at_all(name: str, text: str | bytes) -> None:
     assert outcome(name, text) != "read"
 
 
+def padded(name: str, filler: str, size: int) -> str:
+    """A valid text with `size` characters of `filler` where they mean nothing."""
+    valid = VALID[name]
+    if name == "rfc7469":
+        return f'{valid}; x="{filler * size}"'
+    if name == "tlsa":
+        return valid + filler * size
+    end = valid.rindex("</")
+    return valid[:end] + filler * size + valid[end:]
+
+
+@pytest.mark.parametrize(
+    ("name", "filler", "most"),
+    [
+        *((name, " ", MAX_TEXT - len(VALID[name])) for name in (*XML, "tlsa")),
+        *((name, "<!---->", MAX_MARKS - VALID[name].count("<")) for name in XML),
+        *((name, "=", MAX_MARKS - VALID[name].count("=")) for name in ("apple", "trustkit")),
+        ("tlsa", "\n", MAX_MARKS - VALID["tlsa"].count("\n")),
+        ("rfc7469", "y", MAX_LINE - len(VALID["rfc7469"]) - len('; x=""')),
+    ],
+)
+def test_the_limits(name: str, filler: str, most: int) -> None:
+    """A valid text is read up to the limit, and refused beyond it for its size."""
+    assert outcome(name, padded(name, filler, most)) == "read"
+    assert "are read" in outcome(name, padded(name, filler, most + 1))
+
+
 @pytest.mark.parametrize("name", READ)
 def test_a_value_that_is_no_text(name: str) -> None:
     """A value of another type is refused as the wrong text is."""

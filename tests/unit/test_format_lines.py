@@ -9,7 +9,8 @@ import pytest
 
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.pin import Pin
-from pinned_requests.core.policy import PinPolicy, PinSet
+from pinned_requests.core.pinset import PinSet
+from pinned_requests.core.policy import PinPolicy
 from pinned_requests.formats import read, write
 
 pytestmark = pytest.mark.filterwarnings("ignore::pinned_requests.core.errors.MissingBackupPinWarning")

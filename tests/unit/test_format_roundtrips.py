@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import HostPattern
 from pinned_requests.core.pin import Pin
-from pinned_requests.core.policy import PinPolicy, PinSet
+from pinned_requests.core.pinset import PinSet
+from pinned_requests.core.policy import PinPolicy
 from pinned_requests.formats import FORMATS, read, write
 
 if TYPE_CHECKING:

@@ -94,6 +94,7 @@ def read(name: str, text: str | bytes, *, host: str | None = None, now: datetime
 
     Raises:
         PolicyError: no such format, or it cannot be read, or the text is wrong, or `host` or `now` is.
+        ImportError: a library of the extra `cli` is not installed, which reading `android` needs.
     """
     known = _known(name)
     if known.reader is None:
@@ -126,6 +127,7 @@ def write(name: str, policy: PinPolicy, *, host: str | None = None, now: datetim
     Raises:
         PolicyError: no such format, or nothing of the policy can be said in it, or `host` or
             `now` is wrong.
+        ImportError: a library of the extra `cli` is not installed, which writing `toml` needs.
     """
     known = _known(name)
     if host is not None:

@@ -6,12 +6,11 @@ domain wins, a nested `domain-config` inherits the pins of the one around it, an
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from pinned_requests.core.errors import PinFormatError, PolicyError, escape, show
 from pinned_requests.formats.bounds import bounded_xml
-from pinned_requests.formats.collect import bare_pin, domain, policy_of, put
+from pinned_requests.formats.collect import bare_pin, domain, midnight, policy_of, put
 from pinned_requests.formats.loss import Loss, Reading, Writing
 from pinned_requests.formats.narrow import Abilities, narrow
 
@@ -22,11 +21,11 @@ if TYPE_CHECKING:
 
     from pinned_requests.core.host import HostPattern
     from pinned_requests.core.pin import Pin
-    from pinned_requests.core.policy import PinPolicy, PinSet
+    from pinned_requests.core.pinset import PinSet
+    from pinned_requests.core.policy import PinPolicy
 
 _ABILITIES = Abilities("Android", addresses=True, one_entry_a_name=True, exempt=True, expires="day")
 _BOOLEANS = {"true": True, "false": False}
-_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _ZONE = Loss(None, "expires", "is midnight UTC here, and midnight in the device's own time zone on Android")
 
 
@@ -63,7 +62,7 @@ def _parse(text: str) -> Element:
     try:
         from defusedxml.ElementTree import fromstring  # noqa: PLC0415  of the `cli` extra, for this format alone
     except ImportError:
-        raise PolicyError("reading this format needs defusedxml; install 'pinned-requests[cli]'") from None
+        raise ImportError("reading this format needs defusedxml; install 'pinned-requests[cli]'") from None
     try:
         root: Element = fromstring(text, forbid_dtd=True)
     except Exception as e:  # noqa: BLE001  whatever the parser does not take is a text that cannot be read
@@ -102,9 +101,7 @@ def _pin_set(config: Element, about: str | None, losses: list[Loss]) -> dict[str
     if not fields["pins"]:
         return {"exempt": True}  # as if it were not there, but for what it would inherit
     if (day := found[0].get("expiration")) is not None:
-        if not _DAY.fullmatch(day):
-            raise PolicyError(f"{about}: expiration is {show(day)}; give a day as '2027-03-01'")
-        fields["expires"] = f"{day}T00:00:00Z"
+        fields["expires"] = midnight(day, f"{about}: expiration")
     return fields
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pinned_requests.core.pin import Pin
-    from pinned_requests.core.policy import PinPolicy, PinSet
+    from pinned_requests.core.pinset import PinSet
+    from pinned_requests.core.policy import PinPolicy
     from pinned_requests.formats.narrow import Entry, Narrowed
 
 _ATS, _DOMAINS, _SUBDOMAINS = "NSAppTransportSecurity", "NSPinnedDomains", "NSIncludesSubdomains"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pinned_requests.core.errors import PinFormatError, PolicyError, show
 from pinned_requests.core.host import HostPattern, is_address, normalize_host
 from pinned_requests.core.pin import Pin
-from pinned_requests.core.policy import PinPolicy, PinSet
+from pinned_requests.core.pinset import PinSet
+from pinned_requests.core.policy import PinPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _BASE64_LENGTH = 44  # characters of 32 bytes in base64, padding included
 
 
@@ -26,6 +30,18 @@ def bare_pin(text: str, about: str | None) -> Pin:
         with suppress(PinFormatError):
             return Pin.parse(text)
     raise PinFormatError(f"{about}: {show(text)} is no pin; write the {_BASE64_LENGTH} characters of its base64")
+
+
+def midnight(text: str, about: str) -> datetime:
+    """Return the beginning, in UTC, of the day that `text` is, as in `2027-03-01`.
+
+    Raises:
+        PolicyError: it is no day; `about` says where it stands.
+    """
+    if _DAY.fullmatch(text):  # stricter than `fromisoformat`, of which each Python has its own
+        with suppress(ValueError):
+            return datetime.fromisoformat(f"{text}T00:00:00+00:00")
+    raise PolicyError(f"{about} is {show(text)}; give a day as '2027-03-01'")
 
 
 def domain(text: str, *, with_subdomains: bool = False) -> HostPattern:

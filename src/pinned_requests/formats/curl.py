@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pinned_requests.core.host import HostPattern
-    from pinned_requests.core.policy import PinPolicy, PinSet
+    from pinned_requests.core.pinset import PinSet
+    from pinned_requests.core.policy import PinPolicy
 
 _PREFIX = "sha256//"
 _DEPTH = "of a pin is lost: curl compares the leaf alone, and here a pin matches at any depth"

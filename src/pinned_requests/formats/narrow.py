@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import HostPattern, is_address
-from pinned_requests.core.policy import PinSet
+from pinned_requests.core.pinset import PinSet
 from pinned_requests.formats.loss import WHOLE, Loss
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.formats.loss import Reading, Writing
@@ -12,24 +12,22 @@ if TYPE_CHECKING:
 
     from pinned_requests.core.host import HostPattern
 
-_PinPolicy: Any = PinPolicy  # until its from_toml() and the like are there
-
 
 def read_toml(text: str | bytes, _host: HostPattern | None, _now: datetime | None) -> Reading:
     """Read a policy file in TOML."""
-    return Reading(_PinPolicy.from_toml(text), ())
+    return Reading(PinPolicy.from_toml(text), ())
 
 
-def write_toml(policy: Any, _now: datetime | None) -> Writing:
+def write_toml(policy: PinPolicy, _now: datetime | None) -> Writing:
     """Write a policy file in TOML."""
     return Writing(policy.to_toml(), ())
 
 
 def read_json(text: str | bytes, _host: HostPattern | None, _now: datetime | None) -> Reading:
     """Read a policy file in JSON."""
-    return Reading(_PinPolicy.from_json(text), ())
+    return Reading(PinPolicy.from_json(text), ())
 
 
-def write_json(policy: Any, _now: datetime | None) -> Writing:
+def write_json(policy: PinPolicy, _now: datetime | None) -> Writing:
     """Write a policy file in JSON."""
     return Writing(policy.to_json(), ())

@@ -15,7 +15,8 @@ from pinned_requests.formats.narrow import Abilities, narrow
 
 if TYPE_CHECKING:
     from pinned_requests.core.pin import Pin
-    from pinned_requests.core.policy import PinPolicy, PinSet
+    from pinned_requests.core.pinset import PinSet
+    from pinned_requests.core.policy import PinPolicy
 
 _ENFORCED, _REPORTED = "Public-Key-Pins", "Public-Key-Pins-Report-Only"
 _ABILITIES = Abilities("RFC 7469", report_only=True, expires="second")

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pinned_requests.core.pin import PinKind
-    from pinned_requests.core.policy import PinPolicy, PinSet
+    from pinned_requests.core.pinset import PinSet
+    from pinned_requests.core.policy import PinPolicy
     from pinned_requests.formats.narrow import Narrowed
 
 _ABILITIES = Abilities("DNS", kinds=frozenset(("exact",)), ports=True, certificates=True)

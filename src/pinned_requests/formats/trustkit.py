@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
-from pinned_requests.core.errors import PolicyError, escape, show
-from pinned_requests.formats.collect import bare_pin, domain, policy_of, put
+from pinned_requests.core.errors import PolicyError, escape
+from pinned_requests.formats.collect import bare_pin, domain, midnight, policy_of, put
 from pinned_requests.formats.loss import Loss, Reading, Writing
 from pinned_requests.formats.narrow import Abilities, covering, narrow
 from pinned_requests.formats.plist import array, boolean, dictionary, dump, load, string
@@ -15,7 +14,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pinned_requests.core.host import HostPattern
-    from pinned_requests.core.policy import PinPolicy, PinSet
+    from pinned_requests.core.pinset import PinSet
+    from pinned_requests.core.policy import PinPolicy
     from pinned_requests.formats.narrow import Entry, Narrowed
 
 _ROOT, _DOMAINS, _SWIZZLE = "TSKConfiguration", "TSKPinnedDomains", "TSKSwizzleNetworkDelegates"
@@ -25,7 +25,6 @@ _EXPIRES = "TSKExpirationDate"
 _EXCLUDE = "kSKExcludeSubdomainFromParentPolicy"
 _EXCLUDES = (_EXCLUDE, "TSKExcludeSubdomainFromParentPolicy")
 _ABILITIES = Abilities("TrustKit", one_entry_a_name=True, exempt=True, report_only=True, expires="day")
-_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _DISTINCT_PINS = 2  # TrustKit stops the app where an enforcing domain has fewer
 
 
@@ -57,9 +56,8 @@ def _fields(name: str, settings: dict[str, Any]) -> dict[str, Any]:
         "report_only": not boolean(settings.pop(_ENFORCE, True), f"{name}: {_ENFORCE}"),
     }
     if (day := settings.pop(_EXPIRES, None)) is not None:
-        if not _DAY.fullmatch(string(day, f"{name}: {_EXPIRES}")):
-            raise PolicyError(f"{name}: {_EXPIRES} is {show(day)}; give a day as '2027-03-01'")
-        fields["expires"] = f"{day}T00:00:00Z"
+        what = f"{name}: {_EXPIRES}"
+        fields["expires"] = midnight(string(day, what), what)
     return fields
 
 
