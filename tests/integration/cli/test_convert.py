@@ -50,7 +50,9 @@ def test_a_real_tool(tool: str, pinned: str, lab: Any, capsys: pytest.CaptureFix
     """It reaches the honest server with the pins that are printed for it, and sends an attacker's not a byte."""
     path, (options, mismatch) = needed(tool), TOOLS[tool]
     key = Pin.from_certificate(lab.honest.certificate)
-    pins = {"pins": key, "backup_pins": lab.backup} if pinned == "key in use" else {"pins": lab.backup, "backup_pins": key}
+    pins = (
+        {"pins": key, "backup_pins": lab.backup} if pinned == "key in use" else {"pins": lab.backup, "backup_pins": key}
+    )
     honest, attacker = lab.serve(lab.honest), lab.serve(lab.attacker)
     Path("p.toml").write_text(PinPolicy({"localhost": pins, "other.example.com": [A, B]}).to_toml())
     assert main(["convert", "p.toml", "--to", "curl", "--host", "localhost"]) == 0

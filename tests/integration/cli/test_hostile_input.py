@@ -6,7 +6,6 @@ import json
 import plistlib
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -15,6 +14,7 @@ from pinned_requests.formats import FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is read from /proc")
 
@@ -23,7 +23,7 @@ GIGABYTE = 1 << 30
 WAIT = 60.0  # seconds
 
 # One process for many commands: to start one takes longer than what it is to do. It prints a line for each.
-# VmHWM, reset between them, and not ru_maxrss: that one begins with what the process had in memory before it became Python.
+# VmHWM, reset between them, and not ru_maxrss, which begins with what the process that started it had in memory.
 MEASURED = """
 import contextlib, io, json, sys
 from pinned_requests.cli import main
@@ -162,7 +162,11 @@ def test_a_gigabyte_of_standard_input(name: str, measured: Callable[..., list[Ru
 def test_entities(name: str, measured: Callable[..., list[Run]], tmp_path: Path) -> None:
     """Entities are neither expanded nor fetched."""
     body = ANDROID if name == "android" else PLIST
-    for file, head, entities in (("bomb", BOMB, "&l9;"), ("long", QUADRATIC, "&a;" * 5000), ("external", EXTERNAL, "&e;")):
+    for file, head, entities in (
+        ("bomb", BOMB, "&l9;"),
+        ("long", QUADRATIC, "&a;" * 5000),
+        ("external", EXTERNAL, "&e;"),
+    ):
         (tmp_path / file).write_text(head + body.format(entities))
     for ran in measured(*(converting(name, file) for file in ("bomb", "long", "external"))):
         assert_refused(ran)
@@ -196,7 +200,9 @@ def test_what_is_no_certificate(measured: Callable[..., list[Run]], tmp_path: Pa
 
 def test_the_honest_twin(measured: Callable[..., list[Run]], tmp_path: Path) -> None:
     """A policy of 20,000 hosts, of 3 MB, is read in that memory; so the measure is not met by refusing everything."""
-    pins = '["sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "sha256/BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA="]'
+    pins = (
+        '["sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "sha256/BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA="]'
+    )
     (tmp_path / "p.toml").write_text("".join(f'[hosts."h{n}.example.com"]\npins = {pins}\n' for n in range(20_000)))
     [ran] = measured(["lint", "p.toml"])
     assert (ran.code, ran.err) == (0, "")

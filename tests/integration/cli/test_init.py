@@ -66,7 +66,7 @@ def test_the_key_is_secret(lab: Any, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_the_request_is_good(lab: Any) -> None:
-    """openssl verifies the request; it names all hosts, and its key is that of the file."""
+    """The request verifies, by openssl too; it names all hosts, and its key is that of the file."""
     servers = [lab.serve(lab.honest) for _ in range(2)]
     assert init(lab, f"localhost:{servers[0].port}", f"127.0.0.1:{servers[1].port}") == 0
     request = x509.load_pem_x509_csr(Path("backup.csr").read_bytes())

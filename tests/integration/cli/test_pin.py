@@ -45,7 +45,9 @@ def shell(command: str) -> str:
 def test_the_same_as_openssl(capsys: pytest.CaptureFixture[str]) -> None:
     """Certificate, CSR, private and public key have the pin of the documented pipelines, in PEM and in DER."""
     shell("openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -subj /CN=example.com 2>&1")
-    shell("openssl req -new -key key.pem -out csr.pem -subj /CN=example.com; openssl pkey -in key.pem -pubout -out pub.pem")
+    shell(
+        "openssl req -new -key key.pem -out csr.pem -subj /CN=example.com;openssl pkey -in key.pem -pubout -out pub.pem"
+    )
     for command in (
         "openssl x509 -in cert.pem -outform der -out cert.der",
         "openssl req -in csr.pem -outform der -out csr.der",
@@ -86,7 +88,10 @@ def test_every_depth_of_a_live_server(lab: Any, capsys: pytest.CaptureFixture[st
     leaf = source["found"][0]
     assert (leaf["subject"], leaf["issuer"]) == ("CN=localhost", "CN=Lab Intermediate CA")
     assert leaf["key_type"] == "EC secp256r1"
-    assert dt.datetime.fromisoformat(leaf["not_after"].replace("Z", "+00:00")) == lab.honest.certificate.not_valid_after_utc
+    assert (
+        dt.datetime.fromisoformat(leaf["not_after"].replace("Z", "+00:00"))
+        == lab.honest.certificate.not_valid_after_utc
+    )
     assert (server.handshakes, server.application_bytes) == (1, 0)
 
 

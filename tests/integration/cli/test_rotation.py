@@ -1,7 +1,7 @@
 """The tutorial of a rotation is true: its commands are run, and print what stands there.
 
-Its host stands for a server on loopback. Pins and dates differ from run to run: a pin stands for the same pin wherever it
-occurs, and a date for any.
+Its host stands for a server on loopback. Pins and dates differ from run to run: a pin stands for the same pin wherever
+it occurs, and a date for any.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class Masked:
         self._pins: dict[str, str] = {}
 
     def __call__(self, text: str) -> str:
+        """Return the text, comparable."""
         text = PIN.sub(lambda pin: self._pins.setdefault(pin[0], f"<pin {len(self._pins)}>"), text)
         return DATE.sub("<date>", text)
 
