@@ -110,7 +110,8 @@ def check(policy: PinPolicy, hosts: Sequence[str], options: Options, *, jobs: in
 def named_hosts(policy: PinPolicy) -> list[Target]:
     """Return the hosts that a policy names without a wildcard and does not exempt."""
     patterns = [HostPattern.parse(name) for name, pins in policy.hosts.items() if not pins.is_exempt]
-    return [Target(each.host, each.port or HTTPS_PORT) for each in patterns if each.kind == "exact"]
+    exact = (Target(each.host, each.port or HTTPS_PORT) for each in patterns if each.kind == "exact")
+    return list(dict.fromkeys(exact))
 
 
 def check_host(policy: PinPolicy, target: Target, *, options: Options, now: datetime) -> HostCheck:

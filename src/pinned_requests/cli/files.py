@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+# O_EXCL follows no link, and never opens somebody else's file. Windows would change line feeds.
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 SECRET, PUBLIC = 0o600, 0o644  # modes, before the umask
 
 
@@ -47,8 +49,7 @@ def create(files: Sequence[NewFile]) -> None:
     written: list[Path] = []
     try:
         for file in files:
-            # O_EXCL follows no link, and is never somebody else's file.
-            descriptor = os.open(file.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, file.mode)
+            descriptor = os.open(file.path, _NEW, file.mode)
             written.append(file.path)
             with open(descriptor, "wb") as stream:  # noqa: PTH123  a descriptor is no path
                 stream.write(file.data)

@@ -9,7 +9,8 @@ from pinned_requests.cli.backup import make_backup_key
 from pinned_requests.cli.files import SECRET, NewFile, check_new, create
 from pinned_requests.cli.inputs import read_target
 from pinned_requests.cli.live import Way, look
-from pinned_requests.cli.output import Row, show_json, show_table
+from pinned_requests.cli.output import CommandError, Row, show_json, show_table
+from pinned_requests.core.errors import escape, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,10 +34,13 @@ def init(  # noqa: PLR0913  each an option of the command
 
     Raises:
         UnreachableError: a host was not reached, or its certificate is not valid. Nothing has been written then.
-        CommandError: a file exists.
+        CommandError: a file exists, or the policy has another suffix than `.toml` or `.json`.
         PolicyError: a host is none.
         OSError: a file cannot be written.
     """
+    write = {".toml": PinPolicy.to_toml, ".json": PinPolicy.to_json}.get(output.suffix.lower())
+    if write is None:
+        raise CommandError(f"{show(str(output))} is no path of a policy; give that of a .toml or .json file")
     csr = backup_key.with_suffix(".csr")
     check_new([output, backup_key, csr])
     targets = list(dict.fromkeys(map(read_target, hosts)))
@@ -53,7 +57,7 @@ def init(  # noqa: PLR0913  each an option of the command
         [
             NewFile(backup_key, backup.key_pem, SECRET),
             NewFile(csr, backup.csr_pem),
-            NewFile(output, _text(policy, output).encode()),
+            NewFile(output, write(policy).encode()),
         ]
     )
 
@@ -72,11 +76,7 @@ def init(  # noqa: PLR0913  each an option of the command
     for target, chain in chains.items():
         named = zip(_PINNED_DEPTHS, chain, strict=False)
         lines = [line for name, seen in named for line in (f"{name}: {seen.subject}", str(seen.spki_pin))]
-        rows.append(Row(target.pattern, [*lines, f"backup: {backup_key}", str(backup.pin)]))
-    show_table(f"{output} (hosts: {len(rows)})", ("host", "pins"), rows)
-    print(f"Keep {backup_key} offline, with {csr}, until the key in use must go.")
+        rows.append(Row(target.pattern, [*lines, f"backup: {escape(str(backup_key))}", str(backup.pin)]))
+    show_table(f"{escape(str(output))} (hosts: {len(rows)})", ("host", "pins"), rows)
+    print(f"Keep {escape(str(backup_key))} offline, with {escape(str(csr))}, until the key in use must go.")
     return 0
-
-
-def _text(policy: PinPolicy, output: Path) -> str:
-    return policy.to_json() if output.suffix.lower() == ".json" else policy.to_toml()

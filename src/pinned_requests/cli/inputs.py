@@ -73,6 +73,8 @@ def read_bounded(path: str, limit: int) -> bytes:
         OSError: it cannot be read.
     """
     if path == "-":
+        if sys.stdin is None:
+            raise CommandError("standard input is closed; name a file")
         data = sys.stdin.buffer.read(limit + 1)
     else:
         try:

@@ -77,6 +77,7 @@ def test_all_is_well(lab: Any, check: Checker) -> None:
     )
     [host] = check({name: [pin_of(lab.root), lab.backup]})["hosts"]
     assert (host["pin"], host["depth"], len(host["chain"])) == (str(pin_of(lab.root)), 2, 3)
+    server.settle()
     assert (server.handshakes, server.application_bytes) == (2, 0)
 
 
@@ -88,6 +89,7 @@ def test_mismatch(lab: Any, check: Checker, capsys: pytest.CaptureFixture[str]) 
     assert check.kinds({name: {"pins": given, "report_only": True} for name, given in pins.items()}) == ["mismatch"]
     assert main(["check", "pins.json", "--ca-bundle", lab.bundle]) == 1
     assert str(pin_of(lab.attacker)) in capsys.readouterr().out
+    server.settle()
     assert server.application_bytes == 0
 
 
@@ -187,6 +189,7 @@ def test_samples(lab: Any, check: Checker, monkeypatch: pytest.MonkeyPatch) -> N
     assert check.kinds({name: [pin_of(lab.honest), issuer, NOBODYS]}) == []  # one connection does not
     names.clear()
     assert check.kinds({name: [pin_of(lab.honest), issuer, NOBODYS]}, "--samples", "4") == ["intermediate-differs"]
+    server.settle()
     assert server.handshakes == 5
     assert names.count("127.0.0.1") == names.count("127.0.0.2") == 2
     assert check.kinds({name: [pin_of(lab.honest), pin_of(lab.root), NOBODYS]}, "--samples", "4") == []
@@ -194,6 +197,7 @@ def test_samples(lab: Any, check: Checker, monkeypatch: pytest.MonkeyPatch) -> N
     said = check({name: [issuer, NOBODYS]}, "--samples", "2")["hosts"][0]
     assert [finding["kind"] for finding in said["findings"]] == ["mismatch"]
     assert said["findings"][0]["text"].startswith("at 127.0.0.")
+    server.settle()
     assert server.application_bytes == 0
 
 

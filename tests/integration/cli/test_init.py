@@ -144,6 +144,7 @@ def test_one_path_for_two_files(lab: Any) -> None:
     server = lab.serve(lab.honest)
     assert init(lab, f"localhost:{server.port}", "--backup-key", "backup.csr") == 2
     assert init(lab, f"localhost:{server.port}", "--backup-key", "./x.toml", "--output", "x.toml") == 2
+    assert init(lab, f"localhost:{server.port}", "--output", "policy.txt") == 2  # no reader would know its format
     assert list(Path().iterdir()) == []
 
 

@@ -92,6 +92,7 @@ def test_every_depth_of_a_live_server(lab: Any, capsys: pytest.CaptureFixture[st
         dt.datetime.fromisoformat(leaf["not_after"].replace("Z", "+00:00"))
         == lab.honest.certificate.not_valid_after_utc
     )
+    server.settle()
     assert (server.handshakes, server.application_bytes) == (1, 0)
 
 

@@ -97,6 +97,25 @@ def test_a_closed_pipe(unbuffered: str, environment: dict[str, str], tmp_path: P
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+@pytest.mark.parametrize("closing", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams(closing: str, environment: dict[str, str], tmp_path: Path) -> None:
+    """A process that was started without them ends with its exit code all the same."""
+    (tmp_path / "cert.pem").write_bytes(Authority.create().certificate_pem)
+    for arguments, code in (("pin cert.pem", 0), ("pin ./missing", 2), ("convert --from toml --to json", 2)):
+        script = f'"{sys.executable}" -m pinned_requests {arguments} {closing}'
+        done = subprocess.run(
+            ["bash", "-c", script],
+            cwd=tmp_path,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code
+        assert "Traceback" not in done.stderr
+
+
 def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Ctrl-C ends with 130, in silence."""
 
