@@ -2,7 +2,8 @@
 
 from pinned_requests.core.check import PinCheck
 from pinned_requests.core.pin import Pin
-from pinned_requests.core.policy import PinPolicy, PinSet
+from pinned_requests.core.pinset import PinSet
+from pinned_requests.core.policy import PinPolicy
 from pinned_requests.core.report import ViolationReport
 from pinned_requests.exceptions import (
     BlockedKeyError,

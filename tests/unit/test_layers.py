@@ -34,7 +34,11 @@ NARROW = {"formats": {"core", "formats"}, "reporting": {"core", "exceptions", "r
 FORBIDDEN_IN_CORE = {"importlib", "logging", "requests", "socket", "ssl", "urllib3"}
 
 # Imported when first used, so that `import pinned_requests` stays cheap.
-LAZY_IN_CORE = {f"{PACKAGE}.core.spki": {"cryptography"}, f"{PACKAGE}.core.host": {"idna"}}
+LAZY_IN_CORE = {
+    f"{PACKAGE}.core.spki": {"cryptography"},
+    f"{PACKAGE}.core.host": {"idna"},
+    f"{PACKAGE}.core.document": {"tomli", "tomli_w", "tomllib"},  # the standard library of 3.10 has no tomllib
+}
 
 
 class Import(NamedTuple):

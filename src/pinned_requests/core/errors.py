@@ -8,7 +8,10 @@ Rules for the next maintainer:
 
 from __future__ import annotations
 
+from typing import Any, NoReturn
+
 MAX_LINE = 200  # characters: long enough for any host name, short enough that no input floods a log
+_MAX_HINTED = 100  # characters of a misspelled name: difflib takes quadratic time
 
 
 class PolicyError(ValueError):
@@ -57,3 +60,28 @@ def show(value: object) -> str:
 def exact(text: str) -> str:
     """Return the characters of `text` as a `str` proper: what a subclass overrides has no say in comparisons."""
     return text if type(text) is str else str.__str__(text)
+
+
+def one_of(name: str, value: Any, choices: tuple[str, ...]) -> Any:
+    """Return `value`, an exact `str`, if it is one of `choices`.
+
+    Raises:
+        PolicyError: it is not; the text names the closest of them.
+    """
+    if not isinstance(value, str) or exact(value) not in choices:
+        unknown(f"value of '{name}'", value, choices)
+    return exact(value)
+
+
+def unknown(what: str, value: object, known: tuple[str, ...]) -> NoReturn:
+    """Refuse `value`, which is no `what`, and name the closest of those that are known.
+
+    Raises:
+        PolicyError: always.
+    """
+    text = exact(value)[:_MAX_HINTED] if isinstance(value, str) else ""
+    import difflib  # noqa: PLC0415  for errors only
+
+    close = difflib.get_close_matches(text, known, n=1, cutoff=0) if text else []
+    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(map(repr, known))}"
+    raise PolicyError(f"{show(value)} is no {what}; {hint}")

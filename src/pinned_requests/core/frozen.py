@@ -11,8 +11,9 @@ class Frozen:
     __slots__ = ()
 
     def _set(self, **values: object) -> None:
+        put = object.__setattr__
         for name, value in values.items():
-            object.__setattr__(self, name, value)
+            put(self, name, value)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a {type(self).__name__} is frozen; make another one instead of setting {name!r}")

@@ -22,11 +22,14 @@ MAX_TEXT = (
 )
 MAX_PORT = 65535
 _NAME = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}", re.ASCII)
+# What is a pattern already as it stands: no number at the end, so no address. A longest name fits behind a wildcard.
+_PLAIN_PATTERN = re.compile(r"(\*{1,2}\.)?((?:[a-z0-9_-]{1,63}\.)*[a-z][a-z0-9_-]{0,62})", re.ASCII)
 _NUMBER = re.compile(r"0x[0-9a-f]+|[0-9]+", re.ASCII)
 _PORT = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
 _ACCEPTED = "write the host alone, as 'api.example.com', '*.example.com' or '**.example.com'"
 
 PatternKind = Literal["exact", "one-label", "subtree"]
+_KINDS: dict[str | None, PatternKind] = {None: "exact", "*.": "one-label", "**.": "subtree"}
 
 
 class HostError(PolicyError):
@@ -74,6 +77,9 @@ def is_address(host: str) -> bool:
     return ":" in host or _ipv4(host) is not None
 
 
+_PREFIXES: dict[PatternKind, str] = {"exact": "", "one-label": "*.", "subtree": "**."}
+
+
 class HostPattern(NamedTuple):
     """What a policy names: a host (`exact`), its direct children (`*.`), or it and all below it (`**.`).
 
@@ -85,7 +91,7 @@ class HostPattern(NamedTuple):
     port: int | None = None
 
     def __str__(self) -> str:
-        prefix = {"exact": "", "one-label": "*.", "subtree": "**."}[self.kind]
+        prefix = _PREFIXES[self.kind]
         host = f"[{self.host}]" if ":" in self.host else self.host
         return prefix + host + ("" if self.port is None else f":{self.port}")
 
@@ -99,11 +105,9 @@ class HostPattern(NamedTuple):
         if not isinstance(text, str):
             raise PolicyError(f"{show(text)} is no host pattern; {_ACCEPTED}")
         text = exact(text)
-        if not text:
-            raise PolicyError(f"{show(text)} is no host pattern; {_ACCEPTED}")
-        for hint, marks in (("white space", " \t\r\n\v\f"), ("a scheme or a path", "/"), ("user information", "@")):
-            if any(mark in text for mark in marks):
-                raise PolicyError(f"the host pattern {show(text)} holds {hint}; {_ACCEPTED}")
+        if (plain := _PLAIN_PATTERN.fullmatch(text)) and len(plain[2]) <= MAX_NAME:
+            return cls(_KINDS[plain[1]], plain[2])
+        _refuse_url_parts(text)
         name, port = _split_port(text)
         kind: PatternKind = "exact"
         if name.startswith("**."):
@@ -121,6 +125,14 @@ class HostPattern(NamedTuple):
                 f"the host pattern {show(text)} has a wildcard before an IP address; write the address alone"
             )
         return cls(kind, host, port)
+
+
+def _refuse_url_parts(text: str) -> None:
+    if not text:
+        raise PolicyError(f"{show(text)} is no host pattern; {_ACCEPTED}")
+    for hint, marks in (("white space", " \t\r\n\v\f"), ("a scheme or a path", "/"), ("user information", "@")):
+        if any(mark in text for mark in marks):
+            raise PolicyError(f"the host pattern {show(text)} holds {hint}; {_ACCEPTED}")
 
 
 def _split_port(text: str) -> tuple[str, int | None]:

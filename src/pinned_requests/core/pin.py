@@ -32,6 +32,7 @@ PinKind = Literal["spki", "cert"]
 
 DIGEST_SIZE = 32  # bytes of a SHA-256; RFC 7469 §2.1.1 knows no other hash
 _BASE64_LENGTH = 44  # characters of 32 bytes in base64, padding included
+_KEY = re.compile(r"(?:sha256/)?([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)", re.ASCII)  # canonical base64 of 32 bytes
 _FINGERPRINT = re.compile(r"(?:sha256 fingerprint=)?((?:[0-9a-f]{2}:){31}[0-9a-f]{2})", re.IGNORECASE | re.ASCII)
 _HEX = re.compile(r"(?:0x)?[0-9a-f:]+", re.IGNORECASE | re.ASCII)
 _ACCEPTED = f"write 'sha256/' and the base64 of the key's SHA-256, as in 'sha256/{'A' * 43}='"
@@ -97,6 +98,8 @@ class Pin(Frozen):
         if not isinstance(text, str):
             raise PinFormatError(f"{show(text)} is no pin: a pin is a string; {_ACCEPTED}")
         text = exact(text)
+        if key := _KEY.fullmatch(text):  # the usual spellings, of which policies hold many
+            return cls("spki", binascii.a2b_base64(key[1]))
         if "-----BEGIN " in text:
             raise PinFormatError(f"{show(text)} is no pin; make one of it with Pin.from_certificate or Pin.from_file")
         if fingerprint := _FINGERPRINT.fullmatch(text):

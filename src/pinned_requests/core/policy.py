@@ -1,173 +1,32 @@
-"""`PinSet`: what is pinned for a host. `PinPolicy`: which hosts have a pin set, and what becomes of all others.
+"""`PinPolicy`: which hosts have a pin set, and what becomes of all others.
 
 Rules for the next maintainer:
 
-- Values are frozen and complete once built: whatever is wrong with them is said by the constructor, not by a request.
 - The most specific pattern wins, alone. Pins of two patterns are never united: a wide pattern would widen a narrow one.
 - A lookup costs a few dictionary look-ups a label of the host, however many patterns there are.
 """
 
 from __future__ import annotations
 
-import re
-import sys
-import warnings
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timezone
+import os
+from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, Union
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pinned_requests.core.errors import MissingBackupPinWarning, PolicyError, exact, show
+from pinned_requests.core import document
+from pinned_requests.core.errors import PolicyError, one_of, show, unknown
 from pinned_requests.core.frozen import Frozen
 from pinned_requests.core.host import HostPattern, normalize_host
-from pinned_requests.core.pin import Pin
+from pinned_requests.core.pinset import PinSet
 
 if TYPE_CHECKING:
     from pinned_requests.core.host import PatternKind
+    from pinned_requests.core.pinset import PinsLike
 
-OnExpiry = Literal["unpin", "block"]
 UnpinnedHosts = Literal["block", "allow"]
-PinsLike = Union["PinSet", Pin, str, Iterable[Pin | str], Mapping[str, Any]]
 
-_PACKAGE = __name__.partition(".")[0]
-_DISTINCT_PINS = 2  # RFC 7469 §4.3: one in use and one backup
-_DATE = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
-_OFFSET: dict[str | None, str] = {"Z": "+00:00", "z": "+00:00", None: ""}
-_CONSTRUCTED = ("pins", "backup_pins", "blocked_pins", "expires", "on_expiry", "report_only", "is_exempt")
-_FIELDS = ("pins", "backup_pins", "blocked_pins", "expires", "on_expiry", "report_only", "exempt")
-_MAX_HINTED = 100  # characters of a misspelled name: difflib takes quadratic time
-_MAX_WARNED = 4096  # pin sets: a source that renews `expires` all the time must not fill the memory
-_warned: set[PinSet] = set()  # those that MissingBackupPinWarning was given for
-
-
-class PinSet(Frozen):
-    """The pins of one host or pattern.
-
-    A chain satisfies the set when any certificate of the *verified* chain (leaf, intermediate or root) matches any of
-    `pins` or `backup_pins`, and none is one of `blocked_pins`.
-
-    Args:
-        pins: pins in use: one pin or an iterable, each a `Pin` or a spelling that `Pin.parse` reads.
-        backup_pins: pins of keys that are kept for a rotation and not yet served (RFC 7469 §4.3).
-        blocked_pins: pins of compromised keys: a chain with one is refused whatever else it holds.
-        expires: the moment from which the pins are expired: an aware `datetime`, or its text (RFC 3339 §5.6, which
-            asks for an offset or `Z`).
-        on_expiry: `"unpin"`: the host then falls back to CA validation, loudly; or `"block"`: it is refused.
-        report_only: whether a mismatch is only reported while the request goes on. Blocked keys refuse all the same.
-        is_exempt: whether this is the set without pins that takes a host out of a wider pattern; see `exempt()`.
-
-    Raises:
-        PolicyError: no pin and not exempt (or both), a naive or unreadable date, a value of the wrong type.
-        PinFormatError: a pin cannot be read.
-
-    Two more attributes follow from these, for look-ups: `accepted` (`pins` and `backup_pins`) and `blocked`, both
-    frozen sets. Order and repetition of pins make no difference to equality. Whether a backup pin's key exists is not
-    checked.
-    """
-
-    pins: tuple[Pin, ...]
-    backup_pins: tuple[Pin, ...]
-    blocked_pins: tuple[Pin, ...]
-    expires: datetime | None
-    on_expiry: OnExpiry
-    report_only: bool
-    is_exempt: bool
-    accepted: frozenset[Pin]
-    blocked: frozenset[Pin]
-    __slots__ = tuple(__annotations__)
-
-    def __init__(  # noqa: PLR0913  one argument a field
-        self,
-        pins: Pin | str | Iterable[Pin | str] = (),
-        backup_pins: Pin | str | Iterable[Pin | str] = (),
-        blocked_pins: Pin | str | Iterable[Pin | str] = (),
-        *,
-        expires: datetime | str | None = None,
-        on_expiry: OnExpiry = "unpin",
-        report_only: bool = False,
-        is_exempt: bool = False,
-    ) -> None:
-        values: dict[str, Any] = {
-            "pins": _pins("pins", pins),
-            "backup_pins": _pins("backup_pins", backup_pins),
-            "blocked_pins": _pins("blocked_pins", blocked_pins),
-            "expires": _aware_utc(expires),
-            "on_expiry": _one_of("on_expiry", on_expiry, ("unpin", "block")),
-            "report_only": _boolean("report_only", report_only),
-            "is_exempt": _boolean("exempt", is_exempt),
-        }
-        values["accepted"] = frozenset(values["pins"] + values["backup_pins"])
-        values["blocked"] = frozenset(values["blocked_pins"])
-        self._set(**values)
-
-        if self.is_exempt and (self.accepted or self.blocked):
-            raise PolicyError("a pin set is exempt or has pins, not both; remove either")
-        if not self.is_exempt and not self.accepted:
-            raise PolicyError("a pin set without pins admits nothing; give it 'pins', or exempt the host")
-        if not self.is_exempt and not self.report_only and len(self.accepted) < _DISTINCT_PINS and self not in _warned:
-            if len(_warned) >= _MAX_WARNED:
-                _warned.clear()
-            warnings.warn(
-                f"{self.pins[0] if self.pins else self.backup_pins[0]} is the only pin of its set: the next change of "
-                "that key locks this client out; add a backup pin (RFC 7469 §4.3)",
-                MissingBackupPinWarning,
-                stacklevel=_callers_stacklevel(),
-            )
-            _warned.add(self)  # not before: where warnings are errors, the same set fails each time
-
-    @classmethod
-    def exempt(cls) -> PinSet:
-        """Return the set that takes a host out of a wider pattern: requests treats that host as ever."""
-        return cls(is_exempt=True)
-
-    @classmethod
-    def of(cls, value: PinsLike) -> PinSet:
-        """Return `value` as a `PinSet`: one of its own, a pin, an iterable of pins, or a mapping of the fields.
-
-        In a mapping `exempt` stands for `is_exempt`.
-
-        Raises:
-            PolicyError: it is none of these, has an unknown field, or is wrong as the constructor has it.
-        """
-        if isinstance(value, PinSet):
-            return value
-        if isinstance(value, Mapping):
-            given = {exact(name) if isinstance(name, str) else name: field for name, field in value.items()}
-            for name in given:
-                if name not in _FIELDS:
-                    _unknown("field of a pin set", name, _FIELDS)
-            return cls(is_exempt=given.pop("exempt", False), **given)
-        return cls(value)
-
-    def has_expired(self, now: datetime) -> bool:
-        """Say whether the pins are expired at `now` (aware)."""
-        return self.expires is not None and now >= self.expires
-
-    def __eq__(self, other: object) -> bool:
-        return self._key() == other._key() if isinstance(other, PinSet) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
-    def __repr__(self) -> str:
-        if self.is_exempt:
-            return "PinSet.exempt()"
-        fields = ("pins", "backup_pins", "blocked_pins", "expires", "on_expiry", "report_only")
-        return f"PinSet({', '.join(f'{name}={getattr(self, name)!r}' for name in fields)})"
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _restore_set, tuple(getattr(self, name) for name in _CONSTRUCTED)
-
-    def _key(self) -> tuple[object, ...]:
-        return (
-            frozenset(self.pins),
-            frozenset(self.backup_pins),
-            self.blocked,
-            self.expires,
-            self.on_expiry,
-            self.report_only,
-            self.is_exempt,
-        )
+_FIELDS = ("unpinned_hosts", "hosts")
 
 
 class Entry(NamedTuple):
@@ -200,7 +59,7 @@ class PinPolicy(Frozen):
     def __init__(self, hosts: Mapping[str, PinsLike], *, unpinned_hosts: UnpinnedHosts = "block") -> None:
         if not isinstance(hosts, Mapping):
             raise PolicyError(f"{show(hosts)} is no policy; give a mapping of host patterns to pins")
-        self._set(_unpinned_hosts=_one_of("unpinned_hosts", unpinned_hosts, ("block", "allow")), _hosts={}, _index={})
+        self._set(_unpinned_hosts=one_of("unpinned_hosts", unpinned_hosts, ("block", "allow")), _hosts={}, _index={})
         spellings: dict[str, str] = {}
         for spelling, value in hosts.items():
             pattern = HostPattern.parse(spelling)
@@ -223,6 +82,118 @@ class PinPolicy(Frozen):
             PolicyError: as the constructor.
         """
         return cls(mapping, unpinned_hosts=unpinned_hosts)
+
+    @classmethod
+    def from_toml(cls, text: str | bytes) -> PinPolicy:
+        """Return the policy that a TOML text holds.
+
+        ::
+
+            unpinned_hosts = "block"
+
+            [hosts."api.example.com"]
+            pins = ["sha256/…"]
+            backup_pins = ["sha256/…"]
+            expires = 2027-03-01T00:00:00Z
+
+        Raises:
+            PolicyError: as the constructor, naming host and field; a field is unknown, or the text is no TOML.
+        """
+        return cls._of(document.load_toml(text))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> PinPolicy:
+        """Return the policy that a JSON text holds: an object of the same schema as in TOML, with dates as text.
+
+        Raises:
+            PolicyError: as the constructor, naming host and field; a field is unknown, a name stands there twice, or
+                the text is no JSON.
+        """
+        return cls._of(document.load_json(text))
+
+    @classmethod
+    def from_text(cls, text: str | bytes) -> PinPolicy:
+        """Return the policy that a text holds: JSON if it begins with `{`, else TOML.
+
+        Raises:
+            PolicyError: as `from_json` and `from_toml`.
+        """
+        return cls.from_json(text) if document.looks_like_json(text) else cls.from_toml(text)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> PinPolicy:
+        """Return the policy that a file holds: TOML or JSON, by its suffix (`.toml`, `.json`).
+
+        `PolicyStore.from_file` follows the file as it changes.
+
+        Raises:
+            PolicyError: as `from_toml` and `from_json`, naming the file; the suffix is another, or it is no file.
+            OSError: it cannot be read.
+        """
+        try:
+            place = Path(path)
+        except TypeError:
+            raise PolicyError(f"{show(path)} is no path; give that of a .toml or .json file") from None
+        read = {".toml": cls.from_toml, ".json": cls.from_json}.get(place.suffix.lower())
+        if read is None:
+            raise PolicyError(f"{show(str(place))} is no path of a policy; give that of a .toml or .json file")
+        try:
+            with place.open("rb") as file:
+                text = file.read(document.MAX_SIZE + 1)
+            return read(text)
+        except ValueError as e:  # a null byte in the path is a plain one
+            raise _as_policy_error(e, show(str(place))) from None
+
+    @classmethod
+    def from_env(cls, name: str) -> PinPolicy:
+        """Return the policy that an environment variable holds: JSON if it begins with `{`, else TOML.
+
+        Args:
+            name: of the variable.
+
+        Raises:
+            PolicyError: as `from_toml` and `from_json`, naming the variable; or it is not set.
+        """
+        try:
+            text = os.environ.get(name)
+        except (TypeError, ValueError):  # no text, or such as no environment can hold
+            text = None
+        if text is None:
+            raise PolicyError(f"the environment variable {show(name)} is not set; it should hold a policy")
+        try:
+            return cls.from_text(text)
+        except PolicyError as e:
+            raise _as_policy_error(e, f"the environment variable {show(name)}") from None
+
+    def to_toml(self) -> str:
+        """Return the policy as TOML, which `from_toml` reads back to an equal one.
+
+        Raises:
+            ImportError: `tomli-w` is not installed (extra `cli`).
+        """
+        return document.dump_toml(self._document())
+
+    def to_json(self) -> str:
+        """Return the policy as JSON, which `from_json` reads back to an equal one."""
+        return document.dump_json(self._document())
+
+    def _document(self) -> dict[str, Any]:
+        hosts = {pattern: pins.fields() for pattern, pins in self._hosts.items()}
+        return {"unpinned_hosts": self._unpinned_hosts, "hosts": hosts}
+
+    @classmethod
+    def _of(cls, values: Mapping[str, Any]) -> PinPolicy:
+        """Return the policy of a document.
+
+        Raises:
+            PolicyError: it is wrong, or holds no hosts. An empty file is no policy: it is one that is being written.
+        """
+        for name in values:
+            if name not in _FIELDS:
+                unknown("field of a policy", name, _FIELDS)
+        if not isinstance(values.get("hosts"), Mapping):
+            raise PolicyError("the policy has no 'hosts'; give a table of host patterns and their pins")
+        return cls(**values)
 
     @property
     def hosts(self) -> Mapping[str, PinSet]:
@@ -283,8 +254,9 @@ class PinPolicy(Frozen):
         return _restore, (self._hosts, self._unpinned_hosts)
 
 
-def _restore_set(*values: Any) -> PinSet:
-    return PinSet(**dict(zip(_CONSTRUCTED, values, strict=True)))
+def _as_policy_error(error: ValueError, where: str) -> PolicyError:
+    """Return `error`, of its own type if that is one of ours, with the place in front."""
+    return (type(error) if isinstance(error, PolicyError) else PolicyError)(f"{where}: {error}")
 
 
 def _restore(hosts: Mapping[str, PinSet], unpinned_hosts: UnpinnedHosts) -> PinPolicy:
@@ -298,69 +270,3 @@ def _first(
         if entry := here.get((kind, port)) or here.get((kind, None)):
             return entry
     return None
-
-
-def _pins(name: str, value: object) -> tuple[Pin, ...]:
-    if isinstance(value, (Pin, str)):
-        value = (value,)
-    if isinstance(value, (bytes, Mapping)) or not isinstance(value, Iterable):
-        raise PolicyError(f"'{name}' is {show(value)}; give a pin or an iterable of pins")
-    pins = [pin if isinstance(pin, Pin) else Pin.parse(pin) for pin in value]
-    return tuple(dict.fromkeys(pins))
-
-
-def _aware_utc(value: object) -> datetime | None:
-    if value is None:
-        return None
-    moment = _read_date(value) if isinstance(value, str) else value
-    if not isinstance(moment, datetime):
-        raise PolicyError(f"'expires' is {show(value)}; give an aware datetime or text such as '2027-03-01T00:00:00Z'")
-    if moment.utcoffset() is None:
-        raise PolicyError(f"'expires' is {show(str(moment))}, without a time zone; add one, such as 'Z'")
-    try:
-        utc = moment.astimezone(timezone.utc)
-        # Built anew: a subclass, such as the "not a time" of pandas, may compare in its own way and never expire.
-        return datetime(utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second, utc.microsecond, timezone.utc)
-    except (OverflowError, TypeError, ValueError):
-        raise PolicyError(f"'expires' is {show(str(moment))}, which is no date in UTC; give another") from None
-
-
-def _read_date(text: str) -> datetime | None:
-    """Read a date and time as RFC 3339 §5.6 spells it: the same on every Python, whose `fromisoformat` differ."""
-    if not (parts := _DATE.fullmatch(exact(text))):
-        return None
-    try:
-        return datetime.fromisoformat(
-            f"{parts[1]}T{parts[2]}.{(parts[3] or '')[:6]:0<6}{_OFFSET.get(parts[4], parts[4])}"
-        )
-    except ValueError:
-        return None
-
-
-def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> Any:
-    if not isinstance(value, str) or exact(value) not in choices:
-        _unknown(f"value of '{name}'", value, choices)
-    return exact(value)
-
-
-def _boolean(name: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise PolicyError(f"'{name}' is {show(value)}; give true or false")
-    return value
-
-
-def _unknown(what: str, value: object, known: tuple[str, ...]) -> NoReturn:
-    text = exact(value)[:_MAX_HINTED] if isinstance(value, str) else ""
-    import difflib  # noqa: PLC0415  for errors only
-
-    close = difflib.get_close_matches(text, known, n=1, cutoff=0) if text else []
-    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(map(repr, known))}"
-    raise PolicyError(f"{show(value)} is no {what}; {hint}")
-
-
-def _callers_stacklevel() -> int:
-    """Return the `stacklevel` with which the caller's warning points at the first line outside this package."""
-    level, frame = 1, sys._getframe(1)  # noqa: SLF001  the documented way to the caller's frame in CPython
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == _PACKAGE:
-        level, frame = level + 1, frame.f_back
-    return level

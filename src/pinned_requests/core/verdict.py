@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from pinned_requests.core.chain import SeenCertificate
     from pinned_requests.core.pin import Pin
-    from pinned_requests.core.policy import PinPolicy, PinSet
+    from pinned_requests.core.pinset import PinSet
+    from pinned_requests.core.policy import PinPolicy
 
 ALLOWED, REFUSED = True, False
 

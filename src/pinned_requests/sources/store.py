@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pinned_requests.core.errors import PolicyError, show
-from pinned_requests.core.policy import PinPolicy, PinsLike
+from pinned_requests.core.policy import PinPolicy
+
+if TYPE_CHECKING:
+    from pinned_requests.core.pinset import PinsLike
 
 
 class PolicyStore:

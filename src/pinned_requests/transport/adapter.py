@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from requests import PreparedRequest, Response
 
-    from pinned_requests.core.policy import PinPolicy, PinsLike
+    from pinned_requests.core.pinset import PinsLike
+    from pinned_requests.core.policy import PinPolicy
     from pinned_requests.core.report import ViolationReport
     from pinned_requests.core.verdict import Verdict
     from pinned_requests.sources.store import PolicyStore

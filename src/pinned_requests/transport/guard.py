@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pinned_requests.core.chain import Chain
-    from pinned_requests.core.policy import PinPolicy, PinsLike
+    from pinned_requests.core.pinset import PinsLike
+    from pinned_requests.core.policy import PinPolicy
 
 logger = logging.getLogger("pinned_requests")
 

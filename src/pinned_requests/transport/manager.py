@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from urllib3.connectionpool import HTTPConnectionPool
 
-    from pinned_requests.core.policy import PinPolicy, PinsLike
+    from pinned_requests.core.pinset import PinsLike
+    from pinned_requests.core.policy import PinPolicy
     from pinned_requests.core.report import ViolationReport
     from pinned_requests.sources.store import PolicyStore
 

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from requests.adapters import BaseAdapter
     from urllib3 import Retry
 
-    from pinned_requests.core.policy import PinsLike, UnpinnedHosts
+    from pinned_requests.core.pinset import PinsLike
+    from pinned_requests.core.policy import UnpinnedHosts
     from pinned_requests.core.report import ViolationReport
 
 _DEFAULT_PREFIXES = ("https://", "http://")

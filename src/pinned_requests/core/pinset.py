@@ -1,0 +1,238 @@
+"""`PinSet`: what is pinned for a host.
+
+Values are frozen and complete once built: whatever is wrong with them is said by the constructor, not by a request.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from typing import Any, Literal, Union
+
+from pinned_requests.core.errors import MissingBackupPinWarning, PolicyError, exact, one_of, show, unknown
+from pinned_requests.core.frozen import Frozen
+from pinned_requests.core.pin import Pin
+
+OnExpiry = Literal["unpin", "block"]
+PinsLike = Union["PinSet", Pin, str, Iterable[Pin | str], Mapping[str, Any]]
+
+_PACKAGE = __name__.partition(".")[0]
+_DISTINCT_PINS = 2  # RFC 7469 §4.3: one in use and one backup
+_DATE = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
+_OFFSET: dict[str | None, str] = {"Z": "+00:00", "z": "+00:00", None: ""}
+_CONSTRUCTED = ("pins", "backup_pins", "blocked_pins", "expires", "on_expiry", "report_only", "is_exempt")
+_FIELDS = ("pins", "backup_pins", "blocked_pins", "expires", "on_expiry", "report_only", "exempt")
+_MAX_WARNED = 4096  # pin sets: a source that renews `expires` all the time must not fill the memory
+_warned: set[PinSet] = set()  # those that MissingBackupPinWarning was given for
+
+
+class PinSet(Frozen):
+    """The pins of one host or pattern.
+
+    A chain satisfies the set when any certificate of the *verified* chain (leaf, intermediate or root) matches any of
+    `pins` or `backup_pins`, and none is one of `blocked_pins`.
+
+    Args:
+        pins: pins in use: one pin or an iterable, each a `Pin` or a spelling that `Pin.parse` reads.
+        backup_pins: pins of keys that are kept for a rotation and not yet served (RFC 7469 §4.3).
+        blocked_pins: pins of compromised keys: a chain with one is refused whatever else it holds.
+        expires: the moment from which the pins are expired: an aware `datetime`, or its text (RFC 3339 §5.6, which
+            asks for an offset or `Z`).
+        on_expiry: `"unpin"`: the host then falls back to CA validation, loudly; or `"block"`: it is refused.
+        report_only: whether a mismatch is only reported while the request goes on. Blocked keys refuse all the same.
+        is_exempt: whether this is the set without pins that takes a host out of a wider pattern; see `exempt()`.
+
+    Raises:
+        PolicyError: no pin and not exempt (or both), a naive or unreadable date, a value of the wrong type.
+        PinFormatError: a pin cannot be read.
+
+    Two more attributes follow from these, for look-ups: `accepted` (`pins` and `backup_pins`) and `blocked`, both
+    frozen sets. Order and repetition of pins make no difference to equality. Whether a backup pin's key exists is not
+    checked.
+    """
+
+    pins: tuple[Pin, ...]
+    backup_pins: tuple[Pin, ...]
+    blocked_pins: tuple[Pin, ...]
+    expires: datetime | None
+    on_expiry: OnExpiry
+    report_only: bool
+    is_exempt: bool
+    accepted: frozenset[Pin]
+    blocked: frozenset[Pin]
+    __slots__ = tuple(__annotations__)
+
+    def __init__(  # noqa: PLR0913  one argument a field
+        self,
+        pins: Pin | str | Iterable[Pin | str] = (),
+        backup_pins: Pin | str | Iterable[Pin | str] = (),
+        blocked_pins: Pin | str | Iterable[Pin | str] = (),
+        *,
+        expires: datetime | str | None = None,
+        on_expiry: OnExpiry = "unpin",
+        report_only: bool = False,
+        is_exempt: bool = False,
+    ) -> None:
+        in_use, in_reserve, compromised = (
+            _pins("pins", pins),
+            _pins("backup_pins", backup_pins),
+            _pins("blocked_pins", blocked_pins),
+        )
+        self._set(
+            pins=in_use,
+            backup_pins=in_reserve,
+            blocked_pins=compromised,
+            expires=_aware_utc(expires),
+            on_expiry=one_of("on_expiry", on_expiry, ("unpin", "block")),
+            report_only=_boolean("report_only", report_only),
+            is_exempt=_boolean("exempt", is_exempt),
+            accepted=frozenset(in_use + in_reserve),
+            blocked=frozenset(compromised),
+        )
+
+        if self.is_exempt and (self.accepted or self.blocked):
+            raise PolicyError("a pin set is exempt or has pins, not both; remove either")
+        if not self.is_exempt and not self.accepted:
+            raise PolicyError("a pin set without pins admits nothing; give it 'pins', or exempt the host")
+        if not self.is_exempt and not self.report_only and len(self.accepted) < _DISTINCT_PINS and self not in _warned:
+            if len(_warned) >= _MAX_WARNED:
+                _warned.clear()
+            warnings.warn(
+                f"{self.pins[0] if self.pins else self.backup_pins[0]} is the only pin of its set: the next change of "
+                "that key locks this client out; add a backup pin (RFC 7469 §4.3)",
+                MissingBackupPinWarning,
+                stacklevel=_callers_stacklevel(),
+            )
+            _warned.add(self)  # not before: where warnings are errors, the same set fails each time
+
+    @classmethod
+    def exempt(cls) -> PinSet:
+        """Return the set that takes a host out of a wider pattern: requests treats that host as ever."""
+        return cls(is_exempt=True)
+
+    @classmethod
+    def of(cls, value: PinsLike) -> PinSet:
+        """Return `value` as a `PinSet`: one of its own, a pin, an iterable of pins, or a mapping of the fields.
+
+        In a mapping `exempt` stands for `is_exempt`.
+
+        Raises:
+            PolicyError: it is none of these, has an unknown field, or is wrong as the constructor has it.
+        """
+        if isinstance(value, PinSet):
+            return value
+        if type(value) is dict or isinstance(value, Mapping):
+            given = {exact(name) if isinstance(name, str) else name: field for name, field in value.items()}
+            for name in given:
+                if name not in _FIELDS:
+                    unknown("field of a pin set", name, _FIELDS)
+            return cls(is_exempt=given.pop("exempt", False), **given)
+        return cls(value)
+
+    def fields(self) -> dict[str, Any]:
+        """Return what differs from the default, as plain values and the date: `PinSet.of` reads it back."""
+        if self.is_exempt:
+            return {"exempt": True}
+        pins = {name: [str(pin) for pin in getattr(self, name)] for name in ("pins", "backup_pins", "blocked_pins")}
+        fields: dict[str, Any] = {name: value for name, value in pins.items() if value}
+        if self.expires is not None:
+            fields["expires"] = self.expires
+        if self.on_expiry != "unpin":
+            fields["on_expiry"] = self.on_expiry
+        if self.report_only:
+            fields["report_only"] = True
+        return fields
+
+    def has_expired(self, now: datetime) -> bool:
+        """Say whether the pins are expired at `now` (aware)."""
+        return self.expires is not None and now >= self.expires
+
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if isinstance(other, PinSet) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        if self.is_exempt:
+            return "PinSet.exempt()"
+        fields = ("pins", "backup_pins", "blocked_pins", "expires", "on_expiry", "report_only")
+        return f"PinSet({', '.join(f'{name}={getattr(self, name)!r}' for name in fields)})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restore_set, tuple(getattr(self, name) for name in _CONSTRUCTED)
+
+    def _key(self) -> tuple[object, ...]:
+        return (
+            frozenset(self.pins),
+            frozenset(self.backup_pins),
+            self.blocked,
+            self.expires,
+            self.on_expiry,
+            self.report_only,
+            self.is_exempt,
+        )
+
+
+def _restore_set(*values: Any) -> PinSet:
+    return PinSet(**dict(zip(_CONSTRUCTED, values, strict=True)))
+
+
+def _pins(name: str, value: object) -> tuple[Pin, ...]:
+    if type(value) is tuple and not value:
+        return ()
+    if isinstance(value, (Pin, str)):
+        value = (value,)
+    # Of a list, as in a file, there is nothing to ask: the question to an abstract class costs more than the answer.
+    elif type(value) is not list and (isinstance(value, (bytes, Mapping)) or not isinstance(value, Iterable)):
+        raise PolicyError(f"'{name}' is {show(value)}; give a pin or an iterable of pins")
+    try:
+        pins = [pin if isinstance(pin, Pin) else Pin.parse(pin) for pin in value]
+    except PolicyError as e:
+        raise type(e)(f"'{name}': {e}") from None
+    return tuple(dict.fromkeys(pins)) if len(pins) > 1 else tuple(pins)
+
+
+def _aware_utc(value: object) -> datetime | None:
+    if value is None:
+        return None
+    moment = _read_date(value) if isinstance(value, str) else value
+    if not isinstance(moment, datetime):
+        raise PolicyError(f"'expires' is {show(value)}; give an aware datetime or text such as '2027-03-01T00:00:00Z'")
+    if moment.utcoffset() is None:
+        raise PolicyError(f"'expires' is {show(str(moment))}, without a time zone; add one, such as 'Z'")
+    try:
+        utc = moment.astimezone(timezone.utc)
+        # Built anew: a subclass, such as the "not a time" of pandas, may compare in its own way and never expire.
+        return datetime(utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second, utc.microsecond, timezone.utc)
+    except (OverflowError, TypeError, ValueError):
+        raise PolicyError(f"'expires' is {show(str(moment))}, which is no date in UTC; give another") from None
+
+
+def _read_date(text: str) -> datetime | None:
+    """Read a date and time as RFC 3339 §5.6 spells it: the same on every Python, whose `fromisoformat` differ."""
+    if not (parts := _DATE.fullmatch(exact(text))):
+        return None
+    try:
+        return datetime.fromisoformat(
+            f"{parts[1]}T{parts[2]}.{(parts[3] or '')[:6]:0<6}{_OFFSET.get(parts[4], parts[4])}"
+        )
+    except ValueError:
+        return None
+
+
+def _boolean(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise PolicyError(f"'{name}' is {show(value)}; give true or false")
+    return value
+
+
+def _callers_stacklevel() -> int:
+    """Return the `stacklevel` with which the caller's warning points at the first line outside this package."""
+    level, frame = 1, sys._getframe(1)  # noqa: SLF001  the documented way to the caller's frame in CPython
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == _PACKAGE:
+        level, frame = level + 1, frame.f_back
+    return level
