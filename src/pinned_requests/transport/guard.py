@@ -23,7 +23,7 @@ from pinned_requests.core.errors import escape
 from pinned_requests.core.report import ViolationReport
 from pinned_requests.core.verdict import Outcome, Verdict, admit, evaluate
 from pinned_requests.reporting import telemetry
-from pinned_requests.reporting.http import HTTPReporter
+from pinned_requests.reporting.http import HTTPReporter, shared_reporter
 from pinned_requests.sources.store import PolicyStore
 
 if TYPE_CHECKING:
@@ -158,12 +158,14 @@ class Guard:
         """Be told that a connection was made and may be used, and with which verdict on its origin."""
 
     def report(self, report: ViolationReport) -> None:
-        """Tell everybody who is to know: the log, audit hooks, OpenTelemetry and the callback."""
+        """Tell everybody who is to know: the log, audit hooks, OpenTelemetry, the policy's `report_uri`, the callback."""
         if self._is_news(report):
             _tell(_log, report)
         if not report.verdict.is_allowed:
             _tell(_audit, report)
         _tell(telemetry.record, report)
+        if (uri := self.store.current.report_uri) is not None:
+            _tell(shared_reporter(uri), report)
         if self.on_violation is not None:
             _tell(self.on_violation, report)
 
