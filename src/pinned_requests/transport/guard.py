@@ -158,14 +158,13 @@ class Guard:
         """Be told that a connection was made and may be used, and with which verdict on its origin."""
 
     def report(self, report: ViolationReport) -> None:
-        """Tell everybody who is to know: the log, audit hooks, OpenTelemetry, the policy's `report_uri`, the callback."""
+        """Tell everybody who is to know: log, audit hooks, OpenTelemetry, the policy's `report_uri`, the callback."""
         if self._is_news(report):
             _tell(_log, report)
         if not report.verdict.is_allowed:
             _tell(_audit, report)
         _tell(telemetry.record, report)
-        if (uri := self.store.current.report_uri) is not None:
-            _tell(shared_reporter(uri), report)
+        _tell(self._post, report)
         if self.on_violation is not None:
             _tell(self.on_violation, report)
 
@@ -177,6 +176,10 @@ class Guard:
             self._warned.clear()
         ticket = object()  # of two threads, the one whose object it is
         return self._warned.setdefault((report.host, report.effective_expiry), ticket) is ticket
+
+    def _post(self, report: ViolationReport) -> None:
+        if (uri := self.store.current.report_uri) is not None:
+            shared_reporter(uri)(report)
 
     def _refuse(self, verdict: Verdict, served: tuple[bytes, ...]) -> None:
         report = ViolationReport(verdict, _now(), served)
