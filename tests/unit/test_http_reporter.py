@@ -8,6 +8,7 @@ import gc
 import json
 import pickle
 import threading
+import tracemalloc
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -138,6 +139,33 @@ def test_the_queue_is_bounded_and_keeps_one_report_a_key(post: Post) -> None:
         reporter(report(number))
     assert reporter.flush(SOON)
     assert sorted(each.host for each in post.posted) == sorted(f"h{number}.example.com" for number in range(count))
+
+
+def test_ten_thousand_reports_do_not_fill_the_memory(post: Post) -> None:
+    """From 16 threads, each another one: the queue holds its 128, and nothing else grows."""
+    reporter, barrier = HTTPReporter(URL), threading.Barrier(16)
+    post.works = False
+    many = [report(number) for number in range(10_000)]
+
+    def work(first: int) -> None:
+        barrier.wait()
+        for each in many[first::16]:
+            reporter(each)
+
+    threads = [threading.Thread(target=work, args=(first,)) for first in range(16)]
+    tracemalloc.start()
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        del threads, thread
+        grown = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert len(reporter._queue) == len({each.host for each in reporter._queue.values()}) == http.MAX_QUEUED
+    assert len(reporter._sent) == 0
+    assert grown < 500_000  # bytes
 
 
 def test_the_keys_are_bounded(post: Post, clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,7 @@ class ReportURI(NamedTuple):
             host, port = parts.hostname, parts.port
         except ValueError:
             raise PolicyError(f"'report_uri' is {shown}, which cannot be read; {_EXAMPLE}") from None
+        # "[v1.a]" is an address to come (RFC 3986 §3.2.2), of which nobody knows what it will be compared with.
         if parts.scheme not in _PORTS or not host or port == 0 or ("[" in parts.netloc and ":" not in host):
             raise PolicyError(f"'report_uri' is {shown}, which is no http(s) URL with a host; {_EXAMPLE}")
         if "@" in parts.netloc:

@@ -2,7 +2,8 @@
 
 Rules for the next maintainer:
 
-- The thread of the request computes a key and appends to a queue. It waits for no network, and gets no error.
+- The thread of the request computes a key and appends to a queue. It waits for no network, gets no error, and takes a
+  lock only for a report that is new.
 - Who causes violations chooses how many: the queue, the keys that are remembered and what is read of an answer have
   bounds.
 - The session is a plain one. On a pinned one a refusal would be reported in turn.
@@ -72,20 +73,23 @@ class HTTPReporter:
         self._queue: OrderedDict[bytes, ViolationReport] = OrderedDict()
         self._sent: OrderedDict[bytes, float] = OrderedDict()  # when, in order
         self._thread: threading.Thread | None = None  # while the queue holds something
+        self._full_until = 0.0  # when the next of MAX_KEYS is forgotten
         self._hurry = False  # whether somebody waits for the queue to empty
         self._has_complained = False
 
     def __call__(self, report: ViolationReport) -> None:
         """Take a report to send, unless it was sent within 24 hours, or waits already, or too many do."""
         key = _key(report)
+        if not self._takes(key):
+            return
         with self._changed:
-            now = _clock()
-            while self._sent and now - next(iter(self._sent.values())) >= PERIOD:
-                self._sent.popitem(last=False)
-            if key in self._queue or key in self._sent:
+            if not self._takes(key):
                 return
-            if len(self._queue) >= MAX_QUEUED or len(self._queue) + len(self._sent) >= MAX_KEYS:
-                self._complain("too many different reports: some are dropped")
+            oldest = 0.0
+            while self._sent and _clock() - (oldest := next(iter(self._sent.values()))) >= PERIOD:
+                self._sent.popitem(last=False)
+            if len(self._queue) + len(self._sent) >= MAX_KEYS:
+                self._full_until = oldest + PERIOD
                 return
             self._queue[key] = report
             if self._thread is None or not self._thread.is_alive():
@@ -95,6 +99,19 @@ class HTTPReporter:
                 except RuntimeError:  # no more threads, or the interpreter shuts down: the next report tries
                     return
                 self._thread = thread
+
+    def _takes(self, key: bytes) -> bool:
+        """Say whether a report neither waits nor was sent within 24 hours, and there may be room.
+
+        Holds no lock: of many threads that ask for one at each violation, each would wait for the turns of all others.
+        """
+        now, sent = _clock(), self._sent.get(key)
+        if key in self._queue or (sent is not None and now - sent < PERIOD):
+            return False
+        if len(self._queue) >= MAX_QUEUED or now < self._full_until:
+            self._complain("too many different reports, of which some are dropped")
+            return False
+        return True
 
     def flush(self, timeout: float = AT_EXIT) -> bool:
         """Send now what waits, until that is done, an attempt fails, or time is up.
