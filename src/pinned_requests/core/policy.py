@@ -54,7 +54,8 @@ class PinPolicy(Frozen):
     `*.example.com` does *not* match `example.com`; of several patterns the most specific holds alone.
     """
 
-    __slots__ = ("_hosts", "_index", "_report_uri", "_unpinned_hosts")
+    __slots__ = ("_hosts", "_index", "_outdated", "_report_uri", "_unpinned_hosts")
+    _outdated: str | None
     _hosts: dict[str, PinSet]
     _index: dict[str, dict[tuple[PatternKind, int | None], Entry]]
     _report_uri: ReportURI | None
@@ -70,7 +71,7 @@ class PinPolicy(Frozen):
         if not isinstance(hosts, Mapping):
             raise PolicyError(f"{show(hosts)} is no policy; give a mapping of host patterns to pins")
         self._set(_unpinned_hosts=one_of("unpinned_hosts", unpinned_hosts, ("block", "allow")), _hosts={}, _index={})
-        self._set(_report_uri=None if report_uri is None else ReportURI.parse(report_uri))
+        self._set(_report_uri=None if report_uri is None else ReportURI.parse(report_uri), _outdated=None)
         spellings: dict[str, str] = {}
         for spelling, value in hosts.items():
             pattern = HostPattern.parse(spelling)
@@ -230,6 +231,17 @@ class PinPolicy(Frozen):
         """Where violations are posted to, or None."""
         return self._report_uri and self._report_uri.text
 
+    @property
+    def outdated(self) -> str | None:
+        """Why this policy refuses every host that it does not exempt, or None where it does not."""
+        return self._outdated
+
+    def as_outdated(self, reason: str) -> PinPolicy:
+        """Return this policy as one that refuses every host that it does not exempt, for `reason`."""
+        policy = PinPolicy.__new__(PinPolicy)
+        policy._set(**{name: getattr(self, name) for name in self.__slots__} | {"_outdated": reason})  # noqa: SLF001  the same class
+        return policy
+
     def lookup(self, host: str, port: int | None = None) -> PinSet | None:
         """Return the pins of a host, or None where no pattern matches.
 
@@ -267,21 +279,20 @@ class PinPolicy(Frozen):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PinPolicy):
             return NotImplemented
-        return (
-            self._hosts == other._hosts
-            and self._unpinned_hosts == other._unpinned_hosts
-            and self._report_uri == other._report_uri
-        )
+        return self._key() == other._key()
 
     def __hash__(self) -> int:
-        return hash((frozenset(self._hosts.items()), self._unpinned_hosts, self._report_uri))
+        return hash((frozenset(self._hosts.items()), *self._key()[1:]))
 
     def __repr__(self) -> str:
         to = f", reports to {self._report_uri.host}:{self._report_uri.port}" if self._report_uri else ""
         return f"<PinPolicy of {len(self._hosts)} host patterns, unpinned_hosts={self._unpinned_hosts!r}{to}>"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _restore, (self._hosts, self._unpinned_hosts, self.report_uri)
+        return _restore, self._key()
+
+    def _key(self) -> tuple[dict[str, PinSet], UnpinnedHosts, str | None, str | None]:
+        return self._hosts, self._unpinned_hosts, self.report_uri, self._outdated
 
 
 def _as_policy_error(error: ValueError, where: str) -> PolicyError:
@@ -289,8 +300,11 @@ def _as_policy_error(error: ValueError, where: str) -> PolicyError:
     return (type(error) if isinstance(error, PolicyError) else PolicyError)(f"{where}: {error}")
 
 
-def _restore(hosts: Mapping[str, PinSet], unpinned_hosts: UnpinnedHosts, report_uri: str | None = None) -> PinPolicy:
-    return PinPolicy(hosts, unpinned_hosts=unpinned_hosts, report_uri=report_uri)
+def _restore(
+    hosts: Mapping[str, PinSet], unpinned_hosts: UnpinnedHosts, report_uri: str | None, outdated: str | None
+) -> PinPolicy:
+    policy = PinPolicy(hosts, unpinned_hosts=unpinned_hosts, report_uri=report_uri)
+    return policy if outdated is None else policy.as_outdated(outdated)
 
 
 def _first(
