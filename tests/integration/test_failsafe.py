@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pinned_requests
@@ -38,9 +39,13 @@ def test_the_table_has_every_outcome_and_every_error() -> None:
 
 def test_the_limits_are_those_of_the_code() -> None:
     """A number that is changed there is changed here."""
-    for limit in (
-        f"{http.MAX_QUEUED} reports wait",
-        f"{http.MAX_KEYS} are remembered",
-        f"4 … {http.LAST_DELAY:.0f} sec",
-    ):
-        assert limit in TEXT
+    assert f"{http.MAX_QUEUED} reports wait, {http.MAX_KEYS} are remembered" in TEXT
+    assert f"1, 2, 4 … {http.LAST_DELAY:.0f} seconds" in TEXT
+
+
+def test_the_policy_that_it_shows() -> None:
+    """It is one."""
+    (toml,) = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
+    policy = pinned_requests.PinPolicy.from_toml(textwrap.dedent(toml))
+    assert policy.report_uri == "https://reports.example.net/pins"
+    assert policy.hosts["api.example.com"].report_only

@@ -97,15 +97,15 @@ def _locked(path: str) -> Iterator[None]:
     """
     if sys.platform == "win32":  # where no file can be renamed that is open
         yield
-        return
-    file = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX)  # given back when the file is closed
-        if not os.path.samestat(os.fstat(file), os.stat(path)):  # noqa: PTH116  beside fstat
-            raise FileNotFoundError(path)
-        yield
-    finally:
-        os.close(file)
+    else:
+        file = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)  # given back when the file is closed
+            if not os.path.samestat(os.fstat(file), os.stat(path)):  # noqa: PTH116  beside fstat
+                raise FileNotFoundError(path)
+            yield
+        finally:
+            os.close(file)
 
 
 def _rename(name: str, older: str) -> None:
