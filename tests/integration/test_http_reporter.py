@@ -134,12 +134,18 @@ def test_no_cookie_no_credentials_no_redirect(lab: Any, monkeypatch: pytest.Monk
     netrc.write_text("default login somebody password hidden\n")
     monkeypatch.setenv("NETRC", str(netrc))
     elsewhere = lab.serve(None)
-    answer = Response(307, (("Location", elsewhere.url(host="127.0.0.1")), ("Set-Cookie", "a=b; Path=/")))
-    collector = lab.serve(None, handler=lambda _request: answer)
+    both_wait = threading.Event()
+
+    def answer(_request: Request) -> Response:
+        both_wait.wait(SOON)  # so that one session posts both
+        return Response(307, (("Location", elsewhere.url(host="127.0.0.1")), ("Set-Cookie", "a=b; Path=/")))
+
+    collector = lab.serve(None, handler=answer)
     session, reporter = reporting_to(collector)
     for host in ("a.example.com", "b.example.com"):
         violate(session, host)
-        assert reporter.flush(SOON)
+    both_wait.set()
+    assert reporter.flush(SOON)
     assert len(deliveries(collector)) == 2
     for request in collector.requests:
         assert {name.lower() for name, _ in request.headers} & {"cookie", "authorization"} == set()
@@ -210,6 +216,18 @@ def test_the_report_server_is_gone(lab: Any, caplog: pytest.LogCaptureFixture) -
     assert [record.getMessage().endswith("not delivered: ConnectionError") for record in records] == [True]
     assert TOKEN not in caplog.text
     assert session.get(lab.serve(lab.honest).url()).text == "ok"
+
+
+def test_a_silent_report_server_delays_nobody() -> None:
+    """Each violation is new, and a post would wait ten seconds for its answer."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        reporter = HTTPReporter(f"http://127.0.0.1:{silent.getsockname()[1]}/")
+        session = PinnedSession(POLICY, on_violation=reporter)
+        began = time.monotonic()
+        for number in range(5):
+            violate(session, f"h{number}.example.com")
+        assert time.monotonic() - began < 2.0
+        assert len(reporter._queue) == 5
 
 
 def run(code: str, *arguments: str) -> tuple[str, float]:
