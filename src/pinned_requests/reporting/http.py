@@ -145,10 +145,11 @@ class HTTPReporter:
                 delay = 0.0 if is_settled else min(LAST_DELAY, max(FIRST_DELAY, 2 * delay))
                 with self._changed:
                     if is_settled:
-                        del self._queue[key]
+                        self._queue.pop(key, None)
                         self._sent[key] = _clock()
                     else:
-                        self._queue.move_to_end(key)
+                        if key in self._queue:
+                            self._queue.move_to_end(key)
                         self._hurry = False
                     self._changed.notify_all()
 
