@@ -91,11 +91,11 @@ def _toml_parser() -> Any:
     try:
         import tomli  # noqa: PLC0415  for TOML only
     except ImportError:
-        if sys.version_info < (3, 11):  # where it is a dependency
-            raise
-        import tomllib  # noqa: PLC0415  since 3.11
+        if sys.version_info >= (3, 11):  # before, tomli is a dependency
+            import tomllib  # noqa: PLC0415  as above
 
-        return tomllib.loads
+            return tomllib.loads
+        raise
     return tomli.loads
 
 
