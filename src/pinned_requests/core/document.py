@@ -90,10 +90,12 @@ def dump_toml(document: Mapping[str, Any]) -> str:
 def _toml_parser() -> Any:
     try:
         import tomli  # noqa: PLC0415  for TOML only
-    except ImportError:  # it is a dependency where the standard library has none
-        import tomllib  # noqa: PLC0415
+    except ImportError:
+        if sys.version_info >= (3, 11):  # before, tomli is a dependency
+            import tomllib  # noqa: PLC0415  as above
 
-        return tomllib.loads
+            return tomllib.loads
+        raise
     return tomli.loads
 
 
