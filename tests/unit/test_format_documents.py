@@ -149,7 +149,15 @@ def test_android_is_read(inner: str, hosts: dict[str, Any], losses: list[tuple[s
         domain_config("a.example", pins=pin_set(f"sha256/{BASE64_A}")),
         *(
             domain_config("a.example", pins=pin_set(BASE64_A, attributes=f"expiration='{day}'"))
-            for day in ("", "2027-3-1", "2027-02-30", "2027-03-01T00:00:00Z", "\u0662027-03-01")
+            for day in (
+                "",
+                "20270301",
+                "2027-W09-1",
+                "2027-3-1",
+                "2027-02-30",
+                "2027-03-01T00:00:00Z",
+                "\u0662027-03-01",
+            )
         ),
     ],
 )
@@ -302,6 +310,16 @@ def test_apple_that_makes_no_sense_is_refused(text: str) -> None:
     """Values of another type, no pins and the same host twice are errors."""
     with pytest.raises(PolicyError):
         read("apple", text)
+
+
+def test_apple_with_the_same_key_twice_is_refused() -> None:
+    """Of two entries of one host none wins in silence."""
+    text = apple(
+        {name: {"NSPinnedLeafIdentities": identities(BASE64_A, BASE64_B)} for name in ("a.example", "b.example")}
+    )
+    assert len(read("apple", text).policy.hosts) == 2
+    with pytest.raises(PolicyError, match=r"'a\.example' stands there twice"):
+        read("apple", text.replace("b.example", "a.example"))
 
 
 def test_apple_is_written() -> None:

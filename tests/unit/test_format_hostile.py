@@ -60,11 +60,12 @@ def outcome(name: str, text: str | bytes) -> str:
     host = "example.com" if FORMATS[name].is_hostless else None
     started = time.process_time()
     try:
-        read(name, text, host=host, now=NOW)
+        losses = read(name, text, host=host, now=NOW).losses
     except PolicyError as e:
         message = str(e)
     else:
         message = "read"
+        assert all(str(loss).isprintable() for loss in losses)
     assert time.process_time() - started < PATIENCE
     assert message.isprintable()
     return message
@@ -168,10 +169,11 @@ def test_a_value_that_is_no_text(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", XML)
-@pytest.mark.parametrize("kind", ["bomb", "file", "parameter", "network"])
+@pytest.mark.parametrize("kind", ["harmless", "bomb", "file", "parameter", "network"])
 def test_entities(name: str, kind: str) -> None:
     """A document with entities of its own, nested or from elsewhere, is refused before any is looked at."""
     declarations = {
+        "harmless": '<!ENTITY j "example.com">',
         "bomb": '<!ENTITY a "aaaaaaaaaa">'
         + "".join(f'<!ENTITY {y} "{f"&{x};" * 10}">' for x, y in zip("abcdefghi", "bcdefghij", strict=True)),
         "file": '<!ENTITY j SYSTEM "file:///etc/passwd">',
@@ -183,6 +185,13 @@ def test_entities(name: str, kind: str) -> None:
     text = f'<?xml version="1.0"?><!DOCTYPE {root} [{declarations[kind]}]>{body.replace("example.com", "&j;", 1)}'
     assert "root:" not in outcome(name, text)
     assert outcome(name, text) != "read"
+
+
+def test_a_document_type() -> None:
+    """Android's documents have no type; a property list has Apple's, and nobody fetches it."""
+    kind = '<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://127.0.0.1:9/PropertyList-1.0.dtd">'
+    assert outcome("android", kind.replace("plist", "network-security-config") + VALID["android"]) != "read"
+    assert outcome("apple", VALID["apple"].replace("?>", f"?>{kind}")) == "read"
 
 
 @pytest.mark.parametrize(
@@ -267,6 +276,24 @@ def test_errors_and_losses_print_on_one_line(name: str, evil: str) -> None:
         "TSKIncludeSubdomains",
     ):
         outcome(name, VALID[name].replace(old, old[:2] + evil + old[2:]))
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("android", "<domain-config>", '<domain-config cleartextTrafficPermitted="\u202e">'),
+        ("apple", "<key>NSInclude", "<key>\u202e</key><true/><key>NSInclude"),
+        ("trustkit", "<key>TSKInclud", "<key>\u202e</key><true/><key>TSKInclud"),
+        ("rfc7469", "https:", "\x85"),
+        ("tlsa", "$TTL", "$\u202e"),
+        ("tlsa", "$TTL 3600", "a IN \x1b[2J"),
+    ],
+)
+def test_losses_are_escaped(name: str, old: str, new: str) -> None:
+    """What a text holds beside the pins is named in losses, on one printable line each (`outcome()` asserts it)."""
+    text = VALID[name].replace(old, new)
+    assert text != VALID[name]
+    assert outcome(name, text) == "read"
 
 
 NSC = "'<network-security-config>' + {} + '</network-security-config>'"

@@ -145,6 +145,12 @@ def test_header_that_a_user_agent_ignores_is_refused(text: str) -> None:
         header(text)
 
 
+def test_header_without_a_known_pin_says_so() -> None:
+    """A header whose pins are all of other hashes is ignored by RFC 7469 §2.1.1, and the error names that rule."""
+    with pytest.raises(PolicyError, match=r"§2\.1\.1"):
+        header('Public-Key-Pins: pin-sha512="AAAA"; max-age=5')
+
+
 @pytest.mark.parametrize("host", ["192.0.2.1", "[::1]", "*.example.com", "**.example.com", "example.com:8443"])
 def test_header_comes_from_a_host(host: str) -> None:
     """Addresses, patterns and ports have no header."""
@@ -315,7 +321,7 @@ def test_tlsa_is_read(text: str, hosts: dict[str, Any], losses: list[str]) -> No
         f"_443._tcp.a.example. IN TLSA 3 1 1 {HEX_A}00",
         f"_443._tcp.a.example. IN TLSA 3 1 1 {HEX_A[:-1]}g",
         f"_443._tcp.a.example. IN TLSA DANE-EE SPKI SHA2-256 {HEX_A}",
-        f"_443._tcp.a.example. IN TLSA ( 3 1 1 {HEX_A}",
+        f"_443._tcp.a.example. IN TLSA 3 1 1 {HEX_A}\n IN TLSA ( 3 1 1 {HEX_A}",
         f"_443._tcp.a.example. IN TLSA ( ( 3 1 1 {HEX_A} ) )",
         f"_443._tcp.a.example. IN TLSA 3 1 1 {HEX_A} )",
         "_443._tcp.a.example. IN TLSA 3 1 2 00",
@@ -346,7 +352,10 @@ def test_tlsa_has_ports() -> None:
     text, losses = write(
         "tlsa", allowing({"a.example": [A], "b.example": [A], "b.example:443": [B], f"{long}.example": [A]})
     )
-    assert [line.split()[0] for line in text.splitlines()[::2]] == ["_443._tcp.b.example.", "_443._tcp.a.example."]
+    assert [(line.split()[0], line.split()[-1]) for line in text.splitlines()[::2]] == [
+        ("_443._tcp.b.example.", HEX_B),
+        ("_443._tcp.a.example.", HEX_A),
+    ]
     assert [(loss.host, loss.field) for loss in losses[:-1]] == [
         ("a.example", "host"),
         ("b.example", "host"),
