@@ -159,12 +159,16 @@ def test_a_server_that_says_nothing(lab: Any, check: Checker) -> None:
         assert check.kinds({name: [NOBODYS, lab.backup]}, "--timeout", "0.2") == ["unreachable"]
 
 
-def alternating(*credentials: Credential) -> ssl.SSLContext:
-    """Return a server's context that presents another credential to each connection, in turns."""
+def alternating(*credentials: Credential, asked_for: list[str | None]) -> ssl.SSLContext:
+    """Return a server's context that presents another credential to each connection, in turns.
+
+    The names that clients ask for are added to `asked_for`.
+    """
     contexts = itertools.cycle([credential.server_context() for credential in credentials])
     first = credentials[0].server_context()
 
-    def choose(tls: Any, _name: object, _context: object) -> None:
+    def choose(tls: Any, name: str | None, _context: object) -> None:
+        asked_for.append(name)
         tls.context = next(contexts)
 
     first.sni_callback = choose
@@ -183,7 +187,9 @@ def test_samples(lab: Any, check: Checker, monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
     other = lab.root.intermediate("Other CA").issue("localhost", key=lab.honest.key)
-    server = lab.serve(lab.honest, host="0.0.0.0", context=alternating(lab.honest, other))  # noqa: S104  both addresses
+    asked_for: list[str | None] = []
+    context = alternating(lab.honest, other, asked_for=asked_for)
+    server = lab.serve(lab.honest, host="0.0.0.0", context=context)  # noqa: S104  both addresses
     name = f"localhost:{server.port}"
     issuer = Pin.from_certificate(lab.honest.chain[1])
     assert check.kinds({name: [pin_of(lab.honest), issuer, NOBODYS]}) == []  # one connection does not
@@ -197,6 +203,7 @@ def test_samples(lab: Any, check: Checker, monkeypatch: pytest.MonkeyPatch) -> N
     said = check({name: [issuer, NOBODYS]}, "--samples", "2")["hosts"][0]
     assert [finding["kind"] for finding in said["findings"]] == ["mismatch"]
     assert said["findings"][0]["text"].startswith("at 127.0.0.")
+    assert set(asked_for) == {"localhost"}  # and not for an address
     server.settle()
     assert server.application_bytes == 0
 
