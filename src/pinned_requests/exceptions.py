@@ -93,7 +93,10 @@ class BlockedKeyError(PinningError):
 
 
 class PinsExpiredError(PinningError):
-    """The host's pins have expired, and the policy blocks it then, or there is no CA validation to fall back to."""
+    """The host's pins have expired, and the policy blocks it then, or there is no CA validation to fall back to.
+
+    Also where the whole policy could not be refreshed for longer than the `max_age` of its store.
+    """
 
 
 class ChainUnavailableError(PinningError):

@@ -51,7 +51,8 @@ class PinPolicy(Frozen):
     `*.example.com` does *not* match `example.com`; of several patterns the most specific holds alone.
     """
 
-    __slots__ = ("_hosts", "_index", "_unpinned_hosts")
+    __slots__ = ("_hosts", "_index", "_outdated", "_unpinned_hosts")
+    _outdated: str | None
     _hosts: dict[str, PinSet]
     _index: dict[str, dict[tuple[PatternKind, int | None], Entry]]
     _unpinned_hosts: UnpinnedHosts
@@ -60,6 +61,7 @@ class PinPolicy(Frozen):
         if not isinstance(hosts, Mapping):
             raise PolicyError(f"{show(hosts)} is no policy; give a mapping of host patterns to pins")
         self._set(_unpinned_hosts=one_of("unpinned_hosts", unpinned_hosts, ("block", "allow")), _hosts={}, _index={})
+        self._set(_outdated=None)
         spellings: dict[str, str] = {}
         for spelling, value in hosts.items():
             pattern = HostPattern.parse(spelling)
@@ -205,6 +207,19 @@ class PinPolicy(Frozen):
         """What becomes of hosts that no pattern matches: `"block"` or `"allow"`."""
         return self._unpinned_hosts
 
+    @property
+    def outdated(self) -> str | None:
+        """Why this policy refuses every host that it does not exempt, or None where it does not."""
+        return self._outdated
+
+    def as_outdated(self, reason: str) -> PinPolicy:
+        """Return this policy as one that refuses every host that it does not exempt, for `reason`."""
+        policy = PinPolicy.__new__(PinPolicy)
+        policy._set(  # noqa: SLF001  the same class
+            _hosts=self._hosts, _index=self._index, _unpinned_hosts=self._unpinned_hosts, _outdated=reason
+        )
+        return policy
+
     def lookup(self, host: str, port: int | None = None) -> PinSet | None:
         """Return the pins of a host, or None where no pattern matches.
 
@@ -242,16 +257,19 @@ class PinPolicy(Frozen):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PinPolicy):
             return NotImplemented
-        return self._hosts == other._hosts and self._unpinned_hosts == other._unpinned_hosts
+        return self._key() == other._key()
 
     def __hash__(self) -> int:
-        return hash((frozenset(self._hosts.items()), self._unpinned_hosts))
+        return hash((frozenset(self._hosts.items()), *self._key()[1:]))
 
     def __repr__(self) -> str:
         return f"<PinPolicy of {len(self._hosts)} host patterns, unpinned_hosts={self._unpinned_hosts!r}>"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _restore, (self._hosts, self._unpinned_hosts)
+        return _restore, self._key()
+
+    def _key(self) -> tuple[dict[str, PinSet], UnpinnedHosts, str | None]:
+        return self._hosts, self._unpinned_hosts, self._outdated
 
 
 def _as_policy_error(error: ValueError, where: str) -> PolicyError:
@@ -259,8 +277,9 @@ def _as_policy_error(error: ValueError, where: str) -> PolicyError:
     return (type(error) if isinstance(error, PolicyError) else PolicyError)(f"{where}: {error}")
 
 
-def _restore(hosts: Mapping[str, PinSet], unpinned_hosts: UnpinnedHosts) -> PinPolicy:
-    return PinPolicy(hosts, unpinned_hosts=unpinned_hosts)
+def _restore(hosts: Mapping[str, PinSet], unpinned_hosts: UnpinnedHosts, outdated: str | None) -> PinPolicy:
+    policy = PinPolicy(hosts, unpinned_hosts=unpinned_hosts)
+    return policy if outdated is None else policy.as_outdated(outdated)
 
 
 def _first(

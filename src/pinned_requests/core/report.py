@@ -128,6 +128,7 @@ class ViolationReport(NamedTuple):
             Outcome.INSECURE_URL: f"{peer} was to be reached without TLS, where no key can be checked; use https://.",
             Outcome.CHAIN_UNAVAILABLE: f"{peer} is pinned, and its certificate chain cannot be had: "
             f"{self.verdict.chain.unavailable}.",
+            Outcome.OUTDATED_POLICY: f"{peer} is refused: {self.verdict.chain.unavailable}.",
         }.get(self.verdict.outcome, f"{peer}: {self.verdict.outcome.value}")
 
     def _hints(self) -> list[str]:

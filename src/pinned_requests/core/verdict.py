@@ -44,6 +44,7 @@ class Outcome(str, enum.Enum):
     UNPINNED_HOST = "unpinned-host"  # no pattern matches, and the policy blocks that
     INSECURE_URL = "insecure-url"
     CHAIN_UNAVAILABLE = "chain-unavailable"
+    OUTDATED_POLICY = "outdated-policy"  # that could not be refreshed for longer than it may live
 
 
 _NO_VIOLATION = frozenset((Outcome.MATCH, Outcome.UNPINNED, Outcome.EXEMPT, Outcome.UNDECIDED))
@@ -97,20 +98,23 @@ def admit(policy: PinPolicy, scheme: str, host: str, port: int | None, now: date
     except PolicyError:
         # Also where the policy allows unpinned hosts: nobody knows whether this is one.
         return Verdict(Outcome.UNPINNED_HOST, REFUSED, _as_text(host), port, None, None, _NO_CHAIN_YET)
-    if entry is None:
+    pattern, pins = entry or (None, None)
+    known = (name, port, pattern, pins)
+    if pins is not None and pins.is_exempt:
+        return Verdict(Outcome.EXEMPT, ALLOWED, *known, _NO_CHAIN_YET)
+    if policy.outdated is not None:
+        return Verdict(Outcome.OUTDATED_POLICY, REFUSED, *known, Chain.missing(policy.outdated))
+    if pins is None:
         if policy.unpinned_hosts == "allow":
-            return Verdict(Outcome.UNPINNED, ALLOWED, name, port, None, None, _NO_CHAIN_YET)
+            return Verdict(Outcome.UNPINNED, ALLOWED, *known, _NO_CHAIN_YET)
         outcome = Outcome.UNPINNED_HOST if scheme == "https" else Outcome.INSECURE_URL
-        return Verdict(outcome, REFUSED, name, port, None, None, _NO_CHAIN_YET)
-    pattern, pins = entry
-    if pins.is_exempt:
-        return Verdict(Outcome.EXEMPT, ALLOWED, name, port, pattern, pins, _NO_CHAIN_YET)
+        return Verdict(outcome, REFUSED, *known, _NO_CHAIN_YET)
     outcome = Outcome.UNDECIDED
     if scheme != "https":
         outcome = Outcome.INSECURE_URL
     elif pins.on_expiry == "block" and pins.has_expired(now):
         outcome = Outcome.EXPIRED
-    return Verdict(outcome, REFUSED, name, port, pattern, pins, _NO_CHAIN_YET)
+    return Verdict(outcome, REFUSED, *known, _NO_CHAIN_YET)
 
 
 def evaluate(policy: PinPolicy, host: str, chain: Chain, now: datetime, *, port: int | None = None) -> Verdict:

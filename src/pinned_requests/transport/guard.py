@@ -39,6 +39,7 @@ _ERRORS: dict[Outcome, type[exceptions.PinningError]] = {
     Outcome.CHAIN_UNAVAILABLE: exceptions.ChainUnavailableError,
     Outcome.UNPINNED_HOST: exceptions.UnpinnedHostError,
     Outcome.INSECURE_URL: exceptions.InsecureURLError,
+    Outcome.OUTDATED_POLICY: exceptions.PinsExpiredError,
 }
 
 
