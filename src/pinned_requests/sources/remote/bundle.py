@@ -1,8 +1,7 @@
 """`Bundle`: the last good policy with all the metadata that proves it, in one file, for a start without network.
 
-python-tuf keeps the newest metadata that it has seen, file by file: that is what protects from a rollback, and it may be
-ahead of the policy, where somebody lets metadata pass and holds back the target. So what was good as a whole is kept as
-a whole.
+python-tuf keeps the newest metadata that it has seen, file by file. That protects from a rollback, and may be ahead of
+the policy, where somebody lets metadata pass and holds back the target. So what was good as a whole is kept as a whole.
 
 Rules for the next maintainer:
 
@@ -14,7 +13,6 @@ Rules for the next maintainer:
 from __future__ import annotations
 
 import json
-import os
 import time
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -109,8 +107,10 @@ class Bundle(NamedTuple):
         while (path := folder / "root_history" / f"{version + 1}.root.json").exists():
             roots.append(path.read_bytes().decode())  # not read_text(): that one changes line ends, and so hashes
             version += 1
-        texts = [(folder / f"{role}.json").read_bytes().decode() for role in ("timestamp", "snapshot", "targets")]
-        return cls(roots, *texts, policy, shipped, time.time())
+        timestamp, snapshot, targets = (
+            (folder / f"{role}.json").read_bytes().decode() for role in ("timestamp", "snapshot", "targets")
+        )
+        return cls(roots, timestamp, snapshot, targets, policy, shipped, time.time())
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all.
@@ -122,10 +122,10 @@ class Bundle(NamedTuple):
         try:
             with temporary:
                 json.dump(self._asdict(), temporary)
-            os.replace(temporary.name, path)
+            Path(temporary.name).replace(path)
         except OSError:
             with suppress(OSError):
-                os.unlink(temporary.name)
+                Path(temporary.name).unlink()
             raise
 
 

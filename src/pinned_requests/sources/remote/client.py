@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 _MAX_ROOT = 512_000  # bytes, as in python-tuf
 _CONFIG = UpdaterConfig(root_max_length=_MAX_ROOT, max_root_rotations=256, max_delegations=8)
+_TARGET = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)  # what needs no quoting in a URL
 _BROKEN = (FileExistsError, NotADirectoryError, IsADirectoryError)  # a file where a folder must be, or the reverse
 
 
@@ -103,21 +105,22 @@ class SignedPolicy:
         Raises:
             RemotePolicyError: the update failed, or what is signed is no policy. Nothing that was good is lost.
         """
-        with fetcher.BoundedFetcher() as downloads:
-            try:
-                self._make_folder()
-                with FileLock(self._folder / ".lock", timeout=fetcher.DEADLINE, mode=0o600):
-                    try:
-                        return self._update(downloads)
-                    except _BROKEN:
-                        self._clear()
-                        return self._update(downloads)
-            except LockTimeout:
-                raise RemotePolicyError(
-                    "cache", f"another process has been using {show(str(self._folder))} for {fetcher.DEADLINE:g} s"
-                ) from None
-            except Exception as e:  # noqa: BLE001  whatever hostile metadata makes python-tuf raise
-                raise explain(e, downloads.name) from e
+        downloads = fetcher.BoundedFetcher()
+        try:
+            self._make_folder()
+            # python-tuf does not stand another process in its folder.
+            with FileLock(self._folder / ".lock", timeout=fetcher.DEADLINE, mode=0o600), downloads:
+                try:
+                    return self._update(downloads)
+                except _BROKEN:
+                    self._clear()
+                    return self._update(downloads)
+        except LockTimeout:
+            raise RemotePolicyError(
+                "cache", f"another process has been using {show(str(self._folder))} for {fetcher.DEADLINE:g} seconds"
+            ) from None
+        except Exception as e:
+            raise explain(e, downloads.name) from e
 
     def start(self) -> Start:
         """Return the policy to begin with: the last good one where it still verifies, else the shipped one.
@@ -142,6 +145,8 @@ class SignedPolicy:
         return Start(policy, RemotePolicyError("freeze", f"{text}; the last good policy stays in force"), bundle.saved)
 
     def _update(self, downloads: fetcher.BoundedFetcher) -> PinPolicy:
+        for left in self._folder.glob("tmp*"):  # of a process that was killed: python-tuf and the bundle write there
+            left.unlink(missing_ok=True)
         updater = Updater(
             str(self._folder),
             self._metadata_url,
@@ -227,16 +232,14 @@ def _trusted_root(root: bytes | str | os.PathLike[str]) -> bytes:
     data = root if isinstance(root, bytes) else Path(root).read_bytes()
     try:
         metadata = Metadata[Root].from_bytes(data)
-        if metadata.signed.type != Root.type:
-            raise RepositoryError(f"it is of type {metadata.signed.type}")
         metadata.signed.verify_delegate(Root.type, metadata.signed_bytes, metadata.signatures)
-    except RepositoryError as e:
+    except (RepositoryError, AttributeError) as e:  # other metadata has no keys
         raise PolicyError(f"'root' is no root metadata that its own keys have signed: {explain(e, 'root.json')}") from e
     return data
 
 
 def _target_name(name: object) -> str:
-    if not isinstance(name, str) or not name.isprintable() or {"", ".", ".."} & set(name.split("/")) or "?" in name:
+    if not isinstance(name, str) or not _TARGET.fullmatch(name) or {".", ".."} & set(name.split("/")):
         raise PolicyError(f"'target' is {show(name)}; give the name of a file in the repository, such as 'pins.json'")
     return name
 

@@ -56,8 +56,7 @@ def explain(error: Exception, name: str) -> RemotePolicyError:
         ),
         tuf.ExpiredMetadataError: (
             "freeze",
-            f"{why}: what is newer is held back, or nobody has run 'pinned-requests repo refresh'. If neither is so, "
-            "look at the clock of this machine",
+            f"{why}: newer metadata is held back, or nobody ran 'pinned-requests repo refresh', or this clock is wrong",
         ),
         tuf.BadVersionNumberError: (
             "mix-and-match" if name.endswith(".targets.json") else "rollback",

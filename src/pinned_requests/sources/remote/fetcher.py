@@ -4,8 +4,8 @@ Rules for the next maintainer:
 
 - What comes in is worth nothing before its signatures have been checked. So the session is a plain one: validated as
   requests does it, with the proxies of the environment, and not pinned: pins must not lock out their own renewal.
-- The time-out of a single read does not bound the whole: a server may send a byte now and then, also within its headers.
-  So a timer shuts down every connection when the time is over.
+- The time-out of a single read does not bound the whole: a server may send a byte now and then, even in its headers. So
+  a timer shuts down every connection when the time is over.
 - Redirects are not followed: requests reads the body of a redirect to its end, however far that is.
 """
 
