@@ -1,5 +1,4 @@
-"""What holds for every test: an environment without settings of the machine, Hypothesis' profile, and, where they are
-wanted, a proxy and a repository of signed policies.
+"""For every test: an environment without settings of the machine, Hypothesis' profile, a proxy, a policy repository.
 
 Rule: a test that needs one of these variables sets it itself, with ``monkeypatch``.
 """

@@ -280,7 +280,7 @@ def test_a_signed_target_that_is_no_policy(scene: Scene, text: str) -> None:
 
 
 def test_a_target_that_is_held_back(scene: Scene, policies: Sequence[PinPolicy]) -> None:
-    """The metadata passes and the policy does not: after a restart the last good one is in force, not the shipped one."""
+    """The metadata passes and the policy does not: after a restart the last good one is in force, not the shipped."""
     publisher = scene.publisher
     publisher.publish(scene.new)
     publisher.forge(publisher.newest(".pins.json"), Response(503))

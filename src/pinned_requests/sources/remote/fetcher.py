@@ -45,6 +45,7 @@ class BoundedFetcher(FetcherInterface):
     def __init__(self) -> None:
         self.name = ""
         self._deadline = _Deadline(DEADLINE)
+        self._responses: list[requests.Response] = []
         self._session = requests.Session()
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         for prefix in ("https://", "http://"):
@@ -56,6 +57,8 @@ class BoundedFetcher(FetcherInterface):
 
     def __exit__(self, *_: object) -> None:
         self._deadline.cancel()
+        for response in self._responses:  # one that was left half-way is still open, as long as an error refers to it
+            response.close()
         self._session.close()
 
     def _fetch(self, url: str) -> Iterator[bytes]:
@@ -70,8 +73,8 @@ class BoundedFetcher(FetcherInterface):
             )
         except (requests.RequestException, OSError) as e:
             raise self._failure(e) from None
+        self._responses.append(response)
         if response.status_code != requests.codes.ok:
-            response.close()
             raise DownloadHTTPError(
                 f"HTTP status {response.status_code}; redirects are not followed", response.status_code
             )
@@ -79,15 +82,14 @@ class BoundedFetcher(FetcherInterface):
 
     def _chunks(self, response: requests.Response) -> Iterator[bytes]:
         length = 0
-        with response:
-            try:
-                for chunk in response.raw.stream(_CHUNK, decode_content=False):
-                    length += len(chunk)
-                    if length > MAX_BYTES:
-                        raise DownloadLengthMismatchError(f"there are more than {MAX_BYTES} bytes")
-                    yield chunk
-            except (urllib3.exceptions.HTTPError, OSError) as e:
-                raise self._failure(e) from None
+        try:
+            for chunk in response.raw.stream(_CHUNK, decode_content=False):
+                length += len(chunk)
+                if length > MAX_BYTES:
+                    raise DownloadLengthMismatchError(f"there are more than {MAX_BYTES} bytes")
+                yield chunk
+        except (urllib3.exceptions.HTTPError, OSError) as e:
+            raise self._failure(e) from None
         if self._deadline.is_over:  # without a Content-Length, a connection that was shut down ends like any other
             raise self._failure(None)
 
