@@ -102,7 +102,7 @@ class Publisher:
 
     def rotate(self, role: str) -> None:
         """Give a role, which has one key, another."""
-        self.repository.rotate_key(role, self.key_folders[0].generate(role, None), None, {})
+        self.repository.rotate_key(role, lambda: self.key_folders[0].generate(role, None), None, {})
 
     def newest(self, name: str) -> Path:
         """Return the newest file of `metadata/` or `targets/` whose name ends so."""

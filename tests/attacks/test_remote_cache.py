@@ -118,7 +118,7 @@ def test_a_whole_repository_of_somebody_else(scene: Scene, publishing: Callable[
         b"[1]",
         b"[" * 100_000,
         b'{"roots": 1, "timestamp": 1, "snapshot": 1, "targets": 1, "policy": 1, "shipped": 1, "saved": 1}',
-        b'{"roots": ["\\ud800"], "timestamp": "", "snapshot": "", "targets": "", "policy": "", "shipped": "", "saved": 1.0}',
+        b'{"roots":["\\ud800"],"timestamp":"","snapshot":"","targets":"","policy":"","shipped":"","saved":1.0}',
     ],
     ids=["empty", "binary", "object", "list", "deep", "types", "surrogate"],
 )

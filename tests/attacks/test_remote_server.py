@@ -208,9 +208,7 @@ def test_a_signed_length_beyond_all_measure(
     assert store.current == policies[2]
 
 
-def test_what_comes_compressed_is_not_unfolded(
-    publishing: Callable[..., Any], policies: Sequence[PinPolicy]
-) -> None:
+def test_what_comes_compressed_is_not_unfolded(publishing: Callable[..., Any], policies: Sequence[PinPolicy]) -> None:
     """A bomb of ten megabytes in ten kilobytes stays as it came, and is no metadata."""
     import gzip  # noqa: PLC0415  here only
 

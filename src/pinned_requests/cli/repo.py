@@ -19,6 +19,8 @@ from pinned_requests.core.errors import PolicyError, escape
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from securesystemslib.signer import Key
+
     from pinned_requests.cli.signing import KeyRing
 
 PASSPHRASE = "PINNED_REQUESTS_PASSPHRASE"  # noqa: S105  a variable's name
@@ -129,12 +131,15 @@ def rotate_key(  # noqa: PLR0913  as for init
         _check_role(role)
         days = _days(expires)
         ring = _ring(keys)
-        repository = Repository(folder, ring)
-        repository.check()  # before a key is made: is there a repository, and is it sound?
-        into = ring.folders[0]
-        new = into.add(*_signer(signer)) if signer else into.generate(role, _new_passphrase() if encrypt else None)
-        gone = repository.rotate_key(role, new, old, days)
-        print(f"The key {role}-{new.keyid[:12]} is in the place of {role}-{gone[:12]}, which signs no more.")
+        kept_elsewhere = _signer(signer) if signer else None
+        passphrase = _new_passphrase() if encrypt else None
+
+        def make() -> Key:
+            into = ring.folders[0]
+            return into.add(*kept_elsewhere) if kept_elsewhere else into.generate(role, passphrase)
+
+        gone, new = Repository(folder, ring).rotate_key(role, make, old, days)
+        print(f"The key {role}-{new[:12]} is in the place of {role}-{gone[:12]}, which signs no more.")
 
 
 @app.command()

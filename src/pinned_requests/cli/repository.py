@@ -32,7 +32,7 @@ from pinned_requests.cli.signing import SigningError
 from pinned_requests.core.errors import PolicyError, show
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from securesystemslib.signer import Key
 
@@ -133,12 +133,14 @@ class Repository:
             self._change(state, roles, state.root.signed, days)
         return [role for role in ROLES if role in roles]
 
-    def rotate_key(self, role: str, new: Key, old: str | None, days: Mapping[str, int]) -> str:
-        """Put a key in the place of another, and return the id of the old one.
+    def rotate_key(
+        self, role: str, make: Callable[[], Key], old: str | None, days: Mapping[str, int]
+    ) -> tuple[str, str]:
+        """Put a key in the place of another, and return the ids of the old one and the new one.
 
         Args:
             role: whose key it is.
-            new: the public half of the new key, whose private half is at hand.
+            make: makes the new key and returns its public half; it is called when all else is clear.
             old: the beginning of the old key's id; None where the role has one key only.
             days: role → days of validity from now on, for roles that this signs.
 
@@ -152,16 +154,12 @@ class Repository:
                 keys = ", ".join(keyid[:12] for keyid in old_root.roles[role].keyids)
                 raise PolicyError(f"name the key of {role} that is to go by the beginning of its id, one of: {keys}")
             state.root.signed.revoke_key(matching[0], role)
+            new = make()
             state.root.signed.add_key(new, role)
             # Everything that points to what is signed anew is signed anew.
             changed = {"root"} if role == "root" else {"root", *ROLES[ROLES.index(role) :]}
             self._change(state, changed, old_root, days)
-        return matching[0]
-
-    def check(self) -> None:
-        """Make sure that there is a repository, and that it verifies. Expiry is not looked at."""
-        self._check_exists()
-        self._load()
+        return matching[0], new.keyid
 
     def needs_attention(self) -> dict[str, datetime]:
         """Return the roles of which less than a quarter of the days are left, and when they expire."""

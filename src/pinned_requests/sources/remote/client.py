@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from pinned_requests.core.errors import PolicyError, show
+from pinned_requests.core.errors import PolicyError, escape, show
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.sources.remote.errors import RemotePolicyError, explain
 
@@ -230,12 +230,15 @@ def _folder_url(name: str, url: object) -> str:
 
 def _trusted_root(root: bytes | str | os.PathLike[str]) -> bytes:
     data = root if isinstance(root, bytes) else Path(root).read_bytes()
+    problem = "it is metadata of another role"
     try:
         metadata = Metadata[Root].from_bytes(data)
-        metadata.signed.verify_delegate(Root.type, metadata.signed_bytes, metadata.signatures)
-    except (RepositoryError, AttributeError) as e:  # other metadata has no keys
-        raise PolicyError(f"'root' is no root metadata that its own keys have signed: {explain(e, 'root.json')}") from e
-    return data
+        if metadata.signed.type == Root.type:
+            metadata.signed.verify_delegate(Root.type, metadata.signed_bytes, metadata.signatures)
+            return data
+    except RepositoryError as e:
+        problem = escape(str(e))
+    raise PolicyError(f"'root' is no root metadata that its own keys have signed: {problem}; give the N.root.json")
 
 
 def _target_name(name: object) -> str:
