@@ -105,6 +105,10 @@ def in_memory() -> Iterable[Scenario]:
         f"{count:,} hosts": PinPolicy({f"host{n}.example.com": [OTHER_PIN, SECOND_PIN] for n in range(count)})
         for count in (1, 1_000, 100_000)
     }
+    large = policies["100,000 hosts"]
+    texts = {"JSON": (PinPolicy.from_json, large.to_json()), "TOML": (PinPolicy.from_toml, large.to_toml())}
+    loaded = {name: per_call(partial(read, text), calls=1, repeats=3) for name, (read, text) in texts.items()}
+    yield Scenario("load a policy of 100,000 hosts with two pins each", "s", loaded)
     found = {name: per_call(looking_up(policy)) * 1e6 for name, policy in policies.items()}
     yield Scenario("policy lookup", "µs", found)
 

@@ -1,15 +1,32 @@
-"""`PolicyStore`: the policy in force, replaced as a whole or not at all."""
+"""`PolicyStore`: the policy in force, replaced as a whole or not at all, and kept fresh off the request path."""
 
 from __future__ import annotations
 
 import copy
+import datetime as dt
+import gc
+import math
+import os
 import pickle
-from typing import Any
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pinned_requests import PinPolicy, PinSet, PolicyError, PolicyStore
+from pinned_requests import Pin, PinPolicy, PinSet, PolicyError, PolicyStore
+from pinned_requests.core.chain import Chain
+from pinned_requests.core.verdict import Outcome, admit, evaluate
+from pinned_requests.sources import store as store_module
+from pinned_requests.sources.loading import UNCHANGED, FileLoader
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+NOW = dt.datetime(2026, 11, 22, tzinfo=dt.timezone.utc)
+A, B = (Pin("spki", bytes([number]) * 32) for number in range(2))
 OLD = PinPolicy({"api.example.com": PinSet.exempt()})
 NEW = PinPolicy({"api.example.com": PinSet.exempt()}, unpinned_hosts="allow")
 
@@ -28,7 +45,7 @@ def test_replacing() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [None, "api.example.com", [], PolicyStore(OLD), {"*": PinSet.exempt()}, {"a.example": []}]
+    "wrong", [None, "api.example.com", b"{}", [], PolicyStore(OLD), {"*": PinSet.exempt()}, {"a.example": []}]
 )
 def test_a_wrong_policy_is_refused_and_the_old_one_stays(wrong: Any) -> None:
     """Neither the constructor nor `set` takes what is no policy."""
@@ -47,3 +64,401 @@ def test_pickle_and_copy(again: Any) -> None:
     other = again(store)
     store.set(NEW)
     assert other.current == OLD
+
+
+# Sources
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait until something is so; that it never is fails the test."""
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def followers() -> list[threading.Thread]:
+    """The threads of stores."""
+    return [thread for thread in threading.enumerate() if thread.name == "pinned-requests-policy"]
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    """A thread ends with its store."""
+    yield
+    gc.collect()
+    wait_until(lambda: not followers())
+
+
+@pytest.mark.parametrize("answer", [OLD, {"api.example.com": PinSet.exempt()}, OLD.to_json(), OLD.to_toml().encode()])
+def test_a_callable_returns_a_policy_a_mapping_or_a_text(answer: Any) -> None:
+    """It is called by the constructor, and not again unless that is asked for."""
+    calls = []
+    store = PolicyStore(lambda: calls.append(1) or answer)
+    assert [store.current, store.current] == [OLD, OLD]
+    assert calls == [1]
+    assert followers() == []
+
+
+@pytest.mark.parametrize("answer", [None, 3, "[", b"\xff", [], {"*": "x"}, UNCHANGED])
+def test_the_first_load_fails_loudly(answer: Any) -> None:
+    """There is no last good policy to go on with."""
+    with pytest.raises((PolicyError, AttributeError)):
+        PolicyStore(lambda: answer)
+
+
+def test_the_first_load_raises_what_the_source_raises() -> None:
+    """Whoever wrote the source knows what that means."""
+    with pytest.raises(ZeroDivisionError):
+        PolicyStore(lambda: 1 // 0)
+
+
+def test_refresh_loads_in_this_thread() -> None:
+    """What it raises is raised, the last good policy stays, and `last_error` says why until the next success."""
+    answers: list[Any] = [OLD, NEW, "[", OLD]
+    store = PolicyStore(lambda: answers.pop(0))
+    store.refresh()
+    assert NEW is store.current
+    with pytest.raises(PolicyError) as caught:
+        store.refresh()
+    assert NEW is store.current
+    assert store.last_error is caught.value
+    store.refresh()
+    assert OLD is store.current
+    assert store.last_error is None
+
+
+def test_a_policy_that_was_given_is_not_refreshed() -> None:
+    """There is nothing to ask."""
+    with pytest.raises(PolicyError, match="callable"):
+        PolicyStore(OLD).refresh()
+
+
+@pytest.mark.parametrize("value", [0, -1, math.inf, math.nan, "1", True, [], 10**400])
+@pytest.mark.parametrize("name", ["refresh_after", "max_age"])
+def test_a_wrong_interval_is_refused(name: str, value: Any) -> None:
+    """An interval is a number of seconds."""
+    with pytest.raises(PolicyError, match=name):
+        PolicyStore(lambda: OLD, **{name: value})
+    with pytest.raises(PolicyError, match=name):
+        PolicyStore(OLD, **{name: 1})  # type: ignore[arg-type]  # mypy takes either for the other
+
+
+def test_a_source_is_asked_again_in_the_background() -> None:
+    """By one thread that is not the caller's."""
+    threads = []
+    answers = iter([OLD])
+
+    def source() -> PinPolicy:
+        threads.append(threading.current_thread())
+        return next(answers, NEW)
+
+    store = PolicyStore(source, refresh_after=0.01)
+    assert followers() == []  # before the first use
+    assert OLD is store.current
+    wait_until(lambda: store.current is NEW and len(threads) > 3)
+    assert set(threads[1:]) == set(followers())
+    assert len(followers()) == 1
+
+
+def test_a_source_that_hangs_delays_nobody() -> None:
+    """`current` answers at once, from every thread; the source is asked by one thread alone."""
+    hanging, go_on = threading.Event(), threading.Event()
+    calls = []
+
+    def source() -> PinPolicy:
+        calls.append(1)
+        if len(calls) > 1:
+            hanging.set()
+            go_on.wait(20)
+        return OLD if len(calls) == 1 else NEW
+
+    store = PolicyStore(source, refresh_after=0.01)
+    assert store.current
+    assert hanging.wait(20)
+    begin = time.monotonic()
+    with ThreadPoolExecutor(8) as threads:
+        seen = set(threads.map(lambda _: store.current, range(1000)))
+    assert time.monotonic() - begin < 5
+    assert seen == {OLD}
+    assert len(calls) == 2
+    go_on.set()
+    wait_until(lambda: store.current is NEW)
+
+
+def test_refresh_waits_for_a_load_that_is_under_way() -> None:
+    """A source is asked by one thread at a time."""
+    inside = []
+    most = []
+
+    def source() -> PinPolicy:
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.005)
+        inside.pop()
+        return OLD
+
+    store = PolicyStore(source, refresh_after=0.001)
+    assert store.current
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(20):
+            threads.submit(store.refresh)
+    assert max(most) == 1
+
+
+def test_a_later_failure_keeps_the_last_good_policy(caplog: pytest.LogCaptureFixture) -> None:
+    """It stands in `last_error`, and is logged at the 1st, 2nd, 4th, … in a row; the next success ends it."""
+    answers = iter([OLD])
+    broken = True
+
+    def source() -> Any:
+        if (first := next(answers, None)) is not None:
+            return first
+        if broken:
+            raise ValueError("\x1b[31mred\nforged")
+        return NEW
+
+    store = PolicyStore(source, refresh_after=0.002)
+    assert OLD is store.current
+    wait_until(lambda: store._failures >= 9)
+    assert OLD is store.current
+    assert isinstance(store.last_error, ValueError)
+    counts = [record.args[0] for record in caplog.records if record.args]  # type: ignore[index]  # a tuple here
+    assert counts[:4] == [1, 2, 4, 8]
+    assert all(record.getMessage().isprintable() for record in caplog.records)
+    broken = False
+    wait_until(lambda: store.current is NEW)
+    assert store.last_error is None
+
+
+def test_whatever_a_source_raises_the_thread_lives() -> None:
+    """Even what would end a program."""
+    answers = iter([OLD])
+
+    def source() -> PinPolicy:
+        if first := next(answers, None):
+            return first
+        raise SystemExit
+
+    store = PolicyStore(source, refresh_after=0.001)
+    assert store.current
+    wait_until(lambda: store._failures > 2)
+    assert isinstance(store.last_error, SystemExit)
+
+
+def test_failures_are_retried_later_and_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After 1, 2, 4, … seconds, and never later than in good times."""
+    monkeypatch.setattr(store_module, "_JITTER", 0)
+    store = PolicyStore(lambda: OLD, refresh_after=10)
+    delays = []
+    for failures in range(8):
+        store._failures = failures
+        delays.append(store._delay())
+    assert delays == [10, 1, 2, 4, 8, 10, 10, 10]
+
+
+def test_a_policy_past_max_age_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each host but those that it exempts, until a load succeeds; by the clock that says more."""
+    clock = [100.0, 1000.0]
+    monkeypatch.setattr(store_module, "_clocks", lambda: (clock[0], clock[1]))
+    policy = PinPolicy({"api.example.com": [A, B], "status.example.com": PinSet.exempt()}, unpinned_hosts="allow")
+    store = PolicyStore(lambda: policy, max_age=60)
+    for steady, wall in ((100.0, 1061.0), (161.0, 1000.0), (161.0, 0.0)):
+        clock[:] = 100.0, 1000.0
+        store.refresh()
+        assert store.current is policy
+        clock[:] = clock[0] + 60, clock[1] + 60
+        assert store.current is policy
+        clock[:] = steady, wall
+        assert store.current.outdated is not None
+    found = {
+        (scheme, host): admit(store.current, scheme, host, 443, NOW).outcome
+        for scheme in ("https", "http")
+        for host in ("api.example.com", "status.example.com", "other.example.com")
+    }
+    assert found == {
+        ("https", "api.example.com"): Outcome.OUTDATED_POLICY,
+        ("https", "status.example.com"): Outcome.EXEMPT,
+        ("https", "other.example.com"): Outcome.OUTDATED_POLICY,
+        ("http", "api.example.com"): Outcome.OUTDATED_POLICY,
+        ("http", "status.example.com"): Outcome.EXEMPT,
+        ("http", "other.example.com"): Outcome.OUTDATED_POLICY,
+    }
+    chain = Chain.of([], is_verified=True)
+    assert not evaluate(store.current, "api.example.com", chain, NOW, port=443).is_allowed
+    assert store.current != policy
+    assert pickle.loads(pickle.dumps(store.current)) == store.current  # noqa: S301  our own
+    store.set(policy)
+    assert store.current is policy
+
+
+def test_a_store_with_a_source_pickles_if_that_does() -> None:
+    """The copy has the policy and its age, and asks for itself."""
+    store = PolicyStore(_source, refresh_after=0.01, max_age=1e9)
+    assert store.current
+    other = pickle.loads(pickle.dumps(store))  # noqa: S301  our own
+    assert other.current == OLD
+    wait_until(lambda: len(followers()) == 2)
+    assert other._loaded[1] >= store._loaded[1]
+
+
+def _source() -> PinPolicy:
+    return OLD
+
+
+def test_a_store_may_begin_with_a_policy() -> None:
+    """Then the source is asked as soon as the store is used, and not by the constructor."""
+    go_on = threading.Event()
+
+    def source() -> PinPolicy:
+        go_on.wait(20)
+        return NEW
+
+    store = PolicyStore._starting_with(OLD, source, refresh_after=1000)
+    assert OLD is store.current
+    go_on.set()
+    wait_until(lambda: store.current is NEW)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_child_asks_for_itself() -> None:
+    """Its parent's thread is not there, and a lock of it may be held."""
+    hanging, go_on = threading.Event(), threading.Event()
+    parent = os.getpid()
+    calls = []
+
+    def source() -> PinPolicy:
+        calls.append(1)
+        if len(calls) == 1:
+            return OLD
+        if os.getpid() == parent:
+            hanging.set()
+            go_on.wait(20)
+        return NEW
+
+    store = PolicyStore(source, refresh_after=0.01)
+    assert store.current
+    assert hanging.wait(20)
+    child = os.fork()
+    if child == 0:
+        wait_until(lambda: store.current is NEW)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    go_on.set()
+
+
+def test_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read once, and again by `refresh()`."""
+    monkeypatch.setenv("PINS", OLD.to_json())
+    store = PolicyStore.from_env("PINS")
+    monkeypatch.setenv("PINS", NEW.to_toml())
+    assert store.current == OLD
+    store.refresh()
+    assert store.current == NEW
+
+
+# Files
+
+
+def replace_by_rename(path: Path, text: str) -> None:
+    """As an editor or a deployment does it."""
+    other = path.with_suffix(".new")
+    other.write_text(text)
+    other.replace(path)
+
+
+def replace_by_symlink(path: Path, text: str) -> None:
+    """As the kubelet does it: the file is a link through `..data`, which is swapped for another folder."""
+    version = path.parent / f"..{time.monotonic_ns()}"
+    version.mkdir()
+    (version / path.name).write_text(text)
+    link = path.parent / "..data_tmp"
+    link.symlink_to(version.name)
+    link.replace(path.parent / "..data")
+    if not path.is_symlink():
+        path.unlink()
+        path.symlink_to(Path("..data", path.name))
+
+
+def write_in_place(path: Path, text: str) -> None:
+    """As a shell does it: for a while the file is empty, then half."""
+    with path.open("w") as file:
+        for half in (text[: len(text) // 2], text[len(text) // 2 :]):
+            file.flush()
+            time.sleep(0.03)
+            file.write(half)
+
+
+@pytest.mark.parametrize("replace", [replace_by_rename, replace_by_symlink, write_in_place])
+def test_a_replaced_file_is_noticed(tmp_path: Path, replace: Callable[[Path, str], None]) -> None:
+    """However that is done, and again and again; in between there is no other policy, and no error remains."""
+    path = tmp_path / "pins.json"
+    path.write_text(OLD.to_json())
+    store = PolicyStore.from_file(path, refresh_after=0.02)
+    for policy in (NEW, OLD, NEW):
+        before = store.current
+        replace(path, policy.to_json())
+        assert store.current in (before, policy)
+        wait_until(lambda policy=policy: store.current == policy)  # type: ignore[misc]  # bound now, not later
+        wait_until(lambda: store.last_error is None)
+
+
+def test_a_file_that_is_written_in_place_is_read_when_it_stands_still(tmp_path: Path) -> None:
+    """Half of it may be a policy: one that lacks what comes after, here the pins that block."""
+    path = tmp_path / "pins.toml"
+    whole = '[hosts."a.example"]\nexempt = true\n\n[hosts."b.example"]\nexempt = true\n'
+    path.write_text(OLD.to_toml())
+    loader = FileLoader(path)
+    assert loader.load() == OLD
+    with path.open("w") as file:
+        for piece in (whole[:37], whole[37:]):
+            file.write(piece)
+            file.flush()
+            os.utime(path, ns=(0, time.monotonic_ns()))
+            assert loader.poll() is UNCHANGED
+    assert len(loader.poll().hosts) == 2
+    assert loader.poll() is UNCHANGED
+
+
+def test_a_truncated_or_missing_file_leaves_the_last_good_policy(tmp_path: Path) -> None:
+    """`last_error` says what is the matter, until the file is whole again."""
+    path = tmp_path / "pins.json"
+    path.write_text(OLD.to_json())
+    store = PolicyStore.from_file(path, refresh_after=0.02)
+    assert store.current == OLD
+    path.write_text("")
+    wait_until(lambda: isinstance(store.last_error, PolicyError))
+    path.unlink()
+    wait_until(lambda: isinstance(store.last_error, FileNotFoundError))
+    assert store.current == OLD
+    replace_by_rename(path, NEW.to_json())
+    wait_until(lambda: store.current == NEW)
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read may be half of the one and half of the other."""
+    path = tmp_path / "pins.json"
+    path.write_text(OLD.to_json())
+    loader = FileLoader(path)
+    read = PinPolicy.from_file
+
+    def slowly(path: Path) -> PinPolicy:
+        policy = read(path)
+        path.write_text(NEW.to_json())
+        return policy
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PinPolicy, "from_file", slowly)
+        with pytest.raises(PolicyError, match="changed while it was read"):
+            loader.load()
+    assert loader.poll() == NEW
+
+
+@pytest.mark.parametrize("wrong", [None, 3, "pins.yaml", "", "a\0.toml", b"pins.toml"])
+def test_a_wrong_path_is_refused(wrong: Any) -> None:
+    """By our error, as with `PinPolicy.from_file`."""
+    with pytest.raises((PolicyError, FileNotFoundError)):
+        PolicyStore.from_file(wrong)
+    with pytest.raises(FileNotFoundError):
+        PolicyStore.from_file("absent.toml")

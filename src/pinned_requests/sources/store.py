@@ -10,7 +10,6 @@ Rules for the next maintainer:
 from __future__ import annotations
 
 import logging
-import math
 import os
 import random
 import threading
@@ -34,6 +33,7 @@ logger = logging.getLogger("pinned_requests")
 FIRST_RETRY = 1.0  # seconds after a failure; twice that after the next one, and so on up to `refresh_after`
 TUF_INTERVAL = 3600.0  # seconds: a change of pins is known within an hour; if nothing is new, one small file is fetched
 FILE_INTERVAL = 1.0  # seconds: a look at a file costs microseconds
+_random = random.SystemRandom()  # not the generator that programs seed
 _JITTER = 0.1  # of an interval: a fleet that was started at once must not ask its vault at once for ever
 
 
@@ -199,7 +199,7 @@ class PolicyStore:
         for name, value in (("refresh_after", refresh_after), ("max_age", max_age)):
             if value is None:
                 continue
-            if type(value) not in (int, float) or not 0 < value < math.inf:
+            if type(value) not in (int, float) or not 0 < value <= threading.TIMEOUT_MAX:
                 raise PolicyError(f"{name}={show(value)} is no interval; give seconds, more than 0")
             if loader is None:
                 raise PolicyError(f"{name} says when to load the policy again, and this one was given; give a callable")
@@ -272,7 +272,7 @@ class PolicyStore:
         interval = self._refresh_after or 0.0
         if self._failures:
             interval = min(interval, FIRST_RETRY * 2 ** min(self._failures - 1, 30))
-        return interval * random.uniform(1 - _JITTER, 1)  # noqa: S311  no secret
+        return interval * _random.uniform(1 - _JITTER, 1)
 
     def __getstate__(self) -> dict[str, Any]:
         return {

@@ -1,0 +1,156 @@
+"""Android's Network Security Configuration: `res/xml/network_security_config.xml`, read and written.
+
+What it means is that of the platform's own parser (`android.security.net.config.XmlConfigSource`): the most specific
+domain wins, a nested `domain-config` inherits the pins of the one around it, and one without pins pins nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pinned_requests.core.errors import PinFormatError, PolicyError, escape, show
+from pinned_requests.formats.bounds import bounded_xml
+from pinned_requests.formats.collect import bare_pin, domain, midnight, policy_of, put
+from pinned_requests.formats.loss import Loss, Reading, Writing
+from pinned_requests.formats.narrow import Abilities, narrow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+    from xml.etree.ElementTree import Element
+
+    from pinned_requests.core.host import HostPattern
+    from pinned_requests.core.pin import Pin
+    from pinned_requests.core.pinset import PinSet
+    from pinned_requests.core.policy import PinPolicy
+
+_ABILITIES = Abilities("Android", addresses=True, one_entry_a_name=True, exempt=True, expires="day")
+_BOOLEANS = {"true": True, "false": False}
+_ZONE = Loss(None, "expires", "is midnight UTC here, and midnight in the device's own time zone on Android")
+
+
+def read(text: str | bytes, _host: HostPattern | None, _now: datetime | None) -> Reading:
+    """Read a Network Security Configuration."""
+    root = _parse(bounded_xml(text))
+    if root.tag != "network-security-config":
+        raise PolicyError(f"the text is a {show(root.tag)}, no 'network-security-config'")
+    entries: dict[HostPattern, PinSet] = {}
+    losses: list[Loss] = []
+    names: set[str] = set()
+    # No recursion: the text says how deep it is nested.
+    pending: list[tuple[Element, dict[str, Any]]] = [(root, {"exempt": True})]
+    while pending:
+        config, fields = pending.pop()
+        domains = _domains(config, names) if config is not root else []
+        about = str(domains[0]) if domains else None
+        if config is not root:
+            if not domains:
+                raise PolicyError("a domain-config has no domain; Android refuses that")
+            losses.extend(_attributes(config, about, ()))
+            fields = _pin_set(config, about, losses) or fields
+            for pattern in domains:
+                put(entries, pattern, fields)
+        pending.extend((child, fields) for child in reversed(config) if child.tag == "domain-config")
+        known = ("domain", "domain-config", "pin-set") if config is not root else ("domain-config",)
+        losses.extend(loss for child in config if child.tag not in known for loss in _unknown(child, about))
+    if any(pins.expires for pins in entries.values()):
+        losses.append(_ZONE)
+    return Reading(policy_of(entries), tuple(losses))
+
+
+def _parse(text: str) -> Element:
+    try:
+        from defusedxml.ElementTree import fromstring  # noqa: PLC0415  of the `cli` extra, for this format alone
+    except ImportError:
+        raise ImportError("reading this format needs defusedxml; install 'pinned-requests[cli]'") from None
+    try:
+        root: Element = fromstring(text, forbid_dtd=True)
+    except Exception as e:  # noqa: BLE001  whatever the parser does not take is a text that cannot be read
+        raise PolicyError(f"the text cannot be read as XML: {escape(str(e) or type(e).__name__)}") from None
+    return root
+
+
+def _domains(config: Element, names: set[str]) -> list[HostPattern]:
+    domains = []
+    for element in config.iterfind("domain"):
+        if len(element):
+            raise PolicyError("a domain holds other elements; it is a name alone")
+        subdomains = element.get("includeSubdomains", "false")
+        if subdomains.lower() not in _BOOLEANS:
+            raise PolicyError(f"includeSubdomains is {show(subdomains)}; give true or false")
+        pattern = domain((element.text or "").strip(), with_subdomains=_BOOLEANS[subdomains.lower()])
+        if pattern.host in names:
+            raise PolicyError(
+                f"{pattern.host} stands there twice; Android takes a name once, with subdomains or without"
+            )
+        names.add(pattern.host)
+        domains.append(pattern)
+    return domains
+
+
+def _pin_set(config: Element, about: str | None, losses: list[Loss]) -> dict[str, Any] | None:
+    """Return the fields of the pin set of a `domain-config`, or None where it has none of its own."""
+    found = config.findall("pin-set")
+    if not found:
+        return None
+    if len(found) > 1:
+        raise PolicyError(f"{about} has several pin-sets; Android takes one")
+    losses.extend(_attributes(found[0], about, ("expiration",)))
+    fields: dict[str, Any] = {"pins": [_pin(pin, about) for pin in found[0].iterfind("pin")]}
+    losses.extend(loss for child in found[0] if child.tag != "pin" for loss in _unknown(child, about))
+    if not fields["pins"]:
+        return {"exempt": True}  # as if it were not there, but for what it would inherit
+    if (day := found[0].get("expiration")) is not None:
+        fields["expires"] = midnight(day, f"{about}: expiration")
+    return fields
+
+
+def _pin(element: Element, about: str | None) -> Pin:
+    digest = element.get("digest")
+    if digest != "SHA-256":
+        raise PinFormatError(f"{about}: a pin has the digest {show(digest)}; Android knows 'SHA-256' alone")
+    if len(element):
+        raise PinFormatError(f"{about}: a pin holds other elements; it is base64 alone")
+    return bare_pin((element.text or "").strip(), about)
+
+
+def _attributes(element: Element, about: str | None, known: tuple[str, ...]) -> Iterator[Loss]:
+    for name, value in element.attrib.items():
+        if name not in known:
+            yield Loss(about, escape(name), f"is left out: {show(value)}")
+
+
+def _unknown(element: Element, about: str | None) -> Iterator[Loss]:
+    # Comments are no elements here; the parser drops them.
+    text = "is left out: it is about something else than pins"
+    if element.tag in ("trust-anchors", "debug-overrides") and (
+        element.tag == "debug-overrides" or any(each.get("overridePins", "").lower() == "true" for each in element)
+    ):
+        text = "is left out: here its CAs have to satisfy the pins as well"
+    elif element.tag == "pin-set":
+        raise PolicyError("a pin-set stands outside of a domain-config; Android refuses that")
+    yield Loss(about, escape(str(element.tag)), text)
+
+
+def write(policy: PinPolicy, _now: datetime | None) -> Writing:
+    """Write a Network Security Configuration."""
+    from xml.etree import ElementTree as ET  # noqa: PLC0415  its usual name; only writing needs it
+
+    narrowed = narrow(policy, _ABILITIES)
+    if any(entry.expires for entry in narrowed.entries.values()):
+        narrowed.losses.append(_ZONE)
+    losses = narrowed.finish(_ABILITIES.system)
+    root = ET.Element("network-security-config")
+    for pattern, entry in narrowed.entries.items():
+        config = ET.SubElement(root, "domain-config")
+        subdomains = "true" if pattern.kind == "subtree" else "false"
+        ET.SubElement(config, "domain", includeSubdomains=subdomains).text = pattern.host
+        if not entry.pins:
+            continue
+        pin_set = ET.SubElement(config, "pin-set")
+        if entry.expires is not None:
+            pin_set.set("expiration", f"{entry.expires:%Y-%m-%d}")
+        for pin in entry.pins:
+            ET.SubElement(pin_set, "pin", digest="SHA-256").text = str(pin).removeprefix("sha256/")
+    ET.indent(root, "    ")
+    return Writing(f'<?xml version="1.0" encoding="utf-8"?>\n{ET.tostring(root, encoding="unicode")}\n', losses)

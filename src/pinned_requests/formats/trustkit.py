@@ -1,0 +1,99 @@
+"""TrustKit's configuration for Apple's platforms: the `TSKConfiguration` dictionary of an app's `Info.plist`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pinned_requests.core.errors import PolicyError, escape
+from pinned_requests.formats.collect import bare_pin, domain, midnight, policy_of, put
+from pinned_requests.formats.loss import Loss, Reading, Writing
+from pinned_requests.formats.narrow import Abilities, covering, narrow
+from pinned_requests.formats.plist import array, boolean, dictionary, dump, load, string
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from pinned_requests.core.host import HostPattern
+    from pinned_requests.core.pinset import PinSet
+    from pinned_requests.core.policy import PinPolicy
+    from pinned_requests.formats.narrow import Entry, Narrowed
+
+_ROOT, _DOMAINS, _SWIZZLE = "TSKConfiguration", "TSKPinnedDomains", "TSKSwizzleNetworkDelegates"
+_HASHES, _SUBDOMAINS, _ENFORCE = "TSKPublicKeyHashes", "TSKIncludeSubdomains", "TSKEnforcePinning"
+_EXPIRES = "TSKExpirationDate"
+# The value of kTSKExcludeSubdomainFromParentPolicy: TrustKit's source misspells it, and looks for nothing else.
+_EXCLUDE = "kSKExcludeSubdomainFromParentPolicy"
+_EXCLUDES = (_EXCLUDE, "TSKExcludeSubdomainFromParentPolicy")
+_ABILITIES = Abilities("TrustKit", one_entry_a_name=True, exempt=True, report_only=True, expires="day")
+_DISTINCT_PINS = 2  # TrustKit stops the app where an enforcing domain has fewer
+
+
+def read(text: str | bytes, _host: HostPattern | None, _now: datetime | None) -> Reading:
+    """Read an `Info.plist` with a `TSKConfiguration`, or that dictionary alone."""
+    root = load(text)
+    configuration = dictionary(root.get(_ROOT, root), _ROOT)
+    losses = [Loss(None, escape(key), "is left out") for key in configuration if key != _DOMAINS]
+    entries: dict[HostPattern, PinSet] = {}
+    names: set[str] = set()
+    for name, value in dictionary(configuration.get(_DOMAINS, {}), _DOMAINS).items():
+        settings = dictionary(value, f"the value of {name}")
+        pattern = domain(name, with_subdomains=boolean(settings.pop(_SUBDOMAINS, False), f"{name}: {_SUBDOMAINS}"))
+        if pattern.host in names:
+            raise PolicyError(f"{pattern.host} stands there twice; keep one of them")
+        names.add(pattern.host)
+        put(entries, pattern, _fields(str(pattern), settings))
+        losses += [Loss(str(pattern), escape(key), "is left out") for key in settings]
+    return Reading(policy_of(entries), tuple(losses))
+
+
+def _fields(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a pin set, and take what they were made of out of `settings`."""
+    if any([boolean(settings.pop(key, False), f"{name}: {key}") for key in _EXCLUDES]):  # noqa: C419  pop both
+        return {"exempt": True}
+    hashes = array(settings.pop(_HASHES, []), f"{name}: {_HASHES}")
+    fields: dict[str, Any] = {
+        "pins": [bare_pin(string(each, f"{name}: {_HASHES}"), name) for each in hashes],
+        "report_only": not boolean(settings.pop(_ENFORCE, True), f"{name}: {_ENFORCE}"),
+    }
+    if (day := settings.pop(_EXPIRES, None)) is not None:
+        what = f"{name}: {_EXPIRES}"
+        fields["expires"] = midnight(string(day, what), what)
+    return fields
+
+
+def write(policy: PinPolicy, _now: datetime | None) -> Writing:
+    """Write an `Info.plist` with nothing in it but TrustKit's configuration."""
+    narrowed = narrow(policy, _ABILITIES)
+    _check(narrowed)
+    losses = narrowed.finish(_ABILITIES.system)
+    domains = {pattern.host: _settings(pattern, entry) for pattern, entry in narrowed.entries.items()}
+    return Writing(dump({_ROOT: {_SWIZZLE: False, _DOMAINS: domains}}), losses)
+
+
+def _check(narrowed: Narrowed) -> None:
+    """Leave out what TrustKit would stop the app for."""
+    for pattern, entry in list(narrowed.entries.items()):
+        if "." not in pattern.host:
+            narrowed.leave_out(pattern, "TrustKit refuses names without a public suffix")
+        elif entry.pins and not entry.report_only and len(entry.pins) < _DISTINCT_PINS:
+            narrowed.leave_out(pattern, "TrustKit stops the app where a host has one pin; add a backup pin")
+    for pattern, entry in list(narrowed.entries.items()):
+        if entry.pins:
+            continue
+        if pattern.kind != "exact":
+            narrowed.leave_out(pattern, "TrustKit exempts single hosts")
+        elif not any(narrowed.entries[wider].pins for wider in covering(pattern, narrowed.entries)):
+            narrowed.leave_out(pattern, "TrustKit exempts hosts from wider patterns alone, and there is none")
+
+
+def _settings(pattern: HostPattern, entry: Entry) -> dict[str, Any]:
+    if not entry.pins:
+        return {_EXCLUDE: True}  # TrustKit stops the app where another key stands beside it
+    settings: dict[str, Any] = {
+        _SUBDOMAINS: pattern.kind == "subtree",
+        _ENFORCE: not entry.report_only,
+        _HASHES: [str(pin).removeprefix("sha256/") for pin in entry.pins],
+    }
+    if entry.expires is not None:
+        settings[_EXPIRES] = f"{entry.expires:%Y-%m-%d}"
+    return settings

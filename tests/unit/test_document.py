@@ -1,0 +1,259 @@
+"""Policies as text: what is read, what is said of mistakes, and what no text can cost."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pinned_requests import Pin, PinFormatError, PinPolicy, PinSet, PolicyError
+from pinned_requests.core import document
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+A, B, C = (Pin("spki", bytes([number]) * 32) for number in range(3))
+
+TOML = f"""
+unpinned_hosts = "allow"
+
+[hosts."api.example.com"]
+pins = ["{A}"]
+backup_pins = ["{B}"]
+expires = 2027-03-01T00:00:00Z
+
+[hosts."*.example.com"]
+exempt = true
+"""
+JSON = json.dumps(
+    {
+        "unpinned_hosts": "allow",
+        "hosts": {
+            "api.example.com": {"pins": [str(A)], "backup_pins": [str(B)], "expires": "2027-03-01T00:00:00Z"},
+            "*.example.com": {"exempt": True},
+        },
+    }
+)
+POLICY = PinPolicy(
+    {
+        "api.example.com": PinSet(A, B, expires=dt.datetime(2027, 3, 1, tzinfo=dt.timezone.utc)),
+        "*.example.com": PinSet.exempt(),
+    },
+    unpinned_hosts="allow",
+)
+
+
+@pytest.fixture(params=["tomli", "tomllib"])
+def _either_parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both TOML parsers, as far as this Python has them."""
+    if request.param == "tomllib":
+        if sys.version_info < (3, 11):
+            pytest.skip("the standard library of Python 3.10 has no tomllib")
+        monkeypatch.setitem(sys.modules, "tomli", None)
+
+
+@pytest.mark.usefixtures("_either_parser")
+@pytest.mark.parametrize("text", [TOML, TOML.encode(), "\ufeff" + TOML, TOML.replace("\n", "\r\n")])
+def test_toml(text: Any) -> None:
+    """A table of hosts, of which each has its fields; dates are dates."""
+    assert PinPolicy.from_toml(text) == POLICY
+
+
+@pytest.mark.parametrize("text", [JSON, JSON.encode(), "\ufeff" + JSON, b"\xef\xbb\xbf" + JSON.encode()])
+def test_json(text: Any) -> None:
+    """The same fields, with dates as text; a byte order mark, as Windows writes it, does no harm."""
+    assert PinPolicy.from_json(text) == POLICY
+
+
+def test_text_of_either_kind() -> None:
+    """JSON begins with a brace."""
+    assert (
+        PinPolicy.from_text(TOML) == PinPolicy.from_text("\n  " + JSON) == PinPolicy.from_text(JSON.encode()) == POLICY
+    )
+
+
+DATES = st.none() | st.datetimes(dt.datetime(2000, 1, 1), dt.datetime(2100, 1, 1), timezones=st.just(dt.timezone.utc))  # noqa: DTZ001  hypothesis adds the zone
+PINS = st.lists(st.sampled_from([A, B, C, Pin("cert", b"x" * 32)]), min_size=2, max_size=3)
+SETS = st.just(PinSet.exempt()) | st.builds(
+    PinSet,
+    PINS,
+    PINS,
+    PINS,
+    expires=DATES,
+    on_expiry=st.sampled_from(["unpin", "block"]),
+    report_only=st.booleans(),
+)
+POLICIES = st.builds(
+    PinPolicy,
+    st.dictionaries(
+        st.sampled_from(["a.example", "*.a.example", "**.b.example:8443", "[2001:db8::1]", "é.example"]), SETS
+    ),
+    unpinned_hosts=st.sampled_from(["block", "allow"]),
+)
+
+
+@pytest.mark.filterwarnings("ignore::pinned_requests.MissingBackupPinWarning")
+@given(policy=POLICIES)
+def test_what_is_written_is_read_back(policy: PinPolicy) -> None:
+    """Every field survives, in both."""
+    assert PinPolicy.from_toml(policy.to_toml()) == policy
+    assert PinPolicy.from_json(policy.to_json()) == policy
+
+
+def test_writing_toml_without_its_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs that only read policies do not need it."""
+    monkeypatch.setitem(sys.modules, "tomli_w", None)
+    with pytest.raises(ImportError, match=r"pip install 'pinned-requests\[cli\]'"):
+        POLICY.to_toml()
+
+
+def _host(fields: str) -> str:
+    return f'[hosts."api.example.com"]\n{fields}\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "names"),
+    [
+        ("", PolicyError, ["'hosts'"]),
+        ('unpinned_hosts = "allow"', PolicyError, ["'hosts'"]),
+        ("hosts = 1", PolicyError, ["'hosts'"]),
+        ('unpinned_host = "allow"\n[hosts]', PolicyError, ["'unpinned_host'", "did you mean 'unpinned_hosts'?"]),
+        ('unpinned_hosts = "alow"\n[hosts]', PolicyError, ["'unpinned_hosts'", "did you mean 'allow'?"]),
+        (_host('pinz = ["x"]'), PolicyError, ["api.example.com", "'pinz'", "did you mean 'pins'?"]),
+        (_host('pins = ["sha1/x"]'), PinFormatError, ["api.example.com", "'pins'", "'sha1/x'"]),
+        (_host('backup_pins = ["x"]'), PinFormatError, ["api.example.com", "'backup_pins'", "'x'"]),
+        (_host("pins = 1"), PolicyError, ["api.example.com", "'pins'", "1"]),
+        (_host(f'pins = "{A}"\nexpires = 2027-03-01'), PolicyError, ["api.example.com", "'expires'"]),
+        (_host(f'pins = "{A}"\nexpires = 2027-03-01T00:00:00'), PolicyError, ["api.example.com", "'expires'", "zone"]),
+        (_host(f'pins = "{A}"\nreport_only = "yes"'), PolicyError, ["api.example.com", "'report_only'", "'yes'"]),
+        (_host(f'pins = "{A}"\n') + _host("exempt = true"), PolicyError, ["TOML", "api.example.com"]),
+        (_host(f'pins = "{A}"') + '[hosts."API.example.com."]\nexempt = true', PolicyError, ["'API.example.com.'"]),
+        ('[hosts."a b"]\nexempt = true', PolicyError, ["'a b'", "white space"]),
+        ("[hosts\n", PolicyError, ["TOML", "line 1"]),
+        ('[hosts."a"]\nexempt = "\x1b[31m"', PolicyError, ["TOML"]),
+        (b"\xff\xfe", PolicyError, ["UTF-8"]),
+        ("\ud800", PolicyError, ["UTF-8"]),
+        ("a = \x00", PolicyError, ["TOML"]),
+        (None, PolicyError, ["text"]),
+        (3, PolicyError, ["3"]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::pinned_requests.MissingBackupPinWarning")
+def test_an_error_names_host_and_field(text: Any, error: type[PolicyError], names: list[str]) -> None:
+    """And the closest known field for a misspelled one; on one line that prints."""
+    with pytest.raises(error) as caught:
+        PinPolicy.from_text(text)
+    assert [name for name in names if name not in str(caught.value)] == []
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('{"hosts": {"a.example": {"exempt": true}, "a.example": {"exempt": true}}}', "'a.example'"),
+        ('{"hosts": {"a.example": {"exempt": false, "exempt": true}}}', "'exempt'"),
+        ('{"hosts": {}, "hosts": {}}', "'hosts'"),
+        ('{"hosts": {"a.example": {"report_only": NaN}}}', "NaN"),
+        ('{"hosts": {}} x', "JSON"),
+        ("[]", "object"),
+        ('"hosts"', "object"),
+        ("1" * 5000, "JSON"),
+    ],
+)
+def test_json_that_is_no_policy(text: str, named: str) -> None:
+    """A name that stands there twice is refused: which of the two was reviewed?"""
+    with pytest.raises(PolicyError, match=named):
+        PinPolicy.from_json(text)
+
+
+HOSTILE: dict[str, tuple[Callable[[], str | bytes], str]] = {
+    "too long": (lambda: JSON.encode() + b" " * document.MAX_SIZE, "larger than"),
+    "too wide": (lambda: JSON + "\U0001f512" * (document.MAX_SIZE // 2 + 1), "larger than"),
+    "many arrays": (lambda: '{"hosts": [' + "[]," * document.MAX_VALUES + "[]]}", "larger than"),
+    "deep arrays": (lambda: "[" * 100_000, "nested|no TOML"),
+    "deep objects": (lambda: '{"a":' * 100_000, "nested|no TOML"),
+    "deep TOML": (lambda: "a = " + "[" * 100_000, "nested|no JSON"),
+    "deep inline tables": (lambda: "a = " + "{a=" * 100_000, "nested|no JSON"),
+    "dotted key": (lambda: ".".join("a" * 50_000) + " = 1", "dots|no JSON"),
+    "dotted table": (lambda: "[" + ".".join("a" * 50_000) + "]", "dots|no JSON"),
+    "dotted key over lines": (lambda: "a = 1\n" + "b" * 10 + "." * 50_000, "dots|no JSON"),
+    "long integer": (lambda: "a = " + "1" * 100_000, "no JSON|no TOML|field"),
+}
+
+
+@pytest.mark.usefixtures("_either_parser")
+@pytest.mark.parametrize(("make", "why"), HOSTILE.values(), ids=HOSTILE)
+def test_hostile_text_is_refused(make: Callable[[], str | bytes], why: str) -> None:
+    """Whoever writes it, it is refused in short time, by our error, and before a parser makes gigabytes of it."""
+    text = make()
+    for read in (PinPolicy.from_toml, PinPolicy.from_json):
+        with pytest.raises(PolicyError, match=why):
+            read(text)
+
+
+@pytest.mark.usefixtures("_either_parser")
+@given(text=st.text() | st.binary() | st.text("[]{}\"=.,:#'\\\n ahosts1T-Z"))
+def test_any_text_is_a_policy_or_refused(text: Any) -> None:
+    """Nothing else comes out."""
+    for read in (PinPolicy.from_toml, PinPolicy.from_json, PinPolicy.from_text):
+        try:
+            made: object = read(text)
+        except PolicyError as e:
+            made = str(e)
+        assert isinstance(made, PinPolicy) or (isinstance(made, str) and made.isprintable())
+
+
+def test_a_policy_file_goes_by_its_suffix(tmp_path: Path) -> None:
+    """As it is written, whatever its case."""
+    for name, text in {"pins.toml": TOML, "pins.json": JSON, "PINS.JSON": JSON}.items():
+        path = tmp_path / name
+        path.write_text(text, "utf-8")
+        assert PinPolicy.from_file(path) == PinPolicy.from_file(str(path)) == POLICY
+
+
+def test_an_error_names_the_file(tmp_path: Path) -> None:
+    """It is the first thing to know of several."""
+    path = tmp_path / "pins.toml"
+    path.write_text(_host('pins = ["x"]'))
+    with pytest.raises(PinFormatError, match=r"pins\.toml.*api\.example\.com.*'pins'"):
+        PinPolicy.from_file(path)
+    for wrong in (tmp_path / "pins.yaml", tmp_path, "pins", "", None, 3, b"pins.toml", "a\0.toml"):
+        with pytest.raises(PolicyError):
+            PinPolicy.from_file(wrong)  # type: ignore[arg-type]  # that is what is tested
+    with pytest.raises(FileNotFoundError):
+        PinPolicy.from_file(tmp_path / "absent.toml")
+
+
+def test_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of either kind; what is wrong with it names the variable."""
+    for text in (TOML, JSON):
+        monkeypatch.setenv("PINS", text)
+        assert PinPolicy.from_env("PINS") == POLICY
+    monkeypatch.setenv("PINS", "[")
+    with pytest.raises(PolicyError, match="'PINS'"):
+        PinPolicy.from_env("PINS")
+    monkeypatch.delenv("PINS")
+    for wrong in ("PINS", "", "A=B", "\0", None, 3):
+        with pytest.raises(PolicyError, match="is not set"):
+            PinPolicy.from_env(wrong)  # type: ignore[arg-type]  # that is what is tested
+
+
+def test_what_is_no_part_of_a_policy_is_not_written() -> None:
+    """`json` would ask for a date, and gets an error for all else."""
+    with pytest.raises(TypeError):
+        document.dump_json({"hosts": object()})
+
+
+def test_a_hundred_thousand_hosts() -> None:
+    """They load within seconds; how many depends on the machine, and `python -m benchmarks` measures it."""
+    text = json.dumps({"hosts": {f"host{number}.example.com": [str(A), str(B)] for number in range(100_000)}})
+    begin = time.process_time()
+    assert len(PinPolicy.from_json(text).hosts) == 100_000
+    assert time.process_time() - begin < 30

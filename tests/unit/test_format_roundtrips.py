@@ -1,0 +1,210 @@
+"""What is written and read again is what it was, apart from the losses that were named."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, example, given, reject, settings
+from hypothesis import strategies as st
+
+from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.host import HostPattern
+from pinned_requests.core.pin import Pin
+from pinned_requests.core.pinset import PinSet
+from pinned_requests.core.policy import PinPolicy
+from pinned_requests.formats import FORMATS, read, write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pinned_requests.formats import Loss
+
+pytestmark = pytest.mark.filterwarnings("ignore::pinned_requests.core.errors.MissingBackupPinWarning")
+
+# Policies of which nothing can be said in a format are many, and cheap to skip.
+lenient = settings(suppress_health_check=[HealthCheck.filter_too_much])
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=timezone.utc)
+FOREIGN = [name for name in FORMATS if name not in ("toml", "json")]
+READ = [name for name in FOREIGN if FORMATS[name].reads]
+FIELDS = ("backup_pins", "blocked_pins", "expires", "on_expiry", "report_only")
+
+names = st.sampled_from(["example.com", "api.example.com", "a.b.example.com", "example.org", "xn--bcher-kva.example"])
+ports = st.sampled_from(["", "", "", ":443", ":8443"])
+patterns = st.one_of(
+    st.builds("{}{}{}".format, st.sampled_from(["", "", "*.", "**."]), names, ports),
+    st.builds("{}{}".format, st.sampled_from(["192.0.2.1", "[2001:db8::1]", "localhost"]), ports),
+)
+spki_pins = st.integers(0, 4).map(lambda n: Pin("spki", bytes([n]) * 32))
+cert_pins = st.integers(0, 1).map(lambda n: Pin("cert", bytes([n]) * 32))
+pins = st.lists(st.one_of(spki_pins, spki_pins, spki_pins, cert_pins), min_size=1, max_size=4)
+few_pins = st.one_of(st.just([]), st.lists(st.one_of(spki_pins, cert_pins), max_size=2))
+dates = st.one_of(
+    st.none(),
+    st.integers(1, 4000).map(lambda days: datetime(2026, 1, 2, tzinfo=timezone.utc) + timedelta(days)),
+    st.datetimes(datetime(2026, 1, 3), datetime(9999, 12, 30), timezones=st.just(timezone.utc)),  # noqa: DTZ001  Hypothesis wants these bounds naive
+)
+pin_sets = st.one_of(
+    st.builds(
+        PinSet,
+        pins,
+        few_pins,
+        few_pins,
+        expires=dates,
+        on_expiry=st.sampled_from(["unpin", "unpin", "block"]),
+        report_only=st.sampled_from([False, False, True]),
+    ),
+    # What most systems can say.
+    st.builds(PinSet, st.lists(spki_pins, min_size=2, max_size=4, unique=True)),
+    st.just(PinSet.exempt()),
+    st.builds(PinSet, is_exempt=st.sampled_from([True]), expires=dates, report_only=st.booleans()),
+)
+policies = st.builds(
+    PinPolicy,
+    st.dictionaries(patterns, pin_sets, min_size=1, max_size=5),
+    unpinned_hosts=st.sampled_from(["block", "allow", "allow"]),
+)
+single_host_policies = st.builds(
+    lambda name, pins: PinPolicy({name: pins}, unpinned_hosts="allow"),
+    st.builds("{}{}".format, st.sampled_from(["", "**."]), names),
+    pin_sets,
+)
+
+
+def there_and_back(name: str, policy: PinPolicy) -> tuple[str, PinPolicy, tuple[Loss, ...]]:
+    """Write `policy`, read it again, and return the text, the policy and the losses of writing."""
+    host = str(HostPattern.parse(next(iter(policy.hosts)))) if FORMATS[name].is_hostless else None
+    try:
+        text, losses = write(name, policy, host=host, now=NOW)
+    except PolicyError:
+        reject()
+    if name == "rfc7469" and host is not None:
+        host = host.removeprefix("**.")
+    return text, read(name, text, host=host, now=NOW).policy, losses
+
+
+def unnamed(before: PinPolicy, after: PinPolicy, losses: tuple[Loss, ...]) -> Iterator[tuple[str | None, str]]:
+    """Yield host and field of all that differs and that no loss names."""
+    named = {(loss.host, loss.field) for loss in losses}
+    if before.unpinned_hosts != after.unpinned_hosts and (None, "unpinned_hosts") not in named:
+        yield None, "unpinned_hosts"
+    moved = {HostPattern.parse(host).host for host, field in named if host is not None and field == "host"}
+    for host in after.hosts.keys() - before.hosts.keys():
+        if HostPattern.parse(host).host not in moved:
+            yield host, "new"
+    for host, old in before.hosts.items():
+        new = after.hosts.get(host)
+        if new is None or new.is_exempt != old.is_exempt:
+            differing = ["host"]
+        elif old.is_exempt:
+            differing = [] if old == new else ["host"]
+        else:
+            differing = [field for field in FIELDS if normal(old, field) != normal(new, field)]
+            if old.accepted != new.accepted:
+                differing.append("pins")
+        yield from ((host, field) for field in differing if (host, field) not in named)
+
+
+def normal(pins: PinSet, field: str) -> object:
+    """The value of a field; of pins, in no order."""
+    value = getattr(pins, field)
+    return frozenset(value) if isinstance(value, tuple) else value
+
+
+@pytest.mark.parametrize("name", READ)
+@lenient
+@given(policy=st.one_of(policies, single_host_policies))
+def test_all_that_differs_is_named(name: str, policy: PinPolicy) -> None:
+    """A policy that was written and read again differs from the original in nothing that no loss names."""
+    if FORMATS[name].is_hostless:
+        host = next(iter(policy.hosts))
+        policy = PinPolicy({host: policy.hosts[host]}, unpinned_hosts=policy.unpinned_hosts)
+    _, after, losses = there_and_back(name, policy)
+    assert list(unnamed(policy, after, losses)) == []
+
+
+@pytest.mark.parametrize("name", ["android", "rfc7469", "trustkit"])
+@lenient
+@given(policy=single_host_policies)
+@example(policy=PinPolicy({"example.com": [Pin("spki", b"1" * 32), Pin("spki", b"2" * 32)]}, unpinned_hosts="allow"))
+def test_without_losses_it_is_equal(name: str, policy: PinPolicy) -> None:
+    """A policy that was written without any loss is read back equal."""
+    _, after, losses = there_and_back(name, policy)
+    if not losses:
+        assert after == policy
+
+
+@pytest.mark.parametrize("name", READ)
+@lenient
+@given(policy=st.one_of(policies, single_host_policies))
+def test_what_was_read_is_written_as_it_was(name: str, policy: PinPolicy) -> None:
+    """The second text is the first, and says of no host that something got lost, but where losses are of the format."""
+    if FORMATS[name].is_hostless:
+        host = next(iter(policy.hosts))
+        policy = PinPolicy({host: policy.hosts[host]})
+    first, policy, _ = there_and_back(name, policy)
+    second, _, losses = there_and_back(name, policy)
+    assert second == first
+    assert [loss for loss in losses if loss.host is not None] == []
+
+
+@pytest.mark.parametrize("name", [name for name in READ if not FORMATS[name].is_hostless])
+@lenient
+@given(policy=policies)
+def test_no_host_is_pinned_that_was_not(name: str, policy: PinPolicy) -> None:
+    """A text pins no host that the policy leaves alone."""
+    _, after, _ = there_and_back(name, policy)
+    for host in (
+        "example.com",
+        "x.example.com",
+        "x.y.example.com",
+        "api.example.com",
+        "x.api.example.com",
+        "localhost",
+    ):
+        for port in (443, 8443):
+            if policy.lookup(host, port) is None:
+                assert (after.lookup(host, port) or PinSet.exempt()).is_exempt
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+@lenient
+@given(policy=policies)
+def test_a_blocked_pin_is_never_written(name: str, policy: PinPolicy) -> None:
+    """A pin that is blocked and pinned at once does not become an accepted one."""
+    host, old = next(iter(policy.hosts.items()))
+    policy = PinPolicy({host: old})
+    try:
+        text, _ = write(name, policy, now=NOW)
+    except PolicyError:
+        return
+    for pin in old.blocked:
+        if pin.kind == "spki":
+            assert str(pin).removeprefix("sha256/") not in text
+            assert f"1 1 {pin.digest.hex()}" not in text
+
+
+@given(policy=policies)
+def test_canonical_patterns_and_pins_need_no_escaping(policy: PinPolicy) -> None:
+    """Neither quotes nor backslashes, dollars, brackets, ampersands, spaces or controls stand in what is written."""
+    for host, old in policy.hosts.items():
+        assert re.fullmatch(r"[a-z0-9._*:\[\]-]+", host)
+        assert all(re.fullmatch(r"[A-Za-z0-9+/=-]+", str(pin)) for pin in old.accepted)
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+@lenient
+@given(policy=policies)
+def test_losses_are_sentences_on_one_line(name: str, policy: PinPolicy) -> None:
+    """Each loss prints as one printable line that begins with what it is about."""
+    host = next(iter(policy.hosts)) if FORMATS[name].is_hostless else None
+    try:
+        _, losses = write(name, policy, host=host, now=NOW)
+    except PolicyError:
+        return
+    for loss in losses:
+        assert str(loss).isprintable()
+        assert str(loss).startswith(loss.host or loss.field)

@@ -1,0 +1,160 @@
+"""The facade of `formats`: which there are, what is asked of the caller, and what is left out before writing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import datetime, timezone
+
+import pytest
+
+from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.pin import Pin
+from pinned_requests.core.pinset import PinSet
+from pinned_requests.core.policy import PinPolicy
+from pinned_requests.formats import FORMATS, Loss, read, write
+
+NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)
+A, B, C = (Pin("spki", letter * 32) for letter in (b"a", b"b", b"c"))
+POLICY = PinPolicy({"api.example.com": [A, B], "**.example.org": [B, C]}, unpinned_hosts="allow")
+
+
+def test_the_names() -> None:
+    """The formats are those that the documentation names, and the two of OkHttp are written only."""
+    assert list(FORMATS) == [
+        *("toml", "json", "curl", "rfc7469", "okhttp-kotlin", "okhttp-java"),
+        *("android", "apple", "trustkit", "tlsa"),
+    ]
+    assert [name for name, each in FORMATS.items() if not each.reads] == ["okhttp-kotlin", "okhttp-java"]
+
+
+def test_nothing_is_imported_before_it_is_used() -> None:
+    """Importing the room imports none of its formats, and no parser."""
+    program = (
+        "import sys; import pinned_requests.core.policy; before = set(sys.modules);"
+        "import pinned_requests.formats;"
+        "print(sorted(name for name in set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['pinned_requests.formats', 'pinned_requests.formats.loss']"
+
+
+@pytest.mark.parametrize("name", ["toml", "json"])
+def test_policy_files_lose_nothing(name: str) -> None:
+    """The formats of this package are read and written by it, whole."""
+    policy = PinPolicy({"api.example.com": PinSet([A], [B], [C], expires=NOW, on_expiry="block")})
+    text, losses = write(name, policy)
+    assert (policy, ()) == read(name, text)
+    assert losses == ()
+
+
+@pytest.mark.parametrize("name", ["yaml", "", "TOML"])
+def test_an_unknown_format_is_refused(name: str) -> None:
+    """A name that is none raises, for reading and for writing."""
+    with pytest.raises(PolicyError, match="toml, json, curl"):
+        read(name, "")
+    with pytest.raises(PolicyError, match="toml, json, curl"):
+        write(name, POLICY)
+
+
+def test_programs_are_not_read() -> None:
+    """OkHttp's source code is written only."""
+    with pytest.raises(PolicyError, match="not read"):
+        read("okhttp-java", "")
+
+
+@pytest.mark.parametrize("name", ["curl", "rfc7469"])
+def test_a_text_without_a_host_needs_one(name: str) -> None:
+    """Reading wants `host=`; writing wants it where the policy has several."""
+    with pytest.raises(PolicyError, match="host="):
+        read(name, "", now=NOW)
+    with pytest.raises(PolicyError, match="host="):
+        write(name, POLICY, now=NOW)
+    with pytest.raises(PolicyError, match="host="):
+        write(name, PinPolicy({}), now=NOW)
+
+
+def test_a_text_with_hosts_takes_no_other() -> None:
+    """`host=` is refused where the text names its hosts."""
+    with pytest.raises(PolicyError, match="leave host='x' out"):
+        read("android", "", host="x")
+
+
+@pytest.mark.parametrize("now", [None, datetime(2026, 1, 2)])  # noqa: DTZ001  the point
+def test_relative_times_need_to_know_now(now: datetime | None) -> None:
+    """A header with a max-age is neither read nor written without an aware time."""
+    with pytest.raises(PolicyError, match="now="):
+        read("rfc7469", "", host="api.example.com", now=now)
+    with pytest.raises(PolicyError, match="now="):
+        write("rfc7469", POLICY, host="api.example.com", now=now)
+
+
+@pytest.mark.parametrize(
+    ("host", "pins"),
+    [
+        ("api.example.com", [A, B]),
+        ("API.Example.com.", [A, B]),
+        ("x.y.example.org", [B, C]),
+        ("example.org:8443", [B, C]),
+        ("**.example.org", [B, C]),
+    ],
+)
+def test_one_host_is_written(host: str, pins: list[Pin]) -> None:
+    """`host=` is a pattern of the policy, or a host that one matches."""
+    text, _ = write("curl", POLICY, host=host)
+    assert text == ";".join(str(pin).replace("/", "//", 1) for pin in pins) + "\n"
+
+
+@pytest.mark.parametrize("host", ["example.com", "*.example.org", "**.example.com", "a/b"])
+def test_a_host_that_is_not_in_the_policy_is_refused(host: str) -> None:
+    """`host=` names what the policy pins."""
+    with pytest.raises(PolicyError):
+        write("curl", POLICY, host=host)
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("toml", "json", "curl")])
+def test_an_address_alone_and_nothing_at_all(name: str) -> None:
+    """Where nothing of a policy can be said, that is an error and no empty text."""
+    with pytest.raises(PolicyError, match=r"nothing of this policy|host="):
+        write(name, PinPolicy({}), now=NOW)
+    with pytest.raises(PolicyError, match="nothing of this policy"):
+        write(name, PinPolicy({"**.example.com": [Pin("cert", b"1" * 32), Pin("cert", b"2" * 32)]}), now=NOW)
+
+
+def test_losses_name_what_is_left_out() -> None:
+    """One of each loss, for a system that can say little."""
+    certificate = Pin("cert", b"d" * 32)
+    policy = PinPolicy(
+        {
+            "api.example.com": PinSet([A, C, certificate], [B], [C], expires=NOW, on_expiry="block"),
+            "**.example.com": [A, B],
+            "*.example.org": [A, B],
+            "a.example.com:8443": [A, B],
+            "b.example.com": PinSet.exempt(),
+            "c.example.com": PinSet([A, B], report_only=True),
+            "d.example.com": [certificate, Pin("cert", b"e" * 32)],
+        }
+    )
+    _, losses = write("okhttp-java", policy)
+    assert [(loss.host, loss.field) for loss in losses] == [
+        (None, "unpinned_hosts"),
+        ("api.example.com", "pins"),
+        ("api.example.com", "pins"),
+        ("api.example.com", "backup_pins"),
+        ("api.example.com", "blocked_pins"),
+        ("api.example.com", "on_expiry"),
+        ("api.example.com", "expires"),
+        ("a.example.com:8443", "host"),
+        ("b.example.com", "host"),
+        ("c.example.com", "host"),
+        ("d.example.com", "host"),
+    ]
+    wider = [loss.host for loss in losses if "the pins of **.example.com hold there instead" in loss.text]
+    assert wider == ["a.example.com:8443", "b.example.com", "c.example.com", "d.example.com"]
+
+
+def test_a_loss_is_a_sentence() -> None:
+    """It begins with what it is about."""
+    assert str(Loss("a.example", "host", "is left out")) == "a.example is left out"
+    assert str(Loss("a.example", "expires", "is left out")) == "a.example: expires is left out"
+    assert str(Loss(None, "expires", "is left out")) == "expires is left out"
