@@ -97,6 +97,20 @@ def test_signatures_are_removed(scene: Scene) -> None:
     scene.recovered()
 
 
+def test_an_older_policy_with_its_own_metadata(scene: Scene) -> None:
+    """All of it is well signed, and not what the timestamp leads to."""
+    older = json.loads(scene.bundle.read_text())
+    scene.publisher.forged = {}
+    scene.publisher.publish(scene.new)
+    scene.publisher.store().refresh()
+    scene.publisher.publish(scene.old)
+    scene.publisher.store().refresh()
+    scene.publisher.forged = Down()
+    scene.edit(**{name: older[name] for name in ("snapshot", "targets", "policy")})
+    scene.refused()
+    scene.recovered()
+
+
 def test_a_whole_repository_of_somebody_else(scene: Scene, publishing: Callable[..., Any]) -> None:
     """The attacker puts a sound bundle of his own repository there, with his roots: trust begins in the package."""
     other = publishing()

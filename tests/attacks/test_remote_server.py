@@ -18,6 +18,7 @@ from pinned_requests import PolicyStore
 from pinned_requests.sources.remote import RemotePolicyError, fetcher
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pinned_requests import PinPolicy
@@ -30,11 +31,14 @@ MOST = 1_000_000  # bytes that the client may have taken: its own bound, and wha
 class Flood:
     """A server that answers every request with pieces, as long as the client takes them."""
 
-    def __init__(self, pieces: Callable[[], Iterable[bytes]], pause: float) -> None:
+    def __init__(
+        self, pieces: Callable[[], Iterable[bytes]], pause: float, context: ssl.SSLContext | None = None
+    ) -> None:
         self.sent = 0
-        self._pieces, self._pause = pieces, pause
+        self._pieces, self._pause, self._context = pieces, pause, context
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
+        scheme = "https" if context else "http"
+        self.url = f"{scheme}://127.0.0.1:{self._listener.getsockname()[1]}/"
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
@@ -56,6 +60,8 @@ class Flood:
                 self._threads[-1].start()
 
     def _serve(self, client: socket.socket) -> None:
+        if self._context is not None:
+            client = self._context.wrap_socket(client, server_side=True)
         with client, contextlib.suppress(OSError):
             request = client.recv(65536)
             if b".root.json" in request:  # there is no newer root: on with the timestamp
@@ -72,8 +78,8 @@ def flooding() -> Iterator[Callable[..., Flood]]:
     """Start servers that end with the test."""
     with contextlib.ExitStack() as at_the_end:
 
-        def start(pieces: Callable[[], Iterable[bytes]], pause: float = 0.0) -> Flood:
-            flood = Flood(pieces, pause)
+        def start(pieces: Callable[[], Iterable[bytes]], pause: float = 0.0, **options: Any) -> Flood:
+            flood = Flood(pieces, pause, **options)
             at_the_end.callback(flood.stop)
             return flood
 
@@ -145,6 +151,20 @@ def test_a_slow_loris(
     monkeypatch.setattr(fetcher, "DEADLINE", DEADLINE)
     store = client_of(flooding(SLOW[kind], pause=0.05).url, publishing(), policies)
     assert refused(store, "slow", policies[0]) < 3 * DEADLINE
+
+
+def test_a_slow_loris_over_tls(
+    flooding: Callable[..., Flood],
+    publishing: Callable[..., Any],
+    policies: Sequence[PinPolicy],
+    monkeypatch: pytest.MonkeyPatch,
+    scene: Any,
+) -> None:
+    """The connection is cut below TLS, while another thread reads from it."""
+    monkeypatch.setattr(fetcher, "DEADLINE", DEADLINE)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", scene.bundle)
+    flood = flooding(SLOW["headers"], pause=0.05, context=scene.honest.server_context())
+    assert refused(client_of(flood.url, publishing(), policies), "slow", policies[0]) < 3 * DEADLINE
 
 
 def test_a_server_that_says_nothing(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,56 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_over_tls_and_a_proxy(
+    lab: Any,
+    publishing: Callable[..., Any],
+    policies: Sequence[PinPolicy],
+    start_proxy: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The session is validated and takes its proxy from the environment, as requests does."""
+    publisher = publishing()
+    publisher.publish(policies[1])
+    server = lab.serve(lab.honest, handler=publisher._answer)
+    arguments = {"root": publisher.root, "cache_dir": publisher.base / "cache"}
+    urls = server.url("/metadata"), server.url("/targets")
+    with pytest.raises(RemotePolicyError) as caught:
+        PolicyStore.from_tuf(*urls, **arguments)
+    assert (caught.value.check, server.application_bytes) == ("network", 0)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", lab.bundle)
+    assert PolicyStore.from_tuf(*urls, **arguments).current == policies[1]
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{start_proxy()}")
+    store = PolicyStore.from_tuf(*urls, **{**arguments, "cache_dir": publisher.base / "other"})
+    assert store.current == policies[1]
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # nobody is there: the proxy was asked, not the server
+    with pytest.raises(RemotePolicyError):
+        store.refresh()
+
+
+def test_a_thief_who_drives_up_version_numbers(
+    publishing: Callable[..., Any], policies: Sequence[PinPolicy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With other keys for timestamp and snapshot, clients forget what was signed with the stolen ones."""
+    publisher = publishing()
+    publisher.publish(policies[1])
+    honest = publisher.folder
+    stolen = publisher.base / "stolen"
+    shutil.copytree(honest, stolen)
+    with monkeypatch.context() as patch:
+        patch.setattr(Repository, "_next_version", staticmethod(lambda signed: signed.version + 1_000_000))
+        Repository(stolen, publisher.ring).refresh(("snapshot",), {})
+    publisher.folder = stolen
+    store = publisher.store()
+    publisher.folder = honest
+    publisher.publish(policies[2])
+    with pytest.raises(RemotePolicyError):
+        store.refresh()
+    publisher.rotate("snapshot")
+    publisher.rotate("timestamp")
+    store.refresh()
+    assert store.current == policies[2]
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -225,7 +225,7 @@ class Repository:
         signed = metadata.signed
         if days is not None:
             signed.unrecognized_fields[_DAYS_FIELD] = days
-        signed.version += 1
+        signed.version = self._next_version(signed)
         signed.expires = (datetime.now(timezone.utc) + timedelta(days=_days(signed))).replace(microsecond=0)
         metadata.signatures.clear()
         keys = {keyid: judge.keys[keyid] for judge in judges for keyid in judge.roles[role].keyids}
@@ -247,6 +247,10 @@ class Repository:
                     f"{role} would have {len(result.signed)} of the {result.threshold} signatures that it needs; the "
                     f"key folders hold no {', '.join(missing)}"
                 )
+
+    @staticmethod
+    def _next_version(signed: Any) -> int:
+        return int(signed.version) + 1
 
     @contextmanager
     def _opened(self) -> Iterator[_State]:
