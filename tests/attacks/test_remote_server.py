@@ -60,9 +60,11 @@ class Flood:
                 self._threads[-1].start()
 
     def _serve(self, client: socket.socket) -> None:
-        if self._context is not None:
-            client = self._context.wrap_socket(client, server_side=True)
-        with client, contextlib.suppress(OSError):
+        with contextlib.ExitStack() as at_the_end, contextlib.suppress(OSError):
+            at_the_end.callback(client.close)
+            if self._context is not None:
+                client = self._context.wrap_socket(client, server_side=True)
+                at_the_end.callback(client.close)
             request = client.recv(65536)
             if b".root.json" in request:  # there is no newer root: on with the timestamp
                 client.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")

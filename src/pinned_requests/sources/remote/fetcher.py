@@ -98,7 +98,8 @@ class BoundedFetcher(FetcherInterface):
             return SlowRetrievalError(f"{DEADLINE:g} seconds were not enough")
         if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)):
             return SlowRetrievalError(f"the server was silent for {READ:g} seconds")
-        return DownloadError(f"{type(error).__name__}: {error}")
+        inner = getattr(error.args[0], "reason", None) if error and error.args else None  # of urllib3's MaxRetryError
+        return DownloadError(f"{type(inner or error).__name__}: {inner or error}")
 
 
 class _Deadline:
@@ -158,6 +159,6 @@ class _WatchedAdapter(HTTPAdapter):
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
         if not issubclass(pool.ConnectionCls, _Watched):  # of this pool alone, which is not shared
-            kind = type("WatchedConnection", (_Watched, pool.ConnectionCls), {"deadline": self._deadline})
+            kind = type(pool.ConnectionCls.__name__, (_Watched, pool.ConnectionCls), {"deadline": self._deadline})
             pool.ConnectionCls = kind
         return pool
