@@ -66,7 +66,7 @@ def scene(publishing: Callable[..., Any], policies: Sequence[PinPolicy]) -> Scen
 def test_an_honest_cache(scene: Scene) -> None:
     """The twin of all others: the old policy is in force after a restart without network, and no error."""
     store = scene.publisher.store(shipped=scene.shipped)
-    assert (store.current, store.last_error) == (scene.old, None)
+    assert (store.last_error, store.current) == (None, scene.old)
     scene.recovered()
 
 

@@ -213,7 +213,7 @@ def test_a_restart_without_network(publishing: Callable[..., Any], policies: Seq
     publisher.server.stop()
     seen = len(publisher.server.requests)
     store = publisher.store(shipped=policies[0])
-    assert (store.current, store.last_error) == (policies[1], None)
+    assert (store.last_error, store.current) == (None, policies[1])
     assert publisher.store().current == policies[1]  # without a shipped policy, too
     with pytest.raises(RemotePolicyError) as caught:
         store.refresh()
@@ -227,7 +227,7 @@ def test_the_first_start_without_network(publishing: Callable[..., Any], policie
     publisher = publishing()
     publisher.server.stop()
     store = publisher.store(shipped=policies[0])
-    assert (store.current, store.last_error) == (policies[0], None)
+    assert (store.last_error, store.current) == (None, policies[0])
     with pytest.raises(RemotePolicyError) as caught:
         publisher.store()
     assert caught.value.check == "network"
@@ -245,9 +245,9 @@ def test_a_cache_that_has_expired(
     publisher.server.stop()
     until(lambda: publisher.store(shipped=policies[0]).last_error is not None)
     same = publisher.store(shipped=policies[0])
-    assert (same.current, same.last_error.check) == (policies[1], "freeze")
+    assert (same.last_error.check, same.current) == ("freeze", policies[1])  # in this order: a use asks the network
     newer = publisher.store(shipped=policies[2])
-    assert (newer.current, newer.last_error.check) == (policies[2], "freeze")
+    assert (newer.last_error.check, newer.current) == ("freeze", policies[2])
 
 
 def test_the_age_of_a_cached_policy_counts(publishing: Callable[..., Any], policies: Sequence[PinPolicy]) -> None:
