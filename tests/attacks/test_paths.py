@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 SECRET = "the-secret-of-the-request"  # noqa: S105  what the attacker is after
 USER, PASSWORD = "proxy-user", "proxy-password"
+CREDENTIALS = (f"user:{SECRET}", f"{USER}:{PASSWORD}")
 START = 20.0  # seconds for a proxy to start
 ATTEMPTS = 5  # at a port that somebody else may take before tinyproxy, which takes no ephemeral one, gets it
 
@@ -291,6 +292,8 @@ class Way:
         """Return a function that sends a request with a secret to a server, and returns the answer's body."""
         proxy = traveller.proxy(self.through)
         session = traveller.session(self.client)
+        session.headers["X-Secret"] = SECRET
+        session.cookies.set("secret", SECRET)
         options: dict[str, Any] = {"auth": ("user", SECRET)}
         if proxy is not None:
             proxies = {"https": proxy.url, "http": proxy.url}
@@ -339,7 +342,8 @@ class ManagerWay(Way):
             manager = traveller.manager(PinnedProxyManager, proxy.address, proxy_headers=proxy.headers)
 
         def ask(server: TLSServer) -> str:
-            body: bytes = manager.request("POST", server.url(), body=SECRET).data
+            headers = {"X-Secret": SECRET, "Cookie": f"secret={SECRET}"}
+            body: bytes = manager.request("POST", server.url(f"/{SECRET}?{SECRET}"), body=SECRET, headers=headers).data
             return body.decode()
 
         return ask
@@ -347,7 +351,7 @@ class ManagerWay(Way):
 
 def get(_scene: Any, session: Any, server: TLSServer, options: Any) -> str:
     """Send a request in the usual way."""
-    return str(session.get(server.url(f"/{SECRET}"), **options).text)
+    return str(session.get(server.url(f"/{SECRET}?{SECRET}"), **options).text)
 
 
 def prepared(_scene: Any, session: Any, server: TLSServer, options: Any) -> str:
@@ -421,9 +425,18 @@ def assert_nothing_leaked(server: TLSServer) -> None:
     assert [leak for leak in LEAKS if leak.lower() in server.received.lower()] == []
 
 
+def assert_nothing_told(traveller: Traveller, caplog: pytest.LogCaptureFixture) -> None:
+    """See that neither a report nor a log record of ours, with all its fields, holds anything of a request."""
+    records = [vars(record) for record in caplog.records if record.name.startswith("pinned_requests")]
+    assert len(records) == len(traveller.reports) == 1
+    told = repr(records) + "".join(f"{report}{report!r}{report.to_json()}" for report in traveller.reports)
+    secrets = [SECRET, PASSWORD, *(base64.b64encode(user.encode()).decode() for user in CREDENTIALS)]
+    assert [secret for secret in secrets if secret in told] == []
+
+
 @UNVERIFIED_PROXY
 @pytest.mark.parametrize("way", WAYS, ids=repr)
-def test_wrong_key(traveller: Traveller, way: Way) -> None:
+def test_wrong_key(traveller: Traveller, way: Way, caplog: pytest.LogCaptureFixture) -> None:
     """The server at the end of the way has a certificate that the trust store accepts, and another key."""
     scene = traveller.scene
     ask = way.prepare(traveller)
@@ -433,7 +446,7 @@ def test_wrong_key(traveller: Traveller, way: Way) -> None:
     assert (caught.value.host, caught.value.port) == ("localhost", mitm.port)
     assert [seen.spki_pin for seen in caught.value.chain] == list(map(Pin.from_certificate, scene.attacker.chain))
     assert scene.toll(mitm) == (1, 1, 0)
-    assert len(traveller.reports) == 1
+    assert_nothing_told(traveller, caplog)
 
     assert ask(server) == "ok"
     assert SECRET.encode() in server.received or server.requests[0].header("Authorization")
@@ -443,7 +456,7 @@ def test_wrong_key(traveller: Traveller, way: Way) -> None:
 
 @UNVERIFIED_PROXY
 @pytest.mark.parametrize("way", WAYS, ids=repr)
-def test_wrong_key_report_only(traveller: Traveller, way: Way) -> None:
+def test_wrong_key_report_only(traveller: Traveller, way: Way, caplog: pytest.LogCaptureFixture) -> None:
     """Where a wrong key is to be reported alone, it is reported once a connection, on every way."""
     traveller.report_only = True
     scene = traveller.scene
@@ -453,6 +466,7 @@ def test_wrong_key_report_only(traveller: Traveller, way: Way) -> None:
     assert scene.toll(mitm)[1] == len(traveller.reports) == 1
     assert [(each.host, each.port, each.report_only) for each in traveller.reports] == [("localhost", mitm.port, True)]
     assert_nothing_leaked(mitm)
+    assert_nothing_told(traveller, caplog)
 
     assert ask(server) == "ok"
     assert len(traveller.reports) == 1

@@ -55,12 +55,3 @@ def test_demo_fails_where_requests_is_not_fooled(monkeypatch: pytest.MonkeyPatch
     """Nor where the attack it shows did not take place."""
     monkeypatch.setattr(requests.Session, "get", lambda *_args, **_kwargs: Refusing.get(None))  # type: ignore[arg-type]
     assert main(["demo"]) == 1
-
-
-@pytest.mark.parametrize("arguments", [[], ["unknown"], ["demo", "--unknown"]])
-def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Arguments that are not known end with 2, and a line that says what is."""
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    assert stop.value.code == 2
-    assert "usage: pinned-requests" in capsys.readouterr().err

@@ -29,6 +29,7 @@ from pinned_requests import (
     UnpinnedHostError,
     ViolationReport,
 )
+from pinned_requests.reporting import HTTPReporter, JSONLinesReporter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,6 +87,15 @@ def policies(pin: Pin) -> tuple[PolicyStore, object]:
 def told(report: ViolationReport) -> str:
     """A callback."""
     return f"{report} {report.host} {report.port} {report.chain} {report.known_pins} {report.to_json()}"
+
+
+def sinks(policy: PinPolicy) -> bool:
+    """Where reports go."""
+    reporter = HTTPReporter("https://reports.example.net/pins")
+    PinnedSession(policy, on_violation=reporter)
+    PinnedSession(PinPolicy(policy.hosts, report_uri="https://reports.example.net/"), on_violation=told)
+    PinnedSession(policy, on_violation=JSONLinesReporter("reports.jsonl", max_bytes=1_000_000, backups=2))
+    return reporter.flush(2.0)
 
 
 def requests_of(store: PolicyStore, pin: Pin) -> int:

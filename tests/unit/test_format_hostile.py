@@ -24,7 +24,7 @@ HEX = "00" * 32
 READ = [name for name, each in FORMATS.items() if each.reads and name not in ("toml", "json")]
 XML = ["android", "apple", "trustkit"]
 
-# Seconds. Each of these texts takes some tenths of one; a quadratic or exponential reader takes minutes.
+# Seconds of processor. Each of these texts takes some tenths of one; a quadratic or exponential reader takes minutes.
 PATIENCE = 20.0
 
 PLIST = '<?xml version="1.0"?><plist version="1.0">{}</plist>'
@@ -58,14 +58,14 @@ VALID = {
 def outcome(name: str, text: str | bytes) -> str:
     """Read `text` and return "read", or the message of the `PolicyError`. Nothing else may come out."""
     host = "example.com" if FORMATS[name].is_hostless else None
-    started = time.monotonic()
+    started = time.process_time()
     try:
         read(name, text, host=host, now=NOW)
     except PolicyError as e:
         message = str(e)
     else:
         message = "read"
-    assert time.monotonic() - started < PATIENCE
+    assert time.process_time() - started < PATIENCE
     assert message.isprintable()
     return message
 
@@ -278,6 +278,14 @@ WORST = {
         NSC.format(
             "'<domain-config>' + ''.join(f'<domain>h{n}.example</domain>' for n in range(45_000))"
             " + '<pin-set><pin digest=\"SHA-256\">' + 'A' * 43 + '=</pin></pin-set></domain-config>'"
+        ),
+    ),
+    "domains with as many pins": (
+        "android",
+        NSC.format(
+            "'<domain-config>' + ''.join(f'<domain>h{n}.example</domain>' for n in range(15_000)) + '<pin-set>'"
+            " + ''.join(f'<pin digest=\"SHA-256\">{n:A>43}=</pin>' for n in range(10_000, 25_000))"
+            " + '</pin-set></domain-config>'"
         ),
     ),
     "keys": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from datetime import datetime, timezone
 
 import pytest
@@ -151,6 +152,26 @@ def test_losses_name_what_is_left_out() -> None:
     ]
     wider = [loss.host for loss in losses if "the pins of **.example.com hold there instead" in loss.text]
     assert wider == ["a.example.com:8443", "b.example.com", "c.example.com", "d.example.com"]
+
+
+def test_hosts_that_share_many_pins_are_refused() -> None:
+    """A text does not become a policy, and then another text, that is a thousand times as long."""
+    domains = "".join(f"<domain>h{n}.example</domain>" for n in range(400))
+    pins = "".join(f'<pin digest="SHA-256">{n:A>42}A=</pin>' for n in range(1000, 1250))
+    text = "<network-security-config><domain-config>{}<pin-set>{}</pin-set></domain-config></network-security-config>"
+    assert len(read("android", text.format(domains, pins)).policy.hosts) == 400
+    with pytest.raises(PolicyError, match="100250 pins together"):
+        read("android", text.format(f"{domains}<domain>another.example</domain>", pins))
+
+
+def test_many_hosts_below_a_pattern_with_many_pins_are_written_soon() -> None:
+    """Comparing the pins of each host with those of a wider pattern is no square."""
+    many = [Pin("spki", n.to_bytes(32, "big")) for n in range(20_000)]
+    policy = PinPolicy({"**.example.com": many, **{f"h{n}.example.com": [A, B] for n in range(20_000)}})
+    started = time.process_time()
+    losses = write("okhttp-java", policy).losses
+    assert len([loss for loss in losses if loss.field == "pins"]) == 20_000
+    assert time.process_time() - started < 20  # seconds of processor: it takes two, and a square takes thirty
 
 
 def test_a_loss_is_a_sentence() -> None:

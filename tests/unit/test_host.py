@@ -295,6 +295,8 @@ def test_the_canonical_spelling(pattern: HostPattern, text: str) -> None:
         "**",
         "*.",
         "**.",
+        LONG + "e",
+        "*." + LONG + "e",
         "*.*.example.com",
         "**.*.example.com",
         "***.example.com",

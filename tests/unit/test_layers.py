@@ -22,13 +22,13 @@ PACKAGE = "pinned_requests"
 # The public names: what `from pinned_requests import …` reaches.
 FACADE = "__init__"
 
-ROOMS = ("core", "exceptions", "sources", "transport", "formats", FACADE, "testing", "cli")
+ROOMS = ("core", "exceptions", "sources", "reporting", "transport", "formats", FACADE, "testing", "cli")
 
 # `python -m pinned_requests` is the command line.
 ROOM_OF_MODULE = {f"{PACKAGE}.__main__": "cli"}
 
 # Rooms that may import less than what lies below them.
-NARROW = {"formats": {"core", "formats"}}
+NARROW = {"formats": {"core", "formats"}, "reporting": {"core", "exceptions", "reporting"}}
 
 # No input or output in core; importlib would hide an import from this test.
 FORBIDDEN_IN_CORE = {"importlib", "logging", "requests", "socket", "ssl", "urllib3"}

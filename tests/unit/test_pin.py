@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from pinned_requests import Pin, PinFormatError
 from pinned_requests.core.der import MAX_SIZE
+from pinned_requests.core.pin import find_keys
 from pinned_requests.testing import Authority, Credential, generate_key
 
 if TYPE_CHECKING:
@@ -511,3 +512,21 @@ def test_a_pin_stays_what_it_is() -> None:
         with pytest.raises(AttributeError):
             delattr(pin, name)
     assert ("spki", bytes(32)) == (pin.kind, pin.digest)
+
+
+def test_find_keys() -> None:
+    """Every block of a file counts, in order, and says what it was; what is broken behind the first is an error."""
+    root = Authority.create()
+    leaf = root.issue("localhost")
+    found = list(find_keys(leaf.certificate_pem + b"text\n" + leaf.key_pem + root.certificate_pem))
+    assert [each.kind for each in found] == ["certificate", "private key", "certificate"]
+    leaf_pin, root_pin = Pin.from_certificate(leaf.certificate), Pin.from_certificate(root.certificate)
+    assert [each.pin for each in found] == [leaf_pin, leaf_pin, root_pin]
+    assert found[0].der == leaf.certificate_der
+    assert repr(found[1]) == f"<FoundKey of a private key, {leaf_pin}>"  # which shows none of it
+    assert [each.kind for each in find_keys(leaf.certificate_der)] == ["certificate"]
+    assert list(find_keys(b"")) == []
+    keys = find_keys(leaf.certificate_pem + b"-----BEGIN CERTIFICATE-----\n")
+    assert next(keys).pin == leaf_pin
+    with pytest.raises(PinFormatError):
+        next(keys)

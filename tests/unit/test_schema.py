@@ -44,9 +44,21 @@ FIELDS = {
 SETS = st.fixed_dictionaries({}, optional={**FIELDS, "pin": PINS}) | st.fixed_dictionaries({"pins": SPELLINGS})
 HOSTS = st.sampled_from(["api.example.com", "*.example.com", "**.example.com", "192.0.2.1", "[2001:db8::1]", "a:8443"])
 WRONG_HOSTS = st.sampled_from(["", "*", "**", "a*.example.com", "https://a.example", "a b", "a@b", "a/b"])
+REPORT_URIS = st.sampled_from(
+    [
+        *("https://reports.example.net", "HTTP://127.0.0.1:8080/a?b=c%20d@e", "https://[::1]/", "https://r.net?a"),
+        *("", "reports.example.net", "ftp://a/", "https://", "https:///a", "https://a@b/", "https://a/#b"),
+        *("https://a b/", "https://a%2eb/", "https://a\\b/", "https://é/", "https://a/" + 2039 * "b", 1, True),
+        *("https://a/" + 2038 * "b", None),
+    ]
+)
 DOCUMENTS = st.fixed_dictionaries(
     {"hosts": st.dictionaries(HOSTS | WRONG_HOSTS, SETS | PINS, max_size=2) | st.sampled_from([None, []])},
-    optional={"unpinned_hosts": st.sampled_from(["block", "allow", "Allow", None]), "host": st.just({})},
+    optional={
+        "unpinned_hosts": st.sampled_from(["block", "allow", "Allow", None]),
+        "report_uri": REPORT_URIS,
+        "host": st.just({}),
+    },
 ) | st.sampled_from([{}, {"unpinned_hosts": "allow"}])
 
 

@@ -1,12 +1,18 @@
-"""The `pinned-requests` command."""
+"""The `pinned-requests` command.
+
+Exit codes: 0 if all is well, 1 for a finding (a server that cannot be reached or verified is one), 2 where the command
+line or an input is wrong. Besides, 130 after an interrupt and 141 when the reader of the output has gone away.
+"""
 
 from __future__ import annotations
 
-import argparse
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_EXTRA = {"defusedxml", "rich", "tomli_w", "typer"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -16,20 +22,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: those behind the command's name; those of the process by default.
 
     Returns:
-        The exit code: 0 if all was well, 1 if not.
-
-    Raises:
-        SystemExit: with code 2, for arguments that it does not know.
+        The exit code.
     """
-    parser = argparse.ArgumentParser(prog="pinned-requests", description="Public key pinning for requests.")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    demo = commands.add_parser("demo", help="show on loopback how a man in the middle fools requests, and is refused")
-    demo.set_defaults(run=_demo)
-    run = parser.parse_args(arguments).run
-    return int(run())
+    try:
+        from pinned_requests.cli.run import run  # noqa: PLC0415  the libraries of the extra `cli` may be missing
 
-
-def _demo() -> int:
-    from pinned_requests.cli.demo import demo  # noqa: PLC0415  imports cryptography
-
-    return demo()
+        return run(sys.argv[1:] if arguments is None else list(arguments))
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        print(f"pinned-requests: {missing.name} is not installed; install 'pinned-requests[cli]'", file=sys.stderr)
+        return 2

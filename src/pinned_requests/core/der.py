@@ -124,10 +124,19 @@ def is_whole_element(data: bytes) -> bool:
 
 
 def first_pem(data: bytes, labels: Collection[str]) -> tuple[str, bytes] | None:
-    """Return label and DER bytes of the first PEM block (RFC 7468 §2) with one of `labels`, or None without one.
+    """Return the first of `pem_blocks()`, or None without one.
 
     Raises:
-        PinFormatError: that block has no end, or its body is no base64 or is encrypted.
+        PinFormatError: as `pem_blocks()`; what stands behind that block is not looked at.
+    """
+    return next(pem_blocks(data, labels), None)
+
+
+def pem_blocks(data: bytes, labels: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield label and DER bytes of each PEM block (RFC 7468 §2) with one of `labels`.
+
+    Raises:
+        PinFormatError: a block has no end, or its body is no base64 or is encrypted.
     """
     for begin in _PEM_BEGIN.finditer(bounded(data)):
         label = begin[1].decode("ascii")
@@ -140,7 +149,7 @@ def first_pem(data: bytes, labels: Collection[str]) -> tuple[str, bytes] | None:
         if b":" in body:  # RFC 1421 §4.6: the headers of an encrypted key in a traditional format
             raise PinFormatError(f"the PEM block {show(label)} is encrypted; use its certificate, CSR or public key")
         try:
-            return label, base64.b64decode(b"".join(body.split()), validate=True)
+            der = base64.b64decode(b"".join(body.split()), validate=True)
         except binascii.Error as e:
             raise PinFormatError(f"the PEM block {show(label)} holds what is no base64: {escape(str(e))}") from None
-    return None
+        yield label, der

@@ -90,8 +90,10 @@ def dump_toml(document: Mapping[str, Any]) -> str:
 def _toml_parser() -> Any:
     try:
         import tomli  # noqa: PLC0415  for TOML only
-    except ImportError:  # it is a dependency where the standard library has none
-        import tomllib  # noqa: PLC0415
+    except ImportError:
+        if sys.version_info < (3, 11):  # where it is a dependency
+            raise
+        import tomllib  # noqa: PLC0415  since 3.11
 
         return tomllib.loads
     return tomli.loads

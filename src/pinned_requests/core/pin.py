@@ -15,16 +15,16 @@ import hashlib
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pinned_requests.core import spki
-from pinned_requests.core.der import MAX_SIZE, first_pem, is_whole_element
+from pinned_requests.core.der import MAX_SIZE, first_pem, is_whole_element, pem_blocks
 from pinned_requests.core.errors import PinFormatError, exact, show
 from pinned_requests.core.frozen import Frozen
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pinned_requests.core.spki import CertificateObject, CSRObject, PrivateKeyObject, PublicKeyObject
 
@@ -194,19 +194,55 @@ class Pin(Frozen):
         except (TypeError, ValueError):  # no path, or one with a null byte
             raise PinFormatError(f"{show(path)} is no path; give the path of a certificate, CSR or key") from None
         name = show(str(path))
-        if is_whole_element(data):
-            for read in _READERS.values():
-                with suppress(PinFormatError):  # the next kind may fit
-                    return _of_spki(read(data))
-        else:
-            try:
-                if block := first_pem(data, _LABELS):
-                    return _of_spki(_read(_LABELS[block[0]], block[1]))
-            except PinFormatError as e:
-                raise PinFormatError(f"{name}: {e}") from None
-        raise PinFormatError(
-            f"{name} holds no certificate, certification request, public key or unencrypted private key"
-        )
+        try:
+            found = next(find_keys(data), None)
+        except PinFormatError as e:
+            raise PinFormatError(f"{name}: {e}") from None
+        if found is None:
+            raise PinFormatError(
+                f"{name} holds no certificate, certification request, public key or unencrypted private key"
+            )
+        return found.pin
+
+
+class FoundKey(NamedTuple):
+    """A public key, and in what it was found.
+
+    Attributes:
+        kind: `"certificate"`, `"certification request"`, `"public key"` or `"private key"`.
+        der: that in DER. Of a private key it is secret.
+        spki: its SubjectPublicKeyInfo, in DER.
+    """
+
+    kind: str
+    der: bytes
+    spki: bytes
+
+    @property
+    def pin(self) -> Pin:
+        """The SPKI pin of the key."""
+        return _of_spki(self.spki)
+
+    def __repr__(self) -> str:
+        return f"<FoundKey of a {self.kind}, {self.pin}>"
+
+
+def find_keys(data: bytes) -> Iterator[FoundKey]:
+    """Yield the public key of whatever `data` holds: certificates, CSRs, public and private keys, in PEM or DER.
+
+    DER is one of these; of PEM every block that is one of them counts, in order.
+
+    Raises:
+        PinFormatError: a PEM block cannot be read as what its label says.
+    """
+    if is_whole_element(data):
+        for kind, read in _READERS.items():
+            with suppress(PinFormatError):  # the next kind may fit
+                yield FoundKey(kind, data, read(data))
+                return
+    else:
+        for label, der in pem_blocks(data, _LABELS):
+            yield FoundKey(_LABELS[label], der, _read(_LABELS[label], der))
 
 
 _LABELS = {  # RFC 7468, and the other labels that openssl writes or reads

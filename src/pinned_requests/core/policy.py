@@ -19,6 +19,7 @@ from pinned_requests.core.errors import PolicyError, one_of, show, unknown
 from pinned_requests.core.frozen import Frozen
 from pinned_requests.core.host import HostPattern, normalize_host
 from pinned_requests.core.pinset import PinSet
+from pinned_requests.core.report_uri import ReportURI
 
 if TYPE_CHECKING:
     from pinned_requests.core.host import PatternKind
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 UnpinnedHosts = Literal["block", "allow"]
 
-_FIELDS = ("unpinned_hosts", "hosts")
+_FIELDS = ("unpinned_hosts", "report_uri", "hosts")
 
 
 class Entry(NamedTuple):
@@ -44,6 +45,8 @@ class PinPolicy(Frozen):
             exactly one label more, `**.example.com` is the host and all below it at any depth; `192.0.2.1` and
             `[2001:db8::1]` are that address in any spelling; any of them with `:8443` holds on that port only.
         unpinned_hosts: `"block"` or `"allow"`: what becomes of hosts that no pattern matches.
+        report_uri: absolute http(s) URL that violations are posted to (RFC 7469 §2.1.4) by the `HTTPReporter` that the
+            process has for it, or None. Its host must not be pinned by this policy, but may be exempt.
 
     Raises:
         PolicyError: a pattern, a pin set or an option is wrong, or a host stands there twice in two spellings.
@@ -51,17 +54,24 @@ class PinPolicy(Frozen):
     `*.example.com` does *not* match `example.com`; of several patterns the most specific holds alone.
     """
 
-    __slots__ = ("_hosts", "_index", "_outdated", "_unpinned_hosts")
+    __slots__ = ("_hosts", "_index", "_outdated", "_report_uri", "_unpinned_hosts")
     _outdated: str | None
     _hosts: dict[str, PinSet]
     _index: dict[str, dict[tuple[PatternKind, int | None], Entry]]
+    _report_uri: ReportURI | None
     _unpinned_hosts: UnpinnedHosts
 
-    def __init__(self, hosts: Mapping[str, PinsLike], *, unpinned_hosts: UnpinnedHosts = "block") -> None:
+    def __init__(
+        self,
+        hosts: Mapping[str, PinsLike],
+        *,
+        unpinned_hosts: UnpinnedHosts = "block",
+        report_uri: str | None = None,
+    ) -> None:
         if not isinstance(hosts, Mapping):
             raise PolicyError(f"{show(hosts)} is no policy; give a mapping of host patterns to pins")
         self._set(_unpinned_hosts=one_of("unpinned_hosts", unpinned_hosts, ("block", "allow")), _hosts={}, _index={})
-        self._set(_outdated=None)
+        self._set(_report_uri=None if report_uri is None else ReportURI.parse(report_uri), _outdated=None)
         spellings: dict[str, str] = {}
         for spelling, value in hosts.items():
             pattern = HostPattern.parse(spelling)
@@ -75,15 +85,23 @@ class PinPolicy(Frozen):
                 raise type(e)(f"{name}: {e}") from None
             self._hosts[name] = pins
             self._index.setdefault(pattern.host, {})[pattern.kind, pattern.port] = Entry(name, pins)
+        if self._report_uri is not None:
+            self._report_uri.demand_unpinned(self)
 
     @classmethod
-    def from_mapping(cls, mapping: Mapping[str, PinsLike], *, unpinned_hosts: UnpinnedHosts = "block") -> PinPolicy:
+    def from_mapping(
+        cls,
+        mapping: Mapping[str, PinsLike],
+        *,
+        unpinned_hosts: UnpinnedHosts = "block",
+        report_uri: str | None = None,
+    ) -> PinPolicy:
         """Return the policy of a mapping; the same as the constructor, beside the other ways to make one.
 
         Raises:
             PolicyError: as the constructor.
         """
-        return cls(mapping, unpinned_hosts=unpinned_hosts)
+        return cls(mapping, unpinned_hosts=unpinned_hosts, report_uri=report_uri)
 
     @classmethod
     def from_toml(cls, text: str | bytes) -> PinPolicy:
@@ -181,7 +199,8 @@ class PinPolicy(Frozen):
 
     def _document(self) -> dict[str, Any]:
         hosts = {pattern: pins.fields() for pattern, pins in self._hosts.items()}
-        return {"unpinned_hosts": self._unpinned_hosts, "hosts": hosts}
+        options = {"unpinned_hosts": self._unpinned_hosts, "report_uri": self.report_uri}
+        return {**{name: value for name, value in options.items() if value is not None}, "hosts": hosts}
 
     @classmethod
     def _of(cls, values: Mapping[str, Any]) -> PinPolicy:
@@ -208,6 +227,11 @@ class PinPolicy(Frozen):
         return self._unpinned_hosts
 
     @property
+    def report_uri(self) -> str | None:
+        """Where violations are posted to, or None."""
+        return self._report_uri and self._report_uri.text
+
+    @property
     def outdated(self) -> str | None:
         """Why this policy refuses every host that it does not exempt, or None where it does not."""
         return self._outdated
@@ -215,9 +239,7 @@ class PinPolicy(Frozen):
     def as_outdated(self, reason: str) -> PinPolicy:
         """Return this policy as one that refuses every host that it does not exempt, for `reason`."""
         policy = PinPolicy.__new__(PinPolicy)
-        policy._set(  # noqa: SLF001  the same class
-            _hosts=self._hosts, _index=self._index, _unpinned_hosts=self._unpinned_hosts, _outdated=reason
-        )
+        policy._set(**{name: getattr(self, name) for name in self.__slots__} | {"_outdated": reason})  # noqa: SLF001  the same class
         return policy
 
     def lookup(self, host: str, port: int | None = None) -> PinSet | None:
@@ -263,13 +285,14 @@ class PinPolicy(Frozen):
         return hash((frozenset(self._hosts.items()), *self._key()[1:]))
 
     def __repr__(self) -> str:
-        return f"<PinPolicy of {len(self._hosts)} host patterns, unpinned_hosts={self._unpinned_hosts!r}>"
+        to = f", reports to {self._report_uri.host}:{self._report_uri.port}" if self._report_uri else ""
+        return f"<PinPolicy of {len(self._hosts)} host patterns, unpinned_hosts={self._unpinned_hosts!r}{to}>"
 
     def __reduce__(self) -> tuple[object, ...]:
         return _restore, self._key()
 
-    def _key(self) -> tuple[dict[str, PinSet], UnpinnedHosts, str | None]:
-        return self._hosts, self._unpinned_hosts, self._outdated
+    def _key(self) -> tuple[dict[str, PinSet], UnpinnedHosts, str | None, str | None]:
+        return self._hosts, self._unpinned_hosts, self.report_uri, self._outdated
 
 
 def _as_policy_error(error: ValueError, where: str) -> PolicyError:
@@ -277,8 +300,10 @@ def _as_policy_error(error: ValueError, where: str) -> PolicyError:
     return (type(error) if isinstance(error, PolicyError) else PolicyError)(f"{where}: {error}")
 
 
-def _restore(hosts: Mapping[str, PinSet], unpinned_hosts: UnpinnedHosts, outdated: str | None) -> PinPolicy:
-    policy = PinPolicy(hosts, unpinned_hosts=unpinned_hosts)
+def _restore(
+    hosts: Mapping[str, PinSet], unpinned_hosts: UnpinnedHosts, report_uri: str | None, outdated: str | None
+) -> PinPolicy:
+    policy = PinPolicy(hosts, unpinned_hosts=unpinned_hosts, report_uri=report_uri)
     return policy if outdated is None else policy.as_outdated(outdated)
 
 

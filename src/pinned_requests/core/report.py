@@ -15,6 +15,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pinned_requests.core.errors import escape
+from pinned_requests.core.host import HostPattern
 from pinned_requests.core.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -76,19 +77,35 @@ class ViolationReport(NamedTuple):
         """The pins that would have been accepted."""
         return (*self.verdict.pins.pins, *self.verdict.pins.backup_pins) if self.verdict.pins else ()
 
-    def to_json(self) -> str:
-        """Return the report as a JSON object in the form of RFC 7469 §3.
+    def fields(self) -> dict[str, Any]:
+        """Return the report as plain values, for structured logs: the `extra=` of its log record."""
+        return {
+            "host": self.host,
+            "port": self.port,
+            "noted_host": self.noted_host,
+            "outcome": self.verdict.outcome.value,
+            "allowed": self.verdict.is_allowed,
+            "report_only": self.report_only,
+            "spki_pins_seen": [str(seen.spki_pin) for seen in self.chain],
+        }
 
-        Besides, it has `outcome`, `report-only`, `allowed` and `spki-pins-seen`.
+    def to_json(self) -> str:
+        """Return the report as a JSON object in the form of RFC 7469 §3, on one line.
+
+        `port` and `effective-expiration-date` are null where there is none. `known-pins` has whole-certificate pins,
+        which the RFC does not know, under the token `cert-sha256`. Besides, the object has `noted-pattern`, `outcome`,
+        `allowed`, `report-only` and `spki-pins-seen`.
         """
         expiry = self.effective_expiry
+        pattern = HostPattern.parse(self.verdict.pattern) if self.verdict.pattern else None
         value: dict[str, Any] = {
             "date-time": _rfc3339(self.date_time),
             "hostname": self.host,
             "port": self.port,
             "effective-expiration-date": None if expiry is None else _rfc3339(expiry),
-            "include-subdomains": self.noted_host.startswith("*"),
-            "noted-hostname": self.noted_host,
+            "include-subdomains": pattern is not None and pattern.kind != "exact",
+            "noted-hostname": pattern.host if pattern else self.host,
+            "noted-pattern": self.verdict.pattern,
             "served-certificate-chain": [_pem(der) for der in self.served_chain],
             "validated-certificate-chain": [_pem(seen.der) for seen in self.chain if self.verdict.chain.is_verified],
             "known-pins": [_rfc7469(pin) for pin in self.known_pins],
@@ -158,8 +175,9 @@ def _rfc3339(moment: datetime) -> str:
 
 
 def _rfc7469(pin: Pin) -> str:
-    """Return an SPKI pin as RFC 7469 §3 writes it; whole-certificate pins, which it does not know, in our spelling."""
-    return f'pin-sha256="{str(pin).removeprefix("sha256/")}"' if pin.kind == "spki" else str(pin)
+    """Return a pin as RFC 7469 §3 writes it: a token, an equals sign and a quoted string."""
+    token = "pin-sha256" if pin.kind == "spki" else "cert-sha256"
+    return f'{token}="{str(pin).partition("/")[2]}"'
 
 
 def _pem(der: bytes) -> str:

@@ -6,9 +6,10 @@ domain wins, a nested `domain-config` inherits the pins of the one around it, an
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pinned_requests.core.errors import PinFormatError, PolicyError, escape, show
+from pinned_requests.core.pinset import PinSet
 from pinned_requests.formats.bounds import bounded_xml
 from pinned_requests.formats.collect import bare_pin, domain, midnight, policy_of, put
 from pinned_requests.formats.loss import Loss, Reading, Writing
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from pinned_requests.core.host import HostPattern
     from pinned_requests.core.pin import Pin
-    from pinned_requests.core.pinset import PinSet
     from pinned_requests.core.policy import PinPolicy
 
 _ABILITIES = Abilities("Android", addresses=True, one_entry_a_name=True, exempt=True, expires="day")
@@ -38,19 +38,19 @@ def read(text: str | bytes, _host: HostPattern | None, _now: datetime | None) ->
     losses: list[Loss] = []
     names: set[str] = set()
     # No recursion: the text says how deep it is nested.
-    pending: list[tuple[Element, dict[str, Any]]] = [(root, {"exempt": True})]
+    pending: list[tuple[Element, PinSet]] = [(root, PinSet.exempt())]
     while pending:
-        config, fields = pending.pop()
+        config, pins = pending.pop()
         domains = _domains(config, names) if config is not root else []
         about = str(domains[0]) if domains else None
         if config is not root:
             if not domains:
                 raise PolicyError("a domain-config has no domain; Android refuses that")
             losses.extend(_attributes(config, about, ()))
-            fields = _pin_set(config, about, losses) or fields
+            pins = _pin_set(config, about, losses) or pins
             for pattern in domains:
-                put(entries, pattern, fields)
-        pending.extend((child, fields) for child in reversed(config) if child.tag == "domain-config")
+                put(entries, pattern, pins)
+        pending.extend((child, pins) for child in reversed(config) if child.tag == "domain-config")
         known = ("domain", "domain-config", "pin-set") if config is not root else ("domain-config",)
         losses.extend(loss for child in config if child.tag not in known for loss in _unknown(child, about))
     if any(pins.expires for pins in entries.values()):
@@ -88,21 +88,20 @@ def _domains(config: Element, names: set[str]) -> list[HostPattern]:
     return domains
 
 
-def _pin_set(config: Element, about: str | None, losses: list[Loss]) -> dict[str, Any] | None:
-    """Return the fields of the pin set of a `domain-config`, or None where it has none of its own."""
+def _pin_set(config: Element, about: str | None, losses: list[Loss]) -> PinSet | None:
+    """Return the pin set of a `domain-config`, or None where it has none of its own."""
     found = config.findall("pin-set")
     if not found:
         return None
     if len(found) > 1:
         raise PolicyError(f"{about} has several pin-sets; Android takes one")
     losses.extend(_attributes(found[0], about, ("expiration",)))
-    fields: dict[str, Any] = {"pins": [_pin(pin, about) for pin in found[0].iterfind("pin")]}
+    pins = [_pin(pin, about) for pin in found[0].iterfind("pin")]
     losses.extend(loss for child in found[0] if child.tag != "pin" for loss in _unknown(child, about))
-    if not fields["pins"]:
-        return {"exempt": True}  # as if it were not there, but for what it would inherit
-    if (day := found[0].get("expiration")) is not None:
-        fields["expires"] = midnight(day, f"{about}: expiration")
-    return fields
+    if not pins:
+        return PinSet.exempt()  # as if it were not there, but for what it would inherit
+    day = found[0].get("expiration")
+    return PinSet(pins, expires=None if day is None else midnight(day, f"{about}: expiration"))
 
 
 def _pin(element: Element, about: str | None) -> Pin:

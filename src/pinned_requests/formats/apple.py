@@ -38,10 +38,9 @@ def read(text: str | bytes, _host: HostPattern | None, _now: datetime | None) ->
     for name, value in dictionary(security.get(_DOMAINS, {}), _DOMAINS).items():
         pattern = domain(name)
         settings = dictionary(value, f"the value of {pattern}")
-        fields = {"pins": _pins(pattern, settings, losses)}
-        put(entries, pattern, fields)
+        put(entries, pattern, {"pins": _pins(pattern, settings, losses)})
         if boolean(settings.get(_SUBDOMAINS, False), f"{pattern}: {_SUBDOMAINS}") and not is_address(pattern.host):
-            put(entries, pattern._replace(kind="one-label"), fields)
+            put(entries, pattern._replace(kind="one-label"), entries[pattern])
         known = (_SUBDOMAINS, _LEAF, _CA)
         losses += [Loss(str(pattern), escape(key), "is left out: it is no pin") for key in settings if key not in known]
     return Reading(policy_of(entries), tuple(losses))

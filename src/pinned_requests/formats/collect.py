@@ -16,6 +16,8 @@ from pinned_requests.core.policy import PinPolicy
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# Hosts can share a list of pins: 25,000 hosts and as many pins fit into 2 MB, and make 40 GB where each has its own.
+MAX_PINS = 100_000
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _BASE64_LENGTH = 44  # characters of 32 bytes in base64, padding included
 
@@ -54,8 +56,8 @@ def domain(text: str, *, with_subdomains: bool = False) -> HostPattern:
     return HostPattern("subtree" if with_subdomains and not is_address(host) else "exact", host)
 
 
-def put(entries: dict[HostPattern, PinSet], pattern: HostPattern, fields: Mapping[str, Any]) -> None:
-    """Add the entry of a host; `fields` are those of a pin set.
+def put(entries: dict[HostPattern, PinSet], pattern: HostPattern, pins: PinSet | Mapping[str, Any]) -> None:
+    """Add the entry of a host: a pin set or its fields.
 
     Raises:
         PolicyError: it has one already, or the fields make no pin set.
@@ -63,7 +65,7 @@ def put(entries: dict[HostPattern, PinSet], pattern: HostPattern, fields: Mappin
     if pattern in entries:
         raise PolicyError(f"{pattern} stands there twice; keep one of them")
     try:
-        entries[pattern] = PinSet.of(fields)
+        entries[pattern] = PinSet.of(pins)
     except PolicyError as e:
         raise type(e)(f"{pattern}: {e}") from None
 
@@ -72,8 +74,10 @@ def policy_of(entries: Mapping[HostPattern, PinSet]) -> PinPolicy:
     """Return the policy of what was found; like the systems it comes from it leaves other hosts alone.
 
     Raises:
-        PolicyError: nothing was.
+        PolicyError: nothing was, or hosts and pins multiply to too many.
     """
     if not entries:
         raise PolicyError("the text names no host with pins; is it of this format?")
+    if (count := sum(len(pins.pins) for pins in entries.values())) > MAX_PINS:
+        raise PolicyError(f"the hosts have {count} pins together, and {MAX_PINS} are read; split the text")
     return PinPolicy({str(pattern): pins for pattern, pins in entries.items()}, unpinned_hosts="allow")

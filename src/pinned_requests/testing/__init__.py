@@ -1,21 +1,37 @@
-"""The attack lab: certificates and servers to test a client against, on loopback alone.
+"""The attack lab: prove in your own tests that your client refuses a man in the middle.
 
-`Authority` makes certificates, honest and forged; `TLSServer` presents them, and counts what a client let it have.
+    def test_sdk_rejects_mitm(mitm_lab):
+        with mitm_lab.impersonate("api.example.com") as attack:
+            with pytest.raises(requests.exceptions.SSLError):
+                MyClient().list_things()
+        attack.assert_rejected()
 
-    root = Authority.create()
-    with TLSServer(root.issue("localhost")) as server:
-        requests.get(server.url(), verify=...)
-        server.settle()
-        assert server.application_bytes > 0
+`mitm_lab` is a pytest fixture; without pytest it is ``with MITMLab() as mitm_lab``. Below it, for servers that stand in
+for nobody: `Authority` makes certificates, honest and forged; `TLSServer` presents them on loopback, and counts what a
+client lets it have.
 """
 
-from pinned_requests.testing.authority import Authority, Credential, PrivateKey, generate_key
-from pinned_requests.testing.servers import Handler, Request, Response, TLSServer
+from pinned_requests.testing.attack import Attack
+from pinned_requests.testing.attackers import ATTACKERS
+from pinned_requests.testing.audit import Audit, AuditResult
+from pinned_requests.testing.authority import Authority
+from pinned_requests.testing.certificate import PrivateKey, generate_key
+from pinned_requests.testing.credential import Credential
+from pinned_requests.testing.honest import HonestServer
+from pinned_requests.testing.lab import MITMLab
+from pinned_requests.testing.message import Handler, Request, Response
+from pinned_requests.testing.servers import TLSServer
 
 __all__ = [
+    "ATTACKERS",
+    "Attack",
+    "Audit",
+    "AuditResult",
     "Authority",
     "Credential",
     "Handler",
+    "HonestServer",
+    "MITMLab",
     "PrivateKey",
     "Request",
     "Response",

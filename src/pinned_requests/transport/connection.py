@@ -27,7 +27,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnection  # type: 
 from urllib3.util import ssl_ as urllib3_ssl
 
 from pinned_requests.core.chain import Chain
-from pinned_requests.core.errors import show
+from pinned_requests.core.errors import PolicyError, show
+from pinned_requests.core.host import normalize_host
 from pinned_requests.core.verdict import Outcome
 from pinned_requests.exceptions import UnpinnableAdapterError
 from pinned_requests.transport.chain import served_chain, verified_chain
@@ -145,7 +146,7 @@ class PinnedHTTPSConnection(HTTPSConnection):
         if self.proxy is None or self._tunnel_host is not None:
             chain = verified_chain(self.sock, name_is_checked=_is_name_checked(self))
             verdict = self._meet(*self.origin, chain, self.sock)
-            if self.server_hostname:
+            if self.server_hostname and _is_other_host(self.server_hostname, verdict.host):
                 self._meet(self.server_hostname, self.origin[1], chain, self.sock, only_if_named=True)
             return verdict
         verdict = self._meet_proxy(self.sock)
@@ -252,6 +253,14 @@ def _settings(connection: HTTPSConnection) -> TLSSettings:
         maximum_version=connection.ssl_maximum_version,
         check_hostname=_does_ssl_match(connection),
     )
+
+
+def _is_other_host(name: str, host: str) -> bool:
+    """Say whether `name`, in any spelling, is another than `host` in its canonical one."""
+    try:
+        return normalize_host(name) != host
+    except PolicyError:
+        return True  # of which the verdict is a refusal
 
 
 def _does_ssl_match(asserting: Any) -> bool:

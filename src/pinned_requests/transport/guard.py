@@ -4,20 +4,26 @@ Rules for the next maintainer:
 
 - A refusal travels through urllib3 as `Refusal`, which is no `OSError` and no `SSLError`: urllib3 catches and retries
   those. Whoever stands above urllib3 translates it, once, into the public error.
-- What a callback raises changes nothing: it is told of a decision, it does not take part in it.
+- Whoever is told of a violation (log, audit hooks, sinks, the callback) is told of a decision, and takes no part in it:
+  what they raise changes nothing. What comes out of `_refuse()` is a `Refusal`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sys
 from contextvars import ContextVar
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pinned_requests import exceptions
+from pinned_requests.core.errors import escape
 from pinned_requests.core.report import ViolationReport
 from pinned_requests.core.verdict import Outcome, Verdict, admit, evaluate
+from pinned_requests.reporting import telemetry
+from pinned_requests.reporting.http import HTTPReporter, shared_reporter
 from pinned_requests.sources.store import PolicyStore
 
 if TYPE_CHECKING:
@@ -31,6 +37,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pinned_requests")
 
 DEFAULT_PORTS = {"https": 443, "http": 80}
+
+AUDIT_EVENT = "pinned_requests.violation"  # with host, port and outcome: at each refusal
+MAX_WARNED = 4096  # hosts: a redirect chooses them, where a pattern has expired
 
 _ERRORS: dict[Outcome, type[exceptions.PinningError]] = {
     Outcome.MISMATCH: exceptions.PinMismatchError,
@@ -70,6 +79,9 @@ class Guard:
         store: holds the policy.
         on_violation: called with a `ViolationReport` for each violation; what it raises is logged.
         ssl_context: the context of the caller's that connections must use as it is, or None.
+
+    Raises:
+        PolicyError: `on_violation` is an `HTTPReporter` to a host that the policy pins.
     """
 
     needs_handshake = False  # whether an open connection will not do
@@ -80,9 +92,12 @@ class Guard:
         on_violation: Callable[[ViolationReport], object] | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
+        if isinstance(on_violation, HTTPReporter):
+            on_violation.uri.demand_unpinned(store.current)
         self.store = store
         self.on_violation = on_violation
         self.ssl_context = ssl_context
+        self._warned: dict[tuple[str, datetime | None], object] = {}  # hosts whose pins have expired
 
     @classmethod
     def of(cls, policy: PolicyStore | PinPolicy | Mapping[str, PinsLike], **options: Any) -> Guard:
@@ -144,19 +159,53 @@ class Guard:
         """Be told that a connection was made and may be used, and with which verdict on its origin."""
 
     def report(self, report: ViolationReport) -> None:
-        """Tell the log and the callback."""
-        logger.warning("%s", report)
-        if self.on_violation is None:
-            return
-        try:
-            self.on_violation(report)
-        except Exception:  # the decision stands whatever the callback does
-            logger.exception("The on_violation callback failed")
+        """Tell everybody who is to know: log, audit hooks, OpenTelemetry, the policy's `report_uri`, the callback."""
+        if self._is_news(report):
+            _tell(_log, report)
+        if not report.verdict.is_allowed:
+            _tell(_audit, report)
+        _tell(telemetry.record, report)
+        _tell(self._post, report)
+        if self.on_violation is not None:
+            _tell(self.on_violation, report)
+
+    def _is_news(self, report: ViolationReport) -> bool:
+        """Say whether to log a report: that pins have expired, and the host does without, once a host will do."""
+        if report.verdict.outcome is not Outcome.EXPIRED or not report.verdict.is_allowed:
+            return True
+        if len(self._warned) >= MAX_WARNED:
+            self._warned.clear()
+        ticket = object()  # of two threads, the one whose object it is
+        return self._warned.setdefault((report.host, report.effective_expiry), ticket) is ticket
+
+    def _post(self, report: ViolationReport) -> None:
+        if (uri := self.store.current.report_uri) is not None:
+            shared_reporter(uri)(report)
 
     def _refuse(self, verdict: Verdict, served: tuple[bytes, ...]) -> None:
         report = ViolationReport(verdict, _now(), served)
         self.report(report)
         raise Refusal(report)
+
+
+def _tell(sink: Callable[[ViolationReport], object], report: ViolationReport) -> None:
+    """Call `sink`, and log what it raises: the decision stands."""
+    try:
+        sink(report)
+    except Exception:
+        with contextlib.suppress(Exception):  # a filter of the log may be what has failed
+            logger.exception("%s failed on a violation report", escape(getattr(sink, "__qualname__", repr(sink))))
+
+
+def _log(report: ViolationReport) -> None:
+    try:
+        logger.warning("%s", report, extra=report.fields())
+    except KeyError:  # a log record factory of the program's has set one of these names already
+        logger.warning("%s", report)
+
+
+def _audit(report: ViolationReport) -> None:
+    sys.audit(AUDIT_EVENT, report.host, report.port, report.verdict.outcome.value)
 
 
 class Checked(Exception):  # noqa: N818  it is no error, and never leaves this package

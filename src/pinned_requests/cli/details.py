@@ -1,0 +1,117 @@
+"""A certificate, CSR or key → what people want to know of it beside its pin.
+
+What is asked for is for people to read: pins do not depend on it, and what cannot be read is left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pinned_requests import Pin
+from pinned_requests.core.name import name_as_text
+from pinned_requests.core.spki import parts_of_certificate, spki_of_certificate
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from pinned_requests.core.pin import FoundKey
+
+
+class Details(NamedTuple):
+    """What is known of one of them; None where it has none. Names are escaped.
+
+    Attributes:
+        kind: `"certificate"`, `"certification request"`, `"public key"` or `"private key"`.
+        pin: the SPKI pin.
+        certificate_pin: the pin of the whole certificate.
+        subject: whose it is.
+        issuer: who signed it.
+        not_before: when it begins to be valid.
+        not_after: when it ends to be.
+        key_type: such as `EC secp256r1`.
+    """
+
+    kind: str
+    pin: Pin
+    certificate_pin: Pin | None
+    subject: str | None
+    issuer: str | None
+    not_before: datetime | None
+    not_after: datetime | None
+    key_type: str
+
+    def lines(self) -> list[str]:
+        """Return it for people, the pin first."""
+        lines = [str(self.pin)]
+        if self.subject is not None:
+            lines.append(f"subject  {self.subject}")
+        if self.issuer is not None:
+            lines.append(f"issuer   {self.issuer}")
+        if self.not_before is not None and self.not_after is not None:
+            lines.append(f"valid    {self.not_before:%Y-%m-%d} to {self.not_after:%Y-%m-%d}")
+        return [*lines, f"key      {self.key_type}"]
+
+    def document(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        values = {name: None if value is None else str(value) for name, value in self._asdict().items()}
+        for name in ("not_before", "not_after"):
+            moment = getattr(self, name)
+            values[name] = None if moment is None else moment.isoformat().replace("+00:00", "Z")
+        return values
+
+
+def details_of(found: FoundKey) -> Details:
+    """Return what is known of what a file held."""
+    subject = issuer = not_before = not_after = certificate_pin = None
+    if found.kind == "certificate":
+        parts = parts_of_certificate(found.der)
+        subject, issuer = name_as_text(parts.subject), name_as_text(parts.issuer)
+        not_before, not_after = validity(found.der)
+        certificate_pin = Pin("cert", hashlib.sha256(found.der).digest())
+    elif found.kind == "certification request":
+        subject = _subject_of_csr(found.der)
+    return Details(
+        found.kind, found.pin, certificate_pin, subject, issuer, not_before, not_after, _key_type(found.spki)
+    )
+
+
+def details_of_certificate(der: bytes) -> Details:
+    """Return what is known of a certificate that a server presented."""
+    from pinned_requests.core.pin import FoundKey  # noqa: PLC0415  beside its type alone
+
+    return details_of(FoundKey("certificate", der, spki_of_certificate(der)))
+
+
+def validity(der: bytes) -> tuple[datetime | None, datetime | None]:
+    """Return from when to when a certificate is valid, in UTC, or None twice where that cannot be read."""
+    from cryptography import x509  # noqa: PLC0415  heavy
+
+    with suppress(Exception):  # it refuses certificates that OpenSSL takes
+        certificate = x509.load_der_x509_certificate(der)
+        return certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return None, None
+
+
+def _subject_of_csr(der: bytes) -> str | None:
+    from cryptography import x509  # noqa: PLC0415  heavy
+
+    with suppress(Exception):  # as above
+        return name_as_text(x509.load_der_x509_csr(der).subject.public_bytes())
+    return None
+
+
+def _key_type(spki: bytes) -> str:
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415  heavy
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa  # noqa: PLC0415
+
+    try:
+        key = serialization.load_der_public_key(spki)
+    except Exception:  # noqa: BLE001  as above
+        return "of a kind that is not known"
+    if isinstance(key, rsa.RSAPublicKey):
+        return f"RSA {key.key_size}"
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return f"EC {key.curve.name}"
+    return type(key).__name__.lstrip("_").removesuffix("PublicKey")

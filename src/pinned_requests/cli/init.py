@@ -1,0 +1,82 @@
+"""`pinned-requests init`: a policy file for live hosts, and a backup key for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pinned_requests import PinPolicy, PinSet
+from pinned_requests.cli.backup import make_backup_key
+from pinned_requests.cli.files import SECRET, NewFile, check_new, create
+from pinned_requests.cli.inputs import read_target
+from pinned_requests.cli.live import Way, look
+from pinned_requests.cli.output import CommandError, Row, show_json, show_table
+from pinned_requests.core.errors import escape, show
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_PINNED_DEPTHS = ("leaf", "issuer")
+
+
+def init(  # noqa: PLR0913  each an option of the command
+    hosts: Sequence[str], output: Path, backup_key: Path, key_type: str, way: Way, *, as_json: bool
+) -> int:
+    """Write a policy with the leaf's and the issuer's pin of each host, and a backup key with its request.
+
+    Args:
+        hosts: `HOST[:PORT]`, all of which must be reached and verified.
+        output: path of the policy.
+        backup_key: path of the key; the request has the suffix `.csr`.
+        key_type: one of `backup.KEY_TYPES`.
+        way: how the hosts are reached.
+        as_json: whether to print JSON.
+
+    Raises:
+        UnreachableError: a host was not reached, or its certificate is not valid. Nothing has been written then.
+        CommandError: a file exists, or the policy has another suffix than `.toml` or `.json`.
+        PolicyError: a host is none.
+        OSError: a file cannot be written.
+    """
+    write = {".toml": PinPolicy.to_toml, ".json": PinPolicy.to_json}.get(output.suffix.lower())
+    if write is None:
+        raise CommandError(f"{show(str(output))} is no path of a policy; give that of a .toml or .json file")
+    csr = backup_key.with_suffix(".csr")
+    check_new([output, backup_key, csr])
+    targets = list(dict.fromkeys(map(read_target, hosts)))
+    chains = {target: look(target, way).certificates[: len(_PINNED_DEPTHS)] for target in targets}
+
+    backup = make_backup_key(list(dict.fromkeys(target.host for target in targets)), key_type)
+    policy = PinPolicy(
+        {
+            target.pattern: PinSet([seen.spki_pin for seen in chain], backup_pins=backup.pin)
+            for target, chain in chains.items()
+        }
+    )
+    create(
+        [
+            NewFile(backup_key, backup.key_pem, SECRET),
+            NewFile(csr, backup.csr_pem),
+            NewFile(output, write(policy).encode()),
+        ]
+    )
+
+    if as_json:
+        show_json(
+            {
+                "policy": str(output),
+                "backup_key": str(backup_key),
+                "backup_csr": str(csr),
+                "backup_pin": str(backup.pin),
+                "hosts": {target.pattern: [str(s.spki_pin) for s in chain] for target, chain in chains.items()},
+            }
+        )
+        return 0
+    rows = []
+    for target, chain in chains.items():
+        named = zip(_PINNED_DEPTHS, chain, strict=False)
+        lines = [line for name, seen in named for line in (f"{name}: {seen.subject}", str(seen.spki_pin))]
+        rows.append(Row(target.pattern, [*lines, f"backup: {escape(str(backup_key))}", str(backup.pin)]))
+    show_table(f"{escape(str(output))} (hosts: {len(rows)})", ("host", "pins"), rows)
+    print(f"Keep {escape(str(backup_key))} offline, with {escape(str(csr))}, until the key in use must go.")
+    return 0

@@ -1,0 +1,108 @@
+"""`pinned-requests lint`: what is doubtful of a policy, as far as it can be said without a network."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+from pinned_requests.cli.output import Finding, Row, show_json, show_table
+from pinned_requests.core.host import HostPattern
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pinned_requests import PinPolicy, PinSet
+
+KINDS = {
+    "no-backup-pin": "fewer than two distinct pins",
+    "backup-pin-in-use": "a pin is among pins and backup_pins",
+    "blocked-pin-accepted": "a pin is both accepted and blocked",
+    "certificate-pin": "a whole certificate is pinned, which changes with each renewal",
+    "pins-expired": "the pin set has expired",
+    "pins-expire-soon": "the pin set expires within --within",
+    "report-only": "a mismatch is only reported",
+    "unpinned-hosts-allowed": "hosts without pins are allowed",
+    "wide-pattern": "a pattern matches every subdomain at any depth",
+    "tld-wide-pattern": "a pattern matches what registrars sell to others",
+}
+
+WHOLE_POLICY = "policy"
+_DISTINCT_PINS = 2
+# Below a country's domain these are sold from, as in co.uk. No list of all such places: that would be out of date.
+_SHARED_LABELS = frozenset(("ac", "co", "com", "edu", "go", "gov", "gob", "gouv", "ltd", "me", "net", "or", "org"))
+_COUNTRY = 2  # letters
+
+
+def lint(policy: PinPolicy, within: timedelta, ignored: frozenset[str], *, as_json: bool) -> int:
+    """Show what is doubtful of a policy.
+
+    Args:
+        policy: the policy.
+        within: what is "soon".
+        ignored: kinds of findings that are none.
+        as_json: whether to print JSON.
+
+    Returns:
+        1 for a finding, else 0.
+    """
+    now = datetime.now(timezone.utc)
+    found: dict[str, list[Finding]] = {}
+    for place, finding in doubts(policy, now, within):
+        if finding.kind not in ignored:
+            found.setdefault(place, []).append(finding)
+    if as_json:
+        show_json([{"place": place, **each._asdict()} for place, findings in found.items() for each in findings])
+    elif found:
+        rows = [Row(place, [f"{each.kind}: {each.text}" for each in found[place]], is_good=False) for place in found]
+        show_table(None, ("host pattern", "doubtful"), rows)
+    else:
+        print(f"Nothing is doubtful (host patterns: {len(policy.hosts)}).")
+    return 1 if found else 0
+
+
+def doubts(policy: PinPolicy, now: datetime, within: timedelta) -> Iterator[tuple[str, Finding]]:
+    """Yield what is doubtful, each with the host pattern that it is about, or `WHOLE_POLICY`."""
+    if policy.unpinned_hosts == "allow":
+        text = 'unpinned_hosts is "allow": a host that is misspelt in the policy is not pinned, and nobody notices'
+        yield WHOLE_POLICY, Finding("unpinned-hosts-allowed", text)
+    for name, pins in policy.hosts.items():
+        if pins.is_exempt:
+            continue
+        for finding in (*_of_pattern(HostPattern.parse(name)), *_of_pins(pins), *_of_time(pins, now, within)):
+            yield name, finding
+
+
+def _of_pattern(pattern: HostPattern) -> Iterator[Finding]:
+    if pattern.kind == "exact":
+        return
+    labels = pattern.host.split(".")
+    if len(labels) == 1 or (len(labels) == _COUNTRY and len(labels[1]) == _COUNTRY and labels[0] in _SHARED_LABELS):
+        yield Finding("tld-wide-pattern", f"nobody has the keys of all below {pattern.host}; name your own domain")
+    elif pattern.kind == "subtree":
+        yield Finding(
+            "wide-pattern", "every subdomain at any depth must have these keys, also those others run for you"
+        )
+
+
+def _of_pins(pins: PinSet) -> Iterator[Finding]:
+    if len(pins.accepted) < _DISTINCT_PINS:
+        yield Finding("no-backup-pin", "the next change of that key locks this client out; add a backup pin")
+    for pin in dict.fromkeys((*pins.pins, *pins.backup_pins)):
+        if pin in pins.blocked:
+            yield Finding(
+                "blocked-pin-accepted", f"{pin} is accepted and blocked: it blocks; remove it from the others"
+            )
+        if pin in pins.pins and pin in pins.backup_pins:
+            yield Finding("backup-pin-in-use", f"{pin} is a pin and a backup pin; a backup is of a key in reserve")
+        if pin.kind == "cert":
+            yield Finding("certificate-pin", f"{pin} changes with each renewal of the certificate; pin its key")
+    if pins.report_only:
+        yield Finding("report-only", "a mismatch is reported, and the request is sent all the same")
+
+
+def _of_time(pins: PinSet, now: datetime, within: timedelta) -> Iterator[Finding]:
+    if pins.has_expired(now):
+        becomes = "the host is refused" if pins.on_expiry == "block" else "the host falls back to CA validation"
+        yield Finding("pins-expired", f"the pins expired at {pins.expires:%Y-%m-%d %H:%M} UTC: {becomes}")
+    elif pins.expires is not None and pins.has_expired(now + within):
+        yield Finding("pins-expire-soon", f"the pins expire at {pins.expires:%Y-%m-%d %H:%M} UTC; renew the policy")

@@ -1,0 +1,109 @@
+"""What the commands print: tables for people, JSON for machines, one sentence on stderr for what is wrong.
+
+Rules for the next maintainer:
+
+- Text out of a certificate, a file or the network has passed `escape()` before it comes here, and goes to rich as
+  `Text`: in a string rich would take `[red]` for markup and `:key:` for a picture.
+- Colours and frames are for terminals. Elsewhere there are plain lines, as long as they are.
+- A pin is never cut or broken on 80 columns: somebody will copy it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pinned_requests.core.errors import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from rich.console import Console
+
+MAX_SENTENCE = 1000  # characters: a path may have 4096
+_FRAME = 7  # columns that the frame of a table with two columns takes
+_NARROWEST = 8  # columns for the labels, whatever stands beside them
+_MANY = 10  # hosts: fewer are asked in a moment
+
+
+class CommandError(Exception):
+    """What ends a command, as a sentence. `exit_code` is 2: the input is wrong."""
+
+    exit_code = 2
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong or doubtful.
+
+    Attributes:
+        kind: its name, for `--ignore` and for machines.
+        text: what it is, and what to do, escaped.
+    """
+
+    kind: str
+    text: str
+
+
+class Row(NamedTuple):
+    """One row of a table: what it is about, what is to be said of it, and whether that is good (None: neither)."""
+
+    label: str
+    lines: Sequence[str]
+    is_good: bool | None = None
+
+
+def complain(sentence: str) -> None:
+    """Say on stderr what is wrong."""
+    print(f"pinned-requests: {escape(sentence, MAX_SENTENCE)}", file=sys.stderr)
+
+
+def show_json(value: Any) -> None:
+    """Print a value as JSON, in ASCII alone."""
+    print(json.dumps(value, indent=2))
+
+
+def show_table(title: str | None, headings: tuple[str, str], rows: Sequence[Row]) -> None:
+    """Print rows: in a frame on a terminal, else as lines below their label."""
+    if sys.stdout.isatty():
+        _show_framed(title, headings, rows)
+        return
+    if title is not None:
+        print(title)
+    for row in rows:
+        print(row.label)
+        for line in row.lines:
+            print(f"  {line}")
+
+
+def progress(items: Iterable[Any], total: int) -> Iterator[Any]:
+    """Yield `items`, with a progress bar on stderr where they are many and it is a terminal."""
+    if total <= _MANY or not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.progress import track  # noqa: PLC0415  seldom needed
+
+    yield from track(items, "asking", total=total, console=_console(sys.stderr), transient=True)
+
+
+def _show_framed(title: str | None, headings: tuple[str, str], rows: Sequence[Row]) -> None:
+    from rich.table import Table  # noqa: PLC0415  on terminals only
+    from rich.text import Text  # noqa: PLC0415
+
+    console = _console(sys.stdout)
+    longest = max((len(word) for row in rows for line in row.lines for word in line.split()), default=0)
+    table = Table(
+        show_lines=True, title=None if title is None else Text(title), title_justify="left", title_style="bold"
+    )
+    table.add_column(headings[0], overflow="fold", max_width=max(_NARROWEST, console.width - _FRAME - longest))
+    table.add_column(headings[1], overflow="fold")
+    for row in rows:
+        style = {True: "green", False: "red", None: ""}[row.is_good]
+        table.add_row(Text(row.label, style=style), Text("\n".join(row.lines)))
+    console.print(table)
+
+
+def _console(stream: Any) -> Console:
+    from rich.console import Console  # noqa: PLC0415  on terminals only
+
+    return Console(file=stream, markup=False, emoji=False, highlight=False)

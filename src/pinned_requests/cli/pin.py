@@ -1,0 +1,109 @@
+"""`pinned-requests pin`: the pins of files and of live servers, at every depth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pinned_requests import PolicyError
+from pinned_requests.cli.details import Details, details_of, details_of_certificate
+from pinned_requests.cli.inputs import read_bounded, read_target
+from pinned_requests.cli.live import Way, look
+from pinned_requests.cli.output import CommandError, Row, complain, show_json, show_table
+from pinned_requests.core.der import MAX_SIZE
+from pinned_requests.core.errors import escape, show
+from pinned_requests.core.pin import find_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+VERIFIED = "the chain and the host name were verified"
+NOT_VERIFIED = "NOT verified: nothing vouches for these keys but this connection"
+FROM_FILE = "a file: nothing was verified"
+
+
+class Source(NamedTuple):
+    """Where pins came from: its name, escaped; what was verified; and what was found, leaf first."""
+
+    name: str
+    is_file: bool
+    is_verified: bool
+    found: tuple[Details, ...]
+
+
+def pin(sources: Sequence[str], way: Way, *, as_json: bool) -> int:
+    """Show the pins of each source; what is wrong with one of them does not keep the others from being shown.
+
+    Returns:
+        0, or the worst exit code of a source.
+    """
+    seen, code = [], 0
+    for text in sources:
+        source, worse = _try(text, way)
+        code = max(code, worse)
+        if source is not None:
+            seen.append(source)
+    if as_json:
+        show_json([_document(source) for source in seen])
+        return code
+    for source in seen:
+        remark = FROM_FILE if source.is_file else VERIFIED if source.is_verified else NOT_VERIFIED
+        rows = [Row(f"{depth}: {item.kind}", item.lines()) for depth, item in enumerate(source.found)]
+        show_table(f"{source.name} ({remark})", ("depth", "pin"), rows)
+    return code
+
+
+def _try(text: str, way: Way) -> tuple[Source | None, int]:
+    try:
+        return read_source(text, way), 0
+    except PolicyError as error:
+        complain(str(error))
+    except CommandError as error:
+        complain(str(error))
+        return None, error.exit_code
+    except OSError as error:
+        complain(f"{text}: {error.strerror}")
+    return None, CommandError.exit_code
+
+
+def read_source(text: str, way: Way) -> Source:
+    """Return what a file holds or a server presents. What has a slash in it, or exists, is a file.
+
+    Raises:
+        CommandError: the file holds no key; the server cannot be reached or verified.
+        PolicyError: it is no host, or the file cannot be read as what it says it is.
+        OSError: the file cannot be read.
+    """
+    if "/" in text or _exists(text):
+        try:
+            found = tuple(map(details_of, find_keys(read_bounded(text, MAX_SIZE))))
+        except PolicyError as error:
+            raise PolicyError(f"{show(text)}: {error}") from None
+        if not found:
+            raise CommandError(
+                f"{show(text)} holds no certificate, certification request, public key or unencrypted private key"
+            )
+        return Source(escape(text), is_file=True, is_verified=False, found=found)
+    try:
+        target = read_target(text)
+    except PolicyError as error:
+        raise PolicyError(f"there is no file {show(text)}, and as a host: {error}") from None
+    chain = look(target, way)
+    found = tuple(details_of_certificate(seen.der) for seen in chain.certificates)
+    return Source(str(target), is_file=False, is_verified=chain.is_verified, found=found)
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # too long, a null byte
+        return False
+
+
+def _document(source: Source) -> dict[str, Any]:
+    return {
+        "source": source.name,
+        "is_file": source.is_file,
+        "is_verified": source.is_verified,
+        "found": [{"depth": at, **item.document()} for at, item in enumerate(source.found)],
+    }

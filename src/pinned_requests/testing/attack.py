@@ -1,0 +1,101 @@
+"""One attacker, what it got from a client, and the assertion that this was nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pinned_requests.core.errors import escape
+from pinned_requests.testing.attackers import disguise
+from pinned_requests.testing.servers import TLSServer
+from pinned_requests.testing.site import Site
+
+if TYPE_CHECKING:
+    from pinned_requests.testing.attackers import AttackerName
+    from pinned_requests.testing.identity import Identity
+    from pinned_requests.testing.message import Handler
+
+__all__ = ["Attack", "Verdict", "excerpt"]
+
+_SHOWN = 200  # bytes of what leaked: a request line and some headers
+
+Verdict = Literal["rejected", "fooled", "unreached"]
+
+
+class Attack(Site):
+    """An attacker in a host's place, for the time of a ``with`` block. Made by `MITMLab.impersonate`.
+
+    Attributes:
+        host: the host.
+        attacker: its name, one of `ATTACKERS`.
+    """
+
+    def __init__(
+        self, identity: Identity, attacker: AttackerName, handler: Handler | None, patience: float | None = None
+    ) -> None:
+        appearance = disguise(attacker, identity)
+        server = TLSServer(
+            appearance.credential,
+            handler=appearance.handler(handler),
+            cleartext=True,
+            on_hello=appearance.on_hello,
+            patience=patience,
+        )
+        super().__init__(identity, server)
+        self.attacker = attacker
+        self._only_in_the_clear = appearance.redirects
+
+    @property
+    def application_bytes(self) -> int:
+        """How many bytes of HTTP the attacker got, over TLS or in the clear, whether or not they became a request.
+
+        For ``downgrade`` only those in the clear: the TLS server that redirects there is the host's own.
+        """
+        self._rest()
+        return self._server.cleartext_bytes if self._only_in_the_clear else self._server.application_bytes
+
+    @property
+    def received(self) -> bytes:
+        """The first 4096 of these bytes."""
+        self._rest()
+        return self._server.cleartext if self._only_in_the_clear else self._server.received
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the client was ``"fooled"``, ``"rejected"`` the attacker, or never connected (``"unreached"``)."""
+        if self.application_bytes:
+            return "fooled"
+        return "rejected" if self.connections else "unreached"
+
+    def assert_rejected(self) -> None:
+        """Demand that a client connected, and that the attacker got no byte of HTTP from it.
+
+        It does not ask *why* the client hung up: a client that does not trust the attacker's CA, or that cannot speak
+        TLS at all, passes too. `handshakes` and `failed_handshakes` tell, and so does the same test with
+        `MITMLab.honest`.
+
+        Raises:
+            AssertionError: the attacker got something, and the first 200 bytes of it are shown; or no client connected,
+                so that nothing was tested.
+        """
+        __tracebackhide__ = True  # pytest shows the line of the caller
+        if self.verdict == "unreached":
+            raise AssertionError(
+                f"No client connected to {self.host} while the attacker {self.attacker!r} stood in for it, so this test"
+                " proves nothing. The client must open a new connection inside the with block, in this process, through"
+                " Python's socket module, and not through a proxy that it was given explicitly."
+            )
+        if self.verdict == "fooled":
+            count = self.application_bytes
+            raise AssertionError(
+                f"The attacker {self.attacker!r} in the place of {self.host} got {count} bytes"
+                f" ({self.connections} connections, {self.handshakes} handshakes). They begin with:\n"
+                f"  {excerpt(self.received)}"
+            )
+
+    def __repr__(self) -> str:
+        return f"<Attack {self.attacker} on {self.host}>"
+
+
+def excerpt(data: bytes) -> str:
+    """Return the first 200 bytes as text on one line, all that does not print escaped."""
+    return escape(ascii(data[:_SHOWN])[1:], 4 * _SHOWN + 2)

@@ -1,0 +1,119 @@
+"""The results of one client against every attacker."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from pinned_requests.core.errors import escape
+from pinned_requests.testing.attack import excerpt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pinned_requests.testing.attack import Attack, Verdict
+    from pinned_requests.testing.attackers import AttackerName
+
+_SHOWN = 60  # characters of an error in the table
+
+__all__ = ["Audit", "AuditResult", "run"]
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """How a client fared against one attacker."""
+
+    host: str
+    attacker: AttackerName
+    verdict: Verdict
+    """``"rejected"``, ``"fooled"``, or ``"unreached"`` if the client never connected."""
+    connections: int
+    handshakes: int
+    application_bytes: int
+    received: str
+    """The first 200 bytes that the attacker got, escaped."""
+    error: str
+    """What the client raised, in one line; empty if it raised nothing."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields by their names, fit for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Audit:
+    """How a client fared against each attacker. ``str()`` of it is a table."""
+
+    results: tuple[AuditResult, ...]
+
+    def __iter__(self) -> Iterator[AuditResult]:
+        return iter(self.results)
+
+    def __getitem__(self, attacker: AttackerName) -> AuditResult:
+        """Return the result against one attacker.
+
+        Raises:
+            KeyError: it was not among them.
+        """
+        for result in self.results:
+            if result.attacker == attacker:
+                return result
+        raise KeyError(attacker)
+
+    @property
+    def rejected(self) -> bool:
+        """Whether the client connected to every attacker, and gave none of them a byte."""
+        return all(result.verdict == "rejected" for result in self.results)
+
+    def assert_rejected(self) -> None:
+        """Demand that the client connected to every attacker, and gave none of them a byte.
+
+        Raises:
+            AssertionError: it did not; the table says where.
+        """
+        __tracebackhide__ = True  # pytest shows the line of the caller
+        if not self.rejected:
+            failed = [result.attacker for result in self.results if result.verdict != "rejected"]
+            raise AssertionError(f"Not rejected: {', '.join(failed)}.\n{self}")
+
+    def __str__(self) -> str:
+        rows = [("attacker", "verdict", "connections", "handshakes", "bytes", "the client raised")]
+        for each in self.results:
+            counts = (str(each.connections), str(each.handshakes), str(each.application_bytes))
+            rows.append((each.attacker, each.verdict, *counts, escape(each.error, _SHOWN) or "nothing"))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n".join(lines)
+
+
+def run(call: Callable[[], object], attack: Attack) -> AuditResult:
+    """Run a client against one attacker.
+
+    Args:
+        call: makes a request to the host. What it raises, if it is an `Exception`, is a result.
+        attack: the attacker, not yet begun.
+
+    Raises:
+        TypeError: *call* returned a coroutine, which nobody would run.
+    """
+    error = ""
+    with attack:
+        try:
+            answer = call()
+        except Exception as raised:  # noqa: BLE001 - whatever a client does with an attacker is a result
+            error = escape(f"{type(raised).__name__}: {raised}")
+        else:
+            if hasattr(answer, "__await__"):
+                if hasattr(answer, "close"):
+                    answer.close()  # or Python would warn that it was never awaited
+                raise TypeError("the client to audit is a coroutine; wrap it: audit(lambda: asyncio.run(client()))")
+    return AuditResult(
+        attack.host,
+        attack.attacker,
+        attack.verdict,
+        attack.connections,
+        attack.handshakes,
+        attack.application_bytes,
+        excerpt(attack.received),
+        error,
+    )

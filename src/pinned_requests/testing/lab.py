@@ -1,0 +1,170 @@
+"""The lab: attackers and honest servers in the place of real hosts, for tests of a client that is left as it is."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from pinned_requests.core.errors import PolicyError, show
+from pinned_requests.core.host import HostError, normalize_host
+from pinned_requests.core.pin import Pin
+from pinned_requests.testing.attack import Attack
+from pinned_requests.testing.attackers import ATTACKERS, AttackerName
+from pinned_requests.testing.audit import Audit, run
+from pinned_requests.testing.authority import Authority
+from pinned_requests.testing.certificate import generate_key
+from pinned_requests.testing.honest import HonestServer
+from pinned_requests.testing.identity import Identity
+from pinned_requests.testing.wsgi import App, as_handler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from pinned_requests.testing.site import Site
+
+__all__ = ["MITMLab"]
+
+_AUDIT_PATIENCE = 2.0  # seconds until an audit lets a hanging connection go: its client may have no timeout
+
+
+class MITMLab:
+    """Puts attackers and honest servers in the place of hosts, as the client of this process sees them.
+
+    Use it in a ``with`` block: at its end everything that is still open is closed. With pytest, use the fixture
+    `mitm_lab`.
+
+        with MITMLab() as lab:
+            with lab.impersonate("api.example.com") as attack:
+                with pytest.raises(requests.exceptions.SSLError):
+                    MyClient().list_things()
+            attack.assert_rejected()
+
+    For the time of a block, all new TCP connections of this process to the host, on any port, come to a server on
+    loopback; and the lab's CA is trusted there by every client that trusts certifi's CAs, the system's, or those of
+    REQUESTS_CA_BUNDLE or SSL_CERT_FILE. Other hosts are left alone. A client that verifies nothing, or that trusts a CA
+    file of its own, does so here as well.
+
+    Caught is what goes through Python's `socket` and `ssl`: requests, urllib3, httpx, aiohttp, `http.client`, asyncio.
+    Not caught are other processes, libraries with sockets of their own (pycurl, curl_cffi, uvloop, aiodns, asyncio's
+    proactor loop on Windows), UDP (HTTP/3), proxies that a client was given explicitly, and connections that were open
+    before. Then the host is not reached, and `Attack.assert_rejected` fails. pyOpenSSL is caught, but does not trust
+    the lab's CA.
+
+    Attributes:
+        root: the lab's CA, which clients are made to trust.
+    """
+
+    def __init__(self) -> None:
+        self.root = Authority.create("Lab Root CA")
+        self._honest = self.root.intermediate("Lab Honest CA")
+        self._careless = self.root.intermediate("Lab Careless CA")
+        self._revoked_key = generate_key()
+        self._identities: dict[str, Identity] = {}
+        self._sites: list[Site] = []
+        self._audits: list[Audit] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all blocks that are still open, the newest first.
+
+        Raises:
+            TimeoutError: see `Site.close`.
+        """
+        with contextlib.ExitStack() as at_the_end:
+            for site in self._sites:
+                at_the_end.callback(site.close)
+
+    def impersonate(self, host: str, *, as_: AttackerName = "trusted-ca", handler: App | None = None) -> Attack:
+        """Put an attacker in a host's place.
+
+        Args:
+            host: a DNS name or an IP address, in any spelling, without port.
+            as_: which attacker, one of `ATTACKERS`. By default one with a valid certificate from a trusted CA.
+            handler: what it answers, a WSGI application or a mapping of paths; by default ``{}``, as JSON.
+
+        Returns:
+            The attacker, to be used in a ``with`` block, once.
+
+        Raises:
+            ValueError: *host* is no host, or there is no such attacker.
+        """
+        return self._attack(host, as_, handler)
+
+    def honest(self, host: str, handler: App | None = None) -> HonestServer:
+        """Put a legitimate server in a host's place, which has the keys that its clients may pin.
+
+        Args:
+            host: a DNS name or an IP address, in any spelling, without port.
+            handler: what it answers, a WSGI application or a mapping of paths; by default ``{}``, as JSON.
+
+        Returns:
+            The server, to be used in a ``with`` block, once. Its pins can be read before.
+
+        Raises:
+            ValueError: *host* is no host.
+        """
+        server = HonestServer(self._identity(host), handler)
+        self._sites.append(server)
+        return server
+
+    @property
+    def revoked_pin(self) -> Pin:
+        """The pin of the key that the attacker ``revoked-key`` has: give it to the client among its blocked pins."""
+        return Pin.from_private_key(self._revoked_key)
+
+    @property
+    def audits(self) -> tuple[Audit, ...]:
+        """The audits that were made, in order."""
+        return tuple(self._audits)
+
+    def audit(
+        self, call: Callable[[], object], host: str | None = None, *, attackers: Iterable[AttackerName] = ATTACKERS
+    ) -> Audit:
+        """Run a client against one attacker after another.
+
+        Args:
+            call: makes a request to the host; it is called once for each attacker. What it raises is a result, too.
+            host: the host; by default the only one that this lab knows, from `honest` or `impersonate`.
+            attackers: their names; by default all.
+
+        Returns:
+            The results. Nothing is asserted: see `Audit.assert_rejected`.
+
+        Raises:
+            ValueError: *host* is missing and cannot be told, is no host, or there is no such attacker.
+            TypeError: *call* returned a coroutine.
+        """
+        if host is None:
+            if len(self._identities) != 1:
+                known = ", ".join(self._identities) or "none"
+                raise ValueError(f"say which host the client talks to, audit(call, host): this lab knows {known}")
+            (host,) = self._identities
+        results = [run(call, self._attack(host, name, None, _AUDIT_PATIENCE)) for name in attackers]
+        self._audits.append(audit := Audit(tuple(results)))
+        return audit
+
+    def _attack(self, host: str, name: AttackerName, app: App | None, patience: float | None = None) -> Attack:
+        attack = Attack(self._identity(host), name, as_handler(app), patience)
+        self._sites.append(attack)
+        return attack
+
+    def _identity(self, host: str) -> Identity:
+        try:
+            name = normalize_host(host)
+        except HostError:
+            raise PolicyError(
+                f"{show(host)} is no host: write it as 'api.example.com', without scheme or port"
+            ) from None
+        if name not in self._identities:
+            self._identities[name] = Identity(name, self._honest, self._careless, self._revoked_key)
+        return self._identities[name]

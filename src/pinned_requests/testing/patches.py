@@ -1,0 +1,57 @@
+"""What is changed in this process for the time of a block, and how it is put back."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_ABSENT = object()
+
+
+class Patches:
+    """Attributes and environment variables that have been changed, with what stood there before.
+
+    Not safe for threads: who uses it holds a lock.
+    """
+
+    def __init__(self) -> None:
+        self._attributes: list[tuple[Any, str, object]] = []
+        self._variables: dict[str, str | None] = {}
+
+    def wrap(self, owner: Any, name: str, wrapper: Callable[[Any], object]) -> None:
+        """Put something around a function.
+
+        Args:
+            owner: the module or class where it is looked up.
+            name: its name there. It may be inherited; then the inherited one is uncovered again by `undo`.
+            wrapper: gets the function, and returns what takes its place.
+        """
+        self._attributes.append((owner, name, vars(owner).get(name, _ABSENT)))
+        setattr(owner, name, wrapper(getattr(owner, name)))
+
+    def set_variable(self, name: str, value: str) -> None:
+        """Set an environment variable."""
+        self._variables.setdefault(name, os.environ.get(name))
+        os.environ[name] = value
+
+    def original_variable(self, name: str) -> str | None:
+        """Return the value that an environment variable had before it was set here, or has."""
+        return self._variables[name] if name in self._variables else os.environ.get(name)
+
+    def undo(self) -> None:
+        """Put everything back, the newest first."""
+        while self._attributes:
+            owner, name, value = self._attributes.pop()
+            if value is _ABSENT:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, value)
+        while self._variables:
+            name, variable = self._variables.popitem()
+            if variable is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = variable

@@ -1,0 +1,104 @@
+"""A server of the lab that stands in for a host, for the time of a ``with`` block."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from pinned_requests.testing.redirect import Route, redirection
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from pinned_requests.testing.identity import Identity
+    from pinned_requests.testing.message import Request
+    from pinned_requests.testing.servers import TLSServer
+
+__all__ = ["Site"]
+
+_open: list[Site] = []  # the sites of all labs of this process, the oldest first
+_lock = threading.Lock()
+
+
+class Site:
+    """What stands in for a host while it is open.
+
+    Connections that clients have open to an older site of that host are closed when this one opens: whoever takes over
+    the network takes over all of it, and a client that went on over an old connection would never meet the new site.
+    Within the block the counts are read when all is at rest, and after it they do not change any more.
+
+    Args:
+        identity: of the host.
+        server: the server, not yet started.
+    """
+
+    def __init__(self, identity: Identity, server: TLSServer) -> None:
+        self.host = identity.host
+        """The host, in lower case and A-labels."""
+        self._server = server
+        self._anchor = identity.anchor
+        self._route: Route | None = None
+
+    def __enter__(self) -> Self:
+        self._server.start()
+        route = Route(self.host, self._server.port, self._anchor)
+        with _lock:
+            redirection.add(route)
+            self._route = route
+            for other in _open:
+                if other.host == self.host:
+                    other._server.disconnect()  # noqa: SLF001 - of the same class
+            _open.append(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the block: no connection comes here any more, those that are open are closed, and the counts are final.
+
+        Raises:
+            TimeoutError: a handler is still running after 5 seconds, or a client still sending.
+        """
+        route, self._route = self._route, None
+        if route is None:
+            return
+        with _lock:
+            _open.remove(self)
+            redirection.remove(route)
+        try:
+            self._server.settle()
+        finally:
+            self._server.stop()
+
+    @property
+    def connections(self) -> int:
+        """How many TCP connections clients made."""
+        self._rest()
+        return self._server.connections
+
+    @property
+    def handshakes(self) -> int:
+        """How many TLS handshakes were completed."""
+        self._rest()
+        return self._server.handshakes
+
+    @property
+    def failed_handshakes(self) -> tuple[str, ...]:
+        """The errors of the others, as OpenSSL tells them to a server: what alert the client sent, for example."""
+        self._rest()
+        return self._server.failed_handshakes
+
+    @property
+    def requests(self) -> list[Request]:
+        """The requests that arrived whole, over TLS or in the clear."""
+        self._rest()
+        return self._server.requests
+
+    def _rest(self) -> None:
+        if self._route is not None:
+            self._server.settle()

@@ -1,0 +1,74 @@
+"""The pytest plugin of pinned_requests: the fixture `mitm_lab`, and ``--mitm-report``.
+
+Rules for whoever changes this module:
+
+- pytest imports it in every run, wanted or not. It stands beside the package, not in it, because importing any module
+  of the package imports requests; and it imports nothing that pytest has not imported already. The lab is imported by
+  the fixture.
+- Under pytest-xdist the fixture lives in a worker and the report is written by the controller. Results travel as
+  properties of the test, which pytest hands over by itself and writes into ``--junitxml`` as well.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pinned_requests.testing import MITMLab
+
+_OPTION = "mitm_report"
+_PROPERTY = "mitm_lab:"  # then the host and the attacker
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option."""
+    group = parser.getgroup("mitm_lab", "attacks on clients (pinned_requests)")
+    group.addoption(
+        "--mitm-report",
+        dest=_OPTION,
+        metavar="FILE",
+        help="write the results of mitm_lab.audit() to FILE as JSON, and as properties of the tests to --junitxml",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin the report, where there is to be one and this is not one worker among several."""
+    if config.getoption(_OPTION) and not hasattr(config, "workerinput"):
+        path = Path(config.invocation_params.dir, config.getoption(_OPTION))
+        config.pluginmanager.register(_Report(path), "mitm_lab_report")
+
+
+@pytest.fixture
+def mitm_lab(request: pytest.FixtureRequest) -> Iterator[MITMLab]:
+    """Attackers and honest servers in the place of real hosts: a `pinned_requests.testing.MITMLab`."""
+    from pinned_requests.testing import MITMLab  # noqa: PLC0415 - see the rules above
+
+    with MITMLab() as lab:
+        yield lab
+    if request.config.getoption(_OPTION):
+        for result in (result for audit in lab.audits for result in audit):
+            name = f"{_PROPERTY}{result.host}:{result.attacker}"
+            request.node.user_properties.append((name, json.dumps(result.as_dict())))
+
+
+class _Report:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._results: list[dict[str, object]] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Collect what a test has found."""
+        if report.when == "teardown":
+            for name, value in report.user_properties:
+                if name.startswith(_PROPERTY):
+                    self._results.append({"test": report.nodeid, **json.loads(str(value))})
+
+    def pytest_sessionfinish(self) -> None:
+        """Write the file."""
+        self._path.write_text(json.dumps({"results": self._results}, indent=2) + "\n", "utf-8")

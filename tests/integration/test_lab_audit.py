@@ -1,0 +1,105 @@
+"""An audit tells how a client fares against each attacker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+import pytest
+import requests
+
+from pinned_requests.testing import ATTACKERS, Audit, AuditResult, MITMLab
+
+HOST = "api.example.com"
+RESULT = AuditResult(HOST, "trusted-ca", "rejected", 2, 1, 0, "''", "SSLError: no")
+
+
+def get() -> None:
+    """A client without pins."""
+    requests.get(f"https://{HOST}/", timeout=5)
+
+
+def test_the_order_and_the_choice_of_attackers(mitm_lab: MITMLab) -> None:
+    """All of them, or those that are named."""
+    audit = mitm_lab.audit(get, HOST, attackers=["expired", "trusted-ca"])
+    assert [(each.attacker, each.verdict) for each in audit] == [("expired", "rejected"), ("trusted-ca", "fooled")]
+    assert audit["expired"].error.startswith("SSLError: ")
+    assert audit["trusted-ca"].error == ""
+    assert audit["trusted-ca"].received.startswith("'GET / HTTP/1.1")
+    assert mitm_lab.audits == (audit,)
+    with pytest.raises(KeyError):
+        audit["hang"]
+
+
+def test_a_client_that_connects_nowhere(mitm_lab: MITMLab) -> None:
+    """It has rejected nobody."""
+    audit = mitm_lab.audit(lambda: None, HOST)
+    assert {each.verdict for each in audit} == {"unreached"}
+    assert not audit.rejected
+    with pytest.raises(AssertionError):
+        audit.assert_rejected()
+
+
+def test_a_client_without_timeout(mitm_lab: MITMLab) -> None:
+    """The attacker that hangs lets it go after two seconds."""
+    begin = time.monotonic()
+    audit = mitm_lab.audit(lambda: requests.get(f"https://{HOST}/"), HOST, attackers=["hang"])  # noqa: S113 - the point
+    assert audit.rejected
+    assert 1 < time.monotonic() - begin < 10
+
+
+def test_the_host_by_default(mitm_lab: MITMLab) -> None:
+    """It is the one that the lab knows; with none or several it must be said."""
+    with pytest.raises(ValueError, match="none"):
+        mitm_lab.audit(get)
+    with mitm_lab.honest(HOST):
+        assert mitm_lab.audit(get, attackers=["self-signed"])["self-signed"].host == HOST
+    with mitm_lab.honest("other.example"), pytest.raises(ValueError, match=r"other\.example"):
+        mitm_lab.audit(get)
+
+
+def test_a_coroutine(mitm_lab: MITMLab) -> None:
+    """Nobody would run it: the audit says how to."""
+
+    async def client() -> None:
+        await asyncio.to_thread(get)
+
+    with pytest.raises(TypeError, match=r"asyncio\.run"):
+        mitm_lab.audit(client, HOST)
+    audit = mitm_lab.audit(lambda: asyncio.run(client()), HOST, attackers=["trusted-ca"])
+    assert audit["trusted-ca"].verdict == "fooled"
+
+
+def test_what_is_no_error_of_the_client(mitm_lab: MITMLab) -> None:
+    """An interrupt ends the audit, and nothing stays open."""
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        mitm_lab.audit(interrupted, HOST)
+    with mitm_lab.honest(HOST):
+        get()
+
+
+def test_the_table() -> None:
+    """One line for each attacker, the columns aligned, the errors cut."""
+    fooled = replace(RESULT, attacker="hang", verdict="fooled", application_bytes=12345, error="")
+    long = replace(RESULT, error="SSLError: " + "x" * 100)
+    header, *rows = str(Audit((RESULT, fooled, long))).splitlines()
+    assert header.split() == ["attacker", "verdict", "connections", "handshakes", "bytes", "the", "client", "raised"]
+    assert [row.split()[:5] for row in rows[:2]] == [
+        ["trusted-ca", "rejected", "2", "1", "0"],
+        ["hang", "fooled", "2", "1", "12345"],
+    ]
+    assert {row.index(word) for row, word in zip(rows, ["SSLError", "nothing", "SSLError"], strict=True)} == {
+        header.index("the client")
+    }
+    assert rows[2].endswith("x…")
+
+
+def test_the_fields() -> None:
+    """A result has a name for each field, for JSON."""
+    assert RESULT.as_dict()["handshakes"] == 1
+    assert len(ATTACKERS) == len(set(ATTACKERS)) == 10

@@ -1,0 +1,163 @@
+"""The pytest plugin, in runs of its own: the fixture, the report, and what it costs a run that does not use it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from pinned_requests.testing import ATTACKERS
+
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "testing.md"
+
+TESTS = """
+import pytest, requests, unittest
+from pinned_requests import PinnedSession
+from pinned_requests.testing import MITMLab
+
+def get(): requests.get("https://api.example.com/", timeout=1)
+
+def test_plain(mitm_lab):
+    mitm_lab.audit(get, "api.example.com", attackers=["trusted-ca", "expired"])
+
+def test_fooled(mitm_lab):
+    with mitm_lab.impersonate("api.example.com") as attack:
+        get()
+    attack.assert_rejected()
+
+def test_pinned(mitm_lab):
+    with mitm_lab.honest("b.example") as server, PinnedSession({"b.example": [*server.pins, *server.backup_pins]}) as s:
+        mitm_lab.audit(lambda: s.get("https://b.example/"), attackers=["trusted-ca"]).assert_rejected()
+
+class OfUnittest(unittest.TestCase):
+    def test(self):
+        with MITMLab() as lab, lab.impersonate("api.example.com") as attack:
+            get()
+        self.assertRaises(AssertionError, attack.assert_rejected)
+"""
+
+# The client of the examples in the documentation.
+MY_CLIENT = """
+from pinned_requests import PinnedSession
+
+class MyClient:
+    def list_things(self):
+        pins = ["sha256/" + letter * 42 + "A=" for letter in "AB"]
+        with PinnedSession({"api.example.com": pins}) as session:
+            return session.get("https://api.example.com/things", timeout=1)
+"""
+
+# What a run has imported, written at its end.
+CONFTEST = """
+import pathlib, sys
+def pytest_sessionfinish():
+    pathlib.Path("modules").write_text(" ".join(sys.modules))
+"""
+
+
+def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest in a folder, which is no part of this project's tests."""
+    (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env={**variables, **environment}, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def alone(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The same without the plugins of others."""
+    return run(folder, *arguments, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+
+
+def cpu_time_of_children() -> float:
+    """The CPU time, in seconds, of the processes that have ended and been waited for; 0 on Windows."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+@pytest.fixture(scope="module", params=["0", "2"], ids=["one process", "xdist"])
+def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run the tests above, with a report, and return the folder."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "test_client.py").write_text(TESTS)
+    done = run(folder, "-n", request.param, "--mitm-report=out.json", "--junitxml=out.xml", "-rf")
+    assert "1 failed, 3 passed" in done.stdout, done.stdout + done.stderr
+    assert "AssertionError: The attacker 'trusted-ca' in the place of api.example.com got" in done.stdout
+    return folder
+
+
+def test_the_plugin_is_installed() -> None:
+    """Pytest finds it by its entry point."""
+    found = {each.value for each in entry_points(group="pytest11") if each.name == "pinned_requests"}
+    assert found == {"pytest_pinned_requests"}
+
+
+def test_the_report(report: Path) -> None:
+    """Each result of each audit is in the JSON file, with its test."""
+    results: list[dict[str, Any]] = json.loads((report / "out.json").read_text("utf-8"))["results"]
+    rows = sorted((row["test"], row["host"], row["attacker"], row["verdict"], row["connections"]) for row in results)
+    assert rows == [
+        ("test_client.py::test_pinned", "b.example", "trusted-ca", "rejected", 1),
+        ("test_client.py::test_plain", "api.example.com", "expired", "rejected", 1),
+        ("test_client.py::test_plain", "api.example.com", "trusted-ca", "fooled", 1),
+    ]
+
+
+def test_the_properties(report: Path) -> None:
+    """The same results stand in the JUnit file, as properties of the tests."""
+    tree = ET.parse(report / "out.xml")  # noqa: S314 - written by pytest just now
+    found = {each.attrib["name"]: json.loads(each.attrib["value"])["verdict"] for each in tree.iter("property")}
+    assert found == {
+        "mitm_lab:api.example.com:expired": "rejected",
+        "mitm_lab:api.example.com:trusted-ca": "fooled",
+        "mitm_lab:b.example:trusted-ca": "rejected",
+    }
+
+
+def test_the_documentation(tmp_path: Path) -> None:
+    """Its examples pass, and its table holds each attacker."""
+    text = DOCUMENTATION.read_text("utf-8")
+    examples = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    (tmp_path / "test_examples.py").write_text("\n".join([MY_CLIENT, *examples]))
+    done = run(tmp_path, "-n", "0")
+    assert f"{len(examples)} passed" in done.stdout, done.stdout + done.stderr
+    assert tuple(re.findall(r"^\| `([a-z-]+)` \|", text, re.MULTILINE)) == ATTACKERS
+
+
+def test_no_report_unless_it_is_wanted(tmp_path: Path) -> None:
+    """Without the option nothing is written, and no test has properties."""
+    (tmp_path / "test_client.py").write_text(TESTS)
+    run(tmp_path, "-n", "0", "--junitxml=out.xml", "-k", "plain")
+    assert "<property " not in (tmp_path / "out.xml").read_text("utf-8")
+    assert {path.name for path in tmp_path.iterdir()} <= {"test_client.py", "pytest.ini", "out.xml", "__pycache__"}
+
+
+def test_a_run_that_does_not_use_it_imports_nothing(tmp_path: Path) -> None:
+    """The plugin adds itself, and no other module, to a run."""
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    modules = []
+    for plugin in (["-p", "pytest_pinned_requests"], []):
+        alone(tmp_path, "--collect-only", *plugin)
+        modules.append(set((tmp_path / "modules").read_text().split()))
+    assert modules[0] - modules[1] == {"pytest_pinned_requests"}
+
+
+def test_a_run_that_does_not_use_it_takes_no_longer(tmp_path: Path) -> None:
+    """It adds less than 50 ms of CPU time: the least of some runs each, in turns, since other load only adds to it."""
+    took: dict[str, list[float]] = {"with": [], "without": []}
+    for _ in range(5):
+        for name, seconds in took.items():
+            begin = cpu_time_of_children()
+            done = alone(tmp_path, "--collect-only", *(["-p", "pytest_pinned_requests"] if name == "with" else []))
+            seconds.append(cpu_time_of_children() - begin)
+            assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert min(took["with"]) - min(took["without"]) < 0.05

@@ -1,0 +1,216 @@
+"""`Guard`: whom it tells of a violation, and that what they do changes nothing."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import pickle
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pinned_requests import Pin, PinPolicy, PinSet, ViolationReport
+from pinned_requests.core.chain import Chain, SeenCertificate
+from pinned_requests.transport import guard as module
+from pinned_requests.transport.guard import AUDIT_EVENT, CheckingGuard, Guard, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NOW = dt.datetime(2027, 3, 1, tzinfo=dt.timezone.utc)
+KEY, OTHER, BACKUP = (Pin("spki", bytes([number]) * 32) for number in (1, 2, 3))
+CHAIN = Chain((SeenCertificate("CN=a", KEY, OTHER, frozenset((KEY,)), True, b"DER"),), is_verified=True)  # noqa: FBT003 - a record
+HOST = "api.example.com"
+
+
+@pytest.fixture(autouse=True)
+def _now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_now", lambda: NOW)
+
+
+def meet(guard: Guard, host: str = HOST, port: int | None = 443) -> None:
+    """Let the guard see a connection to a host with that chain."""
+    guard.enforce(guard.judge(host, port, CHAIN), ())
+
+
+def guard_of(on_violation: Any = None, pattern: str = HOST, **fields: Any) -> Guard:
+    """A guard with a pin that does not fit the chain."""
+    return Guard.of(PinPolicy({pattern: PinSet([OTHER], [BACKUP], **fields)}), on_violation=on_violation)
+
+
+@pytest.fixture
+def audited(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+    """Our audit events: a hook could not be taken out again."""
+    events: list[tuple[object, ...]] = []
+    monkeypatch.setattr(sys, "audit", lambda *event: events.append(event))
+    return events
+
+
+def ours(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """The records of the package."""
+    return [record for record in caplog.records if record.name == "pinned_requests"]
+
+
+def test_a_refusal(caplog: pytest.LogCaptureFixture, audited: list[Any]) -> None:
+    """It is logged with fields, audited, and reported: once each."""
+    reports: list[ViolationReport] = []
+    with pytest.raises(Refusal) as caught:
+        meet(guard_of(reports.append))
+    (record,) = ours(caplog)
+    fields = ("levelname", "host", "port", "noted_host", "outcome", "allowed", "report_only", "spki_pins_seen")
+    assert [getattr(record, name) for name in fields] == [
+        *("WARNING", HOST, 443, HOST, "mismatch", False, False),
+        [str(KEY)],
+    ]
+    assert record.getMessage() == str(caught.value.report)
+    assert audited == [(AUDIT_EVENT, HOST, 443, "mismatch")]
+    assert AUDIT_EVENT == "pinned_requests.violation"
+    assert reports == [caught.value.report]
+
+
+def test_what_is_softened_is_not_audited(caplog: pytest.LogCaptureFixture, audited: list[Any]) -> None:
+    """Report-only: logged as such and reported; no audit event, since nothing was refused."""
+    reports: list[ViolationReport] = []
+    meet(guard_of(reports.append, report_only=True))
+    (record,) = ours(caplog)
+    assert [getattr(record, name) for name in ("outcome", "allowed", "report_only")] == ["mismatch", True, True]
+    assert len(reports) == 1
+    assert audited == []
+
+
+def test_a_check_is_no_violation(caplog: pytest.LogCaptureFixture, audited: list[Any]) -> None:
+    """`session.check()` tells its caller alone."""
+    with pytest.raises(Refusal):
+        meet(CheckingGuard(guard_of().store, pytest.fail))
+    assert ours(caplog) == audited == []
+
+
+def test_fields_and_log_records_do_not_clash() -> None:
+    """No name of a field is one that a log record has already."""
+    record = logging.makeLogRecord({})
+    report = ViolationReport(guard_of().judge(HOST, 443, CHAIN), NOW)
+    taken = {*vars(record), "message", "asctime", "taskName"}
+    assert report.fields().keys() & taken == set()
+
+
+def fail_audit(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Let audit hooks fail."""
+    monkeypatch.setattr(sys, "audit", lambda *_event: raising(error))
+
+
+def fail_filter(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Let a filter of the log fail, which logging does not catch."""
+    monkeypatch.setattr(module.logger, "filters", [lambda _record: raising(error)])
+
+
+def fail_telemetry(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Let OpenTelemetry fail."""
+    monkeypatch.setattr(module.telemetry, "record", lambda _report: raising(error))
+
+
+def fail_reporter(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Let the reporter to `report_uri` fail."""
+    monkeypatch.setattr(Guard, "_post", lambda _self, _report: raising(error))
+
+
+def raising(error: BaseException) -> object:
+    """Raise an error, in an expression."""
+    raise error
+
+
+@pytest.mark.parametrize("fail", [fail_audit, fail_filter, fail_telemetry, fail_reporter])
+@pytest.mark.parametrize("error", [OSError("mine"), ValueError("mine"), KeyError("mine")], ids=repr)
+@pytest.mark.parametrize("report_only", [False, True])
+def test_whoever_is_told_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+    fail: Callable[..., None],
+    error: Exception,
+    report_only: bool,  # noqa: FBT001 - pytest's way
+) -> None:
+    """Their errors make no pass of a refusal, no refusal of a pass, and no other error; the others are told."""
+    fail(monkeypatch, error)
+    reports: list[ViolationReport] = []
+    guard = guard_of(reports.append, report_only=report_only)
+    if report_only:
+        meet(guard)
+    else:
+        with pytest.raises(Refusal):
+            meet(guard)
+    assert len(reports) == 1
+
+
+def test_a_log_record_factory_that_sets_our_names(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`host` is a favourite: the record is logged without our fields."""
+    make = logging.getLogRecordFactory()
+
+    def with_host(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = make(*args, **kwargs)
+        record.host = "this-machine"
+        return record
+
+    monkeypatch.setattr(logging, "_logRecordFactory", with_host)
+    with pytest.raises(Refusal):
+        meet(guard_of())
+    (record,) = ours(caplog)
+    assert (record.host, record.levelname, hasattr(record, "outcome")) == ("this-machine", "WARNING", False)  # type: ignore[attr-defined]  # set above
+
+
+EXPIRED = "2027-02-01T00:00:00Z"
+
+
+def test_expired_pins_warn_once_a_host_and_report_each_time(caplog: pytest.LogCaptureFixture) -> None:
+    """Hosts of one pattern warn each; another date of expiry is news."""
+    reports: list[ViolationReport] = []
+    guard = guard_of(reports.append, pattern="**.example.com", expires=EXPIRED)
+    for _ in range(3):
+        for host in ("a.example.com", "b.example.com"):
+            meet(guard, host)
+            meet(guard, host.upper(), 8443)
+    assert [(record.host, record.outcome) for record in ours(caplog)] == [  # type: ignore[attr-defined]  # extra
+        ("a.example.com", "expired"),
+        ("b.example.com", "expired"),
+    ]
+    assert len(reports) == 12
+    guard.store.set({"**.example.com": PinSet([OTHER], [BACKUP], expires="2027-02-02T00:00:00Z")})
+    meet(guard, "a.example.com")
+    assert len(ours(caplog)) == 3
+
+
+def test_expired_pins_that_refuse_are_logged_each_time(caplog: pytest.LogCaptureFixture) -> None:
+    """A refusal is always news."""
+    guard = guard_of(expires=EXPIRED, on_expiry="block")
+    for _ in range(3):
+        with pytest.raises(Refusal):
+            guard.admit("https", HOST, 443)
+    assert len(ours(caplog)) == 3
+
+
+def test_the_hosts_that_were_warned_of_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A redirect chooses hosts below an expired pattern."""
+    monkeypatch.setattr(module, "MAX_WARNED", 10)
+    guard = guard_of(pattern="**.example.com", expires=EXPIRED)
+    for number in range(50):
+        meet(guard, f"h{number}.example.com")
+        assert len(guard._warned) <= 10
+
+
+def test_once_from_many_threads(caplog: pytest.LogCaptureFixture) -> None:
+    """Two threads that meet the same host at once warn once; and the guard still pickles."""
+    guard, barrier = guard_of(expires=EXPIRED), threading.Barrier(8)
+
+    def work() -> None:
+        barrier.wait()
+        meet(guard)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ours(caplog)) == 1
+    again = pickle.loads(pickle.dumps(guard))  # noqa: S301 - our own
+    assert again.store.current == guard.store.current
