@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PROGRAM = "from pinned_requests.cli.repo import app; app()"
 SECRET, WRONG = "correct horse", "battery staple"
 POLICY = PinPolicy({"api.example.com": PinSet.exempt()})
 
@@ -45,7 +44,7 @@ class Desk:
         """Run the command."""
         environment = {**os.environ, **({} if passphrase is None else {"PINNED_REQUESTS_PASSPHRASE": passphrase})}
         done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, *map(str, arguments)],
+            [sys.executable, "-m", "pinned_requests", "repo", *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -29,8 +29,8 @@ _MAX_SENTENCE = 1000  # characters
 
 app = typer.Typer(
     name="repo",
-    help="Make and maintain a repository of signed policies (The Update Framework).",
-    no_args_is_help=True,
+    help="Make and maintain a repository of signed policies.",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
@@ -68,7 +68,7 @@ def init(  # noqa: PLR0913  the options of the command line
     ] = None,
     expires: Days = None,
     encrypt: Encrypt = False,
-) -> None:
+) -> int:
     """Make keys and an empty repository. Prints the root metadata to ship with the application."""
     with _reported():
         from pinned_requests.cli.repository import ROLES, Repository, RoleKeys  # noqa: PLC0415  of the extra `remote`
@@ -89,6 +89,7 @@ def init(  # noqa: PLR0913  the options of the command line
         root = Repository(folder, ring).create(made, days)
         print(f"Ship {root} with the application, as root= of PolicyStore.from_tuf().")
         print(f"Keep the keys in {', '.join(str(each) for each in keys)} apart from it; root and targets offline.")
+    return 0
 
 
 @app.command()
@@ -98,7 +99,7 @@ def publish(
     keys: Keys,
     target: Annotated[str, typer.Option(help="Its name in the repository.")] = "pins.json",
     expires: Days = None,
-) -> None:
+) -> int:
     """Publish a policy, in place of the one before."""
     with _reported():
         from pinned_requests import PinPolicy  # noqa: PLC0415  not for --help
@@ -108,6 +109,7 @@ def publish(
             raise PolicyError(f"--target {target}: give a name without folders that ends in .json")
         version = Repository(folder, _ring(keys)).publish(target, PinPolicy.from_file(policy), _days(expires))
         print(f"Published {policy} as {target}, version {version} of the targets.")
+    return 0
 
 
 @app.command("rotate-key")
@@ -123,7 +125,7 @@ def rotate_key(  # noqa: PLR0913  as for init
     ] = None,
     expires: Days = None,
     encrypt: Encrypt = False,
-) -> None:
+) -> int:
     """Put a new key in the place of one. Root keys must be at hand; the old key should be, where it is not lost."""
     with _reported():
         from pinned_requests.cli.repository import Repository  # noqa: PLC0415  of the extra `remote`
@@ -140,6 +142,7 @@ def rotate_key(  # noqa: PLR0913  as for init
 
         gone, new = Repository(folder, ring).rotate_key(role, make, old, days)
         print(f"The key {role}-{new[:12]} is in the place of {role}-{gone[:12]}, which signs no more.")
+    return 0
 
 
 @app.command()
@@ -148,7 +151,7 @@ def refresh(
     keys: Keys,
     also: Annotated[list[str] | None, typer.Option(metavar="ROLE", help="A further role to sign anew.")] = None,
     expires: Days = None,
-) -> None:
+) -> int:
     """Sign the timestamp anew, and the snapshot where it is time. For cron. 1 if a role is about to expire."""
     with _reported():
         from pinned_requests.cli.repository import Repository  # noqa: PLC0415  of the extra `remote`
@@ -161,8 +164,7 @@ def refresh(
         pending = repository.needs_attention()
         for role, moment in pending.items():
             _complain(f"{role} expires on {moment:%Y-%m-%d}: run 'pinned-requests repo refresh --also {role}'")
-        if pending:
-            raise typer.Exit(FAILED)
+    return FAILED if pending else 0
 
 
 @contextmanager
