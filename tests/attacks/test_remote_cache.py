@@ -7,9 +7,10 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from filelock import FileLock
 
 from pinned_requests import PinPolicy, PinSet
-from pinned_requests.sources.remote import RemotePolicyError
+from pinned_requests.sources.remote import RemotePolicyError, fetcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -205,6 +206,20 @@ def test_a_policy_in_force_survives_the_loss_of_the_cache(scene: Scene) -> None:
     store.refresh()
     assert store.current == scene.old
     assert scene.bundle.is_file()
+
+
+def test_a_process_that_never_lets_go(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever holds the lock for ever keeps the client from updates, not from its policy, and it says so."""
+    scene.publisher.forged = {}
+    store = scene.publisher.store(shipped=scene.shipped, refresh_after=1e6)
+    monkeypatch.setattr(fetcher, "DEADLINE", 0.3)
+    with FileLock(scene.folder / ".lock"):
+        with pytest.raises(RemotePolicyError) as caught:
+            store.refresh()
+        assert (caught.value.check, store.last_error) == ("cache", caught.value)
+    monkeypatch.undo()
+    store.refresh()
+    assert (store.current, store.last_error) == (scene.old, None)
 
 
 def test_the_cache_is_private(scene: Scene) -> None:

@@ -12,7 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from pinned_requests import PinPolicy, PinSet, PolicyStore
+from pinned_requests.cli import repository as repository_module
 from pinned_requests.cli.repo import app
+from pinned_requests.cli.repository import Repository
+from pinned_requests.cli.signing import KeyFolder, KeyRing
 from pinned_requests.testing import Response, TLSServer
 
 if TYPE_CHECKING:
@@ -211,8 +214,20 @@ def test_a_wrong_command_line(desk: Desk, arguments: tuple[str, ...]) -> None:
     assert not desk.keys.exists()
 
 
-def test_refresh_says_when_a_role_is_about_to_expire(desk: Desk) -> None:
-    """It does its work, and ends with 1, so that cron sends a mail."""
+def test_refresh_says_when_a_role_is_about_to_expire(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does its work, and ends with 1, so that cron sends a mail; 0 again when that role has been signed."""
+    desk.init()
+    with monkeypatch.context() as patch:
+        patch.setattr(repository_module, "_days", lambda signed: 1 if signed.type == "targets" else 30)
+        Repository(desk.folder, KeyRing([KeyFolder(desk.keys)], lambda _: "")).publish("pins.json", POLICY, {})
+    done = desk.run("refresh", desk.folder, "--keys", desk.keys)
+    assert (done.code, "targets" in done.err, "timestamp" in done.out) == (1, True, True)
+    assert desk.fetched() == POLICY
+    assert desk.run("refresh", desk.folder, "--keys", desk.keys, "--also", "targets").code == 0
+
+
+def test_how_long_it_is_valid(desk: Desk) -> None:
+    """What `init` was told holds for every later version, until a later command says otherwise."""
     desk.init("--expires", "targets=1", "--expires", "timestamp=3")
     desk.publish()
     assert desk.run("refresh", desk.folder, "--keys", desk.keys).code == 0
