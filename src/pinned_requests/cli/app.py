@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from pinned_requests import PinPolicy
+from pinned_requests.cli import repo
 
 Action = Callable[[], int]
 
@@ -21,6 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,  # they show local variables
 )
+app.add_typer(repo.app)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Timeout = Annotated[

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pinned_requests")
 
 FIRST_RETRY = 1.0  # seconds after a failure; twice that after the next one, and so on up to `refresh_after`
+TUF_INTERVAL = 3600.0  # seconds: a change of pins is known within an hour; if nothing is new, one small file is fetched
 FILE_INTERVAL = 1.0  # seconds: a look at a file costs microseconds
 _random = random.SystemRandom()  # not the generator that programs seed
 _JITTER = 0.1  # of an interval: a fleet that was started at once must not ask its vault at once for ever
@@ -106,6 +107,53 @@ class PolicyStore:
             PolicyError: as `PinPolicy.from_env`.
         """
         return cls(partial(PinPolicy.from_env, name))
+
+    @classmethod
+    def from_tuf(  # noqa: PLR0913  what a repository consists of, and the intervals of every store
+        cls,
+        metadata_url: str,
+        targets_url: str,
+        *,
+        root: bytes | str | os.PathLike[str],
+        cache_dir: str | os.PathLike[str],
+        target: str = "pins.json",
+        shipped: PinPolicy | Mapping[str, PinsLike] | str | os.PathLike[str] | None = None,
+        refresh_after: float = TUF_INTERVAL,
+        max_age: float | None = None,
+    ) -> PolicyStore:
+        """Return a store that follows a signed policy in a repository of The Update Framework; see `docs/remote.md`.
+
+        The store begins with the last good policy that the cache holds, verified again, or else with `shipped`, and
+        asks the repository in the background as soon as it is used. Where there is neither, it asks at once. Whatever
+        fails later leaves the policy in force and stands in `last_error`: a `RemotePolicyError` that names the check.
+
+        Args:
+            metadata_url: the folder of the repository's metadata.
+            targets_url: the folder of its targets.
+            root: the trusted root metadata that the application ships: its bytes, or the path of the file.
+            cache_dir: a folder of the application's, which is made where it is missing. Processes may share it.
+            target: the name of the policy in the repository; `.toml` for TOML, anything else is JSON.
+            shipped: the policy that the application ships: a `PinPolicy`, a mapping, or the path of a file.
+            refresh_after: seconds from one look at the repository to the next.
+            max_age: seconds, as for the constructor; the age of a cached policy counts from when it came.
+
+        Raises:
+            PolicyError: a URL, the root, the target's name, the shipped policy or an interval is wrong.
+            RemotePolicyError: there is neither a usable cache nor a shipped policy, and the repository fails.
+            OSError: `root` or `shipped` cannot be read.
+            ImportError: the extra `remote` is not installed.
+        """
+        from pinned_requests.sources.remote.client import SignedPolicy  # noqa: PLC0415  of the extra `remote`
+
+        signed = SignedPolicy(metadata_url, targets_url, root=root, target=target, cache_dir=cache_dir, shipped=shipped)
+        start = signed.start()
+        if start.policy is None:
+            return cls(signed, refresh_after=refresh_after, max_age=max_age)
+        store = cls._starting_with(start.policy, signed, refresh_after=refresh_after, max_age=max_age)
+        store._last_error = start.error  # noqa: SLF001  the same class
+        if start.saved is not None:
+            store._loaded = (store._loaded[0], start.saved)  # noqa: SLF001  as above
+        return store
 
     @classmethod
     def _starting_with(

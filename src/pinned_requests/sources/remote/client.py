@@ -1,0 +1,255 @@
+"""`SignedPolicy`: the source of a store that follows a TUF repository.
+
+Rules for the next maintainer:
+
+- Trust begins with the root that the application ships, at every start. What the cache holds is verified from there; a
+  cached root is only ever a step on the way to a newer one.
+- The policy is the target's bytes, in memory, whose hash was checked there. No file is read again after its check.
+- What is good replaces what was good when all of it has been verified *and* it is a policy: not before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from pinned_requests.core.errors import PolicyError, escape, show
+from pinned_requests.core.policy import PinPolicy
+from pinned_requests.sources.remote.errors import RemotePolicyError, explain
+
+try:
+    from filelock import FileLock
+    from filelock import Timeout as LockTimeout
+    from tuf.api.exceptions import RepositoryError
+    from tuf.api.metadata import Metadata, Root, TargetFile
+    from tuf.ngclient import Updater, UpdaterConfig
+
+    from pinned_requests.sources.remote import fetcher
+    from pinned_requests.sources.remote.bundle import Bundle
+except ImportError as e:
+    raise ImportError(
+        f"signed remote policies need the extra 'remote' ({e}); run: pip install 'pinned-requests[remote]'"
+    ) from e
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_MAX_ROOT = 512_000  # bytes, as in python-tuf
+_CONFIG = UpdaterConfig(root_max_length=_MAX_ROOT, max_root_rotations=256, max_delegations=8)
+_TARGET = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)  # what needs no quoting in a URL
+_BROKEN = (FileExistsError, NotADirectoryError, IsADirectoryError)  # a file where a folder must be, or the reverse
+
+
+class Start(NamedTuple):
+    """What a store begins with, before anything has come from the network.
+
+    Attributes:
+        policy: None where there is neither a verified cache nor a shipped policy.
+        error: what is to be known of it at once, such as that its metadata has expired.
+        saved: when it was last known to be good, in seconds since the epoch; None: unknown.
+    """
+
+    policy: PinPolicy | None
+    error: RemotePolicyError | None = None
+    saved: float | None = None
+
+
+class SignedPolicy:
+    """Gets a policy out of a TUF repository, verified, each time that it is called. It pickles.
+
+    Args:
+        metadata_url: the folder of the repository's metadata, `https://` or `http://`.
+        targets_url: the folder of its targets.
+        root: the trusted root metadata that the application ships: its bytes, or a path.
+        target: the name of the policy in the repository; `.toml` for TOML, anything else is JSON.
+        cache_dir: a folder of the application's; it is made where it is missing. Several processes may share it, and
+            several repositories.
+        shipped: the policy that the application ships: a `PinPolicy`, a mapping or the path of a file.
+
+    Raises:
+        PolicyError: a URL, the root, the target's name or the shipped policy is wrong.
+        OSError: a file cannot be read.
+        ImportError: the extra `remote` is not installed.
+    """
+
+    def __init__(  # noqa: PLR0913  what a repository consists of
+        self,
+        metadata_url: str,
+        targets_url: str,
+        *,
+        root: bytes | str | os.PathLike[str],
+        target: str,
+        cache_dir: str | os.PathLike[str],
+        shipped: PinPolicy | Mapping[str, Any] | str | os.PathLike[str] | None,
+    ) -> None:
+        self._metadata_url = _folder_url("metadata_url", metadata_url)
+        self._targets_url = _folder_url("targets_url", targets_url)
+        self._root = _trusted_root(root)
+        self._target = _target_name(target)
+        self._shipped = _shipped(shipped)
+        self._fingerprint = hashlib.sha256(self._shipped.to_json().encode()).hexdigest() if self._shipped else ""
+        # A folder for each repository: two in one would throw away each other's memory of what they have seen.
+        name = hashlib.sha256(self._metadata_url.encode()).hexdigest()[:16]
+        self._folder = Path(cache_dir).absolute() / name
+        # A name of its own for each policy of a repository.
+        self._bundle = self._folder / f"good-{hashlib.sha256(self._target.encode()).hexdigest()[:16]}.json"
+
+    def __call__(self) -> PinPolicy:
+        """Update from the repository and return its policy.
+
+        Raises:
+            RemotePolicyError: the update failed, or what is signed is no policy. Nothing that was good is lost.
+        """
+        downloads = fetcher.BoundedFetcher()
+        try:
+            self._make_folder()
+            # python-tuf does not stand another process in its folder.
+            with FileLock(self._folder / ".lock", timeout=fetcher.DEADLINE, mode=0o600), downloads:
+                try:
+                    return self._update(downloads)
+                except _BROKEN:
+                    self._clear()
+                    return self._update(downloads)
+        except LockTimeout:
+            raise RemotePolicyError(
+                "cache", f"another process has been using {show(str(self._folder))} for {fetcher.DEADLINE:g} seconds"
+            ) from None
+        except Exception as e:
+            raise explain(e, downloads.name) from e
+
+    def start(self) -> Start:
+        """Return the policy to begin with: the last good one where it still verifies, else the shipped one.
+
+        Metadata that has expired does not make the last good policy worse than the shipped one, unless the application
+        has since come with another: then that is the newer word.
+        """
+        try:
+            bundle = Bundle.load(self._bundle)
+            if bundle is None:
+                return Start(self._shipped)
+            expired = bundle.verify(self._root, self._target)
+            policy = self._parse(bundle.policy)
+        except Exception as e:  # noqa: BLE001  whatever a damaged file makes python-tuf raise
+            error = explain(e, "the cache")
+            return Start(self._shipped, RemotePolicyError("cache", f"the cache is not used: {error}"))
+        if not expired:
+            return Start(policy, None, bundle.saved)
+        text = f"the cached metadata of {', '.join(expired)} has expired, and nothing newer has come yet"
+        if bundle.shipped != self._fingerprint:
+            return Start(self._shipped, RemotePolicyError("freeze", f"{text}; the policy of this release is in force"))
+        return Start(policy, RemotePolicyError("freeze", f"{text}; the last good policy stays in force"), bundle.saved)
+
+    def _update(self, downloads: fetcher.BoundedFetcher) -> PinPolicy:
+        for left in self._folder.glob("tmp*"):  # of a process that was killed: python-tuf and the bundle write there
+            left.unlink(missing_ok=True)
+        updater = Updater(
+            str(self._folder),
+            self._metadata_url,
+            target_base_url=self._targets_url,
+            fetcher=downloads,
+            config=_CONFIG,
+            bootstrap=self._root,
+        )
+        updater.refresh()
+        info = updater.get_targetinfo(self._target)
+        if info is None:
+            raise RemotePolicyError("target", f"the repository holds no target {show(self._target)}")
+        text = self._kept(info)
+        if text is None:
+            text = self._download(updater, info)
+        policy = self._parse(text)
+        bundle = Bundle.collect(self._folder, self._root, text, self._fingerprint)
+        bundle.verify(self._root, self._target)
+        bundle.save(self._bundle)
+        return policy
+
+    def _kept(self, info: TargetFile) -> str | None:
+        """Return the text of the last good policy, if it is still the one that is signed."""
+        try:
+            bundle = Bundle.load(self._bundle)
+            if bundle is not None:
+                info.verify_length_and_hashes(bundle.policy.encode())
+                return bundle.policy
+        except (OSError, RepositoryError, ValueError):
+            pass  # it is another one, or damaged: it is downloaded
+        return None
+
+    def _download(self, updater: Updater, info: TargetFile) -> str:
+        path = self._folder / f"target-{os.getpid()}"
+        try:
+            updater.download_target(info, str(path))
+            data = path.read_bytes()
+        finally:
+            path.unlink(missing_ok=True)
+        info.verify_length_and_hashes(data)
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            raise RemotePolicyError("policy", f"the signed target {show(self._target)} is no UTF-8 text") from None
+
+    def _parse(self, text: str) -> PinPolicy:
+        read = PinPolicy.from_toml if self._target.endswith(".toml") else PinPolicy.from_json
+        try:
+            return read(text)
+        except PolicyError as e:
+            raise RemotePolicyError("policy", f"the signed target {show(self._target)} is no policy: {e}") from e
+
+    def _make_folder(self) -> None:
+        self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+
+    def _clear(self) -> None:
+        """Remove what python-tuf cannot get over, and the rest with it. The last good policy and the lock stay."""
+        for path in self._folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name not in {".lock", self._bundle.name}:
+                path.unlink()
+
+
+def _folder_url(name: str, url: object) -> str:
+    if not isinstance(url, str):
+        raise PolicyError(f"{name} is {show(url)}; give the URL of a folder")
+    try:
+        parts = urlsplit(url)
+        is_right = parts.scheme in {"https", "http"} and parts.hostname and parts.port != 0
+    except ValueError:
+        is_right = False
+    if not is_right or parts.query or parts.fragment or "@" in parts.netloc:
+        raise PolicyError(
+            f"{name} is {show(url)}; give the https:// URL of a folder, without user, query and fragment: names of "
+            "files are appended to it, and it is shown in errors"
+        )
+    return url if url.endswith("/") else f"{url}/"
+
+
+def _trusted_root(root: bytes | str | os.PathLike[str]) -> bytes:
+    data = root if isinstance(root, bytes) else Path(root).read_bytes()
+    problem = "it is metadata of another role"
+    try:
+        metadata = Metadata[Root].from_bytes(data)
+        if metadata.signed.type == Root.type:
+            metadata.signed.verify_delegate(Root.type, metadata.signed_bytes, metadata.signatures)
+            return data
+    except RepositoryError as e:
+        problem = escape(str(e))
+    raise PolicyError(f"'root' is no root metadata that its own keys have signed: {problem}; give the N.root.json")
+
+
+def _target_name(name: object) -> str:
+    if not isinstance(name, str) or not _TARGET.fullmatch(name) or {".", ".."} & set(name.split("/")):
+        raise PolicyError(f"'target' is {show(name)}; give the name of a file in the repository, such as 'pins.json'")
+    return name
+
+
+def _shipped(policy: PinPolicy | Mapping[str, Any] | str | os.PathLike[str] | None) -> PinPolicy | None:
+    if policy is None or isinstance(policy, PinPolicy):
+        return policy
+    if isinstance(policy, (str, os.PathLike)):
+        return PinPolicy.from_file(policy)
+    return PinPolicy.from_mapping(policy)

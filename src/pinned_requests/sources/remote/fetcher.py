@@ -1,0 +1,164 @@
+"""`BoundedFetcher`: downloads for python-tuf, bounded in size and time.
+
+Rules for the next maintainer:
+
+- What comes in is worth nothing before its signatures have been checked. So the session is a plain one: validated as
+  requests does it, with the proxies of the environment, and not pinned: pins must not lock out their own renewal.
+- The time-out of a single read does not bound the whole: a server may send a byte now and then, even in its headers. So
+  a timer shuts down every connection when the time is over.
+- Redirects are not followed: requests reads the body of a redirect to its end, however far that is.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import suppress
+from http.cookiejar import DefaultCookiePolicy
+from typing import TYPE_CHECKING, Any
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthMismatchError, SlowRetrievalError
+from tuf.ngclient.fetcher import FetcherInterface
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from typing_extensions import Self
+    from urllib3.connection import HTTPConnection
+
+DEADLINE = 60.0  # seconds for all downloads of one update
+CONNECT, READ = 10.0, 10.0  # seconds until connected, and between two reads
+MAX_BYTES = 5_000_000  # bytes of any file: python-tuf takes the signed length for its bound, however large
+_CHUNK = 16_384  # bytes
+
+
+class BoundedFetcher(FetcherInterface):
+    """Fetches the files of one update, in a `with` block.
+
+    Attributes:
+        name: the file that was asked for last, without the URL.
+    """
+
+    def __init__(self) -> None:
+        self.name = ""
+        self._deadline = _Deadline(DEADLINE)
+        self._responses: list[requests.Response] = []
+        self._session = requests.Session()
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        for prefix in ("https://", "http://"):
+            self._session.mount(prefix, _WatchedAdapter(self._deadline))
+
+    def __enter__(self) -> Self:
+        self._deadline.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._deadline.cancel()
+        for response in self._responses:  # one that was left half-way is still open, as long as an error refers to it
+            response.close()
+        self._session.close()
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        self.name = url.rpartition("/")[2]
+        try:
+            response = self._session.get(
+                url,
+                stream=True,
+                allow_redirects=False,
+                timeout=(CONNECT, READ),
+                headers={"Accept-Encoding": "identity"},  # a bomb would unfold before it can be measured
+            )
+        except (requests.RequestException, OSError) as e:
+            raise self._failure(e) from None
+        self._responses.append(response)
+        if response.status_code != requests.codes.ok:
+            raise DownloadHTTPError(
+                f"HTTP status {response.status_code}; redirects are not followed", response.status_code
+            )
+        return self._chunks(response)
+
+    def _chunks(self, response: requests.Response) -> Iterator[bytes]:
+        length = 0
+        try:
+            for chunk in response.raw.stream(_CHUNK, decode_content=False):
+                length += len(chunk)
+                if length > MAX_BYTES:
+                    raise DownloadLengthMismatchError(f"there are more than {MAX_BYTES} bytes")
+                yield chunk
+        except (urllib3.exceptions.HTTPError, OSError) as e:
+            raise self._failure(e) from None
+        if self._deadline.is_over:  # without a Content-Length, a connection that was shut down ends like any other
+            raise self._failure(None)
+
+    def _failure(self, error: Exception | None) -> DownloadError:
+        if self._deadline.is_over:
+            return SlowRetrievalError(f"{DEADLINE:g} seconds were not enough")
+        if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)):
+            return SlowRetrievalError(f"the server was silent for {READ:g} seconds")
+        inner = getattr(error.args[0], "reason", None) if error and error.args else None  # of urllib3's MaxRetryError
+        return DownloadError(f"{type(inner or error).__name__}: {inner or error}")
+
+
+class _Deadline:
+    """Shuts down all connections that it knows when the time is over."""
+
+    def __init__(self, seconds: float) -> None:
+        self.is_over = False
+        self._connections: list[HTTPConnection] = []
+        self._sockets: list[Any] = []
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+        self.start = self._timer.start
+        self.cancel = self._timer.cancel
+
+    def connecting(self, connection: HTTPConnection) -> None:
+        """Watch a connection whose socket is not there yet: a proxy may be slow to answer CONNECT, too."""
+        self._connections.append(connection)
+
+    def connected(self, sock: Any) -> None:
+        """Watch a socket; the connection drops its own reference when the response is its last.
+
+        Raises:
+            TimeoutError: the time is over.
+        """
+        self._sockets.append(sock)
+        if self.is_over:
+            raise TimeoutError("the time was over when it connected")
+
+    def _end(self) -> None:
+        self.is_over = True
+        for sock in [*self._sockets, *(connection.sock for connection in self._connections)]:
+            plain = getattr(sock, "socket", sock)  # urllib3 wraps TLS in TLS
+            # Not SSLSocket.shutdown: that one drops the TLS state, which another thread is using.
+            with suppress(OSError, TypeError):  # it is closed, or not there yet
+                socket.socket.shutdown(plain, socket.SHUT_RDWR)
+
+
+class _Watched:
+    """What is mixed into urllib3's connections."""
+
+    deadline: _Deadline
+    sock: Any
+
+    def connect(self) -> None:
+        self.deadline.connecting(self)  # type: ignore[arg-type]  # mixed into one
+        super().connect()  # type: ignore[misc]  # as above
+        self.deadline.connected(self.sock)
+
+
+class _WatchedAdapter(HTTPAdapter):
+    """An adapter whose connections end at the deadline."""
+
+    def __init__(self, deadline: _Deadline) -> None:
+        super().__init__()
+        self._deadline = deadline
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        if not issubclass(pool.ConnectionCls, _Watched):  # of this pool alone, which is not shared
+            kind = type(pool.ConnectionCls.__name__, (_Watched, pool.ConnectionCls), {"deadline": self._deadline})
+            pool.ConnectionCls = kind
+        return pool

@@ -1,0 +1,259 @@
+"""`pinned-requests repo` as a process of its own: what it makes, what it refuses, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from typer.testing import CliRunner
+
+from pinned_requests import PinPolicy, PinSet, PolicyStore
+from pinned_requests.cli import repository as repository_module
+from pinned_requests.cli.repo import app
+from pinned_requests.cli.repository import Repository
+from pinned_requests.cli.signing import KeyFolder, KeyRing
+from pinned_requests.testing import Response, TLSServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SECRET, WRONG = "correct horse", "battery staple"
+POLICY = PinPolicy({"api.example.com": PinSet.exempt()})
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Desk:
+    """Where a publisher works: a repository, keys and a policy."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.folder, self.keys, self.more_keys = base / "repository", base / "alice", base / "bob"
+        self.policy = base / "policy.json"
+        self.policy.write_text(POLICY.to_json())
+
+    def run(self, *arguments: object, passphrase: str | None = None) -> Done:
+        """Run the command."""
+        environment = {**os.environ, **({} if passphrase is None else {"PINNED_REQUESTS_PASSPHRASE": passphrase})}
+        done = subprocess.run(
+            [sys.executable, "-m", "pinned_requests", "repo", *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+        )
+        assert "Traceback" not in done.stderr
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def init(self, *arguments: object, **options: Any) -> Done:
+        """Make the repository."""
+        return self.run("init", self.folder, "--keys", self.keys, *arguments, **options)
+
+    def publish(self, *arguments: object, **options: Any) -> Done:
+        """Publish the policy."""
+        return self.run("publish", self.folder, self.policy, "--keys", self.keys, *arguments, **options)
+
+    def files(self) -> dict[Path, bytes]:
+        """Return what is published."""
+        return {path: path.read_bytes() for path in self.folder.rglob("*") if path.is_file()}
+
+    def fetched(self) -> PinPolicy:
+        """Return what a new client makes of it."""
+
+        def answer(request: Any) -> Response:
+            path = self.folder / request.path.lstrip("/")
+            return Response(body=path.read_bytes()) if path.is_file() else Response(404)
+
+        with TLSServer(None, handler=answer) as server:
+            cache = self.base / f"cache-{len(list(self.base.iterdir()))}"
+            root = self.folder / "metadata" / "1.root.json"
+            url = server.url("", host="127.0.0.1")
+            return PolicyStore.from_tuf(f"{url}/metadata", f"{url}/targets", root=root, cache_dir=cache).current
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    """Make room."""
+    return Desk(tmp_path)
+
+
+def test_from_the_ceremony_to_the_client(desk: Desk) -> None:
+    """Each command does what it says, and a client takes what comes out at every step."""
+    assert desk.init().code == 0
+    assert desk.publish().code == 0
+    assert desk.fetched() == POLICY
+    for role in ("root", "targets", "snapshot", "timestamp"):
+        done = desk.run("rotate-key", desk.folder, role, "--keys", desk.keys)
+        assert (done.code, done.err) == (0, "")
+        assert desk.fetched() == POLICY
+    done = desk.run("refresh", desk.folder, "--keys", desk.keys, "--also", "targets", "--also", "root")
+    assert (done.code, done.err) == (0, "")
+    assert desk.fetched() == POLICY
+
+
+def test_keys_are_private_and_apart(desk: Desk) -> None:
+    """Key files have mode 0600, and nothing of them is in what is published."""
+    desk.init()
+    files = [path for path in desk.keys.iterdir() if path.suffix == ".pem"]
+    assert len(files) == 4
+    assert {path.stat().st_mode & 0o777 for path in desk.keys.iterdir()} == {0o600}
+    assert desk.keys.stat().st_mode & 0o777 == 0o700
+    published = b"".join(desk.files().values())
+    assert b"PRIVATE" not in published
+    assert all(path.read_bytes() not in published for path in files)
+
+
+def test_what_is_published_can_be_read_by_a_web_server(desk: Desk) -> None:
+    """Files are of mode 0644, whatever the temporary ones were."""
+    desk.init()
+    assert {path.stat().st_mode & 0o777 for path in (desk.folder / "metadata").iterdir()} == {0o644}
+
+
+def test_a_repository_is_not_made_twice(desk: Desk) -> None:
+    """Neither it nor a key is overwritten."""
+    desk.init()
+    before, keys = desk.files(), {path: path.read_bytes() for path in desk.keys.glob("*.pem")}
+    assert desk.init().code == 2
+    assert desk.files() == before
+    assert {path: path.read_bytes() for path in keys} == keys
+
+
+def test_two_holders(desk: Desk) -> None:
+    """Keys are dealt to the folders in turn; fewer than the threshold sign nothing."""
+    assert desk.init("--keys", desk.more_keys, "--role", "root=2/3", "--role", "targets=2/2").code == 0
+    before = desk.files()
+    assert desk.publish().code == 1
+    assert desk.files() == before
+    assert desk.publish("--keys", desk.more_keys).code == 0
+    assert desk.fetched() == POLICY
+    assert desk.run("rotate-key", desk.folder, "root", "--keys", desk.keys).code == 2  # which of the three?
+    (first, *_) = sorted(path.name.partition("-")[2].removesuffix(".pem") for path in desk.keys.glob("root-*"))
+    assert desk.run("rotate-key", desk.folder, "root", "--keys", desk.keys, "--old", first).code == 0
+    assert desk.fetched() == POLICY
+
+
+def test_encrypted_keys(desk: Desk) -> None:
+    """The passphrase comes from the environment where there is no terminal; without it, or a wrong one, nothing."""
+    assert desk.init("--encrypt").code == 1
+    assert desk.init("--encrypt", passphrase="").code == 2
+    assert desk.init("--encrypt", passphrase=SECRET).code == 0
+    assert all(b"ENCRYPTED" in path.read_bytes() for path in desk.keys.glob("*.pem"))
+    assert desk.publish().code == 1
+    wrong = desk.publish(passphrase=WRONG)
+    assert wrong.code == 1
+    assert WRONG not in wrong.err
+    assert desk.publish(passphrase=SECRET).code == 0
+    assert desk.fetched() == POLICY
+
+
+def test_a_key_that_is_kept_elsewhere(desk: Desk) -> None:
+    """Any signer URI of securesystemslib may stand for a key: here that of a file that is somewhere else."""
+    private, public = desk.base / "private.pem", desk.base / "public.pem"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", private], check=True, capture_output=True)
+    subprocess.run(["openssl", "pkey", "-in", private, "-pubout", "-out", public], check=True, capture_output=True)
+    assert desk.init("--signer", f"targets={public}=file2:{private}").code == 0
+    assert len(list(desk.keys.glob("*.pem"))) == 3
+    assert desk.publish().code == 0
+    assert desk.fetched() == POLICY
+    unknown = desk.run(
+        "rotate-key", desk.folder, "targets", "--keys", desk.keys, "--signer", f"{public}=nosuchkms:projects/1"
+    )
+    assert unknown.code == 1
+
+
+@pytest.mark.parametrize(
+    "text", ['{"host": {}}', '{"hosts": {"*": {"pins": []}}}', "{", '{"hosts": {"a.example": {"pinz": []}}}']
+)
+def test_a_wrong_policy_is_not_published(desk: Desk, text: str) -> None:
+    """It is read as any policy is, before anything is signed."""
+    desk.init()
+    before = desk.files()
+    desk.policy.write_text(text)
+    assert desk.publish().code == 2
+    assert desk.files() == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nonsense",),
+        ("init",),
+        ("init", "FOLDER", "--keys", "KEYS", "--role", "boss=1/1"),
+        ("init", "FOLDER", "--keys", "KEYS", "--role", "root=3/2"),
+        ("init", "FOLDER", "--keys", "KEYS", "--role", "root=0/0"),
+        ("init", "FOLDER", "--keys", "KEYS", "--role", "root"),
+        ("init", "FOLDER", "--keys", "KEYS", "--role", "root=1/1", "--role", "root=1/1"),
+        ("init", "FOLDER", "--keys", "KEYS", "--expires", "root=-1"),
+        ("init", "FOLDER", "--keys", "KEYS", "--expires", "root=soon"),
+        ("init", "FOLDER", "--keys", "KEYS", "--signer", "root=nothing"),
+        ("publish", "FOLDER", "POLICY", "--keys", "KEYS"),
+        ("publish", "FOLDER", "POLICY", "--keys", "KEYS", "--target", "../x.json"),
+        ("refresh", "FOLDER", "--keys", "KEYS"),
+        ("refresh", "FOLDER", "--keys", "KEYS", "--also", "boss"),
+        ("rotate-key", "FOLDER", "boss", "--keys", "KEYS"),
+    ],
+)
+def test_a_wrong_command_line(desk: Desk, arguments: tuple[str, ...]) -> None:
+    """It ends with 2, and makes nothing."""
+    names = {"FOLDER": desk.folder, "KEYS": desk.keys, "POLICY": desk.policy}
+    done = CliRunner().invoke(app, [str(names.get(each, each)) for each in arguments])
+    assert (done.exit_code, bool(done.stderr)) == (2, True)
+    assert not desk.folder.exists()
+    assert not desk.keys.exists()
+
+
+def test_refresh_says_when_a_role_is_about_to_expire(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does its work, and ends with 1, so that cron sends a mail; 0 again when that role has been signed."""
+    desk.init()
+    with monkeypatch.context() as patch:
+        patch.setattr(repository_module, "_days", lambda signed: 1 if signed.type == "targets" else 30)
+        Repository(desk.folder, KeyRing([KeyFolder(desk.keys)], lambda _: "")).publish("pins.json", POLICY, {})
+    done = desk.run("refresh", desk.folder, "--keys", desk.keys)
+    assert (done.code, "targets" in done.err, "timestamp" in done.out) == (1, True, True)
+    assert desk.fetched() == POLICY
+    assert desk.run("refresh", desk.folder, "--keys", desk.keys, "--also", "targets").code == 0
+
+
+def test_how_long_it_is_valid(desk: Desk) -> None:
+    """What `init` was told holds for every later version, until a later command says otherwise."""
+    desk.init("--expires", "targets=1", "--expires", "timestamp=3")
+    desk.publish()
+    assert desk.run("refresh", desk.folder, "--keys", desk.keys).code == 0
+    version = json.loads((desk.folder / "metadata" / "timestamp.json").read_bytes())["signed"]["version"]
+    path = desk.folder / "metadata" / "timestamp.json"
+    assert version == 3
+    expires = json.loads(path.read_bytes())["signed"]["expires"]
+    done = desk.run("refresh", desk.folder, "--keys", desk.keys, "--expires", "timestamp=5")
+    assert done.code == 0
+    assert json.loads(path.read_bytes())["signed"]["expires"] > expires
+
+
+def test_a_repository_that_was_tampered_with_is_not_signed_again(desk: Desk) -> None:
+    """What does not verify gets no new signature: refresh would launder it."""
+    desk.init()
+    desk.publish()
+    (targets,) = (desk.folder / "metadata").glob("2.targets.json")
+    targets.write_bytes(targets.read_bytes().replace(b'"length":', b'"length": '))
+    before = desk.files()
+    done = desk.run("refresh", desk.folder, "--keys", desk.keys)
+    assert done.code == 1
+    assert desk.files() == before
+
+
+def test_signers_that_cannot_be_read(desk: Desk) -> None:
+    """A damaged list of keys is said to be one."""
+    desk.init()
+    (desk.keys / "signers.json").write_text("[]")
+    assert desk.publish().code == 1
