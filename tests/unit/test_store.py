@@ -10,6 +10,7 @@ import os
 import pickle
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -244,6 +245,26 @@ def test_whatever_a_source_raises_the_thread_lives() -> None:
     assert store.current
     wait_until(lambda: store._failures > 2)
     assert isinstance(store.last_error, SystemExit)
+
+
+def test_a_store_that_failed_ends_like_any_other() -> None:
+    """Its error does not keep it alive by its traceback."""
+    answers = iter([OLD])
+
+    def source() -> PinPolicy:
+        return next(answers)
+
+    store = PolicyStore(source, refresh_after=0.001)
+    assert store.current
+    while store.last_error is None:
+        time.sleep(0.005)
+    gone = weakref.ref(store)
+    gc.disable()
+    try:
+        del store
+        wait_until(lambda: gone() is None)
+    finally:
+        gc.enable()
 
 
 def test_failures_are_retried_later_and_later(monkeypatch: pytest.MonkeyPatch) -> None:

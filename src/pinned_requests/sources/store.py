@@ -266,6 +266,7 @@ class PolicyStore:
                         type(e).__name__,
                         escape(str(e)),
                     )
+                e.__traceback__ = None  # kept in `last_error`, it would keep the frames, and by them this store
         return self._delay()
 
     def _delay(self) -> float:
