@@ -9,6 +9,10 @@ trap 'rm -rf "$venv"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
+# Compiled once, and nothing of it into the source tree: the tests start hundreds of interpreters.
+unset PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX="$venv/pycache"
+
 "${PYTHON:-python3}" -m venv "$venv"
 "$venv/bin/python" -m pip install -qq --disable-pip-version-check --editable '.[dev]'
 "$venv/bin/python" -m pytest -q -n auto "$@"

@@ -527,9 +527,9 @@ def test_a_proxy_that_is_gone(traveller: Traveller, through: str, client: str) -
     scene, session = traveller.scene, traveller.session(client)
     proxy = traveller.proxy(through)
     assert proxy is not None
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        gone = f"127.0.0.1:{free.getsockname()[1]}"
     server = scene.serve(scene.honest)
+    with socket.create_server(("127.0.0.1", 0)) as free:  # not the port of the server, which has its own already
+        gone = f"127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(requests.exceptions.ConnectionError):
         session.get(server.url(), proxies={"https": proxy.url.replace(proxy.pattern, gone)})
     assert scene.toll(server) == (0, 0, 0)
