@@ -9,6 +9,7 @@ import gc
 import http.client
 import socket
 import ssl
+import struct
 import threading
 import time
 import warnings
@@ -267,6 +268,21 @@ def test_failed_handshakes(server: TLSServer, root: Authority) -> None:
     assert len(server.failed_handshakes) == 4
     assert "alert" in server.failed_handshakes[0].lower()
     assert "http request" in server.failed_handshakes[2].lower()
+
+
+def test_a_client_that_resets_at_once(server: TLSServer) -> None:
+    """Its socket is closed by the server, not by the garbage collector with a warning."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with server._tally.changed:  # nothing is accepted under this lock
+            client = socket.create_connection((server.host, server.port), timeout=10)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+        server.wait_for_connections(1)
+        server.settle()
+        gc.collect()
+    assert [str(warning.message) for warning in caught] == []
+    assert (server.handshakes, len(server.failed_handshakes)) == (0, 1)
 
 
 def test_a_silent_client_stops_nobody_else(server: TLSServer, root: Authority) -> None:

@@ -182,6 +182,9 @@ class Connection:
     def _handshake(self, context: ssl.SSLContext) -> bool:
         failure = None
         try:
+            # A client that has reset the connection by now: `wrap_socket` would raise as well, and leave it to the
+            # garbage collector to close the socket.
+            self._socket.getpeername()
             self._socket = tls = context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
             self._retry(tls.do_handshake, selectors.EVENT_READ)
         except OSError as error:
