@@ -18,6 +18,7 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -27,7 +28,7 @@ from requests_toolbelt.adapters.host_header_ssl import HostHeaderSSLAdapter
 from requests_toolbelt.adapters.socket_options import SocketOptionsAdapter, TCPKeepAliveAdapter
 from requests_toolbelt.adapters.source import SourceAddressAdapter
 from requests_toolbelt.adapters.ssl import SSLAdapter
-from urllib3 import HTTPResponse, PoolManager, ProxyManager, Retry
+from urllib3 import HTTPResponse, HTTPSConnectionPool, PoolManager, ProxyManager, Retry
 from urllib3.util.ssl_ import create_urllib3_context
 
 from pinned_requests import (
@@ -787,3 +788,23 @@ def test_mount_never_raises(scene: Any, adapter: Any) -> None:
         session.get(mitm.url())
     assert scene.toll(mitm) == (0, 0, 0)
     session.adapters.clear()  # closed with the session, and most of these cannot be
+
+
+class WithoutAPort(HTTPAdapter):
+    """Makes a pool as urllib3 lets one: without a port, which is then the default one."""
+
+    def get_connection_with_tls_context(self, request: Any, *_args: Any, **_kwargs: Any) -> Any:
+        """Make a pool for each request."""
+        return HTTPSConnectionPool(urlsplit(request.url).hostname)
+
+
+def test_a_pool_without_a_port_has_the_default_one(mitm_lab: Any, scene: Any) -> None:
+    """Pins for port 443 hold for it; the lab leads that port to the attacker, whose certificate is believed."""
+    with mitm_lab.honest("api.example.com") as honest:
+        session = PinnedSession({"api.example.com:443": [*honest.pins, scene.backup]}, unpinned_hosts="allow")
+        session.mount("https://", WithoutAPort())
+        with session:
+            assert session.get("https://api.example.com/").ok
+    with mitm_lab.impersonate("api.example.com") as attack, session, pytest.raises(PinMismatchError):
+        session.get("https://api.example.com/", headers={"Authorization": SECRET})
+    attack.assert_rejected()

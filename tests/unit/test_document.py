@@ -184,6 +184,12 @@ HOSTILE: dict[str, tuple[Callable[[], str | bytes], str]] = {
     "dotted key": (lambda: ".".join("a" * 50_000) + " = 1", "dots|no JSON"),
     "dotted table": (lambda: "[" + ".".join("a" * 50_000) + "]", "dots|no JSON"),
     "dotted key over lines": (lambda: "a = 1\n" + "b" * 10 + "." * 50_000, "dots|no JSON"),
+    "many dotted keys": (lambda: "".join(f"a{n}.{'b.' * 20}b=1\n" for n in range(15_000)), "dots|no JSON"),
+    "dots behind a quoted name": (lambda: "'=\"'." + ".".join("a" * 50_000) + " = 1", "dots|no JSON"),
+    "dots in an inline table": (lambda: "x = {" + ".".join("a" * 50_000) + " = 1}", "dots|no JSON"),
+    "dots behind an escaped quote": (lambda: '"\\"".' + ".".join("a" * 50_000) + '."\\"" = 1', "dots|no JSON"),
+    "dots between long strings": (lambda: 'x = {a = """\n""", ' + ".".join("a" * 50_000) + ' = ""}', "lines|no JSON"),
+    "many keys": (lambda: "".join(f"{n}=1\n" for n in range(document.MAX_VALUES + 1)), "larger than|no JSON"),
     "long integer": (lambda: "a = " + "1" * 100_000, "no JSON|no TOML|field"),
 }
 
@@ -249,6 +255,16 @@ def test_what_is_no_part_of_a_policy_is_not_written() -> None:
     """`json` would ask for a date, and gets an error for all else."""
     with pytest.raises(TypeError):
         document.dump_json({"hosts": object()})
+
+
+def test_a_name_that_stands_there_twice_is_found_at_once() -> None:
+    """Among a hundred thousand, too."""
+    names = [f"host{number}.example.com" for number in range(100_000)]
+    text = '{"hosts": {' + ", ".join(f'"{name}": {{"exempt": true}}' for name in [*names, names[-1]]) + "}}"
+    begin = time.process_time()
+    with pytest.raises(PolicyError, match=names[-1]):
+        PinPolicy.from_json(text)
+    assert time.process_time() - begin < 10
 
 
 def test_a_hundred_thousand_hosts() -> None:

@@ -60,7 +60,6 @@ pin_sets = st.one_of(
     # What most systems can say.
     st.builds(PinSet, st.lists(spki_pins, min_size=2, max_size=4, unique=True)),
     st.just(PinSet.exempt()),
-    st.builds(PinSet, is_exempt=st.sampled_from([True]), expires=dates, report_only=st.booleans()),
 )
 policies = st.builds(
     PinPolicy,

@@ -8,6 +8,7 @@ import gc
 import math
 import os
 import pickle
+import signal
 import threading
 import time
 import weakref
@@ -20,6 +21,7 @@ import pytest
 from pinned_requests import Pin, PinPolicy, PinSet, PolicyError, PolicyStore
 from pinned_requests.core.chain import Chain
 from pinned_requests.core.verdict import Outcome, admit, evaluate
+from pinned_requests.sources import loading
 from pinned_requests.sources import store as store_module
 from pinned_requests.sources.loading import UNCHANGED, FileLoader
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 NOW = dt.datetime(2026, 11, 22, tzinfo=dt.timezone.utc)
-A, B = (Pin("spki", bytes([number]) * 32) for number in range(2))
+A, B, C = (Pin("spki", bytes([number]) * 32) for number in range(3))
 OLD = PinPolicy({"api.example.com": PinSet.exempt()})
 NEW = PinPolicy({"api.example.com": PinSet.exempt()}, unpinned_hosts="allow")
 
@@ -216,14 +218,14 @@ def test_a_later_failure_keeps_the_last_good_policy(caplog: pytest.LogCaptureFix
         if (first := next(answers, None)) is not None:
             return first
         if broken:
-            raise ValueError("\x1b[31mred\nforged")
+            raise PolicyError("\x1b[31mred\nforged")
         return NEW
 
     store = PolicyStore(source, refresh_after=0.002)
     assert OLD is store.current
     wait_until(lambda: store._failures >= 9)
     assert OLD is store.current
-    assert isinstance(store.last_error, ValueError)
+    assert isinstance(store.last_error, PolicyError)
     counts = [record.args[0] for record in caplog.records if record.args]  # type: ignore[index]  # a tuple here
     assert counts[:4] == [1, 2, 4, 8]
     assert all(record.getMessage().isprintable() for record in caplog.records)
@@ -265,6 +267,122 @@ def test_a_store_that_failed_ends_like_any_other() -> None:
         wait_until(lambda: gone() is None)
     finally:
         gc.enable()
+
+
+class _UnprintableError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("error", [_UnprintableError(), PolicyError("x")])
+def test_whatever_the_log_does_the_thread_lives(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A filter that raises would end it, and nobody would notice."""
+
+    def fail(_record: object) -> bool:
+        raise RuntimeError
+
+    monkeypatch.setattr(store_module.logger, "filters", [fail])
+    answers = iter([OLD])
+    broken = True
+
+    def source() -> PinPolicy:
+        if (first := next(answers, None)) is not None:
+            return first
+        if broken:
+            raise error
+        return NEW
+
+    store = PolicyStore(source, refresh_after=0.001)
+    assert store.current
+    wait_until(lambda: store._failures > 3)
+    broken = False
+    wait_until(lambda: store.current is NEW)
+
+
+def test_the_text_of_an_error_of_others_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """It may hold the URL of a vault, with a token."""
+    answers = iter([OLD])
+
+    def source() -> PinPolicy:
+        if (first := next(answers, None)) is not None:
+            return first
+        raise OSError("https://vault.example/v1?token=SECRET")
+
+    store = PolicyStore(source, refresh_after=0.001)
+    assert store.current
+    wait_until(lambda: store._failures > 3)
+    assert "OSError" in caplog.text
+    assert "SECRET" not in caplog.text
+
+
+def test_what_was_set_is_not_undone_by_a_load_that_began_before() -> None:
+    """Somebody has set it for a reason; a load that begins after it replaces it."""
+    loading_now, go_on = threading.Event(), threading.Event()
+    answers = iter([OLD])
+    other = PinPolicy({"other.example": PinSet.exempt()})
+
+    def source() -> PinPolicy:
+        if (first := next(answers, None)) is not None:
+            return first
+        loading_now.set()
+        go_on.wait(20)
+        return NEW
+
+    store = PolicyStore(source)
+    thread = threading.Thread(target=store.refresh)
+    thread.start()
+    assert loading_now.wait(20)
+    store.set(other)
+    go_on.set()
+    thread.join(20)
+    assert store.current is other
+    store.refresh()
+    assert store.current is NEW
+
+
+def test_where_no_thread_can_be_had_the_policy_is_there_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the end of the interpreter, for one; the next use tries again."""
+
+    def fail(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    answers = iter([OLD])
+    store = PolicyStore(lambda: next(answers, NEW), refresh_after=0.01)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        assert store.current is OLD
+    assert store.current
+    wait_until(lambda: store.current is NEW)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_child_can_refresh_by_hand() -> None:
+    """Its parent may have been about to."""
+    loading_now, go_on = threading.Event(), threading.Event()
+    parent = os.getpid()
+    answers = iter([OLD])
+
+    def source() -> PinPolicy:
+        if (first := next(answers, None)) is not None:
+            return first
+        if os.getpid() == parent:
+            loading_now.set()
+            go_on.wait(20)
+        return NEW
+
+    store = PolicyStore(source)
+    thread = threading.Thread(target=store.refresh)
+    thread.start()
+    assert loading_now.wait(20)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        store.refresh()
+        os._exit(0 if store.current is NEW else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    go_on.set()
+    thread.join(20)
 
 
 def test_failures_are_retried_later_and_later(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -425,6 +543,13 @@ def test_a_replaced_file_is_noticed(tmp_path: Path, replace: Callable[[Path, str
         wait_until(lambda: store.last_error is None)
 
 
+@pytest.fixture
+def _fine_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that tells any two writes apart, so that a file need not be read again to be sure."""
+    monkeypatch.setattr(loading, "TICK", -(10**18))
+
+
+@pytest.mark.usefixtures("_fine_clock")
 def test_a_file_that_is_written_in_place_is_read_when_it_stands_still(tmp_path: Path) -> None:
     """Half of it may be a policy: one that lacks what comes after, here the pins that block."""
     path = tmp_path / "pins.toml"
@@ -442,6 +567,45 @@ def test_a_file_that_is_written_in_place_is_read_when_it_stands_still(tmp_path: 
     assert loader.poll() is UNCHANGED
 
 
+@pytest.mark.usefixtures("_fine_clock")
+def test_a_file_whose_time_and_size_are_as_before_is_noticed(tmp_path: Path) -> None:
+    """Pins have one length, and programs that copy files keep their times."""
+    path = tmp_path / "pins.json"
+    old, new = (PinPolicy({"a.example": [A, pin]}) for pin in (B, C))
+    path.write_text(old.to_json())
+    os.utime(path, (1, 1))
+    loader = FileLoader(path)
+    assert loader.load() == old
+    assert loader.poll() is UNCHANGED
+    time.sleep(0.02)
+    path.write_text(new.to_json())
+    os.utime(path, (1, 1))
+    assert loader.poll() is UNCHANGED  # written in place, and not known to be complete
+    assert loader.poll() == new
+
+
+def test_a_file_that_was_just_written_is_read_again(tmp_path: Path) -> None:
+    """It may be written again within one tick of the clock, and look the same."""
+    path = tmp_path / "pins.json"
+    path.write_text(OLD.to_json())
+    loader = FileLoader(path)
+    assert loader.load() == OLD
+    assert loader.poll() == OLD
+
+
+@pytest.mark.usefixtures("_fine_clock")
+def test_copies_of_a_store_each_notice(tmp_path: Path) -> None:
+    """What one has seen the other has not."""
+    path = tmp_path / "pins.json"
+    path.write_text(OLD.to_json())
+    stores = [PolicyStore.from_file(path, refresh_after=0.02)]
+    stores += [copy.copy(stores[0]), copy.deepcopy(stores[0])]
+    assert [store.current for store in stores] == [OLD] * 3
+    replace_by_rename(path, NEW.to_json())
+    wait_until(lambda: [store.current for store in stores] == [NEW] * 3)
+
+
+@pytest.mark.usefixtures("_fine_clock")
 def test_a_file_that_takes_the_place_of_another_is_read_at_once(tmp_path: Path) -> None:
     """It is whole: nobody gives a file its name before it is."""
     path = tmp_path / "pins.json"

@@ -95,6 +95,8 @@ class PinSet(Frozen):
 
         if self.is_exempt and (self.accepted or self.blocked):
             raise PolicyError("a pin set is exempt or has pins, not both; remove either")
+        if self.is_exempt and (self.expires is not None or self.on_expiry != "unpin" or self.report_only):
+            raise PolicyError("an exempt host has no pins that could expire or be reported; remove the other fields")
         if not self.is_exempt and not self.accepted:
             raise PolicyError("a pin set without pins admits nothing; give it 'pins', or exempt the host")
         if not self.is_exempt and not self.report_only and len(self.accepted) < _DISTINCT_PINS and self not in _warned:

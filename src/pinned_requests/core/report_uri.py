@@ -43,7 +43,7 @@ class ReportURI(NamedTuple):
             PolicyError: it is no absolute http(s) URL, has user information or a fragment, or no proper host or port.
         """
         text = exact(value) if isinstance(value, str) else ""
-        shown = "a URL with user information" if "@" in text else show(value)
+        shown = "text" if isinstance(value, str) else show(value)  # its path, query or user may hold a secret
         if not _CHARACTERS.fullmatch(text) or len(text) > MAX_URI:
             raise PolicyError(f"'report_uri' is {shown}, which is no URL to report to; {_EXAMPLE}")
         try:

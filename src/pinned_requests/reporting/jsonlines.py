@@ -11,6 +11,7 @@ Rules for the next maintainer:
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -64,7 +65,9 @@ class JSONLinesReporter:
             self._rotate(len(line))
         file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
         try:
-            os.write(file, line)
+            if os.write(file, line) < len(line):
+                os.write(file, b"\n")  # what comes next begins a line of its own
+                raise OSError(errno.ENOSPC, "not all of the report could be written", self.path)
         finally:
             os.close(file)
 
@@ -81,7 +84,8 @@ class JSONLinesReporter:
 
     def _rotate(self, room: int) -> None:
         """Rename the file, unless another process or thread has done that meanwhile."""
-        with contextlib.suppress(FileNotFoundError), _locked(self.path):
+        # BlockingIOError: somebody has it locked; the file grows a little, and no request waits.
+        with contextlib.suppress(FileNotFoundError, BlockingIOError), _locked(self.path):
             if self._is_full(room):
                 names = [self.path, *(f"{self.path}.{number}" for number in range(1, self.backups + 1))]
                 for older, name in zip(names[:0:-1], names[-2::-1], strict=True):
@@ -94,13 +98,14 @@ def _locked(path: str) -> Iterator[None]:
 
     Raises:
         FileNotFoundError: another one has.
+        BlockingIOError: another one is about to.
     """
     if sys.platform == "win32":  # where no file can be renamed that is open
         yield
     else:
         file = os.open(path, os.O_RDONLY)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)  # given back when the file is closed
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # given back when the file is closed
             if not os.path.samestat(os.fstat(file), os.stat(path)):  # noqa: PTH116  beside fstat
                 raise FileNotFoundError(path)
             yield

@@ -6,6 +6,7 @@ raise is the caller's to handle.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 UNCHANGED = object()
+TICK = 2_000_000_000  # ns, of the coarsest clock of a file system: what was written since may have been written again
 
 
 class Loader:
@@ -56,33 +58,36 @@ class FileLoader(Loader):
             self._path = Path(path)
         except TypeError:
             raise PolicyError(f"{show(path)} is no path; give that of a .toml or .json file") from None
-        super().__init__(self._read)
+        self.initial = None
         self._taken: tuple[int, ...] | None = None
         self._growing: tuple[int, ...] | None = None
+        self._is_settled = False
 
     def poll(self) -> Any:
         """Return the policy, or `UNCHANGED` where the file is the same as before, or still being written."""
         identity = self._identity()
         if identity == self._taken:
-            return UNCHANGED
+            return UNCHANGED if self._is_settled else self.load()
         is_same_file = self._taken is not None and identity[:2] == self._taken[:2]
         if is_same_file and identity != self._growing:
             self._growing = identity
             return UNCHANGED
         return self.load()
 
-    def _read(self) -> PinPolicy:
+    def load(self) -> PinPolicy:
+        """Return the policy that the file holds now."""
         before = self._identity()
+        now = time.time_ns()
         policy = PinPolicy.from_file(self._path)
         if self._identity() != before:
             raise PolicyError(f"{show(str(self._path))} was changed while it was read; it will be read again")
-        self._taken = before
+        self._taken, self._is_settled = before, max(before[-2:]) < now - TICK
         return policy
 
     def _identity(self) -> tuple[int, ...]:
-        """Return what changes when the file is replaced (device, inode) or written to (size, time in ns)."""
+        """Return what changes when the file is replaced (device, inode) or written to (size, times in ns)."""
         try:
             status = self._path.stat()
         except ValueError:  # a null byte
             raise PolicyError(f"{show(str(self._path))} is no path; give that of a .toml or .json file") from None
-        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -9,6 +9,8 @@ Rules for the next maintainer:
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import logging
 import os
 import random
@@ -182,7 +184,10 @@ class PolicyStore:
         Raises:
             PolicyError: `policy` is neither a `PinPolicy` nor a mapping, or is wrong.
         """
-        self._take(_policy(policy))
+        new = _policy(policy)
+        with self._swapping:
+            self._generation += 1
+            self._take(new)
 
     def refresh(self) -> None:
         """Load the policy now, in this thread, after any load that is under way.
@@ -208,29 +213,37 @@ class PolicyStore:
         self._max_age = max_age
         self._last_error: BaseException | None = None
         self._failures = 0
+        self._generation = 0  # counts what was set
         self._loaded = _clocks()
         self._is_due = False  # whether the source is to be asked as soon as the thread starts
         self._start_anew()
 
     def _start_anew(self) -> None:
         """Be without a thread, as at first or in a forked child, where a lock that was held is held for ever."""
-        self._loading = threading.Lock()
+        self._loading = threading.Lock()  # held while the source is asked: by one thread at a time
+        self._swapping = threading.Lock()  # held for a few assignments
         self._starting = threading.Lock()
         self._is_watched = self._refresh_after is None
-        if not self._is_watched:
-            _followed.add(self)
+        if self._loader is not None:
+            _loaded.add(self)
 
-    def _load(self, load: Callable[[], Any]) -> None:
+    def _load(self, load: Callable[[], Any], *, may_be_unchanged: bool = False) -> None:
         with self._loading:
+            generation = self._generation
             try:
                 value = load()
-                policy = None if value is UNCHANGED else _policy(value, text_too=True)
+                is_unchanged = may_be_unchanged and value is UNCHANGED
+                policy = None if is_unchanged else _policy(value, text_too=True)
             except BaseException as e:
                 self._last_error = e
                 self._failures += 1
                 raise
             self._last_error, self._failures = None, 0
-            self._take(policy or self._current)
+            with self._swapping:
+                if policy is None:
+                    self._loaded = _clocks()
+                elif generation == self._generation:  # else another was set meanwhile, and is the newer one
+                    self._take(policy)
 
     def _take(self, policy: PinPolicy) -> None:
         self._loaded, self._current = _clocks(), policy
@@ -246,9 +259,13 @@ class PolicyStore:
             if self._is_watched:
                 return
             gone = threading.Event()
-            weakref.finalize(self, gone.set).atexit = False
             arguments = (weakref.ref(self), gone, 0.0 if self._is_due else self._delay())
-            threading.Thread(target=_follow, args=arguments, name="pinned-requests-policy", daemon=True).start()
+            thread = threading.Thread(target=_follow, args=arguments, name="pinned-requests-policy", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # no thread can be had now: at the end of the interpreter, never again
+                return
+            weakref.finalize(self, gone.set).atexit = False
             self._is_watched = True
 
     def _poll(self) -> float:
@@ -256,18 +273,24 @@ class PolicyStore:
         loader = self._loader
         if loader is not None:
             try:
-                self._load(loader.poll)
+                self._load(loader.poll, may_be_unchanged=True)
             except BaseException as e:  # noqa: BLE001  whatever it is, the thread must live
-                if self._failures.bit_count() == 1:  # the 1st, 2nd, 4th, 8th, … in a row
-                    logger.warning(
-                        "The pin policy could not be refreshed (%d times in a row), and the last good one stays in "
-                        "force: %s: %s",
-                        self._failures,
-                        type(e).__name__,
-                        escape(str(e)),
-                    )
                 e.__traceback__ = None  # kept in `last_error`, it would keep the frames, and by them this store
+                with contextlib.suppress(Exception):  # so must it whatever a log handler does
+                    self._complain(e)
         return self._delay()
+
+    def _complain(self, error: BaseException) -> None:
+        """Log a failure if it is the 1st, 2nd, 4th, 8th, … in a row."""
+        if self._failures.bit_count() == 1:
+            # Texts of others may hold anything: that of an HTTP client has the URL, with its query.
+            text = f": {escape(str(error))}" if isinstance(error, PolicyError) else ""
+            logger.warning(
+                "The pin policy could not be refreshed (%d times in a row), and the last good one stays in force: %s%s",
+                self._failures,
+                type(error).__name__,
+                text,
+            )
 
     def _delay(self) -> float:
         interval = self._refresh_after or 0.0
@@ -277,7 +300,7 @@ class PolicyStore:
 
     def __getstate__(self) -> dict[str, Any]:
         return {
-            "loader": self._loader,
+            "loader": copy.copy(self._loader),
             "refresh_after": self._refresh_after,
             "max_age": self._max_age,
             "policy": self._current,
@@ -316,11 +339,11 @@ def _policy(value: Any, *, text_too: bool = False) -> PinPolicy:
     )
 
 
-_followed: weakref.WeakSet[PolicyStore] = weakref.WeakSet()
+_loaded: weakref.WeakSet[PolicyStore] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    for store in list(_followed):
+    for store in list(_loaded):
         store._start_anew()  # noqa: SLF001  the same module
 
 

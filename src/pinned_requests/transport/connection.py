@@ -33,7 +33,7 @@ from pinned_requests.core.verdict import Outcome
 from pinned_requests.exceptions import UnpinnableAdapterError
 from pinned_requests.transport.chain import served_chain, verified_chain
 from pinned_requests.transport.context import TLSSettings, shared_context
-from pinned_requests.transport.guard import Checked, Refusal, guard_in_force
+from pinned_requests.transport.guard import DEFAULT_PORTS, Checked, Refusal, guard_in_force
 
 if TYPE_CHECKING:
     import socket
@@ -344,13 +344,18 @@ class PinnedPool(HTTPConnectionPool):
                     self._refuse_unseen(real)
                     return None
                 real.__class__ = pinned_class
-        real.guard, real.origin = self.guard, (self.host, self.port)
+        real.guard, real.origin = self.guard, self._origin
         pinned: PinnedHTTPConnection | PinnedHTTPSConnection = real
         return pinned
 
+    @property
+    def _origin(self) -> tuple[str, int | None]:
+        """Host and port that requests are for; a pool may be made without a port, and connects to the default one."""
+        return self.host or "", self.port or DEFAULT_PORTS.get(self.scheme)
+
     def _refuse_unseen(self, connection: object) -> None:
         chain = Chain.missing(f"a {type(connection).__name__} connects in a way that it cannot be had from")
-        self.guard.enforce(self.guard.judge(self.host or "", self.port, chain), ())
+        self.guard.enforce(self.guard.judge(*self._origin, chain), ())
 
 
 def pin_pool(pool: Any, guard: Guard, *, stands_alone: bool = False) -> None:

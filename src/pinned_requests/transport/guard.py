@@ -167,7 +167,7 @@ class Guard:
         _tell(telemetry.record, report)
         _tell(self._post, report)
         if self.on_violation is not None:
-            _tell(self.on_violation, report)
+            _tell(self._call, report)
 
     def _is_news(self, report: ViolationReport) -> bool:
         """Say whether to log a report: that pins have expired, and the host does without, once a host will do."""
@@ -181,6 +181,12 @@ class Guard:
     def _post(self, report: ViolationReport) -> None:
         if (uri := self.store.current.report_uri) is not None:
             shared_reporter(uri)(report)
+
+    def _call(self, report: ViolationReport) -> None:
+        if isinstance(self.on_violation, HTTPReporter):
+            self.on_violation.uri.demand_unpinned(self.store.current)  # the policy may be another one by now
+        if self.on_violation is not None:
+            self.on_violation(report)
 
     def _refuse(self, verdict: Verdict, served: tuple[bytes, ...]) -> None:
         report = ViolationReport(verdict, _now(), served)
