@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import HostPattern, is_address
-from pinned_requests.core.pinset import PinSet
 from pinned_requests.formats.loss import WHOLE, Loss
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from pinned_requests.core.host import PatternKind
     from pinned_requests.core.pin import Pin
+    from pinned_requests.core.pinset import PinSet
     from pinned_requests.core.policy import PinPolicy
 
 
