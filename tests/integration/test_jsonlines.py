@@ -140,3 +140,34 @@ def test_it_pickles(tmp_path: Path) -> None:
     """With the session that it stands on."""
     reporter = JSONLinesReporter(tmp_path / "reports.jsonl", max_bytes=5)
     assert repr(pickle.loads(pickle.dumps(reporter))) == repr(reporter)  # noqa: S301 - our own
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="flock is POSIX's")
+def test_a_lock_that_somebody_holds_delays_nobody(tmp_path: Path) -> None:
+    """The file is not rotated then, and grows by a line."""
+    import fcntl  # noqa: PLC0415  POSIX's
+
+    path = tmp_path / "reports.jsonl"
+    reporter = JSONLinesReporter(path, max_bytes=1)
+    reporter(report("a.example.com"))
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        reporter(report("b.example.com"))
+    assert hosts(path) == ["a.example.com", "b.example.com"]
+    reporter(report("c.example.com"))
+    assert hosts(path) == ["c.example.com"]
+
+
+def test_half_a_line_is_an_error_and_the_next_one_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a disk that is full for a while."""
+    path = tmp_path / "reports.jsonl"
+    reporter = JSONLinesReporter(path)
+    write = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda file, data: write(file, data[:20]))
+        with pytest.raises(OSError, match="not all of the report"):
+            reporter(report("a.example.com"))
+    reporter(report("b.example.com"))
+    half, whole = path.read_text().splitlines()
+    assert len(half) == 20
+    assert json.loads(whole)["hostname"] == "b.example.com"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pinned_requests import PinnedSession, PinPolicy, PinSet, PolicyError
+from pinned_requests import InsecureURLError, PinnedSession, PinPolicy, PinSet, PolicyError, PolicyStore
 from pinned_requests.core.report_uri import MAX_URI, ReportURI
 from pinned_requests.reporting import HTTPReporter
 
@@ -136,3 +136,29 @@ def test_it_is_a_part_of_the_policy() -> None:
     assert "reports.example.net:443" in repr(reporting)
     with pytest.raises(PolicyError):
         PinPolicy.from_toml('report_url = "https://a.example/"\n[hosts]\n')
+
+
+@pytest.mark.parametrize(
+    "wrong", [URI + "#x", URI + " ", "ftp://a/?token=secret", "https://u:secret@a/", f"http://a:0/{URI}"]
+)
+def test_what_it_holds_is_not_shown(wrong: str) -> None:
+    """An error ends in a log."""
+    with pytest.raises(PolicyError) as caught:
+        PinPolicy({"api.example.com": PINS}, report_uri=wrong)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_host_that_a_later_policy_pins_is_not_reported_to(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The session was made under another policy; the violation is refused and logged all the same."""
+    called = []
+    monkeypatch.setattr(HTTPReporter, "__call__", lambda _self, report: called.append(report.host))
+    store = PolicyStore({"api.example.com": PINS})
+    session = PinnedSession(store, on_violation=HTTPReporter(URI))
+    for expected in (1, 1):
+        with pytest.raises(InsecureURLError):
+            session.get("http://api.example.com/")
+        assert len(called) == expected
+        store.set({"api.example.com": PINS, "reports.example.net": PINS})
+    assert "'report_uri' is on reports.example.net" in caplog.text
