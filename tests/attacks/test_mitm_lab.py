@@ -6,6 +6,7 @@ Each refusal here has its honest twin: the same client, the legitimate server, a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import socket
 import ssl
@@ -19,7 +20,7 @@ import pytest
 import requests
 import urllib3
 
-from pinned_requests import BlockedKeyError, InsecureURLError, Pin, PinMismatchError, PinnedSession
+from pinned_requests import BlockedKeyError, InsecureURLError, Pin, PinMismatchError, PinnedAdapter, PinnedSession
 from pinned_requests.testing import ATTACKERS, MITMLab
 from pinned_requests.transport.chain import served_chain, verified_chain
 
@@ -209,6 +210,19 @@ def test_a_test_that_never_reached_the_attacker_fails(mitm_lab: MITMLab) -> None
     assert attack.verdict == "unreached"
     with pytest.raises(AssertionError, match="No client connected"):
         attack.assert_rejected()
+
+
+def test_a_client_that_was_never_redirected(mitm_lab: MITMLab) -> None:
+    """One that refuses the key of the server that redirects says nothing of redirects; with its pins it is fooled."""
+    for pinned_to, verdict in (("other.example", "unreached"), (HOST, "fooled")):
+        server = mitm_lab.honest(pinned_to)
+        with requests.Session() as session:
+            session.mount("https://", PinnedAdapter({HOST: [*server.pins, *server.backup_pins]}))
+            with mitm_lab.impersonate(HOST, as_="downgrade") as attack, contextlib.suppress(PinMismatchError):
+                session.get(URL, headers=SECRET, timeout=5)
+        assert (attack.verdict, bool(attack.connections)) == (verdict, True)
+        with pytest.raises(AssertionError, match="never redirected" if verdict == "unreached" else "GET /things"):
+            attack.assert_rejected()
 
 
 def test_what_leaked_is_escaped(mitm_lab: MITMLab) -> None:

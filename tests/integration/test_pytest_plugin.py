@@ -49,9 +49,11 @@ MY_CLIENT = """
 from pinned_requests import PinnedSession
 
 class MyClient:
+    def __init__(self, pins=["sha256/" + letter * 42 + "A=" for letter in "AB"]):
+        self.pins = pins
+
     def list_things(self):
-        pins = ["sha256/" + letter * 42 + "A=" for letter in "AB"]
-        with PinnedSession({"api.example.com": pins}) as session:
+        with PinnedSession({"api.example.com": self.pins}) as session:
             return session.get("https://api.example.com/things", timeout=1)
 """
 

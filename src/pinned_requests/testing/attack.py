@@ -61,10 +61,14 @@ class Attack(Site):
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the client was ``"fooled"``, ``"rejected"`` the attacker, or never connected (``"unreached"``)."""
+        """Whether the client was ``"fooled"``, ``"rejected"`` the attacker, or never met it (``"unreached"``).
+
+        It meets ``downgrade`` once it has been redirected, which takes a request to the host's own server.
+        """
         if self.application_bytes:
             return "fooled"
-        return "rejected" if self.connections else "unreached"
+        met = any(each.scheme == "https" for each in self.requests) if self._only_in_the_clear else self.connections
+        return "rejected" if met else "unreached"
 
     def assert_rejected(self) -> None:
         """Demand that a client connected, and that the attacker got no byte of HTTP from it.
@@ -75,10 +79,15 @@ class Attack(Site):
 
         Raises:
             AssertionError: the attacker got something, and the first 200 bytes of it are shown; or no client connected,
-                so that nothing was tested.
+                or none was redirected by ``downgrade``, so that nothing was tested.
         """
         __tracebackhide__ = True  # pytest shows the line of the caller
         if self.verdict == "unreached":
+            if self.connections:
+                raise AssertionError(
+                    f"The attacker {self.attacker!r} in the place of {self.host} proves nothing: the client refused the"
+                    " host's own key, so it was never redirected; give it `honest(…).pins`."
+                )
             raise AssertionError(
                 f"No client connected to {self.host} while the attacker {self.attacker!r} stood in for it, so this test"
                 " proves nothing. The client must open a new connection inside the with block, in this process, through"

@@ -26,7 +26,7 @@ class AuditResult:
     host: str
     attacker: AttackerName
     verdict: Verdict
-    """``"rejected"``, ``"fooled"``, or ``"unreached"`` if the client never connected."""
+    """``"rejected"``, ``"fooled"``, or ``"unreached"`` if the client never met it: see `Attack.verdict`."""
     connections: int
     handshakes: int
     application_bytes: int
@@ -62,11 +62,11 @@ class Audit:
 
     @property
     def rejected(self) -> bool:
-        """Whether the client connected to every attacker, and gave none of them a byte."""
+        """Whether the client met every attacker, and gave none of them a byte."""
         return all(result.verdict == "rejected" for result in self.results)
 
     def assert_rejected(self) -> None:
-        """Demand that the client connected to every attacker, and gave none of them a byte.
+        """Demand that the client met every attacker, and gave none of them a byte.
 
         Raises:
             AssertionError: it did not; the table says where.
