@@ -26,7 +26,7 @@ class AuditResult:
     host: str
     attacker: AttackerName
     verdict: Verdict
-    """``"rejected"``, ``"fooled"``, or ``"unreached"`` if the client never met it: see `Attack.verdict`."""
+    """``"rejected"``, ``"fooled"``, ``"unreached"``, or ``"undecided"``: see `Attack.verdict`."""
     connections: int
     handshakes: int
     application_bytes: int
