@@ -90,7 +90,7 @@ def run(call: Callable[[], object], attack: Attack) -> AuditResult:
     """Run a client against one attacker.
 
     Args:
-        call: makes a request to the host. What it raises, if it is an `Exception`, is a result.
+        call: makes a request to the host. What it raises, an `Exception` or a `SystemExit`, is a result.
         attack: the attacker, not yet begun.
 
     Raises:
@@ -100,7 +100,7 @@ def run(call: Callable[[], object], attack: Attack) -> AuditResult:
     with attack:
         try:
             answer = call()
-        except Exception as raised:  # noqa: BLE001 - whatever a client does with an attacker is a result
+        except (Exception, SystemExit) as raised:  # noqa: BLE001 - whatever a client does with an attacker is a result
             error = escape(f"{type(raised).__name__}: {raised}")
         else:
             if hasattr(answer, "__await__"):
