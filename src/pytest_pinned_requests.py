@@ -38,9 +38,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin the report, where there is to be one and this is not one worker among several."""
-    if config.getoption(_OPTION) and not hasattr(config, "workerinput"):
+    """Begin the report, where there is to be one, tests are run, and this is not one worker among several.
+
+    Raises:
+        pytest.UsageError: the file cannot be written; before the run, since nobody wants to learn it after.
+    """
+    if config.getoption(_OPTION) and not config.option.collectonly and not hasattr(config, "workerinput"):
         path = Path(config.invocation_params.dir, config.getoption(_OPTION))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.open("ab").close()
+        except OSError as error:
+            raise pytest.UsageError(f"--mitm-report: {path} cannot be written: {error}") from None
         config.pluginmanager.register(_Report(path), "mitm_lab_report")
 
 

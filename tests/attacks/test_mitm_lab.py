@@ -6,9 +6,11 @@ Each refusal here has its honest twin: the same client, the legitimate server, a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import socket
 import ssl
+import threading
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ import pytest
 import requests
 import urllib3
 
-from pinned_requests import BlockedKeyError, InsecureURLError, Pin, PinMismatchError, PinnedSession
+from pinned_requests import BlockedKeyError, InsecureURLError, Pin, PinMismatchError, PinnedAdapter, PinnedSession
 from pinned_requests.testing import ATTACKERS, MITMLab
 from pinned_requests.transport.chain import served_chain, verified_chain
 
@@ -209,6 +211,64 @@ def test_a_test_that_never_reached_the_attacker_fails(mitm_lab: MITMLab) -> None
     assert attack.verdict == "unreached"
     with pytest.raises(AssertionError, match="No client connected"):
         attack.assert_rejected()
+
+
+def test_a_client_that_was_never_redirected(mitm_lab: MITMLab) -> None:
+    """One that refuses the key of the server that redirects says nothing of redirects; with its pins it is fooled."""
+    for pinned_to, verdict in (("other.example", "unreached"), (HOST, "fooled")):
+        server = mitm_lab.honest(pinned_to)
+        with requests.Session() as session:
+            session.mount("https://", PinnedAdapter({HOST: [*server.pins, *server.backup_pins]}))
+            with mitm_lab.impersonate(HOST, as_="downgrade") as attack, contextlib.suppress(PinMismatchError):
+                session.get(URL, headers=SECRET, timeout=5)
+        assert (attack.verdict, bool(attack.connections)) == (verdict, True)
+        with pytest.raises(AssertionError, match="never redirected" if verdict == "unreached" else "GET /things"):
+            attack.assert_rejected()
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_client_that_has_not_sent_yet(mitm_lab: MITMLab, inside: bool) -> None:  # noqa: FBT001 - from pytest
+    """One that accepted the handshake and is still there has not refused; once it has hung up, it has."""
+    with mitm_lab.impersonate(HOST) as attack, contextlib.ExitStack() as outer:
+        with contextlib.ExitStack() as inner:
+            client = (inner if inside else outer).enter_context(socket.create_connection((HOST, 443), timeout=5))
+            tls = (inner if inside else outer).enter_context(EARLY_CONTEXT.wrap_socket(client, server_hostname=HOST))
+            assert attack.verdict == "undecided"
+        kept = outer.pop_all()
+    with kept:
+        assert (attack.verdict, attack.undecided) == (("rejected", 0) if inside else ("undecided", 1))
+        with contextlib.nullcontext() if inside else pytest.raises(AssertionError, match="1 connections were still"):
+            attack.assert_rejected()
+    assert tls.fileno() == -1
+
+
+@pytest.mark.parametrize("polite", [True, False])
+def test_a_client_that_hangs_up_as_the_block_ends(mitm_lab: MITMLab, polite: bool) -> None:  # noqa: FBT001 - from pytest
+    """It has refused, with TLS's own goodbye or without, even if another thread closes the connection a bit later."""
+    with mitm_lab.impersonate(HOST) as attack:
+        tls = EARLY_CONTEXT.wrap_socket(socket.create_connection((HOST, 443), timeout=5), server_hostname=HOST)
+        later = threading.Timer(0.15, goodbye if polite else tls.close, [tls] if polite else [])
+        later.start()
+    later.join()
+    attack.assert_rejected()
+    assert attack.handshakes == 1
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_client_that_leaves_its_refused_connection_to_the_garbage_collector(mitm_lab: MITMLab) -> None:
+    """It has refused: nobody can send anything on that connection any more."""
+    with mitm_lab.impersonate(HOST) as attack:
+        cycle: list[Any] = [EARLY_CONTEXT.wrap_socket(socket.create_connection((HOST, 443)), server_hostname=HOST)]
+        cycle.append(cycle)
+        del cycle
+    attack.assert_rejected()
+    assert attack.handshakes == 1
+
+
+def goodbye(tls: ssl.SSLSocket) -> None:
+    """Close a connection as TLS has it."""
+    with tls, contextlib.suppress(OSError):  # the server is gone
+        tls.unwrap()
 
 
 def test_what_leaked_is_escaped(mitm_lab: MITMLab) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from dataclasses import replace
 
@@ -71,14 +72,33 @@ def test_a_coroutine(mitm_lab: MITMLab) -> None:
     assert audit["trusted-ca"].verdict == "fooled"
 
 
+def test_a_client_that_exits(mitm_lab: MITMLab) -> None:
+    """A command line's way to give up is a result like any other."""
+
+    def main() -> None:
+        try:
+            get()
+        except requests.exceptions.SSLError:
+            sys.exit("no connection")
+
+    audit = mitm_lab.audit(main, HOST, attackers=["expired", "wrong-host"])
+    assert [each.error for each in audit] == ["SystemExit: no connection"] * 2
+    assert audit.rejected
+
+
 def test_what_is_no_error_of_the_client(mitm_lab: MITMLab) -> None:
-    """An interrupt ends the audit, and nothing stays open."""
+    """An interrupt ends the audit, nothing stays open, and what was found before is kept."""
+    calls = iter([get])
 
     def interrupted() -> None:
+        next(calls, interrupt)()
+
+    def interrupt() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         mitm_lab.audit(interrupted, HOST)
+    assert [[each.attacker for each in audit] for audit in mitm_lab.audits] == [["trusted-ca"]]
     with mitm_lab.honest(HOST):
         get()
 

@@ -307,6 +307,17 @@ def test_nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch, use: Callable[[
     assert traces() == before
 
 
+def test_what_others_patch_within_a_block_stays(mitm_lab: MITMLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of the block does not undo it, and puts back the rest."""
+    before, theirs = traces(), socket.gethostbyname
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", socket.getaddrinfo)  # put back at the end, whatever stands there
+        with mitm_lab.impersonate(HOST):
+            setattr(socket, "getaddrinfo", theirs)  # noqa: B010 - mypy would compare the types
+        assert socket.getaddrinfo is theirs
+    assert traces() == before
+
+
 def test_the_end_of_a_block_ends_a_hang(mitm_lab: MITMLab) -> None:
     """A client that waits without end is let go at once."""
     ended = threading.Event()

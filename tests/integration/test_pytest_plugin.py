@@ -49,9 +49,11 @@ MY_CLIENT = """
 from pinned_requests import PinnedSession
 
 class MyClient:
+    def __init__(self, pins=["sha256/" + letter * 42 + "A=" for letter in "AB"]):
+        self.pins = pins
+
     def list_things(self):
-        pins = ["sha256/" + letter * 42 + "A=" for letter in "AB"]
-        with PinnedSession({"api.example.com": pins}) as session:
+        with PinnedSession({"api.example.com": self.pins}) as session:
             return session.get("https://api.example.com/things", timeout=1)
 """
 
@@ -139,6 +141,20 @@ def test_no_report_unless_it_is_wanted(tmp_path: Path) -> None:
     run(tmp_path, "-n", "0", "--junitxml=out.xml", "-k", "plain")
     assert "<property " not in (tmp_path / "out.xml").read_text("utf-8")
     assert {path.name for path in tmp_path.iterdir()} <= {"test_client.py", "pytest.ini", "out.xml", "__pycache__"}
+
+
+def test_where_the_report_is_written(tmp_path: Path) -> None:
+    """Folders are made; what cannot be written is said before the run; a run of no test leaves a report alone."""
+    (tmp_path / "test_client.py").write_text("def test(mitm_lab): print('it ran')")
+    assert run(tmp_path, "-n", "0", "--collect-only", "--mitm-report=new/folder/out.json").returncode == 0
+    assert not (tmp_path / "new").exists()
+    assert run(tmp_path, "-n", "0", "--mitm-report=new/folder/out.json").returncode == 0
+    assert json.loads((tmp_path / "new/folder/out.json").read_text("utf-8")) == {"results": []}
+    for wrong in ("new", "test_client.py/out.json"):
+        done = run(tmp_path, "-n", "0", "-s", f"--mitm-report={wrong}")
+        assert done.returncode == pytest.ExitCode.USAGE_ERROR
+        assert "--mitm-report: " in done.stderr
+        assert "it ran" not in done.stdout
 
 
 def test_a_run_that_does_not_use_it_imports_nothing(tmp_path: Path) -> None:

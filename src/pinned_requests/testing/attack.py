@@ -18,7 +18,7 @@ __all__ = ["Attack", "Verdict", "excerpt"]
 
 _SHOWN = 200  # bytes of what leaked: a request line and some headers
 
-Verdict = Literal["rejected", "fooled", "unreached"]
+Verdict = Literal["rejected", "fooled", "unreached", "undecided"]
 
 
 class Attack(Site):
@@ -61,10 +61,19 @@ class Attack(Site):
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the client was ``"fooled"``, ``"rejected"`` the attacker, or never connected (``"unreached"``)."""
+        """Whether the client was ``"fooled"``, ``"rejected"`` the attacker, or never met it (``"unreached"``).
+
+        One that has accepted the handshake, and has neither sent anything nor hung up by now, or by the end of the
+        block, is ``"undecided"``.
+
+        It meets ``downgrade`` once it has been redirected, which takes a request to the host's own server.
+        """
         if self.application_bytes:
             return "fooled"
-        return "rejected" if self.connections else "unreached"
+        met = any(each.scheme == "https" for each in self.requests) if self._only_in_the_clear else self.connections
+        if not met:
+            return "unreached"
+        return "undecided" if self.undecided else "rejected"
 
     def assert_rejected(self) -> None:
         """Demand that a client connected, and that the attacker got no byte of HTTP from it.
@@ -75,16 +84,27 @@ class Attack(Site):
 
         Raises:
             AssertionError: the attacker got something, and the first 200 bytes of it are shown; or no client connected,
-                so that nothing was tested.
+                or none was redirected by ``downgrade``, so that nothing was tested; or a client has not decided yet.
         """
         __tracebackhide__ = True  # pytest shows the line of the caller
-        if self.verdict == "unreached":
+        verdict = self.verdict
+        if verdict == "unreached":
+            if self.connections:
+                raise AssertionError(
+                    f"The attacker {self.attacker!r} in the place of {self.host} proves nothing: the client refused the"
+                    " host's own key, so it was never redirected; give it `honest(…).pins`."
+                )
             raise AssertionError(
                 f"No client connected to {self.host} while the attacker {self.attacker!r} stood in for it, so this test"
                 " proves nothing. The client must open a new connection inside the with block, in this process, through"
                 " Python's socket module, and not through a proxy that it was given explicitly."
             )
-        if self.verdict == "fooled":
+        if verdict == "undecided":
+            raise AssertionError(
+                f"{self.undecided} connections were still open after an accepted handshake with the attacker"
+                f" {self.attacker!r} in the place of {self.host}: wait for the client, or close it, inside the block."
+            )
+        if verdict == "fooled":
             count = self.application_bytes
             raise AssertionError(
                 f"The attacker {self.attacker!r} in the place of {self.host} got {count} bytes"

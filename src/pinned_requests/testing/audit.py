@@ -26,7 +26,7 @@ class AuditResult:
     host: str
     attacker: AttackerName
     verdict: Verdict
-    """``"rejected"``, ``"fooled"``, or ``"unreached"`` if the client never connected."""
+    """``"rejected"``, ``"fooled"``, ``"unreached"``, or ``"undecided"``: see `Attack.verdict`."""
     connections: int
     handshakes: int
     application_bytes: int
@@ -62,11 +62,11 @@ class Audit:
 
     @property
     def rejected(self) -> bool:
-        """Whether the client connected to every attacker, and gave none of them a byte."""
+        """Whether the client met every attacker, and gave none of them a byte."""
         return all(result.verdict == "rejected" for result in self.results)
 
     def assert_rejected(self) -> None:
-        """Demand that the client connected to every attacker, and gave none of them a byte.
+        """Demand that the client met every attacker, and gave none of them a byte.
 
         Raises:
             AssertionError: it did not; the table says where.
@@ -90,7 +90,7 @@ def run(call: Callable[[], object], attack: Attack) -> AuditResult:
     """Run a client against one attacker.
 
     Args:
-        call: makes a request to the host. What it raises, if it is an `Exception`, is a result.
+        call: makes a request to the host. What it raises, an `Exception` or a `SystemExit`, is a result.
         attack: the attacker, not yet begun.
 
     Raises:
@@ -100,7 +100,7 @@ def run(call: Callable[[], object], attack: Attack) -> AuditResult:
     with attack:
         try:
             answer = call()
-        except Exception as raised:  # noqa: BLE001 - whatever a client does with an attacker is a result
+        except (Exception, SystemExit) as raised:  # noqa: BLE001 - whatever a client does with an attacker is a result
             error = escape(f"{type(raised).__name__}: {raised}")
         else:
             if hasattr(answer, "__await__"):

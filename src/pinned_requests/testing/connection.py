@@ -81,6 +81,7 @@ class Connection:
     def __init__(self, sock: socket.socket, peer: tuple[str, int], tally: Tally) -> None:
         self.peer = peer
         self.ended = False  # the client has said its last
+        self.undecided = False  # it has accepted the handshake, and neither sent anything since nor hung up
         self._socket = sock
         self._tally = tally
         self._waiting = False  # for the client; bytes are taken from the kernel only while this is False
@@ -131,6 +132,7 @@ class Connection:
         except OSError:
             count = 0  # a reset or a broken record
         self.ended = not count
+        self.undecided = False
         tally = self._tally
         with tally.changed:
             data = bytes(memoryview(buffer)[: min(count, _RECEIVED_LIMIT)])
@@ -192,6 +194,7 @@ class Connection:
         with self._tally.changed:
             if failure is None:
                 self._tally.handshakes += 1
+                self.undecided = True
             else:
                 self._tally.failed_handshakes.append(failure)
         return failure is None

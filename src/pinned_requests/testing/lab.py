@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from pinned_requests.testing.audit import AuditResult
     from pinned_requests.testing.site import Site
 
 __all__ = ["MITMLab"]
@@ -124,7 +125,7 @@ class MITMLab:
 
     @property
     def audits(self) -> tuple[Audit, ...]:
-        """The audits that were made, in order."""
+        """The audits that were made, in order; one that was broken off holds the results until then."""
         return tuple(self._audits)
 
     def audit(
@@ -149,9 +150,14 @@ class MITMLab:
                 known = ", ".join(self._identities) or "none"
                 raise ValueError(f"say which host the client talks to, audit(call, host): this lab knows {known}")
             (host,) = self._identities
-        results = [run(call, self._attack(host, name, None, _AUDIT_PATIENCE)) for name in attackers]
-        self._audits.append(audit := Audit(tuple(results)))
-        return audit
+        results: list[AuditResult] = []
+        try:
+            for name in attackers:
+                results.append(run(call, self._attack(host, name, None, _AUDIT_PATIENCE)))  # noqa: PERF401 - those before an error are kept
+        finally:
+            if results:
+                self._audits.append(Audit(tuple(results)))
+        return Audit(tuple(results))
 
     def _attack(self, host: str, name: AttackerName, app: App | None, patience: float | None = None) -> Attack:
         attack = Attack(self._identity(host), name, as_handler(app), patience)

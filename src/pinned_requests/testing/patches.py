@@ -18,7 +18,7 @@ class Patches:
     """
 
     def __init__(self) -> None:
-        self._attributes: list[tuple[Any, str, object]] = []
+        self._attributes: list[tuple[Any, str, object, object]] = []  # owner, name, what was there, what is
         self._variables: dict[str, str | None] = {}
 
     def wrap(self, owner: Any, name: str, wrapper: Callable[[Any], object]) -> None:
@@ -29,8 +29,9 @@ class Patches:
             name: its name there. It may be inherited; then the inherited one is uncovered again by `undo`.
             wrapper: gets the function, and returns what takes its place.
         """
-        self._attributes.append((owner, name, vars(owner).get(name, _ABSENT)))
-        setattr(owner, name, wrapper(getattr(owner, name)))
+        wrapped = wrapper(getattr(owner, name))
+        self._attributes.append((owner, name, vars(owner).get(name, _ABSENT), wrapped))
+        setattr(owner, name, wrapped)
 
     def set_variable(self, name: str, value: str) -> None:
         """Set an environment variable."""
@@ -42,9 +43,11 @@ class Patches:
         return self._variables[name] if name in self._variables else os.environ.get(name)
 
     def undo(self) -> None:
-        """Put everything back, the newest first."""
+        """Put everything back, the newest first, but for functions that somebody else has replaced in the meantime."""
         while self._attributes:
-            owner, name, value = self._attributes.pop()
+            owner, name, value, wrapped = self._attributes.pop()
+            if vars(owner).get(name) is not wrapped:
+                continue
             if value is _ABSENT:
                 delattr(owner, name)
             else:

@@ -251,6 +251,24 @@ class TLSServer:
 
         self._wait(settled, timeout, "every connection was at rest")
 
+    def undecided(self, timeout: float = 0.5) -> int:
+        """Wait until no client is left that has accepted the handshake, and neither sent anything since nor hung up.
+
+        Args:
+            timeout: seconds to wait at most: a client that has just hung up is not counted.
+
+        Returns:
+            How many are left: what they would have sent nobody knows.
+        """
+
+        def left() -> int:
+            return sum(connection.undecided for connection in self._tally.live)
+
+        with contextlib.suppress(TimeoutError):
+            self._wait(lambda: not left(), timeout, "every client had sent something, or hung up")
+        with self._tally.changed:
+            return left()
+
     def wait_for_connections(self, count: int, timeout: float = 5.0) -> None:
         """Wait until so many connections have been accepted since the start.
 

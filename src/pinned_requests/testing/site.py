@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,7 @@ class Site:
         self._server = server
         self._anchor = identity.anchor
         self._route: Route | None = None
+        self._undecided = 0  # when the block ended
 
     def __enter__(self) -> Self:
         self._server.start()
@@ -72,6 +74,7 @@ class Site:
             redirection.remove(route)
         try:
             self._server.settle()
+            self._undecided = self._count_undecided()
         finally:
             self._server.stop()
 
@@ -98,6 +101,17 @@ class Site:
         """The requests that arrived whole, over TLS or in the clear."""
         self._rest()
         return self._server.requests
+
+    @property
+    def undecided(self) -> int:
+        """How many clients had accepted the handshake by now, or by the end of the block, and did nothing since."""
+        self._rest()
+        return self._undecided if self._route is None else self._count_undecided()
+
+    def _count_undecided(self) -> int:
+        if self._server.undecided(timeout=0):
+            gc.collect()  # a client that dropped a refused connection without closing it, in a cycle, is gone by then
+        return self._server.undecided()
 
     def _rest(self) -> None:
         if self._route is not None:
