@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,24 @@ def test_the_password_of_a_wrong_proxy_is_not_shown(
     assert out == ""
     assert err.startswith("pinned-requests: the proxy is no URL; ")
     assert "s3cret" not in err
+
+
+def test_a_url_is_no_host(capsys: pytest.CaptureFixture[str]) -> None:
+    """What to give is said, not that there is no such file."""
+    assert main(["pin", "https://api.example.com/"]) == 2
+    assert "give HOST[:PORT], not a URL" in capsys.readouterr().err
+
+
+def test_neither_a_file_nor_a_host(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that cannot be resolved may be that of a file, mistyped."""
+
+    def unresolved(*_args: Any, **_kwargs: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "unknown")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unresolved)
+    monkeypatch.setenv("NO_PROXY", "*")
+    assert main(["pin", "nosuch.pem"]) == 1
+    assert "there is no file of that name" in capsys.readouterr().err
 
 
 def test_through_a_proxy(lab: Any, start_proxy: Any, capsys: pytest.CaptureFixture[str]) -> None:
