@@ -247,8 +247,9 @@ def test_what_fails_leaves_no_keys_behind(desk: Desk) -> None:
     assert invoke("init", desk.folder, "--keys", desk.more_keys)[0] == 2
     assert not desk.more_keys.exists()
     desk.more_keys.mkdir()
-    assert invoke("rotate-key", desk.folder, "timestamp", "--keys", desk.more_keys)[0] == 1
-    assert list(desk.more_keys.iterdir()) == []
+    for role in ("timestamp", "root"):
+        assert invoke("rotate-key", desk.folder, role, "--keys", desk.more_keys)[0] == 1
+        assert list(desk.more_keys.iterdir()) == []
 
 
 def test_a_new_key_is_not_put_into_what_is_published(desk: Desk) -> None:
