@@ -9,6 +9,8 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from typer.testing import CliRunner
 
 from pinned_requests import PinPolicy, PinSet, PolicyStore
@@ -132,15 +134,19 @@ def test_a_repository_is_not_made_twice(desk: Desk) -> None:
 
 def test_two_holders(desk: Desk) -> None:
     """Keys are dealt to the folders in turn; fewer than the threshold sign nothing."""
-    assert desk.init("--keys", desk.more_keys, "--role", "root=2/3", "--role", "targets=2/2").code == 0
+    third = ("--keys", desk.base / "carol")
+    assert desk.init("--keys", desk.more_keys, *third, "--role", "root=2/3", "--role", "targets=2/2").code == 0
     before = desk.files()
     assert desk.publish().code == 1
     assert desk.files() == before
     assert desk.publish("--keys", desk.more_keys).code == 0
     assert desk.fetched() == POLICY
-    assert desk.run("rotate-key", desk.folder, "root", "--keys", desk.keys).code == 2  # which of the three?
+    assert (
+        desk.run("rotate-key", desk.folder, "root", "--keys", desk.keys, "--keys", desk.more_keys).code == 2
+    )  # which of the three?
     (first, *_) = sorted(path.name.partition("-")[2].removesuffix(".pem") for path in desk.keys.glob("root-*"))
-    assert desk.run("rotate-key", desk.folder, "root", "--keys", desk.keys, "--old", first).code == 0
+    both = ("--keys", desk.keys, "--keys", desk.more_keys)
+    assert desk.run("rotate-key", desk.folder, "root", *both, "--old", first).code == 0
     assert desk.fetched() == POLICY
 
 
@@ -198,6 +204,11 @@ def test_a_wrong_policy_is_not_published(desk: Desk, text: str) -> None:
         ("init", "FOLDER", "--keys", "KEYS", "--expires", "root=-1"),
         ("init", "FOLDER", "--keys", "KEYS", "--expires", "root=soon"),
         ("init", "FOLDER", "--keys", "KEYS", "--signer", "root=nothing"),
+        ("init", "FOLDER", "--keys", "KEYS", "--keys", "OTHER", "--role", "root=2/3"),
+        ("init", "FOLDER", "--keys", "FOLDER"),
+        ("init", "FOLDER", "--keys", "OTHER", "--keys", "INSIDE"),
+        ("init", "FOLDER", "--keys", "KEYS", "--signer", "targets=a.pem=x:1", "--signer", "targets=b.pem=x:2"),
+        ("init", "FOLDER", "--keys", "KEYS", "--signer", "targets=POLICY=x:1"),
         ("publish", "FOLDER", "POLICY", "--keys", "KEYS"),
         ("publish", "FOLDER", "POLICY", "--keys", "KEYS", "--target", "../x.json"),
         ("refresh", "FOLDER", "--keys", "KEYS"),
@@ -207,11 +218,60 @@ def test_a_wrong_policy_is_not_published(desk: Desk, text: str) -> None:
 )
 def test_a_wrong_command_line(desk: Desk, arguments: tuple[str, ...]) -> None:
     """It ends with 2, and makes nothing."""
-    names = {"FOLDER": desk.folder, "KEYS": desk.keys, "POLICY": desk.policy}
+    names = {"FOLDER": desk.folder, "KEYS": desk.keys, "POLICY": desk.policy, "OTHER": desk.more_keys}
+    names["INSIDE"] = desk.folder / ".." / desk.folder.name / "keys"
+    names["targets=POLICY=x:1"] = f"targets={desk.policy}=x:1"
     done = CliRunner().invoke(app, [str(names.get(each, each)) for each in arguments])
     assert (done.exit_code, bool(done.stderr)) == (2, True)
     assert not desk.folder.exists()
     assert not desk.keys.exists()
+    assert not desk.more_keys.exists()
+
+
+def invoke(*arguments: object) -> tuple[int, str]:
+    """Run the command in this process."""
+    done = CliRunner().invoke(app, list(map(str, arguments)))
+    return done.exit_code, done.stderr
+
+
+def test_what_fails_leaves_no_keys_behind(desk: Desk) -> None:
+    """No private key is made for a repository that cannot be made, nor for a rotation that cannot be signed."""
+    blocked = desk.policy / "repository"
+    assert invoke("init", blocked, "--keys", desk.keys)[0] == 1
+    public = desk.base / "public.pem"
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    public.write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    assert invoke("init", desk.folder, "--keys", desk.keys, "--signer", f"timestamp={public}=nosuchkms:1")[0] == 1
+    assert not desk.keys.exists()
+    assert invoke("init", desk.folder, "--keys", desk.keys)[0] == 0
+    assert invoke("init", desk.folder, "--keys", desk.more_keys)[0] == 2
+    assert not desk.more_keys.exists()
+    desk.more_keys.mkdir()
+    for role in ("timestamp", "root"):
+        assert invoke("rotate-key", desk.folder, role, "--keys", desk.more_keys)[0] == 1
+        assert list(desk.more_keys.iterdir()) == []
+
+
+def test_a_new_key_is_not_put_into_what_is_published(desk: Desk) -> None:
+    """`rotate-key` refuses a key folder within the repository, as `init` does."""
+    assert invoke("init", desk.folder, "--keys", desk.keys)[0] == 0
+    inside = desk.folder / "keys"
+    inside.mkdir()
+    assert invoke("rotate-key", desk.folder, "timestamp", "--keys", inside, "--keys", desk.keys)[0] == 2
+    assert list(inside.iterdir()) == []
+
+
+def test_paths_that_are_not_there(desk: Desk) -> None:
+    """A policy or a key folder that is mistyped is named, and not made."""
+    assert invoke("init", desk.folder, "--keys", desk.keys)[0] == 0
+    missing = desk.base / "nosuch.toml"
+    code, error = invoke("publish", desk.folder, missing, "--keys", desk.keys)
+    assert (code, error) == (2, f"pinned-requests: {missing}: No such file or directory\n")
+    for command in (("publish", desk.folder, desk.policy), ("refresh", desk.folder)):
+        code, error = invoke(*command, "--keys", desk.keys, "--keys", desk.more_keys)
+        assert (code, str(desk.more_keys) in error) == (2, True)
+    code, error = invoke("rotate-key", desk.folder, "timestamp", "--keys", desk.more_keys, "--keys", desk.keys)
+    assert (code, str(desk.more_keys) in error, desk.more_keys.exists()) == (2, True, False)
 
 
 def test_refresh_says_when_a_role_is_about_to_expire(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

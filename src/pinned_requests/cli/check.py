@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from pinned_requests import PinPolicy, PinSet
 
+_EVER_BEFORE = datetime.min.replace(tzinfo=timezone.utc)  # nothing has expired
 MAX_JOBS = 64  # threads: each holds a connection
 
 KINDS = {
@@ -87,7 +88,7 @@ def check(policy: PinPolicy, hosts: Sequence[str], options: Options, *, jobs: in
     """
     targets = list(dict.fromkeys(map(read_target, hosts))) if hosts else named_hosts(policy)
     if not targets:
-        raise CommandError("the policy names no host, only patterns; name hosts to check behind it")
+        raise CommandError("the policy pins no host by its name; name hosts that its patterns match")
     now = datetime.now(timezone.utc)
     executor = ThreadPoolExecutor(max_workers=min(jobs, MAX_JOBS))
     try:
@@ -146,6 +147,8 @@ def _ask(policy: PinPolicy, target: Target, options: Options, now: datetime) -> 
                 continue
             verdict = evaluate(policy, target.host, chain, now, port=target.port)
             verdicts.append(verdict)
+            if verdict.outcome is Outcome.EXPIRED:  # whoever renews the pins has to know whether they still match
+                verdict = evaluate(policy, target.host, chain, _EVER_BEFORE, port=target.port)
             if verdict.outcome is Outcome.MISMATCH:
                 findings.append(Finding("mismatch", f"{where}the chain holds none of the pins"))
             elif verdict.outcome is Outcome.BLOCKED_KEY:

@@ -27,7 +27,7 @@ def init(  # noqa: PLR0913  each an option of the command
     Args:
         hosts: `HOST[:PORT]`, all of which must be reached and verified.
         output: path of the policy.
-        backup_key: path of the key; the request has the suffix `.csr`.
+        backup_key: path of the key; the request has the suffix `.csr`, in place of `.key` or `.pem`.
         key_type: one of `backup.KEY_TYPES`.
         way: how the hosts are reached.
         as_json: whether to print JSON.
@@ -41,7 +41,9 @@ def init(  # noqa: PLR0913  each an option of the command
     write = {".toml": PinPolicy.to_toml, ".json": PinPolicy.to_json}.get(output.suffix.lower())
     if write is None:
         raise CommandError(f"{show(str(output))} is no path of a policy; give that of a .toml or .json file")
-    csr = backup_key.with_suffix(".csr")
+    # What follows the dot in `api.example.com` is no suffix. A key called `.csr` is refused below: it is both files.
+    stem = backup_key.stem if backup_key.suffix.lower() in (".key", ".pem", ".csr") else backup_key.name
+    csr = backup_key.parent / f"{stem}.csr"
     check_new([output, backup_key, csr])
     targets = list(dict.fromkeys(map(read_target, hosts)))
     chains = {target: look(target, way).certificates[: len(_PINNED_DEPTHS)] for target in targets}

@@ -8,6 +8,8 @@ import ssl
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import requests
+from urllib3.exceptions import LocationParseError
+from urllib3.util import parse_url
 
 from pinned_requests import Pin, PinnedAdapter, PinnedSession, PinPolicy, PinSet
 from pinned_requests.cli.output import CommandError
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
 
 # Pins nothing: a handshake is made for a pinned host, and report-only lets any chain through.
 _NOBODYS = PinSet(Pin("spki", bytes(32)), report_only=True)
+
+
+_PROXY_SCHEMES = frozenset({"http", "https", "socks4", "socks4a", "socks5", "socks5h"})
+_NO_PROXY = "the proxy is no URL; give one such as http://proxy.example.com:3128"  # never show it: it has a password
+UNRESOLVED = "its name cannot be resolved"
 
 
 class UnreachableError(CommandError):
@@ -50,10 +57,17 @@ class Way(NamedTuple):
     is_insecure: bool = False
 
     def proxies(self, target: Target) -> dict[str, str]:
-        """Return the proxies for a server, as requests takes them."""
+        """Return the proxies for a server, as requests takes them.
+
+        Raises:
+            CommandError: the one that would be used is no URL of a proxy.
+        """
         if self.proxy is not None:
-            return {"https": self.proxy}
-        return dict(requests.utils.get_environ_proxies(target.url))
+            proxies = {"https": self.proxy}
+        else:
+            proxies = dict(requests.utils.get_environ_proxies(target.url))
+        _check_proxy(requests.utils.select_proxy(target.url, proxies))
+        return proxies
 
     def verify(self) -> bool | str:
         """Return what requests calls `verify`."""
@@ -78,6 +92,18 @@ def way_of(timeout: float, proxy: str | None, ca_bundle: str | None, *, is_insec
         except OSError:
             raise CommandError(f"{show(bundle)} holds no CA certificates in PEM") from None
     return way
+
+
+def _check_proxy(url: str | None) -> None:
+    if not url:
+        return
+    try:  # without a scheme it is http, as requests has it
+        parts = parse_url(url if "://" in url else f"http://{url}")
+        (parts.host or "").encode("idna")  # a label that is too long fails later, as what no one expects
+    except (LocationParseError, UnicodeError):  # their text has the URL
+        raise CommandError(_NO_PROXY) from None
+    if parts.scheme not in _PROXY_SCHEMES or not parts.host or parts.port == 0:
+        raise CommandError(_NO_PROXY)
 
 
 class _AddressAdapter(PinnedAdapter):
@@ -114,8 +140,8 @@ def look(target: Target, way: Way, address: str | None = None) -> Chain:
             session.mount("https://", _AddressAdapter(policy, target.host))
         try:
             seen = session.check(place.url, timeout=way.timeout)
-        except requests.exceptions.InvalidProxyURL:
-            raise CommandError("the proxy is no URL; give one such as http://proxy.example.com:3128") from None
+        except requests.exceptions.InvalidURL:  # its text has the URL of the proxy, with the password
+            raise CommandError(_NO_PROXY) from None
         except requests.exceptions.RequestException as error:
             raise UnreachableError(target, _reason(error, way.timeout)) from None
     if not seen.chain:
@@ -132,7 +158,7 @@ def addresses(target: Target) -> list[str]:
     try:
         found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
     except OSError:
-        raise UnreachableError(target, "its name cannot be resolved") from None
+        raise UnreachableError(target, UNRESOLVED) from None
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
@@ -147,7 +173,7 @@ def _reason(error: Exception, timeout: float) -> str:
     if invalid := first(ssl.SSLCertVerificationError):
         return f"{through}its certificate is not valid: {escape(invalid.verify_message)}"
     if first(socket.gaierror):
-        return f"{through}its name cannot be resolved"
+        return through + UNRESOLVED
     if first(requests.exceptions.Timeout, TimeoutError):
         return f"{through}no answer within {timeout:g} seconds"
     if failed := first(ssl.SSLError):

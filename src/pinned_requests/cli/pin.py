@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pinned_requests import PolicyError
 from pinned_requests.cli.details import Details, details_of, details_of_certificate
 from pinned_requests.cli.inputs import read_bounded, read_target
-from pinned_requests.cli.live import Way, look
+from pinned_requests.cli.live import UNRESOLVED, UnreachableError, Way, look
 from pinned_requests.cli.output import CommandError, Row, complain, show_json, show_table
 from pinned_requests.core.der import MAX_SIZE
 from pinned_requests.core.errors import escape, show
@@ -70,10 +70,12 @@ def read_source(text: str, way: Way) -> Source:
     """Return what a file holds or a server presents. What has a slash in it, or exists, is a file.
 
     Raises:
-        CommandError: the file holds no key; the server cannot be reached or verified.
+        CommandError: it is a URL; the file holds no key; the server cannot be reached or verified.
         PolicyError: it is no host, or the file cannot be read as what it says it is.
         OSError: the file cannot be read.
     """
+    if "://" in text and not _exists(text):
+        raise CommandError("give HOST[:PORT], not a URL")  # which is not shown: it may hold a password
     if "/" in text or _exists(text):
         try:
             found = tuple(map(details_of, find_keys(read_bounded(text, MAX_SIZE))))
@@ -88,7 +90,12 @@ def read_source(text: str, way: Way) -> Source:
         target = read_target(text)
     except PolicyError as error:
         raise PolicyError(f"there is no file {show(text)}, and as a host: {error}") from None
-    chain = look(target, way)
+    try:
+        chain = look(target, way)
+    except UnreachableError as error:
+        if error.reason != UNRESOLVED:
+            raise
+        raise UnreachableError(target, f"{UNRESOLVED}, and there is no file of that name") from None
     found = tuple(details_of_certificate(seen.der) for seen in chain.certificates)
     return Source(str(target), is_file=False, is_verified=chain.is_verified, found=found)
 

@@ -76,17 +76,23 @@ def init(  # noqa: PLR0913  the options of the command line
         days = _days(expires)
         counts = {role: _count(value) for role, value in _by_role(roles, "M/N").items()}
         external = _by_role(signers, "PUBLIC.pem=URI", several=True)
+        _check_apart(folder, keys)
         ring = _ring(keys)
-        passphrase = _new_passphrase() if encrypt else None
-        made = {}
+        repository = Repository(folder, ring)
+        elsewhere = {}
         for role in ROLES:
-            threshold, number = counts.get(role, (1, 1))
-            held = [ring.folders[0].add(*_signer(text)) for text in external.get(role, "").splitlines()]
-            generated = (
-                ring.folders[at % len(ring.folders)].generate(role, passphrase) for at in range(number - len(held))
-            )
+            threshold, number = counts.setdefault(role, (1, 1))
+            signers_of_role = [_signer(text) for text in external.get(role, "").splitlines()]
+            _check_dealt(role, threshold, number, len(signers_of_role), len(keys))
+            elsewhere[role] = [ring.try_out(at, *each) for at, each in enumerate(signers_of_role)]
+        passphrase = _new_passphrase() if encrypt else None
+        repository.prepare()  # from here on there are keys
+        made = {}
+        for role, (threshold, number) in counts.items():
+            held = [ring.folder(at).add(*each) for at, each in enumerate(elsewhere[role])]
+            generated = (ring.folder(at).generate(role, passphrase) for at in range(len(held), number))
             made[role] = RoleKeys((*held, *generated), threshold)
-        root = Repository(folder, ring).create(made, days)
+        root = repository.create(made, days)
         print(f"Ship {root} with the application, as root= of PolicyStore.from_tuf().")
         print(f"Keep the keys in {', '.join(str(each) for each in keys)} apart from it; root and targets offline.")
     return 0
@@ -107,7 +113,11 @@ def publish(
 
         if Path(target).suffix != ".json" or Path(target).name != target or not target.isascii():
             raise PolicyError(f"--target {target}: give a name without folders that ends in .json")
-        version = Repository(folder, _ring(keys)).publish(target, PinPolicy.from_file(policy), _days(expires))
+        try:
+            content = PinPolicy.from_file(policy)
+        except OSError as e:
+            raise PolicyError(_sentence(e)) from None
+        version = Repository(folder, _ring(keys, must_exist=True)).publish(target, content, _days(expires))
         print(f"Published {policy} as {target}, version {version} of the targets.")
     return 0
 
@@ -132,12 +142,13 @@ def rotate_key(  # noqa: PLR0913  as for init
 
         _check_role(role)
         days = _days(expires)
-        ring = _ring(keys)
-        kept_elsewhere = _signer(signer) if signer else None
+        _check_apart(folder, keys)
+        ring = _ring(keys, must_exist=True)
+        kept_elsewhere = ring.try_out(0, *_signer(signer)) if signer else None
         passphrase = _new_passphrase() if encrypt else None
 
         def make() -> Key:
-            into = ring.folders[0]
+            into = ring.folder(0)
             return into.add(*kept_elsewhere) if kept_elsewhere else into.generate(role, passphrase)
 
         gone, new = Repository(folder, ring).rotate_key(role, make, old, days)
@@ -158,7 +169,7 @@ def refresh(
 
         for role in also or ():
             _check_role(role)
-        repository = Repository(folder, _ring(keys))
+        repository = Repository(folder, _ring(keys, must_exist=True))
         signed = repository.refresh(also or (), _days(expires))
         print(f"Signed anew: {', '.join(signed)}.")
         pending = repository.needs_attention()
@@ -187,8 +198,10 @@ def _reported() -> Iterator[None]:
         _complain("another process is at work on the repository")
     except RepositoryError as e:
         _complain(f"the repository does not verify: {e}")
-    except (SigningError, OSError) as e:
+    except SigningError as e:
         _complain(str(e))
+    except OSError as e:
+        _complain(_sentence(e))
     else:
         return
     raise typer.Exit(FAILED)
@@ -198,9 +211,35 @@ def _complain(sentence: str) -> None:
     print(f"pinned-requests: {escape(sentence, _MAX_SENTENCE)}", file=sys.stderr)
 
 
-def _ring(keys: list[Path]) -> KeyRing:
+def _sentence(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+
+
+def _check_apart(folder: Path, keys: list[Path]) -> None:
+    """Refuse key folders that would be published."""
+    for path in keys:
+        if path.resolve().is_relative_to(folder.resolve()):
+            raise PolicyError(f"--keys {path} lies in {folder}, which is published; keep keys elsewhere")
+
+
+def _check_dealt(role: str, threshold: int, number: int, signers: int, holders: int) -> None:
+    """Refuse more signers than there are keys, and a threshold that one of several holders meets alone."""
+    if signers > number:
+        raise PolicyError(f"{role} has {signers} signers but N is {number}; give --role {role}=M/{signers}")
+    most = -(-number // holders)  # keys are dealt in turn
+    if holders > 1 and 1 < threshold <= most:
+        raise PolicyError(
+            f"--role {role}={threshold}/{number}: one of {holders} key folders would get {most} keys, and could sign "
+            f"alone; give more --keys, or fewer keys"
+        )
+
+
+def _ring(keys: list[Path], *, must_exist: bool = False) -> KeyRing:
     from pinned_requests.cli.signing import KeyFolder, KeyRing  # noqa: PLC0415  of the extra `remote`
 
+    for path in keys:
+        if must_exist and not path.is_dir():
+            raise PolicyError(f"--keys {path}: there is no such folder")
     return KeyRing([KeyFolder(path) for path in keys], _passphrase)
 
 

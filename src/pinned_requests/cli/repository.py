@@ -72,6 +72,17 @@ class Repository:
         self._targets = folder / "targets"
         self._ring = ring
 
+    def prepare(self) -> None:
+        """Make sure that a repository can be made, before keys are made for it. What counts is `create()`.
+
+        Raises:
+            PolicyError: there is one already.
+            OSError: the folder cannot be made, or not be written.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with self._locked():
+            self._check_new()
+
     def create(self, roles: Mapping[str, RoleKeys], days: Mapping[str, int]) -> Path:
         """Make a repository without a policy, and return the path of the root metadata for clients to ship.
 
@@ -91,10 +102,9 @@ class Repository:
         for role, metadata in state.by_role():
             metadata.signed.unrecognized_fields[_DAYS_FIELD] = days.get(role, DAYS[role])
             metadata.signed.version = 0  # what is signed for the first time is version 1
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.prepare()
         with self._locked():
-            if self._metadata.exists():
-                raise PolicyError(f"{show(str(self._metadata))} exists: there is a repository, which is not touched")
+            self._check_new()
             self._change(state, set(ROLES), None)
         return self._metadata / "1.root.json"
 
@@ -154,10 +164,13 @@ class Repository:
                 keys = ", ".join(keyid[:12] for keyid in old_root.roles[role].keyids)
                 raise PolicyError(f"name the key of {role} that is to go by the beginning of its id, one of: {keys}")
             state.root.signed.revoke_key(matching[0], role)
-            new = make()
-            state.root.signed.add_key(new, role)
             # Everything that points to what is signed anew is signed anew.
             changed = {"root"} if role == "root" else {"root", *ROLES[ROLES.index(role) :]}
+            self._check_at_hand("root", old_root)
+            for each in changed:
+                self._check_at_hand(each, state.root.signed, new=int(each == role))
+            new = make()
+            state.root.signed.add_key(new, role)
             self._change(state, changed, old_root, days)
         return matching[0], new.keyid
 
@@ -243,10 +256,14 @@ class Repository:
         for judge in judges if role == "root" else judges[:1]:
             result = judge.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
             if not result:
-                raise SigningError(
-                    f"{role} would have {len(result.signed)} of the {result.threshold} signatures that it needs; the "
-                    f"key folders hold no {', '.join(missing)}"
-                )
+                raise _too_few(role, len(result.signed), result.threshold, missing)
+
+    def _check_at_hand(self, role: str, root: Root, new: int = 0) -> None:
+        """Raise `SigningError` unless enough keys of a role are at hand, with `new` that are still to be made."""
+        keyids, threshold = root.roles[role].keyids, root.roles[role].threshold
+        missing = [f"{role}-{keyid[:12]}" for keyid in keyids if self._ring.signer(root.keys[keyid]) is None]
+        if len(keyids) - len(missing) + new < threshold:
+            raise _too_few(role, len(keyids) - len(missing) + new, threshold, missing)
 
     @staticmethod
     def _next_version(signed: Any) -> int:
@@ -257,6 +274,10 @@ class Repository:
         self._check_exists()
         with self._locked():
             yield self._load()
+
+    def _check_new(self) -> None:
+        if self._metadata.exists():
+            raise PolicyError(f"{show(str(self._metadata))} exists: there is a repository, which is not touched")
 
     def _check_exists(self) -> None:
         if not (self._metadata / "1.root.json").is_file():
@@ -274,6 +295,13 @@ class _State(NamedTuple):
 
     def by_role(self) -> Iterator[tuple[str, Metadata[Any]]]:
         return zip(ROLES, self, strict=True)
+
+
+def _too_few(role: str, signed: int, threshold: int, missing: list[str]) -> SigningError:
+    return SigningError(
+        f"{role} would have {signed} of the {threshold} signatures that it needs; the key folders hold no "
+        f"{', '.join(missing)}"
+    )
 
 
 def _in_order(pending: Mapping[str, bytes], state: _State, old_root: Root | None) -> list[str]:

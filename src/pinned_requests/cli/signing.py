@@ -73,22 +73,17 @@ class KeyFolder:
         self._add(key, f"{_FILE}:{name}")
         return key
 
-    def add(self, public_key: Path, uri: str) -> Key:
+    def add(self, key: Key, uri: str) -> Key:
         """Take in a key that is kept elsewhere, such as in a KMS, and return its public half.
 
         Args:
-            public_key: a PEM file.
+            key: the public half.
             uri: how securesystemslib reaches the private half.
 
         Raises:
-            OSError: the file cannot be read, or `signers.json` not be written.
-            PolicyError: it is no public key.
+            OSError: `signers.json` cannot be written.
             SigningError: `signers.json` is damaged.
         """
-        try:
-            key = SSlibKey.from_crypto(serialization.load_pem_public_key(public_key.read_bytes()))
-        except (ValueError, UnsupportedAlgorithm):
-            raise PolicyError(f"{show(str(public_key))} is no public key in PEM that TUF can use") from None
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._add(key, uri)
         return key
@@ -104,8 +99,10 @@ class KeyFolder:
             SigningError: the key cannot be reached, or is another one.
         """
         uri = self._uris().get(key.keyid)
-        if uri is None:
-            return None
+        return None if uri is None else self.signer_at(uri, key, ask)
+
+    def signer_at(self, uri: str, key: Key, ask: Callable[[str], str]) -> Signer:
+        """Return what signs with a key at a signer URI, be it known to this folder or not; see `signer()`."""
         scheme, _, rest = uri.partition(":")
         try:
             if scheme != _FILE:
@@ -155,9 +152,33 @@ class KeyRing:
     """
 
     def __init__(self, folders: Sequence[KeyFolder], ask: Callable[[str], str]) -> None:
-        self.folders = folders
+        self._folders = folders
         self._ask = ask
         self._signers: dict[str, Signer | None] = {}  # a passphrase is asked for once
+
+    def folder(self, at: int) -> KeyFolder:
+        """Return the folder that gets the key of a role that is the `at`-th from 0: they are dealt in turn."""
+        return self._folders[at % len(self._folders)]
+
+    def try_out(self, at: int, public_key: Path, uri: str) -> tuple[Key, str]:
+        """Make sure that a key that is kept elsewhere can be reached, and return its public half and its URI.
+
+        Args:
+            at: for which folder it is, see `folder()`.
+            public_key: a PEM file.
+            uri: how securesystemslib reaches the private half.
+
+        Raises:
+            OSError: the file cannot be read.
+            PolicyError: it is no public key.
+            SigningError: the key cannot be reached, or is another one.
+        """
+        try:
+            key = SSlibKey.from_crypto(serialization.load_pem_public_key(public_key.read_bytes()))
+        except (ValueError, UnsupportedAlgorithm):
+            raise PolicyError(f"{show(str(public_key))} is no public key in PEM that TUF can use") from None
+        self._signers[key.keyid] = self.folder(at).signer_at(uri, key, self._ask)
+        return key, uri
 
     def signer(self, key: Key) -> Signer | None:
         """Return what signs with a key, or None where no folder knows it.
@@ -166,7 +187,7 @@ class KeyRing:
             SigningError: the key cannot be reached, or is another one.
         """
         if key.keyid not in self._signers:
-            found = (folder.signer(key, self._ask) for folder in self.folders)
+            found = (folder.signer(key, self._ask) for folder in self._folders)
             self._signers[key.keyid] = next((signer for signer in found if signer is not None), None)
         return self._signers[key.keyid]
 

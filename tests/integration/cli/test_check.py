@@ -145,6 +145,24 @@ def test_pins_that_expire(  # noqa: PLR0913  two of them are fixtures
     assert check.kinds({f"localhost:{server.port}": pins}, "--within", within) == ([kind] if kind else [])
 
 
+@pytest.mark.parametrize("on_expiry", ["unpin", "block"])
+def test_expired_pins_that_do_not_match_either(lab: Any, check: Checker, on_expiry: str) -> None:
+    """Who renews expired pins is told that the server has other keys by now, or one that is blocked."""
+    server = lab.serve(lab.honest)
+    pins = {"pins": [NOBODYS, lab.backup], "expires": NOW - DAY, "on_expiry": on_expiry}
+    name = f"localhost:{server.port}"
+    assert check.kinds({name: pins}) == ["mismatch", "pins-expired"]
+    assert check.kinds({name: {**pins, "blocked_pins": [pin_of(lab.honest)]}}) == ["blocked-key", "pins-expired"]
+
+
+def test_a_policy_of_exempt_hosts_and_patterns(capsys: pytest.CaptureFixture[str]) -> None:
+    """It names hosts, and is not told otherwise: none that it names has pins."""
+    hosts: Any = {"a.example.com": {"exempt": True}, "*.example.com": {"pins": [NOBODYS, Pin("spki", bytes(32))]}}
+    Path("pins.json").write_text(PinPolicy(hosts).to_json())
+    assert main(["check", "pins.json"]) == 2
+    assert "the policy pins no host by its name" in capsys.readouterr().err
+
+
 def test_unreachable(lab: Any, check: Checker) -> None:
     """A server that is not there, or has no valid certificate, is found."""
     assert check.kinds({"localhost:1": [NOBODYS, lab.backup]}) == ["unreachable"]

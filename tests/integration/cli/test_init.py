@@ -154,3 +154,18 @@ def test_a_host_that_nobody_vouches_for(lab: Any) -> None:
     assert init(lab, f"localhost:{honest.port}", f"localhost:{other.port}") == 1
     assert list(Path().iterdir()) == []
     assert init(lab, f"localhost:{honest.port}") == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "csr"),
+    [
+        ("api.example.com", "api.example.com.csr"),
+        ("api.example.com.key", "api.example.com.csr"),
+        ("backup.PEM", "backup.csr"),
+    ],
+)
+def test_the_name_of_the_request(lab: Any, key: str, csr: str) -> None:
+    """Only the suffix of a key is replaced; that of a host is none."""
+    server = lab.serve(lab.honest)
+    assert init(lab, f"localhost:{server.port}", "--backup-key", key) == 0
+    assert Pin.from_file(csr) == Pin.from_file(key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,53 @@ def test_the_environment_does_not_win(
     assert len(pins(capsys, host, "--ca-bundle", lab.bundle)) == 3
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", lab.bundle)
     assert len(pins(capsys, host)) == 3
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://user:s3cret@127.0.0.1:99999",
+        "http://user:s3cret@127.0.0.1:port",
+        "http://user:s3cret@127.0.0.1:0",
+        "ftp://user:s3cret@127.0.0.1:3128",
+        "http://user:s3cret@:3128",
+        "user:s3cret@127.0.0.1:99999",
+        f"http://user:s3cret@{'a' * 64}.example:3128",
+    ],
+)
+@pytest.mark.parametrize("is_option", [True, False])
+def test_the_password_of_a_wrong_proxy_is_not_shown(
+    proxy: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *, is_option: bool
+) -> None:
+    """A URL that is none is an error of the command line, and none of it is printed."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    if not is_option:
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+        monkeypatch.setenv("https_proxy", proxy)
+    assert main(["pin", "api.example.com", *(["--proxy", proxy] if is_option else [])]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("pinned-requests: the proxy is no URL; ")
+    assert "s3cret" not in err
+
+
+def test_a_url_is_no_host(capsys: pytest.CaptureFixture[str]) -> None:
+    """What to give is said, not that there is no such file."""
+    assert main(["pin", "https://api.example.com/"]) == 2
+    assert "give HOST[:PORT], not a URL" in capsys.readouterr().err
+
+
+def test_neither_a_file_nor_a_host(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that cannot be resolved may be that of a file, mistyped."""
+
+    def unresolved(*_args: Any, **_kwargs: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "unknown")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unresolved)
+    monkeypatch.setenv("NO_PROXY", "*")
+    assert main(["pin", "nosuch.pem"]) == 1
+    assert "there is no file of that name" in capsys.readouterr().err
 
 
 def test_through_a_proxy(lab: Any, start_proxy: Any, capsys: pytest.CaptureFixture[str]) -> None:
