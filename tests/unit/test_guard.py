@@ -13,6 +13,7 @@ import pytest
 
 from pinned_requests import Pin, PinPolicy, PinSet, ViolationReport
 from pinned_requests.core.chain import Chain, SeenCertificate
+from pinned_requests.reporting import telemetry
 from pinned_requests.transport import guard as module
 from pinned_requests.transport.guard import AUDIT_EVENT, CheckingGuard, Guard, Refusal
 
@@ -107,7 +108,7 @@ def fail_filter(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 
 def fail_telemetry(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     """Let OpenTelemetry fail."""
-    monkeypatch.setattr(module.telemetry, "record", lambda _report: raising(error))
+    monkeypatch.setattr(telemetry, "record", lambda _report: raising(error))
 
 
 def fail_reporter(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:

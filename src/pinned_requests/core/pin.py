@@ -33,8 +33,8 @@ PinKind = Literal["spki", "cert"]
 DIGEST_SIZE = 32  # bytes of a SHA-256; RFC 7469 §2.1.1 knows no other hash
 _BASE64_LENGTH = 44  # characters of 32 bytes in base64, padding included
 _KEY = re.compile(r"(?:sha256/)?([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)", re.ASCII)  # canonical base64 of 32 bytes
-_FINGERPRINT = re.compile(r"(?:sha256 fingerprint=)?((?:[0-9a-f]{2}:){31}[0-9a-f]{2})", re.IGNORECASE | re.ASCII)
-_HEX = re.compile(r"(?:0x)?[0-9a-f:]+", re.IGNORECASE | re.ASCII)
+_FINGERPRINT = r"(?:sha256 fingerprint=)?((?:[0-9a-f]{2}:){31}[0-9a-f]{2})"  # compiled where one is read
+_HEX = r"(?:0x)?[0-9a-f:]+"
 _ACCEPTED = f"write 'sha256/' and the base64 of the key's SHA-256, as in 'sha256/{'A' * 43}='"
 
 
@@ -102,7 +102,7 @@ class Pin(Frozen):
             return cls("spki", binascii.a2b_base64(key[1]))
         if "-----BEGIN " in text:
             raise PinFormatError(f"{show(text)} is no pin; make one of it with Pin.from_certificate or Pin.from_file")
-        if fingerprint := _FINGERPRINT.fullmatch(text):
+        if fingerprint := re.fullmatch(_FINGERPRINT, text, re.IGNORECASE | re.ASCII):
             return cls("cert", bytes.fromhex(fingerprint[1].replace(":", "")))
         if text.startswith("cert-sha256/"):
             return cls("cert", _decode(text, text[len("cert-sha256/") :]))
@@ -320,7 +320,7 @@ def _fault(text: str, encoded: str) -> str:
         return "it holds white space"
     if text.lower().startswith(("sha1", "pin-sha1")):
         return "SHA-1 is broken, and RFC 7469 knows SHA-256 only"
-    if _HEX.fullmatch(encoded):
+    if re.fullmatch(_HEX, encoded, re.IGNORECASE | re.ASCII):
         return "hexadecimal does not say whether it is the hash of a key or of a certificate"
     if len(encoded) != _BASE64_LENGTH:
         return f"the base64 of a SHA-256 has {_BASE64_LENGTH} characters, and this has {len(encoded)}"

@@ -21,7 +21,7 @@ PinsLike = Union["PinSet", Pin, str, Iterable[Pin | str], Mapping[str, Any]]
 
 _PACKAGE = __name__.partition(".")[0]
 _DISTINCT_PINS = 2  # RFC 7469 §4.3: one in use and one backup
-_DATE = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
+_DATE = r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)?"
 _OFFSET: dict[str | None, str] = {"Z": "+00:00", "z": "+00:00", None: ""}
 _CONSTRUCTED = ("pins", "backup_pins", "blocked_pins", "expires", "on_expiry", "report_only", "is_exempt")
 _FIELDS = ("pins", "backup_pins", "blocked_pins", "expires", "on_expiry", "report_only", "exempt")
@@ -216,7 +216,7 @@ def _aware_utc(value: object) -> datetime | None:
 
 def _read_date(text: str) -> datetime | None:
     """Read a date and time as RFC 3339 §5.6 spells it: the same on every Python, whose `fromisoformat` differ."""
-    if not (parts := _DATE.fullmatch(exact(text))):
+    if not (parts := re.fullmatch(_DATE, exact(text), re.ASCII)):
         return None
     try:
         return datetime.fromisoformat(

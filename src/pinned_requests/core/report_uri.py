@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pinned_requests.core.policy import PinPolicy
 
 MAX_URI = 2048  # characters: what servers accept; it is kept for the life of a policy
-_CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?\[\]@!$&'()*+,;=%-]+", re.ASCII)  # RFC 3986 §2, without the fragment's "#"
+_CHARACTERS = r"[A-Za-z0-9._~:/?\[\]@!$&'()*+,;=%-]+"  # RFC 3986 §2, without the fragment's "#"
 _PORTS = {"https": 443, "http": 80}
 _EXAMPLE = "give an absolute one such as 'https://reports.example.net/pins'"
 
@@ -44,7 +44,7 @@ class ReportURI(NamedTuple):
         """
         text = exact(value) if isinstance(value, str) else ""
         shown = "text" if isinstance(value, str) else show(value)  # its path, query or user may hold a secret
-        if not _CHARACTERS.fullmatch(text) or len(text) > MAX_URI:
+        if not re.fullmatch(_CHARACTERS, text, re.ASCII) or len(text) > MAX_URI:
             raise PolicyError(f"'report_uri' is {shown}, which is no URL to report to; {_EXAMPLE}")
         try:
             parts = urlsplit(text)

@@ -22,8 +22,6 @@ from pinned_requests import exceptions
 from pinned_requests.core.errors import escape
 from pinned_requests.core.report import ViolationReport
 from pinned_requests.core.verdict import Outcome, Verdict, admit, evaluate
-from pinned_requests.reporting import telemetry
-from pinned_requests.reporting.http import HTTPReporter, shared_reporter
 from pinned_requests.sources.store import PolicyStore
 
 if TYPE_CHECKING:
@@ -92,8 +90,8 @@ class Guard:
         on_violation: Callable[[ViolationReport], object] | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        if isinstance(on_violation, HTTPReporter):
-            on_violation.uri.demand_unpinned(store.current)
+        if on_violation is not None:
+            _demand_deliverable(on_violation, store)
         self.store = store
         self.on_violation = on_violation
         self.ssl_context = ssl_context
@@ -164,7 +162,7 @@ class Guard:
             _tell(_log, report)
         if not report.verdict.is_allowed:
             _tell(_audit, report)
-        _tell(telemetry.record, report)
+        _tell(_count, report)
         _tell(self._post, report)
         if self.on_violation is not None:
             _tell(self._call, report)
@@ -180,12 +178,13 @@ class Guard:
 
     def _post(self, report: ViolationReport) -> None:
         if (uri := self.store.current.report_uri) is not None:
+            from pinned_requests.reporting.http import shared_reporter  # noqa: PLC0415  for violations alone
+
             shared_reporter(uri)(report)
 
     def _call(self, report: ViolationReport) -> None:
-        if isinstance(self.on_violation, HTTPReporter):
-            self.on_violation.uri.demand_unpinned(self.store.current)  # the policy may be another one by now
         if self.on_violation is not None:
+            _demand_deliverable(self.on_violation, self.store)  # the policy may be another one by now
             self.on_violation(report)
 
     def _refuse(self, verdict: Verdict, served: tuple[bytes, ...]) -> None:
@@ -201,6 +200,24 @@ def _tell(sink: Callable[[ViolationReport], object], report: ViolationReport) ->
     except Exception:
         with contextlib.suppress(Exception):  # a filter of the log may be what has failed
             logger.exception("%s failed on a violation report", escape(getattr(sink, "__qualname__", repr(sink))))
+
+
+def _demand_deliverable(on_violation: object, store: PolicyStore) -> None:
+    """See that the policy in force does not pin the host that violations are reported to.
+
+    Raises:
+        PolicyError: it does.
+    """
+    from pinned_requests.reporting.http import HTTPReporter  # noqa: PLC0415  for those who want reports
+
+    if isinstance(on_violation, HTTPReporter):
+        on_violation.uri.demand_unpinned(store.current)
+
+
+def _count(report: ViolationReport) -> None:
+    from pinned_requests.reporting import telemetry  # noqa: PLC0415  for violations alone
+
+    telemetry.record(report)
 
 
 def _log(report: ViolationReport) -> None:
