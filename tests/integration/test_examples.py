@@ -17,6 +17,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MITM_TEST = "test_a_man_in_the_middle_gets_nothing"  # each example has it,
 HONEST_TESTS = "is_believed"  # and one whose name ends so

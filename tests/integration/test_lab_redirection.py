@@ -53,7 +53,8 @@ def traces() -> dict[str, object]:
         "socket.socket": dict(vars(socket.socket)),
         "SSLContext": dict(vars(ssl.SSLContext)),
         "environment": dict(os.environ),
-        "threads": threading.enumerate(),
+        # Those of reporters and stores come and go by themselves.
+        "threads": [thread for thread in threading.enumerate() if not thread.name.startswith("pinned")],
         "descriptors": [fd for fd in range(256) if is_open(fd)],
     }
 

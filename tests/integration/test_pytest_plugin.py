@@ -16,6 +16,8 @@ import pytest
 
 from pinned_requests.testing import ATTACKERS
 
+pytestmark = pytest.mark.slow
+
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "testing.md"
 
 TESTS = """

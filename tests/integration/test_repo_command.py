@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 SECRET, WRONG = "correct horse", "battery staple"
 POLICY = PinPolicy({"api.example.com": PinSet.exempt()})
 

@@ -373,7 +373,7 @@ def test_nothing_is_left_behind(root: Authority, credential: Credential) -> None
             started = time.monotonic()
         assert time.monotonic() - started < 1
         assert server.open_connections == 0
-        assert set(threading.enumerate()) == threads
+        assert set(threading.enumerate()) <= threads
         assert idle.recv(1) == b""
         for client in (silent, idle, halfway, closing):
             client.close()

@@ -102,11 +102,11 @@ def _toml_parser() -> Any:
     try:
         import tomli  # noqa: PLC0415  for TOML only
     except ImportError:
-        if sys.version_info >= (3, 11):  # before, tomli is a dependency
+        if sys.version_info >= (3, 11):  # pragma: no branch
             import tomllib  # noqa: PLC0415  as above
 
             return tomllib.loads
-        raise
+        raise  # pragma: no cover  before, tomli is a dependency
     return tomli.loads
 
 

@@ -20,6 +20,8 @@ from pinned_requests.testing import Authority
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.slow
+
 # It paints the terminal, rings its bell, forges a line and turns text around; the rest is what rich would interpret.
 SUBJECT = "\x1b[31m\x07\nsha256/forged\u202e\x9b2J[red]x[/red]:key:"
 SHOWN = r"\x1b[31m\x07\nsha256/forged\u202e\x9b2J[red]x[/red]:key:"
