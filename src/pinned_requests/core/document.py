@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -134,11 +135,7 @@ def _bounded(text: object) -> str:
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        seen: set[str] = set()
-        for twice, _ in pairs:
-            if twice in seen:
-                break
-            seen.add(twice)
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
         raise PolicyError(f"{show(twice)} stands in one object of the JSON text twice; keep one of them")
     return found
 
