@@ -58,6 +58,11 @@ def complain(sentence: str) -> None:
     print(f"pinned-requests: {escape(sentence, MAX_SENTENCE)}", file=sys.stderr)
 
 
+def sentence_of(error: OSError) -> str:
+    """Return what the system says of a file, without its number."""
+    return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+
+
 def show_json(value: Any) -> None:
     """Print a value as JSON, in ASCII alone."""
     print(json.dumps(value, indent=2))

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pinned_requests.core.errors import PolicyError, escape
+from pinned_requests.cli.output import complain, sentence_of
+from pinned_requests.core.errors import PolicyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 PASSPHRASE = "PINNED_REQUESTS_PASSPHRASE"  # noqa: S105  a variable's name
 FAILED, BAD_INPUT = 1, 2
-_MAX_SENTENCE = 1000  # characters
 
 app = typer.Typer(
     name="repo",
@@ -116,7 +116,7 @@ def publish(
         try:
             content = PinPolicy.from_file(policy)
         except OSError as e:
-            raise PolicyError(_sentence(e)) from None
+            raise PolicyError(sentence_of(e)) from None
         version = Repository(folder, _ring(keys, must_exist=True)).publish(target, content, _days(expires))
         print(f"Published {policy} as {target}, version {version} of the targets.")
     return 0
@@ -174,7 +174,7 @@ def refresh(
         print(f"Signed anew: {', '.join(signed)}.")
         pending = repository.needs_attention()
         for role, moment in pending.items():
-            _complain(f"{role} expires on {moment:%Y-%m-%d}: run 'pinned-requests repo refresh --also {role}'")
+            complain(f"{role} expires on {moment:%Y-%m-%d}: run 'pinned-requests repo refresh --also {role}'")
     return FAILED if pending else 0
 
 
@@ -187,32 +187,24 @@ def _reported() -> Iterator[None]:
 
         from pinned_requests.cli.signing import SigningError  # noqa: PLC0415  as above
     except ImportError as e:
-        _complain(f"repositories need the extra 'remote' ({e}); run: pip install 'pinned-requests[cli,remote]'")
+        complain(f"repositories need the extra 'remote' ({e}); run: pip install 'pinned-requests[cli,remote]'")
         raise typer.Exit(BAD_INPUT) from None
     try:
         yield
     except PolicyError as e:
-        _complain(str(e))
+        complain(str(e))
         raise typer.Exit(BAD_INPUT) from None
     except Timeout:
-        _complain("another process is at work on the repository")
+        complain("another process is at work on the repository")
     except RepositoryError as e:
-        _complain(f"the repository does not verify: {e}")
+        complain(f"the repository does not verify: {e}")
     except SigningError as e:
-        _complain(str(e))
+        complain(str(e))
     except OSError as e:
-        _complain(_sentence(e))
+        complain(sentence_of(e))
     else:
         return
     raise typer.Exit(FAILED)
-
-
-def _complain(sentence: str) -> None:
-    print(f"pinned-requests: {escape(sentence, _MAX_SENTENCE)}", file=sys.stderr)
-
-
-def _sentence(error: OSError) -> str:
-    return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
 
 
 def _check_apart(folder: Path, keys: list[Path]) -> None:

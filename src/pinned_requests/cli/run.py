@@ -21,7 +21,7 @@ from typer.main import get_command
 
 from pinned_requests import PolicyError
 from pinned_requests.cli.app import app
-from pinned_requests.cli.output import CommandError, complain
+from pinned_requests.cli.output import CommandError, complain, sentence_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +73,7 @@ def _run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        complain(f"{error.filename}: {error.strerror}" if error.filename is not None else str(error))
+        complain(sentence_of(error))
     except (MemoryError, RecursionError):
         complain("the input is too large")
     return BAD_INPUT
