@@ -23,7 +23,7 @@ from pinned_requests.core.chain import Chain
 from pinned_requests.core.verdict import Outcome, admit, evaluate
 from pinned_requests.sources import loading
 from pinned_requests.sources import store as store_module
-from pinned_requests.sources.loading import UNCHANGED, FileLoader
+from pinned_requests.sources.loading import UNCHANGED, FileLoader, Loader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -453,7 +453,7 @@ def test_a_store_may_begin_with_a_policy() -> None:
         go_on.wait(20)
         return NEW
 
-    store = PolicyStore._starting_with(OLD, source, refresh_after=1000)
+    store = PolicyStore(Loader(source, initial=OLD), refresh_after=1000)
     assert OLD is store.current
     go_on.set()
     wait_until(lambda: store.current is NEW)

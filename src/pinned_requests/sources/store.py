@@ -149,20 +149,12 @@ class PolicyStore:
 
         signed = SignedPolicy(metadata_url, targets_url, root=root, target=target, cache_dir=cache_dir, shipped=shipped)
         start = signed.start()
-        if start.policy is None:
-            return cls(signed, refresh_after=refresh_after, max_age=max_age)
-        store = cls._starting_with(start.policy, signed, refresh_after=refresh_after, max_age=max_age)
-        store._last_error = start.error  # noqa: SLF001  the same class
+        store = cls(Loader(signed, initial=start.policy), refresh_after=refresh_after, max_age=max_age)
+        if start.policy is not None:
+            store._last_error = start.error
         if start.saved is not None:
-            store._loaded = (store._loaded[0], start.saved)  # noqa: SLF001  as above
+            store._loaded = (store._loaded[0], start.saved)
         return store
-
-    @classmethod
-    def _starting_with(
-        cls, policy: PinPolicy, source: Callable[[], Any], *, refresh_after: float, max_age: float | None = None
-    ) -> PolicyStore:
-        """Return a store that has a policy to begin with, and asks its source as soon as it is used."""
-        return cls(Loader(source, initial=policy), refresh_after=refresh_after, max_age=max_age)
 
     @property
     def current(self) -> PinPolicy:
