@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from pinned_requests.cli.output import CommandError
 from pinned_requests.core.errors import show
-from pinned_requests.core.host import HostPattern
+from pinned_requests.core.host import DEFAULT_PORTS, HostPattern
 
-HTTPS_PORT = 443
+HTTPS_PORT = DEFAULT_PORTS["https"]
 _SPAN = re.compile(r"([0-9]{1,5})([hdw])", re.ASCII)
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 

@@ -21,6 +21,7 @@ MAX_TEXT = (
     1024  # characters of a spelling: trailing dots and a zone make it longer than the name; it is kept in a cache
 )
 MAX_PORT = 65535
+DEFAULT_PORTS = {"https": 443, "http": 80}
 _NAME = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}", re.ASCII)
 # What is a pattern already as it stands: no number at the end, so no address. A longest name fits behind a wildcard.
 _PLAIN_PATTERN = re.compile(r"(\*{1,2}\.)?((?:[a-z0-9_-]{1,63}\.)*[a-z][a-z0-9_-]{0,62})", re.ASCII)

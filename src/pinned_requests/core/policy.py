@@ -70,8 +70,13 @@ class PinPolicy(Frozen):
     ) -> None:
         if not isinstance(hosts, Mapping):
             raise PolicyError(f"{show(hosts)} is no policy; give a mapping of host patterns to pins")
-        self._set(_unpinned_hosts=one_of("unpinned_hosts", unpinned_hosts, ("block", "allow")), _hosts={}, _index={})
-        self._set(_report_uri=None if report_uri is None else ReportURI.parse(report_uri), _outdated=None)
+        self._set(
+            _unpinned_hosts=one_of("unpinned_hosts", unpinned_hosts, ("block", "allow")),
+            _report_uri=None if report_uri is None else ReportURI.parse(report_uri),
+            _outdated=None,
+            _hosts={},
+            _index={},
+        )
         spellings: dict[str, str] = {}
         for spelling, value in hosts.items():
             pattern = HostPattern.parse(spelling)

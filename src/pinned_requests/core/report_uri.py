@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from pinned_requests.core.errors import PolicyError, exact, show
-from pinned_requests.core.host import normalize_host
+from pinned_requests.core.host import DEFAULT_PORTS, normalize_host
 
 if TYPE_CHECKING:
     from pinned_requests.core.policy import PinPolicy
 
 MAX_URI = 2048  # characters: what servers accept; it is kept for the life of a policy
 _CHARACTERS = r"[A-Za-z0-9._~:/?\[\]@!$&'()*+,;=%-]+"  # RFC 3986 §2, without the fragment's "#"
-_PORTS = {"https": 443, "http": 80}
 _EXAMPLE = "give an absolute one such as 'https://reports.example.net/pins'"
 
 
@@ -52,11 +51,11 @@ class ReportURI(NamedTuple):
         except ValueError:
             raise PolicyError(f"'report_uri' is {shown}, which cannot be read; {_EXAMPLE}") from None
         # "[v1.a]" is an address to come (RFC 3986 §3.2.2), of which nobody knows what it will be compared with.
-        if parts.scheme not in _PORTS or not host or port == 0 or ("[" in parts.netloc and ":" not in host):
+        if parts.scheme not in DEFAULT_PORTS or not host or port == 0 or ("[" in parts.netloc and ":" not in host):
             raise PolicyError(f"'report_uri' is {shown}, which is no http(s) URL with a host; {_EXAMPLE}")
         if "@" in parts.netloc:
             raise PolicyError(f"'report_uri' holds user information for {show(host)}; leave it out")
-        return cls(text, normalize_host(host), port or _PORTS[parts.scheme])
+        return cls(text, normalize_host(host), port or DEFAULT_PORTS[parts.scheme])
 
     def demand_unpinned(self, policy: PinPolicy) -> None:
         """See that `policy` does not pin the host: reports about it could not be delivered, or not safely.

@@ -28,12 +28,12 @@ from urllib3.util import ssl_ as urllib3_ssl
 
 from pinned_requests.core.chain import Chain
 from pinned_requests.core.errors import PolicyError, show
-from pinned_requests.core.host import normalize_host
+from pinned_requests.core.host import DEFAULT_PORTS, normalize_host
 from pinned_requests.core.verdict import Outcome
 from pinned_requests.exceptions import UnpinnableAdapterError
 from pinned_requests.transport.chain import served_chain, verified_chain
 from pinned_requests.transport.context import TLSSettings, shared_context
-from pinned_requests.transport.guard import DEFAULT_PORTS, Checked, Refusal, guard_in_force
+from pinned_requests.transport.guard import Checked, Refusal, guard_in_force
 
 if TYPE_CHECKING:
     import socket

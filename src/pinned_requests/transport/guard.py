@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from pinned_requests import exceptions
 from pinned_requests.core.errors import escape
+from pinned_requests.core.host import DEFAULT_PORTS
 from pinned_requests.core.report import ViolationReport
 from pinned_requests.core.verdict import Outcome, Verdict, admit, evaluate
 from pinned_requests.sources.store import PolicyStore
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from pinned_requests.core.policy import PinPolicy
 
 logger = logging.getLogger("pinned_requests")
-
-DEFAULT_PORTS = {"https": 443, "http": 80}
 
 AUDIT_EVENT = "pinned_requests.violation"  # with host, port and outcome: at each refusal
 MAX_WARNED = 4096  # hosts: a redirect chooses them, where a pattern has expired
@@ -164,8 +163,7 @@ class Guard:
             _tell(_audit, report)
         _tell(_count, report)
         _tell(self._post, report)
-        if self.on_violation is not None:
-            _tell(self._call, report)
+        _tell(self._call, report)
 
     def _is_news(self, report: ViolationReport) -> bool:
         """Say whether to log a report: that pins have expired, and the host does without, once a host will do."""
