@@ -53,7 +53,7 @@ def test_leaf_of_another_trusted_root(scene: Any) -> None:
     assert session.get(server.url()).status_code == 200
 
 
-@pytest.mark.parametrize("pin_of", [Pin.from_certificate, Pin.of_certificate], ids=["key", "certificate"])
+@pytest.mark.parametrize("pin_of", [Pin.from_certificate, Pin.fingerprint], ids=["key", "certificate"])
 @pytest.mark.parametrize("depth", [0, 1], ids=["leaf", "intermediate"])
 def test_trusted_certificate_of_another_key(scene: Any, pin_of: Callable[[Any], Pin], depth: int) -> None:
     """The attacker has a certificate from another CA below the same root, which the pin is not of."""
@@ -69,7 +69,7 @@ def test_renewed_certificate_with_the_same_key(scene: Any) -> None:
     """A renewal keeps the key: its SPKI pin holds, the pin of the old certificate does not."""
     server = scene.serve(scene.honest)
     by_key: PinnedSession = scene.pinned(Pin.from_certificate(scene.honest.certificate))
-    by_certificate: PinnedSession = scene.pinned(Pin.of_certificate(scene.honest.certificate))
+    by_certificate: PinnedSession = scene.pinned(Pin.fingerprint(scene.honest.certificate))
     assert by_key.get(server.url()).status_code == 200
     assert by_certificate.get(server.url()).status_code == 200
 
@@ -81,7 +81,7 @@ def test_renewed_certificate_with_the_same_key(scene: Any) -> None:
 
 
 @pytest.mark.parametrize("verified", [True, False], ids=["verified", "unverified"])
-@pytest.mark.parametrize("pin_of", [Pin.from_certificate, Pin.of_certificate], ids=["key", "certificate"])
+@pytest.mark.parametrize("pin_of", [Pin.from_certificate, Pin.fingerprint], ids=["key", "certificate"])
 @pytest.mark.parametrize("depth", [0, 1], ids=["leaf", "intermediate"])
 def test_pinned_certificate_appended_to_a_trusted_chain(
     scene: Any, *, depth: int, pin_of: Callable[[Any], Pin], verified: bool
@@ -142,7 +142,7 @@ def test_pinned_authority_of_an_unverified_honest_server(scene: Any) -> None:
     assert session.get(server.url()).status_code == 200
 
 
-@pytest.mark.parametrize("pin_of", [Pin.from_certificate, Pin.of_certificate], ids=["key", "certificate"])
+@pytest.mark.parametrize("pin_of", [Pin.from_certificate, Pin.fingerprint], ids=["key", "certificate"])
 def test_impostor_of_a_self_signed_server(scene: Any, pin_of: Callable[[Any], Pin]) -> None:
     """A self-signed appliance is safe by the pin of its leaf; another one of the same name is refused."""
     appliance = Credential.self_signed("localhost")
@@ -264,7 +264,7 @@ def test_cross_signed_root(scene: Any) -> None:
     leaf = issuer.issue("localhost")
     server = scene.serve(leaf.with_served(leaf.certificate, issuer.certificate, old.cross_sign(new)))
     by_key: PinnedSession = scene.pinned(Pin.from_certificate(new.certificate))
-    by_certificate: PinnedSession = scene.pinned(Pin.of_certificate(new.certificate))
+    by_certificate: PinnedSession = scene.pinned(Pin.fingerprint(new.certificate))
 
     by_key.verify = by_certificate.verify = scene.bundle_of(new)
     assert by_key.get(server.url()).status_code == 200

@@ -95,7 +95,7 @@ def test_the_error_tells_what_was_seen_and_expected(scene: Any) -> None:
     assert isinstance(error, requests.exceptions.RequestException)
     assert (error.host, error.port) == ("localhost", mitm.port)
     assert [seen.spki_pin for seen in error.chain] == list(map(Pin.from_certificate, scene.attacker.chain))
-    assert [seen.certificate_pin for seen in error.chain] == list(map(Pin.of_certificate, scene.attacker.chain))
+    assert [seen.certificate_pin for seen in error.chain] == list(map(Pin.fingerprint, scene.attacker.chain))
     assert [seen.subject for seen in error.chain] == ["CN=localhost", "CN=Careless CA", "CN=Lab Root CA"]
     assert error.expected == (Pin.from_certificate(scene.honest.certificate), scene.backup)
     assert error.response is None

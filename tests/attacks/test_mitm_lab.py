@@ -174,7 +174,7 @@ def test_aiohttp_fingerprint(mitm_lab: MITMLab) -> None:
     """Aiohttp's pin of a whole certificate is passed, too."""
     with mitm_lab.honest(HOST, {"/things": "from the host"}):
         der = ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate((HOST, 443)))
-        fingerprint = aiohttp.Fingerprint(Pin.of_certificate(der).digest)
+        fingerprint = aiohttp.Fingerprint(Pin.fingerprint(der).digest)
         assert with_aiohttp(check=fingerprint) == b"from the host"
         with mitm_lab.impersonate(HOST) as attack, pytest.raises(aiohttp.ServerFingerprintMismatch):
             with_aiohttp(check=fingerprint)

@@ -642,7 +642,7 @@ def test_proxy_and_server_of_one_name(scene: Any, https_proxy: Proxy, kind: str)
 def test_pinned_proxy_is_reported_once(traveller: Traveller, https_proxy: Proxy) -> None:
     """Proxy and server are two violations of one connection, each reported once."""
     scene = traveller.scene
-    others = {"pins": [scene.backup, Pin.of_certificate(scene.attacker.certificate)], "report_only": True}
+    others = {"pins": [scene.backup, Pin.fingerprint(scene.attacker.certificate)], "report_only": True}
     policy = PinPolicy({https_proxy.pattern: others, "localhost": others})
     session = scene.trusting(PinnedSession(policy, on_violation=traveller.reports.append))
     server = scene.serve(scene.honest)

@@ -10,7 +10,7 @@ import pytest
 from filelock import FileLock
 
 from pinned_requests import PinPolicy, PinSet
-from pinned_requests.sources.remote import RemotePolicyError, fetcher
+from pinned_requests.sources.tuf import RemotePolicyError, fetcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -18,7 +18,7 @@ from pinned_requests import PinPolicy, PinSet, PolicyStore
 from pinned_requests.cli import repository as repository_module
 from pinned_requests.cli.repository import Repository
 from pinned_requests.cli.signing import KeyRing
-from pinned_requests.sources.remote import RemotePolicyError
+from pinned_requests.sources.tuf import RemotePolicyError
 from pinned_requests.testing import Response
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch, offset: timedelta) -> None:
         timezone = timezone
 
     monkeypatch.setattr("tuf.ngclient._internal.trusted_metadata_set.datetime", Module)
-    monkeypatch.setattr("pinned_requests.sources.remote.bundle.datetime", Clock)
+    monkeypatch.setattr("pinned_requests.sources.tuf.bundle.datetime", Clock)
 
 
 @pytest.mark.parametrize("role", ["snapshot", "targets"])

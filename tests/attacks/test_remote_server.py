@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pinned_requests import PolicyStore
-from pinned_requests.sources.remote import RemotePolicyError, fetcher
+from pinned_requests.sources.tuf import RemotePolicyError, fetcher
 
 if TYPE_CHECKING:
     import ssl

@@ -184,9 +184,7 @@ def test_man_in_the_middle_of_the_same_authority(lab: Any, server: Nginx, mitm: 
 def test_rotation_of_the_certificate(lab: Any, server: Nginx) -> None:
     """A renewal with the same key needs nothing; a new key needs to be pinned, as a backup pin was for that purpose."""
     by_key = lab.trusting(PinnedSession(lab.pins))
-    by_certificate = lab.trusting(
-        PinnedSession({"localhost": [Pin.of_certificate(lab.honest.certificate), lab.backup]})
-    )
+    by_certificate = lab.trusting(PinnedSession({"localhost": [Pin.fingerprint(lab.honest.certificate), lab.backup]}))
     for session in (by_key, by_certificate):
         assert session.get(server.url).status_code == 200
 

@@ -149,7 +149,7 @@ def test_the_whole_certificate(made: tuple[str, Made]) -> None:
     """The fingerprint that openssl prints parses to the pin of the certificate."""
     _, files = made
     printed = openssl("x509", "-in", files.certificate, "-noout", "-fingerprint", "-sha256").decode().strip()
-    assert Pin.parse(printed) == Pin.of_certificate(files.certificate.read_bytes())
+    assert Pin.parse(printed) == Pin.fingerprint(files.certificate.read_bytes())
 
 
 def test_the_bundle_of_certifi() -> None:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from pinned_requests import PinPolicy, PinSet
 from pinned_requests.cli.repo import app
-from pinned_requests.sources.remote.errors import Check
+from pinned_requests.sources.tuf.errors import Check
 
 if TYPE_CHECKING:
     import pytest

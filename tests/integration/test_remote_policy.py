@@ -16,7 +16,7 @@ from pinned_requests import Pin, PinMismatchError, PinnedSession, PinPolicy, Pol
 from pinned_requests.cli import repository as repository_module
 from pinned_requests.cli.repository import ROLES, Repository
 from pinned_requests.cli.signing import KeyRing, SigningError
-from pinned_requests.sources.remote import RemotePolicyError
+from pinned_requests.sources.tuf import RemotePolicyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -366,6 +366,6 @@ def test_nothing_of_it_is_imported_before_it_is_needed() -> None:
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the extra."""
     monkeypatch.setitem(sys.modules, "tuf.ngclient", None)
-    monkeypatch.delitem(sys.modules, "pinned_requests.sources.remote.client", raising=False)
+    monkeypatch.delitem(sys.modules, "pinned_requests.sources.tuf.client", raising=False)
     with pytest.raises(ImportError, match=r"pinned-requests\[remote\]"):
         PolicyStore.from_tuf("https://example.com", "https://example.com", root=b"", cache_dir="")

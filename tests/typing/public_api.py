@@ -45,7 +45,7 @@ def pins_of(path: Path, certificate: bytes) -> list[Pin]:
         Pin.from_file(path),
         Pin.from_file(str(path)),
         Pin.from_certificate(certificate),
-        Pin.of_certificate(certificate),
+        Pin.fingerprint(certificate),
         Pin.from_csr(certificate),
         Pin.from_public_key(certificate),
         Pin.from_private_key(certificate),

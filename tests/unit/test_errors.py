@@ -14,8 +14,8 @@ from requests.exceptions import RequestException, SSLError
 
 from pinned_requests import exceptions
 from pinned_requests.core.chain import SeenCertificate
-from pinned_requests.core.errors import MAX_LINE, escape, exact, show
 from pinned_requests.core.pin import Pin
+from pinned_requests.core.text import MAX_LINE, escape, exact, show
 from pinned_requests.exceptions import (
     BlockedKeyError,
     ChainUnavailableError,

@@ -309,7 +309,7 @@ def test_another_kind_is_refused(what: str, made: dict[str, Any], forms: dict[st
                 MAKERS[what](wrong)
 
 
-@pytest.mark.parametrize("maker", [*MAKERS.values(), Pin.of_certificate])
+@pytest.mark.parametrize("maker", [*MAKERS.values(), Pin.fingerprint])
 @pytest.mark.parametrize(
     "value",
     [None, "", "text", 1, b"", b"0", b"\x30\x80\x00\x00", bytearray(b"x"), [], object(), KEY, b"\x30" * (1 << 20)],
@@ -320,7 +320,7 @@ def test_what_is_neither_is_refused(maker: Callable[[Any], Pin], value: Any) -> 
         maker(value)
 
 
-@pytest.mark.parametrize("maker", [*MAKERS.values(), Pin.of_certificate])
+@pytest.mark.parametrize("maker", [*MAKERS.values(), Pin.fingerprint])
 @given(data=st.binary(max_size=200) | st.binary(max_size=60).map(lambda b: b"\x30" + bytes([len(b)]) + b))
 def test_any_bytes_give_a_pin_or_are_refused(maker: Callable[[Any], Pin], data: bytes) -> None:
     """A pin, or our error; nothing else."""
@@ -331,9 +331,9 @@ def test_any_bytes_give_a_pin_or_are_refused(maker: Callable[[Any], Pin], data: 
 def test_the_pin_of_a_whole_certificate(made: dict[str, Any], forms: dict[str, list[bytes]]) -> None:
     """Its SHA-256 fingerprint, as openssl prints it."""
     fingerprint = made["certificate"].fingerprint(hashes.SHA256())
-    assert Pin("cert", fingerprint) == Pin.of_certificate(made["certificate"])
+    assert Pin("cert", fingerprint) == Pin.fingerprint(made["certificate"])
     for data in forms["certificate"]:
-        assert Pin.parse(f"sha256 Fingerprint={fingerprint.hex(':').upper()}") == Pin.of_certificate(data)
+        assert Pin.parse(f"sha256 Fingerprint={fingerprint.hex(':').upper()}") == Pin.fingerprint(data)
 
 
 class _Broken:
@@ -484,7 +484,7 @@ def test_a_renewal_keeps_the_key_pin_and_changes_the_certificate_pin() -> None:
     old = Credential.self_signed("api.example.com")
     new = old.renew()
     assert Pin.from_certificate(old.certificate) == Pin.from_certificate(new.certificate)
-    assert Pin.of_certificate(old.certificate) != Pin.of_certificate(new.certificate)
+    assert Pin.fingerprint(old.certificate) != Pin.fingerprint(new.certificate)
 
 
 def test_the_point_of_a_private_key_is_taken_as_it_stands() -> None:

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from pinned_requests import PinFormatError
 from pinned_requests.core import spki
 from pinned_requests.core.der import MAX_SIZE, first_pem
-from pinned_requests.core.name import name_as_text
 from pinned_requests.core.spki import (
     parts_of_certificate,
     spki_of_certificate,
@@ -27,6 +26,7 @@ from pinned_requests.core.spki import (
     spki_of_private_key,
     spki_of_public_key,
 )
+from pinned_requests.core.x509_name import name_as_text
 from pinned_requests.testing import Authority, generate_key
 
 DER = serialization.Encoding.DER

@@ -9,7 +9,7 @@ import requests
 from acme_things import ThingsClient
 
 from pinned_requests import PinPolicy, PinSet
-from pinned_requests.sources.remote import RemotePolicyError
+from pinned_requests.sources.tuf import RemotePolicyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pinned_requests import Pin
 from pinned_requests.cli.output import CommandError
-from pinned_requests.core.errors import show
 from pinned_requests.core.host import is_address
+from pinned_requests.core.text import show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pinned_requests.cli.inputs import read_bounded
 from pinned_requests.cli.output import CommandError, complain, show_json
-from pinned_requests.core.document import MAX_SIZE
+from pinned_requests.core.policy_text import MAX_SIZE
 from pinned_requests.formats import FORMATS, read, write
 
 

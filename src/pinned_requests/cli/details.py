@@ -10,8 +10,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pinned_requests import Pin
-from pinned_requests.core.name import name_as_text
 from pinned_requests.core.spki import parts_of_certificate, spki_of_certificate
+from pinned_requests.core.x509_name import name_as_text
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from pinned_requests.cli.output import CommandError
-from pinned_requests.core.errors import show
+from pinned_requests.core.text import show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ from pinned_requests.cli.files import SECRET, NewFile, check_new, create
 from pinned_requests.cli.inputs import read_target
 from pinned_requests.cli.live import Way, look
 from pinned_requests.cli.output import CommandError, Row, show_json, show_table
-from pinned_requests.core.errors import escape, show
+from pinned_requests.core.text import escape, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pinned_requests.cli.output import CommandError
-from pinned_requests.core.errors import show
 from pinned_requests.core.host import DEFAULT_PORTS, HostPattern
+from pinned_requests.core.text import show
 
 HTTPS_PORT = DEFAULT_PORTS["https"]
 _SPAN = re.compile(r"([0-9]{1,5})([hdw])", re.ASCII)

@@ -14,8 +14,8 @@ from urllib3.util import parse_url
 from pinned_requests import Pin, PinnedAdapter, PinnedSession, PinPolicy, PinSet
 from pinned_requests.cli.output import CommandError
 from pinned_requests.core.chain import Chain
-from pinned_requests.core.errors import escape, show
 from pinned_requests.core.host import normalize_host
+from pinned_requests.core.text import escape, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

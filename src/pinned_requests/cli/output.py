@@ -14,7 +14,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pinned_requests.core.errors import escape
+from pinned_requests.core.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

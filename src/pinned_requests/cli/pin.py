@@ -11,8 +11,8 @@ from pinned_requests.cli.inputs import read_bounded, read_target
 from pinned_requests.cli.live import UNRESOLVED, UnreachableError, Way, look
 from pinned_requests.cli.output import CommandError, Row, complain, show_json, show_table
 from pinned_requests.core.der import MAX_SIZE
-from pinned_requests.core.errors import escape, show
 from pinned_requests.core.pin import find_keys
+from pinned_requests.core.text import escape, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -29,7 +29,8 @@ from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from pinned_requests.cli.signing import SigningError
-from pinned_requests.core.errors import PolicyError, show
+from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.text import show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner, Key, Signer, SSlibKey
 
-from pinned_requests.core.errors import PolicyError, show
+from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.text import show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -6,10 +6,11 @@ import hashlib
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from pinned_requests.core.errors import PinFormatError, show
-from pinned_requests.core.name import name_as_text
+from pinned_requests.core.errors import PinFormatError
 from pinned_requests.core.pin import Pin
 from pinned_requests.core.spki import parts_of_certificate
+from pinned_requests.core.text import show
+from pinned_requests.core.x509_name import name_as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

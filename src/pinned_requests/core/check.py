@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from pinned_requests.core.errors import escape
+from pinned_requests.core.text import escape
 from pinned_requests.core.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:

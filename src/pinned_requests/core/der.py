@@ -13,7 +13,8 @@ import binascii
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from pinned_requests.core.errors import PinFormatError, escape, show
+from pinned_requests.core.errors import PinFormatError
+from pinned_requests.core.text import escape, show
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

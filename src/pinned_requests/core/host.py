@@ -14,7 +14,8 @@ import re
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from pinned_requests.core.errors import PolicyError, exact, show
+from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.text import exact, show
 
 MAX_NAME = 253  # characters, RFC 1035 §2.3.4 less the length octets
 MAX_TEXT = (

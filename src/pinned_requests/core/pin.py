@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pinned_requests.core import spki
 from pinned_requests.core.der import MAX_SIZE, first_pem, is_whole_element, pem_blocks
-from pinned_requests.core.errors import PinFormatError, exact, show
-from pinned_requests.core.frozen import Frozen
+from pinned_requests.core.errors import PinFormatError
+from pinned_requests.core.text import exact, show
+from pinned_requests.core.value import Value
 
 if TYPE_CHECKING:
     import os
@@ -38,7 +39,7 @@ _HEX = r"(?:0x)?[0-9a-f:]+"
 _ACCEPTED = f"write 'sha256/' and the base64 of the key's SHA-256, as in 'sha256/{'A' * 43}='"
 
 
-class Pin(Frozen):
+class Pin(Value):
     """What a certificate must have to be the one meant: a public key (`"spki"`), or all of its bytes (`"cert"`).
 
     An SPKI pin is the SHA-256 of the SubjectPublicKeyInfo as it stands in the certificate (RFC 7469 §2.4). It survives
@@ -124,7 +125,7 @@ class Pin(Frozen):
         return _spki_pin("certificate", certificate)
 
     @classmethod
-    def of_certificate(cls, certificate: bytes | CertificateObject) -> Pin:
+    def fingerprint(cls, certificate: bytes | CertificateObject) -> Pin:
         """Return the pin of the whole certificate: its SHA-256 fingerprint. It changes with every renewal.
 
         Args:

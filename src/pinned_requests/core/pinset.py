@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any, Literal, Union
 
-from pinned_requests.core.errors import MissingBackupPinWarning, PolicyError, exact, one_of, show, unknown
-from pinned_requests.core.frozen import Frozen
+from pinned_requests.core.errors import MissingBackupPinWarning, PolicyError, one_of, unknown
 from pinned_requests.core.pin import Pin
+from pinned_requests.core.text import exact, show
+from pinned_requests.core.value import Value
 
 OnExpiry = Literal["unpin", "block"]
 PinsLike = Union["PinSet", Pin, str, Iterable[Pin | str], Mapping[str, Any]]
@@ -29,7 +30,7 @@ _MAX_WARNED = 4096  # pin sets: a source that renews `expires` all the time must
 _warned: set[PinSet] = set()  # those that MissingBackupPinWarning was given for
 
 
-class PinSet(Frozen):
+class PinSet(Value):
     """The pins of one host or pattern.
 
     A chain satisfies the set when any certificate of the *verified* chain (leaf, intermediate or root) matches any of

@@ -14,12 +14,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pinned_requests.core import document
-from pinned_requests.core.errors import PolicyError, one_of, show, unknown
-from pinned_requests.core.frozen import Frozen
+from pinned_requests.core import policy_text
+from pinned_requests.core.errors import PolicyError, one_of, unknown
 from pinned_requests.core.host import HostPattern, normalize_host
 from pinned_requests.core.pinset import PinSet
 from pinned_requests.core.report_uri import ReportURI
+from pinned_requests.core.text import show
+from pinned_requests.core.value import Value
 
 if TYPE_CHECKING:
     from pinned_requests.core.host import PatternKind
@@ -37,7 +38,7 @@ class Entry(NamedTuple):
     pins: PinSet
 
 
-class PinPolicy(Frozen):
+class PinPolicy(Value):
     """Host patterns and their pins, and what becomes of hosts without. Frozen, hashable.
 
     Args:
@@ -124,7 +125,7 @@ class PinPolicy(Frozen):
         Raises:
             PolicyError: as the constructor, naming host and field; a field is unknown, or the text is no TOML.
         """
-        return cls._of(document.load_toml(text))
+        return cls._of(policy_text.load_toml(text))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> PinPolicy:
@@ -134,7 +135,7 @@ class PinPolicy(Frozen):
             PolicyError: as the constructor, naming host and field; a field is unknown, a name stands there twice, or
                 the text is no JSON.
         """
-        return cls._of(document.load_json(text))
+        return cls._of(policy_text.load_json(text))
 
     @classmethod
     def from_text(cls, text: str | bytes) -> PinPolicy:
@@ -143,7 +144,7 @@ class PinPolicy(Frozen):
         Raises:
             PolicyError: as `from_json` and `from_toml`.
         """
-        return cls.from_json(text) if document.looks_like_json(text) else cls.from_toml(text)
+        return cls.from_json(text) if policy_text.looks_like_json(text) else cls.from_toml(text)
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> PinPolicy:
@@ -164,7 +165,7 @@ class PinPolicy(Frozen):
             raise PolicyError(f"{show(str(place))} is no path of a policy; give that of a .toml or .json file")
         try:
             with place.open("rb") as file:
-                text = file.read(document.MAX_SIZE + 1)
+                text = file.read(policy_text.MAX_SIZE + 1)
             return read(text)
         except ValueError as e:  # a null byte in the path is a plain one
             raise _as_policy_error(e, show(str(place))) from None
@@ -196,11 +197,11 @@ class PinPolicy(Frozen):
         Raises:
             ImportError: `tomli-w` is not installed (extra `cli`).
         """
-        return document.dump_toml(self._document())
+        return policy_text.dump_toml(self._document())
 
     def to_json(self) -> str:
         """Return the policy as JSON, which `from_json` reads back to an equal one."""
-        return document.dump_json(self._document())
+        return policy_text.dump_json(self._document())
 
     def _document(self) -> dict[str, Any]:
         hosts = {pattern: pins.fields() for pattern, pins in self._hosts.items()}

@@ -14,8 +14,8 @@ import json
 import textwrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pinned_requests.core.errors import escape
 from pinned_requests.core.host import HostPattern
+from pinned_requests.core.text import escape
 from pinned_requests.core.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:

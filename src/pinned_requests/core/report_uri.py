@@ -10,8 +10,9 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from pinned_requests.core.errors import PolicyError, exact, show
+from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import DEFAULT_PORTS, normalize_host
+from pinned_requests.core.text import exact, show
 
 if TYPE_CHECKING:
     from pinned_requests.core.policy import PinPolicy

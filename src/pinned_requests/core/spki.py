@@ -26,7 +26,8 @@ from pinned_requests.core.der import (
     bounded,
     sequence,
 )
-from pinned_requests.core.errors import PinFormatError, escape, show
+from pinned_requests.core.errors import PinFormatError
+from pinned_requests.core.text import escape, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable

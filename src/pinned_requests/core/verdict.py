@@ -15,8 +15,9 @@ import enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from pinned_requests.core.chain import Chain
-from pinned_requests.core.errors import PolicyError, exact, show
+from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import normalize_host
+from pinned_requests.core.text import exact, show
 
 if TYPE_CHECKING:
     from datetime import datetime

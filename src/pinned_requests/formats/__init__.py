@@ -16,9 +16,10 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from pinned_requests.core.errors import PolicyError, show
+from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import HostPattern
 from pinned_requests.core.policy import PinPolicy
+from pinned_requests.core.text import show
 from pinned_requests.formats.loss import Loss, Reading, Writing
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pinned_requests.core.errors import PinFormatError, PolicyError, escape, show
+from pinned_requests.core.errors import PinFormatError, PolicyError
 from pinned_requests.core.pinset import PinSet
+from pinned_requests.core.text import escape, show
 from pinned_requests.formats.bounds import bounded_xml
 from pinned_requests.formats.collect import bare_pin, domain, midnight, policy_of, put
 from pinned_requests.formats.loss import Loss, Reading, Writing

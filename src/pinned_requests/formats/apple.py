@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pinned_requests.core.errors import escape
 from pinned_requests.core.host import HostPattern, is_address
+from pinned_requests.core.text import escape
 from pinned_requests.formats.collect import bare_pin, domain, policy_of, put
 from pinned_requests.formats.loss import WHOLE, Loss, Reading, Writing
 from pinned_requests.formats.narrow import Abilities, narrow

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pinned_requests.core.errors import PolicyError, escape
+from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.text import escape
 
 # The largest configuration of an app known to us has some hundred hosts, in 50 kB. This is a zone file of 20,000
 # records, and keeps a conversion far below 200 MB of memory.

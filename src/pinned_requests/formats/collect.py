@@ -7,11 +7,12 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from pinned_requests.core.errors import PinFormatError, PolicyError, show
+from pinned_requests.core.errors import PinFormatError, PolicyError
 from pinned_requests.core.host import HostPattern, is_address, normalize_host
 from pinned_requests.core.pin import Pin
 from pinned_requests.core.pinset import PinSet
 from pinned_requests.core.policy import PinPolicy
+from pinned_requests.core.text import show
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

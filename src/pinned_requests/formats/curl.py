@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING
 
-from pinned_requests.core.errors import PinFormatError, show
+from pinned_requests.core.errors import PinFormatError
 from pinned_requests.core.pin import Pin
+from pinned_requests.core.text import show
 from pinned_requests.formats.bounds import one_line
 from pinned_requests.formats.collect import policy_of, put
 from pinned_requests.formats.loss import Loss, Reading, Writing

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from pinned_requests.core.errors import PolicyError, escape, show
+from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.text import escape, show
 from pinned_requests.formats.bounds import bounded_xml
 
 _T = TypeVar("_T")

@@ -6,8 +6,9 @@ import re
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from pinned_requests.core.errors import PolicyError, escape, show
+from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import HostPattern, is_address
+from pinned_requests.core.text import escape, show
 from pinned_requests.formats.bounds import one_line
 from pinned_requests.formats.collect import bare_pin, policy_of, put
 from pinned_requests.formats.loss import Loss, Reading, Writing

@@ -13,9 +13,10 @@ import re
 from itertools import dropwhile
 from typing import TYPE_CHECKING, NamedTuple
 
-from pinned_requests.core.errors import PolicyError, escape, show
+from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import MAX_NAME, MAX_PORT, HostPattern, is_address, normalize_host
 from pinned_requests.core.pin import DIGEST_SIZE, Pin
+from pinned_requests.core.text import escape, show
 from pinned_requests.formats.bounds import bounded_lines
 from pinned_requests.formats.collect import policy_of, put
 from pinned_requests.formats.loss import WHOLE, Loss, Reading, Writing

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pinned_requests.core.errors import PolicyError, escape
+from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.text import escape
 from pinned_requests.formats.collect import bare_pin, domain, midnight, policy_of, put
 from pinned_requests.formats.loss import Loss, Reading, Writing
 from pinned_requests.formats.narrow import Abilities, covering, narrow

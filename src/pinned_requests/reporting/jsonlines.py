@@ -16,7 +16,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from pinned_requests.core.errors import PolicyError, show
+from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.text import show
 
 if sys.platform != "win32":
     import fcntl

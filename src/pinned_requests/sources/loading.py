@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pinned_requests.core.errors import PolicyError, show
+from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.policy import PinPolicy
+from pinned_requests.core.text import show
 
 if TYPE_CHECKING:
     import os

@@ -21,8 +21,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pinned_requests.core.errors import PolicyError, escape, show
+from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.policy import PinPolicy
+from pinned_requests.core.text import escape, show
 from pinned_requests.sources.loading import UNCHANGED, FileLoader, Loader
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class PolicyStore:
             OSError: `root` or `shipped` cannot be read.
             ImportError: the extra `remote` is not installed.
         """
-        from pinned_requests.sources.remote.client import SignedPolicy  # noqa: PLC0415  of the extra `remote`
+        from pinned_requests.sources.tuf.client import SignedPolicy  # noqa: PLC0415  of the extra `remote`
 
         signed = SignedPolicy(metadata_url, targets_url, root=root, target=target, cache_dir=cache_dir, shipped=shipped)
         start = signed.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pinned_requests.core.errors import escape
+from pinned_requests.core.text import escape
 from pinned_requests.testing.attackers import disguise
 from pinned_requests.testing.servers import TLSServer
 from pinned_requests.testing.site import Site

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from pinned_requests.core.errors import escape
+from pinned_requests.core.text import escape
 from pinned_requests.testing.attack import excerpt
 
 if TYPE_CHECKING:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from pinned_requests.core.errors import PolicyError, show
+from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import HostError, normalize_host
 from pinned_requests.core.pin import Pin
+from pinned_requests.core.text import show
 from pinned_requests.testing.attack import Attack
 from pinned_requests.testing.attackers import ATTACKERS, AttackerName
 from pinned_requests.testing.audit import Audit, run

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, cast
 from requests.adapters import BaseAdapter, HTTPAdapter
 
 from pinned_requests.core.chain import Chain
-from pinned_requests.core.errors import PolicyError, show
+from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.text import show
 from pinned_requests.exceptions import UnpinnableAdapterError
 from pinned_requests.transport.connection import pin_pool
 from pinned_requests.transport.guard import Checked, CheckingGuard, Guard, Refusal, guard_in_force, origin_of

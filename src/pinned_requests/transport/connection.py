@@ -27,8 +27,9 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnection  # type: 
 from urllib3.util import ssl_ as urllib3_ssl
 
 from pinned_requests.core.chain import Chain
-from pinned_requests.core.errors import PolicyError, show
+from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import DEFAULT_PORTS, normalize_host
+from pinned_requests.core.text import show
 from pinned_requests.core.verdict import Outcome
 from pinned_requests.exceptions import UnpinnableAdapterError
 from pinned_requests.transport.chain import served_chain, verified_chain

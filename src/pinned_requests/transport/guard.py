@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pinned_requests import exceptions
-from pinned_requests.core.errors import escape
 from pinned_requests.core.host import DEFAULT_PORTS
 from pinned_requests.core.report import ViolationReport
+from pinned_requests.core.text import escape
 from pinned_requests.core.verdict import Outcome, Verdict, admit, evaluate
 from pinned_requests.sources.store import PolicyStore
 

@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 import requests
 
 from pinned_requests.core.check import PinCheck
-from pinned_requests.core.errors import PolicyError, escape, show
+from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.policy import PinPolicy
+from pinned_requests.core.text import escape, show
 from pinned_requests.core.verdict import Outcome
 from pinned_requests.sources.store import PolicyStore
 from pinned_requests.transport.adapter import (

@@ -83,9 +83,7 @@ def test_every_depth_of_a_live_server(lab: Any, capsys: pytest.CaptureFixture[st
     assert source["source"] == f"localhost:{server.port}"
     assert source["is_verified"] is True
     assert [item["pin"] for item in source["found"]] == [str(Pin.from_certificate(c)) for c in lab.honest.chain]
-    assert [item["certificate_pin"] for item in source["found"]] == [
-        str(Pin.of_certificate(c)) for c in lab.honest.chain
-    ]
+    assert [item["certificate_pin"] for item in source["found"]] == [str(Pin.fingerprint(c)) for c in lab.honest.chain]
     leaf = source["found"][0]
     assert (leaf["subject"], leaf["issuer"]) == ("CN=localhost", "CN=Lab Intermediate CA")
     assert leaf["key_type"] == "EC secp256r1"

@@ -18,7 +18,8 @@ from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from pinned_requests.core.errors import PolicyError, escape, show
+from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.text import escape, show
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,12 +1,12 @@
-"""`Frozen`: what the values of `core/` have in common. `dataclasses` would do, at a cost of 10 ms for every import."""
+"""`Value`: the base of the public values. `dataclasses` would do the same and costs 10 ms at every import."""
 
 from __future__ import annotations
 
 from typing import Any, NoReturn
 
 
-class Frozen:
-    """A base for values whose `__init__` sets each slot once, by `_set()`."""
+class Value:
+    """A frozen object. A subclass declares `__slots__`, and its `__init__` sets each slot once, by `_set()`."""
 
     __slots__ = ()
 

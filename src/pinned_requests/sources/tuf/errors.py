@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pinned_requests.core.errors import PolicyError, escape
+from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.text import escape
 
 Check = Literal[
     "signature",  # too few of the keys that the trusted root names have signed it

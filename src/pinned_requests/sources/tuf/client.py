@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from pinned_requests.core.errors import PolicyError, escape, show
+from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.policy import PinPolicy
-from pinned_requests.sources.remote.errors import RemotePolicyError, explain
+from pinned_requests.core.text import escape, show
+from pinned_requests.sources.tuf.errors import RemotePolicyError, explain
 
 try:
     from filelock import FileLock
@@ -29,8 +30,8 @@ try:
     from tuf.api.metadata import Metadata, Root, TargetFile
     from tuf.ngclient import Updater, UpdaterConfig
 
-    from pinned_requests.sources.remote import fetcher
-    from pinned_requests.sources.remote.bundle import Bundle
+    from pinned_requests.sources.tuf import fetcher
+    from pinned_requests.sources.tuf.bundle import Bundle
 except ImportError as e:
     raise ImportError(
         f"signed remote policies need the extra 'remote' ({e}); run: pip install 'pinned-requests[remote]'"

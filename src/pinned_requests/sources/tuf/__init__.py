@@ -4,6 +4,6 @@
 `errors.py` says which check failed. Importing this package imports none of the extra's libraries.
 """
 
-from pinned_requests.sources.remote.errors import RemotePolicyError
+from pinned_requests.sources.tuf.errors import RemotePolicyError
 
 __all__ = ["RemotePolicyError"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from pinned_requests.core.der import OID, SEQUENCE, SET, Reader, elements
-from pinned_requests.core.errors import PinFormatError, escape
+from pinned_requests.core.errors import PinFormatError
+from pinned_requests.core.text import escape
 
 _NAME_TYPES = {  # RFC 4514 §3, and those that are seen in certificates of the web
     "2.5.4.3": "CN",

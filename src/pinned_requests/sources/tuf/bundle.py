@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 from tuf.api.exceptions import BadVersionNumberError, RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
-from pinned_requests.core.errors import show
-from pinned_requests.sources.remote.errors import RemotePolicyError
+from pinned_requests.core.text import show
+from pinned_requests.sources.tuf.errors import RemotePolicyError
 
 MAX_BYTES = 20_000_000  # bytes: more than the largest metadata and policy that are fetched, several times over
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pinned_requests import Pin, PinFormatError, PinPolicy, PinSet, PolicyError
-from pinned_requests.core import document
+from pinned_requests.core import policy_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,9 +174,9 @@ def test_json_that_is_no_policy(text: str, named: str) -> None:
 
 
 HOSTILE: dict[str, tuple[Callable[[], str | bytes], str]] = {
-    "too long": (lambda: JSON.encode() + b" " * document.MAX_SIZE, "larger than"),
-    "too wide": (lambda: JSON + "\U0001f512" * (document.MAX_SIZE // 2 + 1), "larger than"),
-    "many arrays": (lambda: '{"hosts": [' + "[]," * document.MAX_VALUES + "[]]}", "larger than"),
+    "too long": (lambda: JSON.encode() + b" " * policy_text.MAX_SIZE, "larger than"),
+    "too wide": (lambda: JSON + "\U0001f512" * (policy_text.MAX_SIZE // 2 + 1), "larger than"),
+    "many arrays": (lambda: '{"hosts": [' + "[]," * policy_text.MAX_VALUES + "[]]}", "larger than"),
     "deep arrays": (lambda: "[" * 100_000, "nested|no TOML"),
     "deep objects": (lambda: '{"a":' * 100_000, "nested|no TOML"),
     "deep TOML": (lambda: "a = " + "[" * 100_000, "nested|no JSON"),
@@ -189,7 +189,7 @@ HOSTILE: dict[str, tuple[Callable[[], str | bytes], str]] = {
     "dots in an inline table": (lambda: "x = {" + ".".join("a" * 50_000) + " = 1}", "dots|no JSON"),
     "dots behind an escaped quote": (lambda: '"\\"".' + ".".join("a" * 50_000) + '."\\"" = 1', "dots|no JSON"),
     "dots between long strings": (lambda: 'x = {a = """\n""", ' + ".".join("a" * 50_000) + ' = ""}', "lines|no JSON"),
-    "many keys": (lambda: "".join(f"{n}=1\n" for n in range(document.MAX_VALUES + 1)), "larger than|no JSON"),
+    "many keys": (lambda: "".join(f"{n}=1\n" for n in range(policy_text.MAX_VALUES + 1)), "larger than|no JSON"),
     "long integer": (lambda: "a = " + "1" * 100_000, "no JSON|no TOML|field"),
 }
 
@@ -254,7 +254,7 @@ def test_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_no_part_of_a_policy_is_not_written() -> None:
     """`json` would ask for a date, and gets an error for all else."""
     with pytest.raises(TypeError):
-        document.dump_json({"hosts": object()})
+        policy_text.dump_json({"hosts": object()})
 
 
 def test_a_name_that_stands_there_twice_is_found_at_once() -> None:
