@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pinned_requests import Pin, PinnedSession, PinningError, PinPolicy, PolicyStore
+from pinned_requests import Pin, PinnedSession, PinningError, PinSet, PolicyStore
 from pinned_requests.reporting import HTTPReporter
 from pinned_requests.testing import Authority, Credential, TLSServer
 
@@ -27,7 +27,7 @@ class Drill:
         self.api = api
         self.collector = collector
         self.reporter = HTTPReporter(collector.url("/pins", host="127.0.0.1"))
-        self.store = PolicyStore(PinPolicy({}))
+        self.store = PolicyStore({"unused.example": PinSet.exempt()})  # until `ship()`, the host is refused
         self.client = PinnedSession(self.store, on_violation=self.reporter)
         self.client.trust_env, self.client.verify = False, bundle
         self.is_as_expected = True

@@ -159,7 +159,7 @@ def test_the_pins_expire_and_fall_back(scene: Any, session_with: Any, monkeypatc
 
 def test_the_host_gets_pinned(scene: Any, session_with: Any) -> None:
     """A connection from the time when the host had no pins is evaluated once it has, and has none to show."""
-    store = PolicyStore(PinPolicy({}, unpinned_hosts="allow"))
+    store = PolicyStore(PinPolicy({"elsewhere.example.com": PinSet.exempt()}, unpinned_hosts="allow"))
     session, mitm = session_with(store), scene.serve(scene.attacker)
     assert session.get(mitm.url()).text == "ok"
 
@@ -171,7 +171,7 @@ def test_the_host_gets_pinned(scene: Any, session_with: Any) -> None:
 
 def test_an_open_connection_satisfies_new_pins(scene: Any, session_with: Any) -> None:
     """The honest twin: what satisfies the new policy goes on without another handshake."""
-    store = PolicyStore(PinPolicy({}, unpinned_hosts="allow"))
+    store = PolicyStore(PinPolicy({"elsewhere.example.com": PinSet.exempt()}, unpinned_hosts="allow"))
     session, server = session_with(store), scene.serve(scene.honest)
     for policy in ({"localhost": pins_of(scene, scene.honest)}, {"**.localhost": pins_of(scene, scene.intermediate)}):
         assert session.get(server.url()).text == "ok"
@@ -182,7 +182,7 @@ def test_an_open_connection_satisfies_new_pins(scene: Any, session_with: Any) ->
 
 def test_the_policy_closes_itself_to_unpinned_hosts(scene: Any, session_with: Any) -> None:
     """Unpinned hosts were allowed, by https and by http, and are not any more."""
-    store = PolicyStore(PinPolicy({}, unpinned_hosts="allow"))
+    store = PolicyStore(PinPolicy({"elsewhere.example.com": PinSet.exempt()}, unpinned_hosts="allow"))
     session, server, plain = session_with(store), scene.serve(scene.attacker), scene.serve(None)
     assert session.get(server.url()).text == session.get(plain.url()).text == "ok"
     before = scene.toll(server), scene.toll(plain)

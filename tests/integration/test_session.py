@@ -191,7 +191,7 @@ def test_subclass_with_a_constructor_of_its_own(lab: Any) -> None:
         ({"api.example.com": PINS}, {"unpinned_hosts": True}, "unpinned_hosts"),
         (PinPolicy({"api.example.com": PINS}), {"unpinned_hosts": "allow"}, "contradicts"),
         (PolicyStore({"api.example.com": PINS}), {"unpinned_hosts": "allow"}, "contradicts"),
-        (PinPolicy({}, unpinned_hosts="allow"), {"unpinned_hosts": "block"}, "contradicts"),
+        (PinPolicy({"api.example.com": PINS}, unpinned_hosts="allow"), {"unpinned_hosts": "block"}, "contradicts"),
     ],
 )
 def test_wrong_configuration(pins: Any, options: dict[str, Any], named: str) -> None:

@@ -175,7 +175,8 @@ def test_what_was_read_is_written_as_it_was(name: str, policy: PinPolicy) -> Non
 def test_no_host_is_pinned_that_was_not(name: str, policy: PinPolicy) -> None:
     """A text pins no host that the policy leaves alone."""
     trip = there_and_back(name, policy)
-    after = trip.policy if trip else PinPolicy({})
+    if trip is None:
+        return
     for host in (
         "example.com",
         "x.example.com",
@@ -186,7 +187,7 @@ def test_no_host_is_pinned_that_was_not(name: str, policy: PinPolicy) -> None:
     ):
         for port in (443, 8443):
             if policy.lookup(host, port) is None:
-                assert (after.lookup(host, port) or PinSet.exempt()).is_exempt
+                assert (trip.policy.lookup(host, port) or PinSet.exempt()).is_exempt
 
 
 @pytest.mark.parametrize("name", FOREIGN)

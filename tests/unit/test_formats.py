@@ -72,7 +72,7 @@ def test_a_text_without_a_host_needs_one(name: str) -> None:
     with pytest.raises(PolicyError, match="host="):
         write(name, POLICY, now=NOW)
     with pytest.raises(PolicyError, match="host="):
-        write(name, PinPolicy({}), now=NOW)
+        write(name, PinPolicy(blocked_pins=A), now=NOW)
 
 
 def test_a_text_with_hosts_takes_no_other() -> None:
@@ -117,7 +117,7 @@ def test_a_host_that_is_not_in_the_policy_is_refused(host: str) -> None:
 def test_an_address_alone_and_nothing_at_all(name: str) -> None:
     """Where nothing of a policy can be said, that is an error and no empty text."""
     with pytest.raises(PolicyError, match=r"nothing of this policy|host="):
-        write(name, PinPolicy({}), now=NOW)
+        write(name, PinPolicy(blocked_pins=A), now=NOW)
     with pytest.raises(PolicyError, match="nothing of this policy"):
         write(name, PinPolicy({"**.example.com": [Pin("cert", b"1" * 32), Pin("cert", b"2" * 32)]}), now=NOW)
 

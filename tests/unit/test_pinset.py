@@ -183,7 +183,7 @@ def test_an_option_is_plain_text() -> None:
     with pytest.raises(PolicyError):
         PinSet([A, B], on_expiry=_Liar("evil"))
     with pytest.raises(PolicyError):
-        PinPolicy({}, unpinned_hosts=_Liar("evil"))
+        PinPolicy({"a.example": PAIR}, unpinned_hosts=_Liar("evil"))
     with pytest.raises(PolicyError, match="'evil'"):
         PinSet.of({_Liar("evil"): A})
 
@@ -266,7 +266,7 @@ def test_what_is_not_even_text_gets_the_list() -> None:
     with pytest.raises(PolicyError, match=r"1 is no field of a pin set; there are 'pins', 'backup_pins', .*'exempt'"):
         PinSet.of({1: A})  # type: ignore[dict-item]  # that is what is tested
     with pytest.raises(PolicyError, match="'alow' is no value of 'unpinned_hosts'; did you mean 'allow'"):
-        PinPolicy({}, unpinned_hosts="alow")  # type: ignore[arg-type]  # that is what is tested
+        PinPolicy({"a.example": PAIR}, unpinned_hosts="alow")  # type: ignore[arg-type]  # that is what is tested
 
 
 def test_an_error_about_a_pin_keeps_its_type_and_names_host_and_pin() -> None:

@@ -83,7 +83,6 @@ def _policy(*patterns: str) -> PinPolicy:
         # One label
         (["*.localhost", "**.localhost"], "localhost", None, "**.localhost"),
         (["**.localhost"], "x", None, None),
-        ([], "example.com", None, None),
     ],
 )
 def test_the_most_specific_pattern_wins_alone(
@@ -135,6 +134,7 @@ def test_one_host_in_two_spellings_is_refused(first: str, second: str) -> None:
 @pytest.mark.parametrize(
     "hosts",
     [
+        {},
         None,
         "example.com",
         [("example.com", [A, B])],
@@ -147,7 +147,7 @@ def test_one_host_in_two_spellings_is_refused(first: str, second: str) -> None:
     ],
 )
 def test_wrong_policies(hosts: Any) -> None:
-    """What is no mapping, or has keys that are no patterns."""
+    """Not a mapping, keys that are not patterns, or neither a host nor a blocked key."""
     with pytest.raises(PolicyError):
         PinPolicy(hosts)
     with pytest.raises(PolicyError):
@@ -158,7 +158,7 @@ def test_wrong_policies(hosts: Any) -> None:
 def test_wrong_unpinned_hosts(value: Any) -> None:
     """There are two values."""
     with pytest.raises(PolicyError):
-        PinPolicy({}, unpinned_hosts=value)
+        PinPolicy({"a.example": PAIR}, unpinned_hosts=value)
 
 
 @pytest.mark.parametrize(
@@ -179,13 +179,49 @@ def test_a_policy_is_a_value() -> None:
         assert {policy} == {policy, again}
         assert again.lookup("api.example.com") == PAIR
     assert policy != PinPolicy(policy.hosts)
-    assert policy != PinPolicy({}, unpinned_hosts="allow")
+    assert policy != PinPolicy({"api.example.com": PAIR}, unpinned_hosts="allow")
     assert policy != dict(policy.hosts)
     assert repr(policy) == "<PinPolicy of 2 host patterns, unpinned_hosts='allow'>"
     with pytest.raises(AttributeError):
         policy.unpinned_hosts = "block"  # type: ignore[misc]  # that is what is tested
     with pytest.raises(TypeError):
         policy.hosts["evil.example"] = PAIR  # type: ignore[index]  # that is what is tested
+
+
+def test_blocked_pins_of_a_whole_policy() -> None:
+    """One pin or several, in any spelling; part of the value, and of its look-up set; pickle keeps them."""
+    policy = PinPolicy({"a.example": PAIR}, blocked_pins=[C, str(D), C])
+    assert (policy.blocked_pins, policy.blocked) == ((C, D), frozenset((C, D)))
+    same = PinPolicy.from_mapping({"a.example": PAIR}, blocked_pins=(D, C))
+    assert len({policy, same, pickle.loads(pickle.dumps(policy)), copy.copy(policy)}) == 1  # noqa: S301 - our own
+    assert pickle.loads(pickle.dumps(policy)).blocked_pins == (C, D)  # noqa: S301 - our own
+    for other in (PinPolicy({"a.example": PAIR}), PinPolicy({"a.example": PAIR}, blocked_pins=C)):
+        assert policy != other
+    assert repr(policy) == "<PinPolicy of 1 host patterns, unpinned_hosts='block', 2 blocked pins>"
+
+
+def test_blocked_pins_alone_make_a_policy() -> None:
+    """With no host named, it refuses these keys wherever they are seen."""
+    policy = PinPolicy(blocked_pins=str(A), unpinned_hosts="allow")
+    assert (policy.blocked, dict(policy.hosts)) == (frozenset((A,)), {})
+    assert policy.lookup("example.com") is None
+
+
+@pytest.mark.parametrize("value", [None, 1, True, b"x", {"a": A}, "sha1/AAAA", [A, None], [[A]]])
+def test_wrong_blocked_pins(value: Any) -> None:
+    """The error names the field."""
+    with pytest.raises(PolicyError, match=r"^'blocked_pins'"):
+        PinPolicy({"a.example": PAIR}, blocked_pins=value)
+
+
+def test_blocking_unpinned_hosts() -> None:
+    """The same policy but for that, and outdated as before; one that blocks already is returned as it is."""
+    hosts = {"a.example": PAIR}
+    allows, blocks = PinPolicy(hosts, unpinned_hosts="allow", blocked_pins=C), PinPolicy(hosts, blocked_pins=C)
+    assert blocks.blocking_unpinned() is blocks
+    assert allows.blocking_unpinned() == blocks
+    assert allows.unpinned_hosts == "allow"
+    assert allows.as_outdated("too old").blocking_unpinned() == blocks.as_outdated("too old")
 
 
 JSON = st.recursive(

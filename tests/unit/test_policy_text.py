@@ -23,6 +23,7 @@ A, B, C = (Pin("spki", bytes([number]) * 32) for number in range(3))
 
 TOML = f"""
 unpinned_hosts = "allow"
+blocked_pins = ["{C}"]
 
 [hosts."api.example.com"]
 pins = ["{A}"]
@@ -35,6 +36,7 @@ exempt = true
 JSON = json.dumps(
     {
         "unpinned_hosts": "allow",
+        "blocked_pins": [str(C)],
         "hosts": {
             "api.example.com": {"pins": [str(A)], "backup_pins": [str(B)], "expires": "2027-03-01T00:00:00Z"},
             "*.example.com": {"exempt": True},
@@ -47,6 +49,7 @@ POLICY = PinPolicy(
         "*.example.com": PinSet.exempt(),
     },
     unpinned_hosts="allow",
+    blocked_pins=C,
 )
 
 
@@ -96,6 +99,7 @@ POLICIES = st.builds(
         st.sampled_from(["a.example", "*.a.example", "**.b.example:8443", "[2001:db8::1]", "é.example"]), SETS
     ),
     unpinned_hosts=st.sampled_from(["block", "allow"]),
+    blocked_pins=st.lists(st.sampled_from([A, B, C]), min_size=1, max_size=2),
 )
 
 
@@ -105,6 +109,16 @@ def test_what_is_written_is_read_back(policy: PinPolicy) -> None:
     """Every field survives, in both."""
     assert PinPolicy.from_toml(policy.to_toml()) == policy
     assert PinPolicy.from_json(policy.to_json()) == policy
+
+
+def test_blocked_pins_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A document then needs no hosts, from wherever it is read."""
+    policy = PinPolicy(blocked_pins=[A, B])
+    assert json.loads(policy.to_json()) == {"unpinned_hosts": "block", "blocked_pins": [str(A), str(B)]}
+    path = tmp_path / "pins.toml"
+    path.write_text(policy.to_toml())
+    monkeypatch.setenv("PINS", policy.to_json())
+    assert PinPolicy.from_file(path) == PinPolicy.from_env("PINS") == PinPolicy.from_json(policy.to_json()) == policy
 
 
 def test_writing_toml_without_its_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +138,10 @@ def _host(fields: str) -> str:
         ("", PolicyError, ["'hosts'"]),
         ('unpinned_hosts = "allow"', PolicyError, ["'hosts'"]),
         ("hosts = 1", PolicyError, ["'hosts'"]),
+        ("[hosts]", PolicyError, ["'hosts'", "'blocked_pins'"]),
+        ("blocked_pins = []", PolicyError, ["'hosts'", "'blocked_pins'"]),
+        ('blocked_pins = ["x"]', PinFormatError, ["'blocked_pins'", "'x'"]),
+        ('blocked_pin = ["x"]', PolicyError, ["'blocked_pin'", "did you mean 'blocked_pins'?"]),
         ('unpinned_host = "allow"\n[hosts]', PolicyError, ["'unpinned_host'", "did you mean 'unpinned_hosts'?"]),
         ('unpinned_hosts = "alow"\n[hosts]', PolicyError, ["'unpinned_hosts'", "did you mean 'allow'?"]),
         (_host('pinz = ["x"]'), PolicyError, ["api.example.com", "'pinz'", "did you mean 'pins'?"]),

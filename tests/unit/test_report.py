@@ -35,6 +35,7 @@ def report(pins: Any, chain: Chain, host: str = "api.example.com", **options: An
 CHAIN = (seen(1, "CN=api.example.com"), seen(2, "CN=Example CA"))
 VERIFIED, UNVERIFIED = Chain(CHAIN, is_verified=True), Chain(CHAIN, is_verified=False)
 PINS = PinSet([pin(3)], [pin(4)])
+ELSEWHERE = {"elsewhere.example": PINS}
 # python -c 'import base64; [print(base64.b64encode(bytes([n]) * 32).decode()) for n in (1, 2, 3, 4)]'
 ONE = "sha256/AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
 TWO = "sha256/AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI="
@@ -107,7 +108,7 @@ api.example.com:443 presented a certificate chain with a blocked key.
             4,
         ),
         (
-            {},
+            ELSEWHERE,
             VERIFIED,
             (
                 "api.example.com:443 is not pinned, and the policy blocks hosts without pins "
@@ -153,7 +154,7 @@ HOSTILE = "CN=" + "x\n  Pinned for evil:\n\x1b[2J\u202e\ud800" * 30
 def test_names_and_hosts_are_escaped_and_cut() -> None:
     """Whatever stands in a certificate or a URL: lines of 200 characters that print."""
     chain = Chain((seen(1, HOSTILE),), is_verified=True)
-    for text in (str(report(PINS, chain)), str(report({}, chain, host="a\n" * 500))):
+    for text in (str(report(PINS, chain)), str(report(ELSEWHERE, chain, host="a\n" * 500))):
         for line in text.splitlines():
             assert line.isprintable()
             assert len(line) <= 200
@@ -162,7 +163,7 @@ def test_names_and_hosts_are_escaped_and_cut() -> None:
 
 def test_a_long_host_leaves_room_for_what_is_said() -> None:
     """A redirect to a host of 253 characters does not push the sentence out of its line."""
-    text = str(report({}, VERIFIED, host=".".join(["a" * 62] * 4)))
+    text = str(report(ELSEWHERE, VERIFIED, host=".".join(["a" * 62] * 4)))
     assert "… :443 is not pinned".replace(" ", "", 1) in text.splitlines()[0]
 
 
@@ -199,7 +200,7 @@ def test_json_has_the_form_of_rfc_7469() -> None:
 
 def test_json_without_a_pattern_or_a_verified_chain() -> None:
     """Nothing vouches for an unverified chain: it is not given out as validated."""
-    unpinned = json.loads(report({}, VERIFIED, host="a\n\ud800").to_json())
+    unpinned = json.loads(report(ELSEWHERE, VERIFIED, host="a\n\ud800").to_json())
     assert (
         unpinned["hostname"],
         unpinned["noted-hostname"],
@@ -233,5 +234,5 @@ def test_properties() -> None:
         violation.chain,
         violation.known_pins,
     )
-    unpinned = report({}, VERIFIED)
+    unpinned = report(ELSEWHERE, VERIFIED)
     assert (unpinned.effective_expiry, unpinned.report_only, unpinned.known_pins) == (None, False, ())

@@ -73,7 +73,7 @@ def test_what_is_none(value: Any) -> None:
     """Anything else is a `PolicyError`, wherever it is given, and no password stands in it."""
     makers: list[Any] = [HTTPReporter, ReportURI.parse]
     if value is not None:
-        makers.append(lambda uri: PinPolicy({}, report_uri=uri))
+        makers.append(lambda uri: PinPolicy({"a.example": PINS}, report_uri=uri))
     for make in makers:
         with pytest.raises(PolicyError) as caught:
             make(value)

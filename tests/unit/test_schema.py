@@ -53,13 +53,15 @@ REPORT_URIS = st.sampled_from(
     ]
 )
 DOCUMENTS = st.fixed_dictionaries(
-    {"hosts": st.dictionaries(HOSTS | WRONG_HOSTS, SETS | PINS, max_size=2) | st.sampled_from([None, []])},
+    {},
     optional={
+        "hosts": st.dictionaries(HOSTS | WRONG_HOSTS, SETS | PINS, max_size=2) | st.sampled_from([None, []]),
+        "blocked_pins": PINS,
         "unpinned_hosts": st.sampled_from(["block", "allow", "Allow", None]),
         "report_uri": REPORT_URIS,
         "host": st.just({}),
     },
-) | st.sampled_from([{}, {"unpinned_hosts": "allow"}])
+)
 
 
 def test_the_schema_is_one() -> None:

@@ -18,7 +18,8 @@ from pinned_requests.core.text import exact, show
 from pinned_requests.core.value import Value
 
 OnExpiry = Literal["unpin", "block"]
-PinsLike = Union["PinSet", Pin, str, Iterable[Pin | str], Mapping[str, Any]]
+PinsOf = Pin | str | Iterable[Pin | str]
+PinsLike = Union["PinSet", PinsOf, Mapping[str, Any]]
 
 _PACKAGE = __name__.partition(".")[0]
 _DISTINCT_PINS = 2  # RFC 7469 §4.3: one in use and one backup
@@ -68,9 +69,9 @@ class PinSet(Value):
 
     def __init__(  # noqa: PLR0913  one argument a field
         self,
-        pins: Pin | str | Iterable[Pin | str] = (),
-        backup_pins: Pin | str | Iterable[Pin | str] = (),
-        blocked_pins: Pin | str | Iterable[Pin | str] = (),
+        pins: PinsOf = (),
+        backup_pins: PinsOf = (),
+        blocked_pins: PinsOf = (),
         *,
         expires: datetime | str | None = None,
         on_expiry: OnExpiry = "unpin",
@@ -78,9 +79,9 @@ class PinSet(Value):
         is_exempt: bool = False,
     ) -> None:
         in_use, in_reserve, compromised = (
-            _pins("pins", pins),
-            _pins("backup_pins", backup_pins),
-            _pins("blocked_pins", blocked_pins),
+            read_pins("pins", pins),
+            read_pins("backup_pins", backup_pins),
+            read_pins("blocked_pins", blocked_pins),
         )
         self._set(
             pins=in_use,
@@ -184,7 +185,13 @@ def _restore_set(*values: Any) -> PinSet:
     return PinSet(**dict(zip(_CONSTRUCTED, values, strict=True)))
 
 
-def _pins(name: str, value: object) -> tuple[Pin, ...]:
+def read_pins(name: str, value: object) -> tuple[Pin, ...]:
+    """Return the distinct pins that the field `name` holds: one pin, or an iterable of pins.
+
+    Raises:
+        PolicyError: it holds something else.
+        PinFormatError: a pin cannot be read.
+    """
     if type(value) is tuple and not value:
         return ()
     if isinstance(value, (Pin, str)):

@@ -1,4 +1,4 @@
-"""`PinPolicy`: which hosts have a pin set, and what becomes of all others.
+"""`PinPolicy`: which hosts have a pin set, how unpinned hosts are treated, and which keys no connection may use.
 
 Rules for the next maintainer:
 
@@ -17,18 +17,20 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from pinned_requests.core import policy_text
 from pinned_requests.core.errors import PolicyError, one_of, unknown
 from pinned_requests.core.host import HostPattern, normalize_host
-from pinned_requests.core.pinset import PinSet
+from pinned_requests.core.pinset import PinSet, read_pins
 from pinned_requests.core.report_uri import ReportURI
 from pinned_requests.core.text import show
 from pinned_requests.core.value import Value
 
 if TYPE_CHECKING:
     from pinned_requests.core.host import PatternKind
-    from pinned_requests.core.pinset import PinsLike
+    from pinned_requests.core.pin import Pin
+    from pinned_requests.core.pinset import PinsLike, PinsOf
 
 UnpinnedHosts = Literal["block", "allow"]
 
-_FIELDS = ("unpinned_hosts", "report_uri", "hosts")
+_FIELDS = ("unpinned_hosts", "report_uri", "blocked_pins", "hosts")
+_NO_HOSTS: Mapping[str, PinsLike] = MappingProxyType({})
 
 
 class Entry(NamedTuple):
@@ -45,17 +47,26 @@ class PinPolicy(Value):
         hosts: host pattern → pins, as `PinSet.of` reads them. `example.com` is that host alone, `*.example.com` has
             exactly one label more, `**.example.com` is the host and all below it at any depth; `192.0.2.1` and
             `[2001:db8::1]` are that address in any spelling; any of them with `:8443` holds on that port only.
-        unpinned_hosts: `"block"` or `"allow"`: what becomes of hosts that no pattern matches.
+        unpinned_hosts: `"block"` or `"allow"`: how hosts that no pattern matches are treated.
         report_uri: absolute http(s) URL that violations are posted to (RFC 7469 §2.1.4) by the `HTTPReporter` that the
             process has for it, or None. Its host must not be pinned by this policy, but may be exempt.
 
-    Raises:
-        PolicyError: a pattern, a pin set or an option is wrong, or a host stands there twice in two spellings.
+        blocked_pins: pins of compromised keys (leaves or CAs) that no connection may use, to any host: pinned,
+            unpinned, exempt or report-only. One pin or an iterable. A policy may consist of them alone.
 
-    `*.example.com` does *not* match `example.com`; of several patterns the most specific holds alone.
+    Raises:
+        PolicyError: a pattern, a pin set or an option is wrong, a host is listed twice in two spellings, or the policy
+            neither names a host nor blocks a key. Such a policy is still being written; in force it would refuse or
+            unpin every host.
+        PinFormatError: a pin cannot be read.
+
+    `*.example.com` does *not* match `example.com`; of several patterns the most specific holds alone. The attribute
+    `blocked` is the frozen set of `blocked_pins`, for look-ups.
     """
 
-    __slots__ = ("_hosts", "_index", "_outdated", "_report_uri", "_unpinned_hosts")
+    __slots__ = ("_hosts", "_index", "_outdated", "_report_uri", "_unpinned_hosts", "blocked", "blocked_pins")
+    blocked: frozenset[Pin]
+    blocked_pins: tuple[Pin, ...]
     _outdated: str | None
     _hosts: dict[str, PinSet]
     _index: dict[str, dict[tuple[PatternKind, int | None], Entry]]
@@ -64,14 +75,18 @@ class PinPolicy(Value):
 
     def __init__(
         self,
-        hosts: Mapping[str, PinsLike],
+        hosts: Mapping[str, PinsLike] = _NO_HOSTS,
         *,
         unpinned_hosts: UnpinnedHosts = "block",
         report_uri: str | None = None,
+        blocked_pins: PinsOf = (),
     ) -> None:
         if not isinstance(hosts, Mapping):
             raise PolicyError(f"{show(hosts)} is no policy; give a mapping of host patterns to pins")
+        compromised = read_pins("blocked_pins", blocked_pins)
         self._set(
+            blocked_pins=compromised,
+            blocked=frozenset(compromised),
             _unpinned_hosts=one_of("unpinned_hosts", unpinned_hosts, ("block", "allow")),
             _report_uri=None if report_uri is None else ReportURI.parse(report_uri),
             _outdated=None,
@@ -91,6 +106,8 @@ class PinPolicy(Value):
                 raise type(e)(f"{name}: {e}") from None
             self._hosts[name] = pins
             self._index.setdefault(pattern.host, {})[pattern.kind, pattern.port] = Entry(name, pins)
+        if not self._hosts and not self.blocked:
+            raise PolicyError("the policy neither names a host nor blocks a key; give it 'hosts' or 'blocked_pins'")
         if self._report_uri is not None:
             self._report_uri.demand_unpinned(self)
 
@@ -101,13 +118,14 @@ class PinPolicy(Value):
         *,
         unpinned_hosts: UnpinnedHosts = "block",
         report_uri: str | None = None,
+        blocked_pins: PinsOf = (),
     ) -> PinPolicy:
         """Return the policy of a mapping; the same as the constructor, beside the other ways to make one.
 
         Raises:
             PolicyError: as the constructor.
         """
-        return cls(mapping, unpinned_hosts=unpinned_hosts, report_uri=report_uri)
+        return cls(mapping, unpinned_hosts=unpinned_hosts, report_uri=report_uri, blocked_pins=blocked_pins)
 
     @classmethod
     def from_toml(cls, text: str | bytes) -> PinPolicy:
@@ -116,6 +134,7 @@ class PinPolicy(Value):
         ::
 
             unpinned_hosts = "block"
+            blocked_pins = ["sha256/…"]
 
             [hosts."api.example.com"]
             pins = ["sha256/…"]
@@ -204,22 +223,26 @@ class PinPolicy(Value):
         return policy_text.dump_json(self._document())
 
     def _document(self) -> dict[str, Any]:
-        hosts = {pattern: pins.fields() for pattern, pins in self._hosts.items()}
-        options = {"unpinned_hosts": self._unpinned_hosts, "report_uri": self.report_uri}
-        return {**{name: value for name, value in options.items() if value is not None}, "hosts": hosts}
+        options = {
+            "unpinned_hosts": self._unpinned_hosts,
+            "report_uri": self.report_uri,
+            "blocked_pins": [str(pin) for pin in self.blocked_pins],
+            "hosts": {pattern: pins.fields() for pattern, pins in self._hosts.items()},
+        }
+        return {name: value for name, value in options.items() if value}
 
     @classmethod
     def _of(cls, values: Mapping[str, Any]) -> PinPolicy:
         """Return the policy of a document.
 
         Raises:
-            PolicyError: it is wrong, or holds no hosts. An empty file is no policy: it is one that is being written.
+            PolicyError: as the constructor, or a field is unknown.
         """
         for name in values:
             if name not in _FIELDS:
                 unknown("field of a policy", name, _FIELDS)
-        if not isinstance(values.get("hosts"), Mapping):
-            raise PolicyError("the policy has no 'hosts'; give a table of host patterns and their pins")
+        if not isinstance(values.get("hosts", _NO_HOSTS), Mapping):
+            raise PolicyError(f"'hosts' is {show(values['hosts'])}; give a table of host patterns and their pins")
         return cls(**values)
 
     @property
@@ -229,7 +252,7 @@ class PinPolicy(Value):
 
     @property
     def unpinned_hosts(self) -> UnpinnedHosts:
-        """What becomes of hosts that no pattern matches: `"block"` or `"allow"`."""
+        """How hosts that no pattern matches are treated: `"block"` or `"allow"`."""
         return self._unpinned_hosts
 
     @property
@@ -244,8 +267,15 @@ class PinPolicy(Value):
 
     def as_outdated(self, reason: str) -> PinPolicy:
         """Return this policy as one that refuses every host that it does not exempt, for `reason`."""
+        return self._with(_outdated=reason)
+
+    def blocking_unpinned(self) -> PinPolicy:
+        """Return this policy with `unpinned_hosts="block"`: itself, if it blocks them already."""
+        return self if self._unpinned_hosts == "block" else self._with(_unpinned_hosts="block")
+
+    def _with(self, **slots: object) -> PinPolicy:
         policy = PinPolicy.__new__(PinPolicy)
-        policy._set(**{name: getattr(self, name) for name in self.__slots__} | {"_outdated": reason})  # noqa: SLF001  the same class
+        policy._set(**{name: getattr(self, name) for name in self.__slots__} | slots)  # noqa: SLF001  the same class
         return policy
 
     def lookup(self, host: str, port: int | None = None) -> PinSet | None:
@@ -291,14 +321,15 @@ class PinPolicy(Value):
         return hash((frozenset(self._hosts.items()), *self._key()[1:]))
 
     def __repr__(self) -> str:
+        blocks = f", {len(self.blocked)} blocked pins" if self.blocked else ""
         to = f", reports to {self._report_uri.host}:{self._report_uri.port}" if self._report_uri else ""
-        return f"<PinPolicy of {len(self._hosts)} host patterns, unpinned_hosts={self._unpinned_hosts!r}{to}>"
+        return f"<PinPolicy of {len(self._hosts)} host patterns, unpinned_hosts={self._unpinned_hosts!r}{blocks}{to}>"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _restore, self._key()
+        return _restore, (self._hosts, self._unpinned_hosts, self.report_uri, self._outdated, self.blocked_pins)
 
-    def _key(self) -> tuple[dict[str, PinSet], UnpinnedHosts, str | None, str | None]:
-        return self._hosts, self._unpinned_hosts, self.report_uri, self._outdated
+    def _key(self) -> tuple[object, ...]:
+        return self._hosts, self._unpinned_hosts, self.report_uri, self._outdated, self.blocked
 
 
 def _as_policy_error(error: ValueError, where: str) -> PolicyError:
@@ -307,9 +338,13 @@ def _as_policy_error(error: ValueError, where: str) -> PolicyError:
 
 
 def _restore(
-    hosts: Mapping[str, PinSet], unpinned_hosts: UnpinnedHosts, report_uri: str | None, outdated: str | None
+    hosts: Mapping[str, PinSet],
+    unpinned_hosts: UnpinnedHosts,
+    report_uri: str | None,
+    outdated: str | None,
+    blocked_pins: tuple[Pin, ...],
 ) -> PinPolicy:
-    policy = PinPolicy(hosts, unpinned_hosts=unpinned_hosts, report_uri=report_uri)
+    policy = PinPolicy(hosts, unpinned_hosts=unpinned_hosts, report_uri=report_uri, blocked_pins=blocked_pins)
     return policy if outdated is None else policy.as_outdated(outdated)
 
 

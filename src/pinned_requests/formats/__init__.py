@@ -166,4 +166,4 @@ def _of_host(policy: PinPolicy, host: str) -> PinPolicy:
         pins = policy.lookup(pattern.host, pattern.port)
     if pins is None:
         raise PolicyError(f"no pattern of the policy matches {show(host)}; name one of its hosts")
-    return PinPolicy({str(pattern): pins}, unpinned_hosts=policy.unpinned_hosts)
+    return PinPolicy({str(pattern): pins}, unpinned_hosts=policy.unpinned_hosts, blocked_pins=policy.blocked_pins)
