@@ -109,7 +109,7 @@ class PinPolicy(Value):
         if not self._hosts and not self.blocked:
             raise PolicyError("the policy neither names a host nor blocks a key; give it 'hosts' or 'blocked_pins'")
         if self._report_uri is not None:
-            self._report_uri.demand_unpinned(self)
+            self.demand_unpinned(self._report_uri)
 
     @classmethod
     def from_mapping(
@@ -311,6 +311,19 @@ class PinPolicy(Value):
                 return entry
             kinds = ("subtree",)
         return None
+
+    def demand_unpinned(self, uri: ReportURI) -> None:
+        """Refuse a URI on a pinned host: a wrong pin would also stop the report about it.
+
+        Raises:
+            PolicyError: the host has an entry that is not exempt.
+        """
+        entry = self.find(uri.host, uri.port)
+        if entry is not None and not entry.pins.is_exempt:
+            raise PolicyError(
+                f"'report_uri' is on {uri.host}, which {entry.pattern} pins: a wrong pin could not be reported; "
+                "report to another host, or exempt that one"
+            )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PinPolicy):

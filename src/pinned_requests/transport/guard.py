@@ -209,7 +209,7 @@ def _demand_deliverable(on_violation: object, store: PolicyStore) -> None:
     from pinned_requests.reporting.http import HTTPReporter  # noqa: PLC0415  for those who want reports
 
     if isinstance(on_violation, HTTPReporter):
-        on_violation.uri.demand_unpinned(store.current)
+        store.current.demand_unpinned(on_violation.uri)
 
 
 def _count(report: ViolationReport) -> None:
