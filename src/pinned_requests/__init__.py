@@ -18,7 +18,7 @@ from pinned_requests.exceptions import (
     UnpinnableAdapterError,
     UnpinnedHostError,
 )
-from pinned_requests.sources.store import PolicyStore
+from pinned_requests.policy_store import PolicyStore
 from pinned_requests.transport.adapter import PinnedAdapter
 from pinned_requests.transport.manager import PinnedPoolManager, PinnedProxyManager
 from pinned_requests.transport.session import (

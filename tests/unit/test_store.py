@@ -9,6 +9,8 @@ import math
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -18,12 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pinned_requests import Pin, PinPolicy, PinSet, PolicyError, PolicyStore
+from pinned_requests import Pin, PinPolicy, PinSet, PolicyError, PolicyStore, policy_store
 from pinned_requests.core.chain import Chain
 from pinned_requests.core.verdict import Outcome, admit, evaluate
-from pinned_requests.sources import loading
-from pinned_requests.sources import store as store_module
-from pinned_requests.sources.loading import UNCHANGED, FileLoader, Loader
+from pinned_requests.sources import loaders, refresher
+from pinned_requests.sources.loaders import FileLoader, Loader, Start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,6 +70,18 @@ def test_pickle_and_copy(again: Any) -> None:
     assert other.current == OLD
 
 
+def test_a_fixed_policy_needs_no_source() -> None:
+    """Neither `import pinned_requests` nor a session with a mapping imports what loads and refreshes policies."""
+    program = (
+        "import sys, pinned_requests\n"
+        "store = pinned_requests.PolicyStore({'a.example': pinned_requests.PinSet.exempt()})\n"
+        "assert pinned_requests.PinnedSession(store).policy is store.current\n"
+        "print([name for name in sys.modules if name.startswith('pinned_requests.sources')])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 # Sources
 
 
@@ -103,7 +116,7 @@ def test_a_callable_returns_a_policy_a_mapping_or_a_text(answer: Any) -> None:
     assert followers() == []
 
 
-@pytest.mark.parametrize("answer", [None, 3, "[", b"\xff", [], {"*": "x"}, UNCHANGED])
+@pytest.mark.parametrize("answer", [None, 3, "[", b"\xff", [], {"*": "x"}, object()])
 def test_the_first_load_fails_loudly(answer: Any) -> None:
     """There is no last good policy to go on with."""
     with pytest.raises((PolicyError, AttributeError)):
@@ -223,7 +236,7 @@ def test_a_later_failure_keeps_the_last_good_policy(caplog: pytest.LogCaptureFix
 
     store = PolicyStore(source, refresh_after=0.002)
     assert OLD is store.current
-    wait_until(lambda: store._failures >= 9)
+    wait_until(lambda: store._refresher._failures >= 9)
     assert OLD is store.current
     assert isinstance(store.last_error, PolicyError)
     counts = [record.args[0] for record in caplog.records if record.args]  # type: ignore[index]  # a tuple here
@@ -245,7 +258,7 @@ def test_whatever_a_source_raises_the_thread_lives() -> None:
 
     store = PolicyStore(source, refresh_after=0.001)
     assert store.current
-    wait_until(lambda: store._failures > 2)
+    wait_until(lambda: store._refresher._failures > 2)
     assert isinstance(store.last_error, SystemExit)
 
 
@@ -281,7 +294,7 @@ def test_whatever_the_log_does_the_thread_lives(error: Exception, monkeypatch: p
     def fail(_record: object) -> bool:
         raise RuntimeError
 
-    monkeypatch.setattr(store_module.logger, "filters", [fail])
+    monkeypatch.setattr(refresher.logger, "filters", [fail])
     answers = iter([OLD])
     broken = True
 
@@ -294,7 +307,7 @@ def test_whatever_the_log_does_the_thread_lives(error: Exception, monkeypatch: p
 
     store = PolicyStore(source, refresh_after=0.001)
     assert store.current
-    wait_until(lambda: store._failures > 3)
+    wait_until(lambda: store._refresher._failures > 3)
     broken = False
     wait_until(lambda: store.current is NEW)
 
@@ -310,7 +323,7 @@ def test_the_text_of_an_error_of_others_is_not_logged(caplog: pytest.LogCaptureF
 
     store = PolicyStore(source, refresh_after=0.001)
     assert store.current
-    wait_until(lambda: store._failures > 3)
+    wait_until(lambda: store._refresher._failures > 3)
     assert "OSError" in caplog.text
     assert "SECRET" not in caplog.text
 
@@ -387,19 +400,19 @@ def test_a_forked_child_can_refresh_by_hand() -> None:
 
 def test_failures_are_retried_later_and_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """After 1, 2, 4, … seconds, and never later than in good times."""
-    monkeypatch.setattr(store_module, "_JITTER", 0)
+    monkeypatch.setattr(refresher, "_JITTER", 0)
     store = PolicyStore(lambda: OLD, refresh_after=10)
     delays = []
     for failures in range(8):
-        store._failures = failures
-        delays.append(store._delay())
+        store._refresher._failures = failures
+        delays.append(store._refresher._delay())
     assert delays == [10, 1, 2, 4, 8, 10, 10, 10]
 
 
 def test_a_policy_past_max_age_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each host but those that it exempts, until a load succeeds; by the clock that says more."""
     clock = [100.0, 1000.0]
-    monkeypatch.setattr(store_module, "_clocks", lambda: (clock[0], clock[1]))
+    monkeypatch.setattr(policy_store, "_clocks", lambda: (clock[0], clock[1]))
     policy = PinPolicy({"api.example.com": [A, B], "status.example.com": PinSet.exempt()}, unpinned_hosts="allow")
     store = PolicyStore(lambda: policy, max_age=60)
     for steady, wall in ((100.0, 1061.0), (161.0, 1000.0), (161.0, 0.0)):
@@ -410,6 +423,7 @@ def test_a_policy_past_max_age_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
         assert store.current is policy
         clock[:] = steady, wall
         assert store.current.outdated is not None
+        assert store.current is store.current  # what was evaluated under it is told by identity
     found = {
         (scheme, host): admit(store.current, scheme, host, 443, NOW).outcome
         for scheme in ("https", "http")
@@ -453,10 +467,24 @@ def test_a_store_may_begin_with_a_policy() -> None:
         go_on.wait(20)
         return NEW
 
-    store = PolicyStore(Loader(source, initial=OLD), refresh_after=1000)
+    store = PolicyStore(Loader(source, start=Start(OLD)), refresh_after=1000)
     assert OLD is store.current
     go_on.set()
     wait_until(lambda: store.current is NEW)
+
+
+def test_a_store_may_begin_with_a_policy_that_is_known_to_be_old() -> None:
+    """Its age and the error that comes with it count, until the source has answered; a copy keeps the age."""
+    hour_ago = time.time() - 3600
+    loader = Loader(_source, start=Start(NEW, PolicyError("not asked yet"), hour_ago))
+    store = PolicyStore(loader, max_age=60)
+    assert store.current.outdated is not None
+    assert str(store.last_error) == "not asked yet"
+    for other in (pickle.loads(pickle.dumps(store)), copy.copy(store)):  # noqa: S301  our own
+        assert other.current == store.current
+        other.refresh()
+        assert other.current == OLD
+    assert store.current.outdated is not None
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
@@ -546,7 +574,7 @@ def test_a_replaced_file_is_noticed(tmp_path: Path, replace: Callable[[Path, str
 @pytest.fixture
 def _fine_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file system that tells any two writes apart, so that a file need not be read again to be sure."""
-    monkeypatch.setattr(loading, "TICK", -(10**18))
+    monkeypatch.setattr(loaders, "TICK", -(10**18))
 
 
 @pytest.mark.usefixtures("_fine_clock")
@@ -562,9 +590,9 @@ def test_a_file_that_is_written_in_place_is_read_when_it_stands_still(tmp_path: 
             file.write(piece)
             file.flush()
             os.utime(path, ns=(0, time.monotonic_ns()))
-            assert loader.poll() is UNCHANGED
+            assert loader.poll() is None
     assert len(loader.poll().hosts) == 2
-    assert loader.poll() is UNCHANGED
+    assert loader.poll() is None
 
 
 @pytest.mark.usefixtures("_fine_clock")
@@ -576,11 +604,11 @@ def test_a_file_whose_time_and_size_are_as_before_is_noticed(tmp_path: Path) -> 
     os.utime(path, (1, 1))
     loader = FileLoader(path)
     assert loader.load() == old
-    assert loader.poll() is UNCHANGED
+    assert loader.poll() is None
     time.sleep(0.02)
     path.write_text(new.to_json())
     os.utime(path, (1, 1))
-    assert loader.poll() is UNCHANGED  # written in place, and not known to be complete
+    assert loader.poll() is None  # written in place, and not known to be complete
     assert loader.poll() == new
 
 

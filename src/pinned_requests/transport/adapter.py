@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pinned_requests.core.policy import PinPolicy
     from pinned_requests.core.report import ViolationReport
     from pinned_requests.core.verdict import Verdict
-    from pinned_requests.sources.store import PolicyStore
+    from pinned_requests.policy_store import PolicyStore
 
 
 class PinnedAdapter(HTTPAdapter):

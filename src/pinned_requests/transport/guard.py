@@ -23,7 +23,7 @@ from pinned_requests.core.host import DEFAULT_PORTS
 from pinned_requests.core.report import ViolationReport
 from pinned_requests.core.text import escape
 from pinned_requests.core.verdict import Outcome, Verdict, admit, evaluate
-from pinned_requests.sources.store import PolicyStore
+from pinned_requests.policy_store import PolicyStore
 
 if TYPE_CHECKING:
     import ssl

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pinned_requests.core.pinset import PinsLike
     from pinned_requests.core.policy import PinPolicy
     from pinned_requests.core.report import ViolationReport
-    from pinned_requests.sources.store import PolicyStore
+    from pinned_requests.policy_store import PolicyStore
 
 
 class PinnedPoolManager(PoolManager):

@@ -12,7 +12,7 @@ from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.core.text import escape, show
 from pinned_requests.core.verdict import Outcome
-from pinned_requests.sources.store import PolicyStore
+from pinned_requests.policy_store import PolicyStore
 from pinned_requests.transport.adapter import (
     PinnedAdapter,
     RefusingAdapter,

@@ -1,4 +1,4 @@
-"""`SignedPolicy`: the source of a store that follows a TUF repository.
+"""`SignedPolicy`: loads the policy of a TUF repository.
 
 Rules for the next maintainer:
 
@@ -15,12 +15,13 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.core.text import escape, show
+from pinned_requests.sources.loaders import Loader, Start
 from pinned_requests.sources.tuf.errors import RemotePolicyError, explain
 
 try:
@@ -46,22 +47,12 @@ _TARGET = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)  # what needs no quoting i
 _BROKEN = (FileExistsError, NotADirectoryError, IsADirectoryError)  # a file where a folder must be, or the reverse
 
 
-class Start(NamedTuple):
-    """What a store begins with, before anything has come from the network.
+class SignedPolicy(Loader):
+    """Loads a policy from a TUF repository and verifies it. It pickles.
 
-    Attributes:
-        policy: None where there is neither a verified cache nor a shipped policy.
-        error: what is to be known of it at once, such as that its metadata has expired.
-        saved: when it was last known to be good, in seconds since the epoch; None: unknown.
-    """
-
-    policy: PinPolicy | None
-    error: RemotePolicyError | None = None
-    saved: float | None = None
-
-
-class SignedPolicy:
-    """Gets a policy out of a TUF repository, verified, each time that it is called. It pickles.
+    The store begins (`start`) with the last good policy if it still verifies, else with the shipped one. Metadata that
+    has expired does not make the last good policy worse than the shipped one, unless the application has since been
+    released with another: then that one is newer.
 
     Args:
         metadata_url: the folder of the repository's metadata, `https://` or `http://`.
@@ -99,8 +90,9 @@ class SignedPolicy:
         self._folder = Path(cache_dir).absolute() / name
         # A name of its own for each policy of a repository.
         self._bundle = self._folder / f"good-{hashlib.sha256(self._target.encode()).hexdigest()[:16]}.json"
+        self.start = self._from_cache()
 
-    def __call__(self) -> PinPolicy:
+    def load(self) -> PinPolicy:
         """Update from the repository and return its policy.
 
         Raises:
@@ -123,27 +115,25 @@ class SignedPolicy:
         except Exception as e:
             raise explain(e, downloads.name) from e
 
-    def start(self) -> Start:
-        """Return the policy to begin with: the last good one where it still verifies, else the shipped one.
-
-        Metadata that has expired does not make the last good policy worse than the shipped one, unless the application
-        has since come with another: then that is the newer word.
-        """
+    def _from_cache(self) -> Start | None:
         try:
             bundle = Bundle.load(self._bundle)
             if bundle is None:
-                return Start(self._shipped)
+                return self._from_release(None)
             expired = bundle.verify(self._root, self._target)
             policy = self._parse(bundle.policy)
         except Exception as e:  # noqa: BLE001  whatever a damaged file makes python-tuf raise
             error = explain(e, "the cache")
-            return Start(self._shipped, RemotePolicyError("cache", f"the cache is not used: {error}"))
+            return self._from_release(RemotePolicyError("cache", f"the cache is not used: {error}"))
         if not expired:
             return Start(policy, None, bundle.saved)
         text = f"the cached metadata of {', '.join(expired)} has expired, and nothing newer has come yet"
         if bundle.shipped != self._fingerprint:
-            return Start(self._shipped, RemotePolicyError("freeze", f"{text}; the policy of this release is in force"))
+            return self._from_release(RemotePolicyError("freeze", f"{text}; the policy of this release is in force"))
         return Start(policy, RemotePolicyError("freeze", f"{text}; the last good policy stays in force"), bundle.saved)
+
+    def _from_release(self, error: RemotePolicyError | None) -> Start | None:
+        return None if self._shipped is None else Start(self._shipped, error)
 
     def _update(self, downloads: fetcher.BoundedFetcher) -> PinPolicy:
         for left in self._folder.glob("tmp*"):  # of a process that was killed: python-tuf and the bundle write there

@@ -1,0 +1,145 @@
+"""How a policy is loaded: by calling a function, or by reading a file.
+
+`load()` always gets the policy. `poll()` may return None instead: nothing has changed since the last time. The caller
+handles what they raise.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.policy import PinPolicy
+from pinned_requests.core.text import show
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+TICK = 2_000_000_000  # ns, of the coarsest file system clock: a file this young may change and keep its times
+
+
+class Start(NamedTuple):
+    """What a store begins with, before its source is asked.
+
+    Attributes:
+        policy: the policy.
+        error: what `last_error` says until the source is asked, such as that the policy's metadata has expired.
+        loaded: when the policy was last known to be good, in seconds since the epoch; None: now.
+    """
+
+    policy: PinPolicy
+    error: PolicyError | None = None
+    loaded: float | None = None
+
+
+class Loader:
+    """Calls a function.
+
+    Args:
+        function: takes nothing, returns a policy, a mapping of host patterns to pins, or the text of a policy.
+        start: what the store begins with; None: with the policy that `load()` returns.
+    """
+
+    start: Start | None = None
+
+    def __init__(self, function: Callable[[], Any], start: Start | None = None) -> None:
+        self._function = function
+        self.start = start
+
+    @staticmethod
+    def of(source: Any) -> Loader:
+        """Return `source` if it is a loader, or a loader that calls it.
+
+        Raises:
+            PolicyError: it is neither a loader nor callable.
+        """
+        if isinstance(source, Loader):
+            return source
+        if callable(source):
+            return Loader(source)
+        raise PolicyError(
+            f"invalid source of policies {show(source)}: give a PinPolicy, a mapping of host patterns to pins, or a "
+            "callable that returns one of these or the text of a policy"
+        )
+
+    def load(self) -> PinPolicy:
+        """Return the policy that the function returns.
+
+        Raises:
+            PolicyError: it returns something else, or a wrong policy.
+            Exception: any error of the function.
+        """
+        value = self._function()
+        if isinstance(value, PinPolicy):
+            return value
+        if isinstance(value, Mapping):
+            return PinPolicy(value)
+        if isinstance(value, (str, bytes)):
+            return PinPolicy.from_text(value)
+        raise PolicyError(
+            f"the source returned {show(value)}: return a PinPolicy, a mapping of host patterns to pins, or the text "
+            "of a policy"
+        )
+
+    def poll(self) -> PinPolicy | None:
+        """Return what `load()` returns: only the function knows whether there is something new."""
+        return self.load()
+
+
+class FileLoader(Loader):
+    """Reads a file, and notices when it is replaced or written to.
+
+    A file that took the place of the last one (by a rename, or by a symbolic link that points elsewhere, as in a
+    Kubernetes volume) is complete and read at once. A file that is written in place may be incomplete: it is read once
+    two polls have found it unchanged.
+
+    Args:
+        path: of a `.toml` or `.json` file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        try:
+            self._path = Path(path)
+        except TypeError:
+            raise PolicyError(f"invalid path {show(path)}: give that of a .toml or .json file") from None
+        self._taken: tuple[int, ...] | None = None
+        self._growing: tuple[int, ...] | None = None
+        self._is_settled = False
+
+    def poll(self) -> PinPolicy | None:
+        """Return the policy, or None if the file is unchanged or still being written."""
+        identity = self._identity()
+        if identity == self._taken:
+            return None if self._is_settled else self.load()
+        is_same_file = self._taken is not None and identity[:2] == self._taken[:2]
+        if is_same_file and identity != self._growing:
+            self._growing = identity
+            return None
+        return self.load()
+
+    def load(self) -> PinPolicy:
+        """Return the policy that the file holds now.
+
+        Raises:
+            PolicyError: the file holds a wrong policy, or changed while it was read.
+            OSError: it cannot be read.
+        """
+        before = self._identity()
+        now = time.time_ns()
+        policy = PinPolicy.from_file(self._path)
+        if self._identity() != before:
+            raise PolicyError(f"{show(str(self._path))} was changed while it was read; it will be read again")
+        self._taken, self._is_settled = before, max(before[-2:]) < now - TICK
+        return policy
+
+    def _identity(self) -> tuple[int, ...]:
+        """Return what changes when the file is replaced (device, inode) or written to (size, times in ns)."""
+        try:
+            status = self._path.stat()
+        except ValueError:  # a null byte
+            raise PolicyError(f"invalid path {show(str(self._path))}: give that of a .toml or .json file") from None
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
