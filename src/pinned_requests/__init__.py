@@ -20,18 +20,9 @@ from pinned_requests.exceptions import (
 )
 from pinned_requests.policy_store import PolicyStore
 from pinned_requests.transport.adapter import PinnedAdapter
+from pinned_requests.transport.api import delete, get, head, options, patch, post, put, request
 from pinned_requests.transport.manager import PinnedPoolManager, PinnedProxyManager
-from pinned_requests.transport.session import (
-    PinnedSession,
-    delete,
-    get,
-    head,
-    options,
-    patch,
-    post,
-    put,
-    request,
-)
+from pinned_requests.transport.session import PinnedSession
 
 __all__ = [
     "BlockedKeyError",

@@ -1,6 +1,6 @@
 """What is softened, and what is not: report-only sets, pins that have expired, and whoever is told of a refusal.
 
-Rule for the next maintainer: the clock that counts is `transport.guard._now`; certificates live by the real one.
+Rule for the next maintainer: the clock that counts is `enforcement.guard._now`; certificates live by the real one.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from pinned_requests import (
     PinningError,
     PinsExpiredError,
 )
+from pinned_requests.enforcement import guard
 from pinned_requests.testing import Authority, Credential
-from pinned_requests.transport import guard
 
 if TYPE_CHECKING:
     from collections.abc import Callable

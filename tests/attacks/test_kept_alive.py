@@ -26,8 +26,8 @@ from pinned_requests import (
     PolicyStore,
     UnpinnedHostError,
 )
+from pinned_requests.enforcement import guard
 from pinned_requests.testing import Credential
-from pinned_requests.transport import guard
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -326,7 +326,7 @@ def test_chain_stuffing_presents_the_honest_certificates(mitm_lab: MITMLab) -> N
         EARLY_CONTEXT.wrap_socket(sock, server_hostname=HOST) as tls,
     ):
         sent = [Pin.from_certificate(der) for der in served_chain(tls)]
-        verified = verified_chain(tls, name_is_checked=True)
+        verified = verified_chain(tls, is_verified=True)
     assert sent.index(server.pins[0]) > 0
     assert server.pins[0] not in [link.spki_pin for link in verified.certificates]
     assert attack.handshakes == 1

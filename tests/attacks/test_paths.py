@@ -243,7 +243,7 @@ class Traveller:
         scene, key = self.scene, Pin.from_certificate(self.scene.honest.certificate)
         pin_set = PinSet([key], backup_pins=[scene.backup], report_only=self.report_only)
         policy = PinPolicy({"localhost": pin_set, "127.0.0.1": PinSet.exempt()})
-        return {"policy": policy, "on_violation": self.reports.append}
+        return {"pins": policy, "on_violation": self.reports.append}
 
     def session(self, kind: str = "session") -> Any:
         """Make a pinned session, one with an adapter of the user's, or a plain one with a pinned adapter."""
@@ -253,7 +253,7 @@ class Traveller:
             for prefix in ("https://", "http://"):
                 session.mount(prefix, PinnedAdapter(**options))
         else:
-            session = PinnedSession(options["policy"], on_violation=options["on_violation"])
+            session = PinnedSession(options["pins"], on_violation=options["on_violation"])
         if kind == "mounted":
             session.mount("https://", HTTPAdapter(max_retries=3))
         return self.scene.trusting(session)
@@ -262,7 +262,7 @@ class Traveller:
         """Make a manager of urllib3's."""
         options = self.options
         manager = kind(
-            options.pop("policy"), *args, ca_certs=self.scene.bundle, cert_reqs="CERT_REQUIRED", **options, **kwargs
+            options.pop("pins"), *args, ca_certs=self.scene.bundle, cert_reqs="CERT_REQUIRED", **options, **kwargs
         )
         self.scene._opened.callback(manager.clear)
         return manager
@@ -710,7 +710,7 @@ def test_plain_http_through_a_proxy(traveller: Traveller, through: str, client: 
     proxy = traveller.proxy(through)
     assert proxy is not None
     plain = scene.serve(None)
-    policy = traveller.options["policy"]
+    policy = traveller.options["pins"]
     for url in (plain.url(), plain.url().replace("localhost", "LocalHost.")):
         with pytest.raises(InsecureURLError):
             ask_through(scene, policy, client, proxy.url, url)

@@ -109,7 +109,7 @@ def test_a_pooled_tunnel_after_a_change_of_policy(scene: Any, store_and_session:
 def test_plain_http_through_the_proxy(scene: Any) -> None:
     """A pinned host is not asked for without TLS: the proxy, which would see all of it, sees no connection."""
     stand_in, server = scene.serve(None), scene.serve(scene.honest)  # counts what comes to the proxy
-    proxies = {"http": stand_in.url()}
+    proxies = {"http": stand_in.url(host="127.0.0.1")}
     session = scene.pinned(Pin.from_certificate(scene.honest.certificate))
     for url in ("http://localhost/", server.url().replace("https", "http"), "HTTP://LocalHost./"):
         with pytest.raises(InsecureURLError):

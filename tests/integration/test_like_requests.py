@@ -21,7 +21,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 from urllib3.exceptions import LocationParseError
 
-from pinned_requests import PinnedSession, UnpinnedHostError
+from pinned_requests import PinnedSession, PinSet, UnpinnedHostError
 from pinned_requests.testing import Credential, Response
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ PROXIES = {"https": "http://127.0.0.1:1"}
 
 def both() -> tuple[requests.Session, PinnedSession]:
     """Make one session of each kind."""
-    return requests.Session(), PinnedSession({}, unpinned_hosts="allow")
+    return requests.Session(), PinnedSession({"unrelated.test": PinSet.exempt()}, unpinned_hosts="allow")
 
 
 def probed(lab: Any, probe: Callable[[Any], Any], *, trusts: bool = True) -> tuple[Any, Any]:
@@ -96,7 +96,7 @@ def test_public_attributes(lab: Any) -> None:
     assert list(adapters[0]) == list(adapters[1]) == ["https://", "http://"]
     for prefix in adapters[0]:
         plain_adapter, pinned_adapter = (each[prefix][1] for each in adapters)
-        ours = {"guard", "follows_session"}
+        ours = {"pinning", "belongs_to_session"}
         assert {name: value for name, value in pinned_adapter.items() if name not in ours} == plain_adapter
 
 
@@ -407,10 +407,10 @@ def test_pickled_state(lab: Any) -> None:
         return states, copied.headers, list(copied.adapters), [sorted(vars(each)) for each in (session, copied)]
 
     (plain_states, *plain), (pinned_states, *pinned) = probed(lab, probe)
-    ours = [{"_guard"}, {"_guard"}, {"guard", "follows_session"}, {"guard", "follows_session"}]
+    ours = [{"_pinning"}, {"_pinning"}, {"pinning", "belongs_to_session"}, {"pinning", "belongs_to_session"}]
     assert pinned_states == [state | mine for state, mine in zip(plain_states, ours, strict=True)]
     assert pinned[:2] == plain[:2]
-    assert pinned[2] == [sorted([*names, "_guard"]) for names in plain[2]]
+    assert pinned[2] == [sorted([*names, "_pinning"]) for names in plain[2]]
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")

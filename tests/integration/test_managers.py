@@ -335,22 +335,27 @@ def test_plain_http_through_a_proxy(lab: Any, proxy: str) -> None:
 
 
 def test_pins_of_the_proxy(lab: Any, proxy: str, proxy_credential: Credential) -> None:
-    """They are matched against its own chain alone, where the policy names it; those of the server against its own."""
+    """They are matched with its own chain alone; a proxy that is named and spoken to without TLS is refused."""
     server, mitm = lab.serve(lab.honest), lab.serve(lab.attacker)
     its_own = [Pin.from_certificate(proxy_credential.certificate), lab.backup]
     manager = PinnedProxyManager({**lab.pins, "127.0.0.1": its_own}, proxy, ca_certs=lab.bundle)
+    if proxy.startswith("http:"):
+        with pytest.raises(InsecureURLError) as caught:
+            manager.request("GET", server.url())
+        assert caught.value.host == "127.0.0.1"
+        assert server.connections == 0
+        return
     assert manager.request("GET", server.url()).data == b"ok"
     manager.clear()
     swapped = PinnedProxyManager({"localhost": its_own, "127.0.0.1": its_own}, proxy, ca_certs=lab.bundle)
     with pytest.raises(PinMismatchError):
         swapped.request("GET", mitm.url())
     swapped.clear()
-    if proxy.startswith("https"):
-        wrong = PinnedProxyManager({**lab.pins, "127.0.0.1": lab.pins["localhost"]}, proxy, ca_certs=lab.bundle)
-        with pytest.raises(PinMismatchError) as caught:
-            wrong.request("GET", server.url())
-        assert caught.value.host == "127.0.0.1"
-        wrong.clear()
+    wrong = PinnedProxyManager({**lab.pins, "127.0.0.1": lab.pins["localhost"]}, proxy, ca_certs=lab.bundle)
+    with pytest.raises(PinMismatchError) as mismatch:
+        wrong.request("GET", server.url())
+    assert mismatch.value.host == "127.0.0.1"
+    wrong.clear()
     assert_nothing_leaked(mitm)
     assert server.handshakes == 1
 

@@ -14,7 +14,15 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from pinned_requests import Pin, PinMismatchError, PinnedAdapter, PinnedPoolManager, PinnedSession, PolicyStore
+from pinned_requests import (
+    Pin,
+    PinMismatchError,
+    PinnedAdapter,
+    PinnedPoolManager,
+    PinnedSession,
+    PinSet,
+    PolicyStore,
+)
 from pinned_requests.testing import Response
 
 if TYPE_CHECKING:
@@ -358,7 +366,7 @@ def test_fork_with_a_pool_manager(lab: Any) -> None:
 def test_fork_with_a_connection_without_tls(lab: Any) -> None:
     """To a host that need not be pinned: two processes do not write into one connection either."""
     server = lab.serve(None)
-    session = lab.trusting(PinnedSession({}, unpinned_hosts="allow"))
+    session = lab.trusting(PinnedSession({"unrelated.test": PinSet.exempt()}, unpinned_hosts="allow"))
     assert session.get(server.url()).text == "ok"
     assert in_a_child(lambda: session.get(server.url()).text) == "ok"
     assert session.get(server.url()).text == "ok"

@@ -13,9 +13,9 @@ import pytest
 
 from pinned_requests import Pin, PinPolicy, PinSet, ViolationReport
 from pinned_requests.core.chain import Chain, SeenCertificate
-from pinned_requests.reporting import telemetry
+from pinned_requests.enforcement import telemetry
+from pinned_requests.enforcement.guard import Guard
 from pinned_requests.transport import guard as module
-from pinned_requests.transport.guard import AUDIT_EVENT, CheckingGuard, Guard, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

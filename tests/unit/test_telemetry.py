@@ -18,8 +18,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from pinned_requests import Pin, PinPolicy, PinSet, ViolationReport
 from pinned_requests.core.chain import Chain
 from pinned_requests.core.verdict import evaluate
-from pinned_requests.reporting import telemetry
-from pinned_requests.transport.guard import Guard, Refusal
+from pinned_requests.enforcement import telemetry
+from pinned_requests.enforcement.guard import Guard, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

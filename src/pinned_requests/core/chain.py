@@ -1,4 +1,4 @@
-"""`Chain`: the certificates a peer proved its key with, as values. The transport extracts it, `evaluate()` reads it."""
+"""`Chain`: the certificates of one connection, as values. The transport extracts it, `evaluate()` reads it."""
 
 from __future__ import annotations
 
@@ -10,21 +10,50 @@ from pinned_requests.core.errors import PinFormatError
 from pinned_requests.core.pin import Pin
 from pinned_requests.core.spki import parts_of_certificate
 from pinned_requests.core.text import show
+from pinned_requests.core.value import Value
 from pinned_requests.core.x509_name import name_as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class SeenCertificate(NamedTuple):
-    """One certificate that a peer presented. `subject` is escaped: it is whatever the peer wrote into it."""
+class SeenCertificate(Value):
+    """One certificate that a peer presented.
 
+    Attributes:
+        subject: the subject's name on one line (RFC 4514), escaped and cut: the peer chose it. For people only.
+        spki_pin: the pin of its public key.
+        certificate_pin: the pin of the whole certificate.
+        pins: both pins, for look-ups.
+        is_self_issued: whether subject and issuer are the same name.
+        der: the certificate, in DER.
+    """
+
+    __slots__ = ("subject", "spki_pin", "certificate_pin", "pins", "is_self_issued", "der")  # noqa: RUF023  the order of the arguments
     subject: str
     spki_pin: Pin
     certificate_pin: Pin
     pins: frozenset[Pin]
     is_self_issued: bool
     der: bytes
+
+    def __init__(  # noqa: PLR0913, PLR0917  one argument a field
+        self,
+        subject: str,
+        spki_pin: Pin,
+        certificate_pin: Pin,
+        pins: frozenset[Pin],
+        is_self_issued: bool,  # noqa: FBT001  a field
+        der: bytes,
+    ) -> None:
+        self._set(
+            subject=subject,
+            spki_pin=spki_pin,
+            certificate_pin=certificate_pin,
+            pins=pins,
+            is_self_issued=is_self_issued,
+            der=der,
+        )
 
     def __repr__(self) -> str:
         return f"<SeenCertificate {self.subject}, {self.spki_pin}>"
@@ -35,8 +64,8 @@ class Chain(NamedTuple):
 
     Args:
         certificates: leaf first. Of a chain that was verified, the whole path to the trusted certificate.
-        is_verified: whether the TLS library vouched for the path and for the host name.
-        unavailable: why there is no chain, or None. Such a chain never passes for a pinned host.
+        is_verified: whether the TLS library verified the path and the host name.
+        unavailable: why the chain is missing, or None. A missing chain never satisfies a pin set.
     """
 
     certificates: tuple[SeenCertificate, ...]
@@ -47,32 +76,32 @@ class Chain(NamedTuple):
     def of(cls, certificates: Iterable[bytes], *, is_verified: bool) -> Chain:
         """Return the chain of DER certificates, leaf first.
 
-        It is unavailable where it is empty, or where one of them cannot be read.
+        The chain is missing if it is empty or if one certificate cannot be parsed.
         """
         try:
             seen = tuple(map(see_certificate, certificates))
         except PinFormatError as e:
-            return cls((), is_verified=False, unavailable=f"a certificate of the chain cannot be read: {e}")
-        return cls(seen, is_verified) if seen else cls.missing("the TLS library gave an empty chain")
+            return cls((), is_verified=False, unavailable=f"a certificate in it cannot be parsed: {e}")
+        return cls(seen, is_verified) if seen else cls.missing("the TLS library returned an empty chain")
 
     @classmethod
     def missing(cls, reason: str) -> Chain:
-        """Return the chain that is not there, for `reason`."""
+        """Return a missing chain; `reason` completes the sentence "its certificate chain is not available: …"."""
         return cls((), is_verified=False, unavailable=reason)
 
 
 def see_certificate(der: bytes) -> SeenCertificate:
-    """Return what counts of a DER certificate. It is computed once for a certificate that was seen before.
+    """Return what matters of a DER certificate. A certificate that was seen before is not parsed again.
 
     Raises:
-        PinFormatError: it is no certificate in strict DER.
+        PinFormatError: `der` is not a certificate in strict DER.
     """
-    if type(der) is not bytes:  # a subclass may call itself equal to what is in the cache
-        raise PinFormatError(f"{show(der)} is no certificate in DER")
+    if type(der) is not bytes:  # a subclass may compare equal to bytes in the cache
+        raise PinFormatError(f"{show(der)} is not a certificate in DER")
     return _see(der)
 
 
-@lru_cache(maxsize=512)  # certificates: some 2 kB each, bounded because peers choose them
+@lru_cache(maxsize=512)  # certificates of some 2 kB; bounded because peers choose them
 def _see(der: bytes) -> SeenCertificate:
     parts = parts_of_certificate(der)
     spki_pin = Pin("spki", hashlib.sha256(parts.spki).digest())

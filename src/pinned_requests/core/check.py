@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pinned_requests.core.text import escape
+from pinned_requests.core.value import Value
 from pinned_requests.core.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -12,13 +13,13 @@ if TYPE_CHECKING:
     from pinned_requests.core.pin import Pin
 
 
-class PinCheck(NamedTuple):
+class PinCheck(Value):
     """Whether pinning is on for a URL, and by what.
 
     Attributes:
-        host: the host in its canonical form, escaped. Where a proxy was refused before the host was reached: the proxy.
+        host: the host in its canonical form, escaped. If a proxy was refused before the host was reached: the proxy.
         port: its port.
-        verdict: what was found, such as `Outcome.MATCH`; equal to its text, such as `"match"`.
+        outcome: what was found, such as `Outcome.MATCH`; equal to its text, such as `"match"`.
         pattern: the host pattern that matched, or None.
         pin: the pin that matched, or that is blocked, or None.
         depth: the place of its certificate in the chain, 0 for the leaf, or None.
@@ -26,19 +27,42 @@ class PinCheck(NamedTuple):
         verified: whether the chain and the host name were verified.
     """
 
+    __slots__ = ("host", "port", "outcome", "pattern", "pin", "depth", "chain", "verified")  # noqa: RUF023  the order of the arguments
     host: str
     port: int | None
-    verdict: Outcome
+    outcome: Outcome
     pattern: str | None
     pin: Pin | None
     depth: int | None
     chain: tuple[SeenCertificate, ...]
     verified: bool
 
+    def __init__(  # noqa: PLR0913, PLR0917  one argument a field
+        self,
+        host: str,
+        port: int | None,
+        outcome: Outcome,
+        pattern: str | None = None,
+        pin: Pin | None = None,
+        depth: int | None = None,
+        chain: tuple[SeenCertificate, ...] = (),
+        verified: bool = False,  # noqa: FBT001, FBT002  a field
+    ) -> None:
+        self._set(
+            host=host,
+            port=port,
+            outcome=outcome,
+            pattern=pattern,
+            pin=pin,
+            depth=depth,
+            chain=chain,
+            verified=verified,
+        )
+
     @property
     def ok(self) -> bool:
         """Whether the host is pinned, and presented one of its pins."""
-        return self.verdict is Outcome.MATCH
+        return self.outcome is Outcome.MATCH
 
     @classmethod
     def of(cls, verdict: Verdict) -> PinCheck:
@@ -46,7 +70,7 @@ class PinCheck(NamedTuple):
         return cls(
             host=escape(verdict.host),
             port=verdict.port,
-            verdict=verdict.outcome,
+            outcome=verdict.outcome,
             pattern=verdict.pattern,
             pin=verdict.pin,
             depth=verdict.depth,

@@ -3,8 +3,8 @@
 Rules for the next maintainer:
 
 - Host, port, pins and chain go into a report, and nothing else of a request: no path, query, header or body.
-- Names out of certificates are escaped where they are read; hosts are escaped here. A line has at most 200 characters,
-  and a sequence at most 20 lines: who causes the report also chooses its length.
+- Names from certificates are escaped where they are parsed; hosts are escaped here. A line has at most 200 characters,
+  and a sequence at most 20 lines: the peer chooses both.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from __future__ import annotations
 import base64
 import json
 import textwrap
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pinned_requests.core.host import HostPattern
 from pinned_requests.core.text import escape
+from pinned_requests.core.value import Value
 from pinned_requests.core.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
     from pinned_requests.core.pin import Pin
 
 MAX_LINES = 20
-_MAX_HOST = 100  # characters of a host in the sentence: what is said of it must find room behind it
+_MAX_HOST = 100  # characters of a host in the sentence: the rest of the sentence needs room
 
 
-class ViolationReport(NamedTuple):
+class ViolationReport(Value):
     """A violation of a policy: a refusal, or what would be one if the pin set were not report-only or expired.
 
     Attributes:
@@ -38,9 +39,27 @@ class ViolationReport(NamedTuple):
         served_chain: the certificates as the peer sent them, in DER, leaf first; empty where there was no handshake.
     """
 
+    __slots__ = ("verdict", "date_time", "served_chain", "_text")  # noqa: RUF023  the order of the arguments
     verdict: Verdict
     date_time: datetime
-    served_chain: tuple[bytes, ...] = ()
+    served_chain: tuple[bytes, ...]
+    _text: str | None
+
+    def __init__(self, verdict: Verdict, date_time: datetime, served_chain: tuple[bytes, ...] = ()) -> None:
+        self._set(verdict=verdict, date_time=date_time, served_chain=served_chain, _text=None)
+
+    def _fields(self) -> tuple[Any, ...]:
+        return self.verdict, self.date_time, self.served_chain
+
+    @property
+    def outcome(self) -> Outcome:
+        """What was found."""
+        return self.verdict.outcome
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the connection may be used all the same: report-only, or expired pins that fall back."""
+        return self.verdict.is_allowed
 
     @property
     def noted_host(self) -> str:
@@ -118,37 +137,60 @@ class ViolationReport(NamedTuple):
 
     def __str__(self) -> str:
         """Return what happened, for people: a sentence, the chain, and the pins, as the configuration spells them."""
+        if self._text is None:
+            self._set(_text=self._render())
+        return self._text or ""
+
+    def __repr__(self) -> str:
+        return f"<ViolationReport {self.outcome.value} of {self.host}, {_rfc3339(self.date_time)}>"
+
+    def _render(self) -> str:
         verdict, lines = self.verdict, [self._sentence()]
         if self.chain:
             heading = "verified" if verdict.chain.is_verified else "not verified: only its first certificate counts"
             lines += [f"  Chain ({heading}):", *_cut(f"{seen.spki_pin}  {seen.subject}" for seen in self.chain)]
             lines += self._hints()
         if verdict.outcome is Outcome.BLOCKED_KEY and verdict.pin:
-            lines += [f"  Blocked for {self.noted_host}:", *_cut([str(verdict.pin)])]
+            is_of_set = verdict.pins is not None and verdict.pin in verdict.pins.blocked
+            where = f"for {self.noted_host}" if is_of_set else "by the policy, for every host"
+            lines += [f"  Blocked {where}:", *_cut([str(verdict.pin)])]
         elif verdict.pins and self.known_pins and verdict.outcome in (Outcome.MISMATCH, Outcome.CHAIN_UNAVAILABLE):
             spelled = [str(pin) for pin in verdict.pins.pins] + [f"{pin}  (backup)" for pin in verdict.pins.backup_pins]
             lines += [f"  Pinned for {self.noted_host}:", *_cut(spelled)]
         return "\n".join(escape(line) for line in lines)
 
-    def _sentence(self) -> str:
-        host = escape(self.verdict.host, _MAX_HOST)
+    def _sentence(self) -> str:  # noqa: PLR0911  a sentence for each outcome
+        verdict = self.verdict
+        host = escape(verdict.host, _MAX_HOST)
         where = f"[{host}]" if ":" in host else host
         peer = where if self.port is None else f"{where}:{self.port}"
-        expiry = self.effective_expiry
-        return {
-            Outcome.MISMATCH: f"{peer} presented a certificate chain that holds none of its pins.",
-            Outcome.BLOCKED_KEY: f"{peer} presented a certificate chain with a blocked key.",
-            Outcome.EXPIRED: f"The pins of {peer} expired at {expiry and _rfc3339(expiry)}"
-            + ("; the host falls back to CA validation." if self.verdict.is_allowed else "."),
-            Outcome.UNPINNED_HOST: f"{peer} is not pinned, and the policy blocks hosts without pins "
-            '(pin it, exempt it, or set unpinned_hosts="allow").',
-            Outcome.INSECURE_URL: f"{peer} was to be reached without TLS, where no key can be checked; use https://.",
-            Outcome.CHAIN_UNAVAILABLE: f"{peer} is pinned, and its certificate chain cannot be had: "
-            f"{self.verdict.chain.unavailable}.",
-            Outcome.OUTDATED_POLICY: f"{peer} is refused: {self.verdict.chain.unavailable}.",
-        }.get(self.verdict.outcome, f"{peer}: {self.verdict.outcome.value}")
+        match verdict.outcome:
+            case Outcome.MISMATCH:
+                return f"{peer} presented a certificate chain that holds none of its pins."
+            case Outcome.BLOCKED_KEY:
+                return f"{peer} presented a certificate chain with a blocked key."
+            case Outcome.EXPIRED:
+                end = "; the host falls back to CA validation." if verdict.is_allowed else "; update the policy."
+                return f"The pins of {peer} expired at {_rfc3339(self.effective_expiry)}{end}"
+            case Outcome.UNPINNED_HOST:
+                return (
+                    f"refused {peer}: it is not pinned, and the policy blocks unpinned hosts "
+                    '(pin it, exempt it, or set unpinned_hosts="allow").'
+                )
+            case Outcome.INSECURE_URL:
+                kind = "pinned hosts are https only" if verdict.pins else "the policy blocks unpinned hosts"
+                return f"refused plain http:// to {peer}: {kind}; use https://."
+            case Outcome.CHAIN_UNAVAILABLE:
+                kind = (
+                    "pinned" if verdict.pins and not verdict.pins.is_exempt else "subject to the policy's blocked pins"
+                )
+                return f"{peer} is {kind}, and its certificate chain is not available: {verdict.chain.unavailable}."
+            case Outcome.OUTDATED_POLICY:
+                return f"refused {peer}: {verdict.chain.unavailable}."
+        return f"{peer}: {verdict.outcome.value}"
 
     def _hints(self) -> list[str]:
+        """Say why a pin that looks right did not match."""
         chain, pins = self.verdict.chain, self.verdict.pins
         if self.verdict.outcome is not Outcome.MISMATCH or pins is None:
             return []
@@ -156,10 +198,10 @@ class ViolationReport(NamedTuple):
             if chain.certificates[-1].is_self_issued:
                 return []
             # Python >= 3.13 stops at the first trusted certificate (VERIFY_X509_PARTIAL_CHAIN): no root pin can match.
-            return ["  The chain ended at a trusted certificate that is not self-signed: nothing above it counts."]
+            return ["  The chain ended at a trusted certificate that is not self-signed: no pin above it can match."]
         for depth, seen in enumerate(chain.certificates[1:], start=1):
             if not pins.accepted.isdisjoint(seen.pins):
-                return [f"  A pin fits the certificate at depth {depth}, but nothing vouches for that; pin the leaf."]
+                return [f"  A pin matches the certificate at depth {depth}, which is not verified; pin the leaf."]
         return []
 
 
@@ -170,8 +212,8 @@ def _cut(lines: Iterable[str]) -> list[str]:
     return [*everything[: MAX_LINES - 1], f"    … and {len(everything) - MAX_LINES + 1} more"]
 
 
-def _rfc3339(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+def _rfc3339(moment: datetime | None) -> str:
+    return "an unknown time" if moment is None else moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _rfc7469(pin: Pin) -> str:

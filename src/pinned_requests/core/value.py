@@ -6,14 +6,35 @@ from typing import Any, NoReturn
 
 
 class Value:
-    """A frozen object. A subclass declares `__slots__`, and its `__init__` sets each slot once, by `_set()`."""
+    """A frozen object whose fields are its `__slots__`.
 
-    __slots__ = ()
+    A subclass sets each slot once, in `__init__`, by `_set()`. Two values are equal if they are of one class and all
+    fields are equal; they pickle and copy. A subclass whose constructor does not take its fields in the order of
+    `__slots__`, or that compares by less, overrides the methods below.
+    """
+
+    __slots__: tuple[str, ...] = ()
 
     def _set(self, **values: object) -> None:
         put = object.__setattr__
         for name, value in values.items():
             put(self, name, value)
+
+    def _fields(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+    def __eq__(self, other: object) -> bool:
+        return self._fields() == other._fields() if type(other) is type(self) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._fields())
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
+        return f"{type(self).__name__}({fields})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), self._fields()
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a {type(self).__name__} is frozen; make another one instead of setting {name!r}")

@@ -1,12 +1,12 @@
-"""`evaluate()`: may this chain speak for this host? The heart of the package; everything else extracts or enforces.
+"""`evaluate()`: may this chain speak for this host? The decision of the package; everything else extracts or enforces.
 
 Rules for the next maintainer:
 
-- Fail closed on absence. No chain, no canonical host, no answer: that is a verdict that blocks.
-- Only a verified chain counts. Without verification nothing connects the leaf to the rest: the peer proved in the
-  handshake that it holds the leaf's key, and sent the other certificates as one sends a picture of somebody else.
+- Fail closed on absence. A missing chain, or a host without a canonical form, is a verdict that refuses.
+- Only a verified chain counts. Without verification nothing connects the leaf to the rest of the chain: the handshake
+  proves that the peer holds the leaf's key, and the peer may add any other certificate to it.
 - `report_only` softens a mismatch and nothing else.
-- Pure: no socket, file, clock or log. What is not an argument has no say.
+- Pure: no socket, file, clock or log. The arguments alone decide.
 """
 
 from __future__ import annotations
@@ -45,24 +45,25 @@ class Outcome(str, enum.Enum):
     UNPINNED_HOST = "unpinned-host"  # no pattern matches, and the policy blocks that
     INSECURE_URL = "insecure-url"
     CHAIN_UNAVAILABLE = "chain-unavailable"
-    OUTDATED_POLICY = "outdated-policy"  # that could not be refreshed for longer than it may live
+    OUTDATED_POLICY = "outdated-policy"  # it could not be refreshed for longer than its `max_age`
 
 
 _NO_VIOLATION = frozenset((Outcome.MATCH, Outcome.UNPINNED, Outcome.EXEMPT, Outcome.UNDECIDED))
+_WITHOUT_PINS = frozenset((Outcome.UNPINNED, Outcome.EXEMPT))
 
 
 class Verdict(NamedTuple):
-    """What `evaluate()` says.
+    """What `evaluate()` returns.
 
     Attributes:
         outcome: what was found.
         is_allowed: whether the connection may be used. A violation may be allowed: a mismatch where the set is
             report-only, and expired pins that fall back to CA validation.
-        host: the host in its canonical form, or as it came where it has none.
+        host: the host in its canonical form; unchanged if it cannot be normalised.
         port: the port of the connection, or None where none was given.
         pattern: the pattern that matched the host, or None.
         pins: its pin set, or None.
-        chain: what was looked at.
+        chain: the chain that was evaluated.
         pin: the pin that matched, or that is blocked, or None.
         depth: the place in the chain of the certificate it matched, 0 for the leaf, or None.
     """
@@ -79,30 +80,40 @@ class Verdict(NamedTuple):
 
     @property
     def is_violation(self) -> bool:
-        """Whether there is something to report, be it softened or not."""
+        """Whether this is reported, whether the connection is allowed or not."""
         return self.outcome not in _NO_VIOLATION
 
+    @property
+    def is_refused_early(self) -> bool:
+        """Whether this verdict of `admit()` refuses the connection without a handshake."""
+        return not self.is_allowed and self.outcome is not Outcome.UNDECIDED
 
-def admit(policy: PinPolicy, scheme: str, host: str, port: int | None, now: datetime) -> Verdict:
+
+def admit(  # noqa: PLR0911, PLR0913  a return for each outcome; each argument is an input of the decision
+    policy: PinPolicy, scheme: str, host: str, port: int | None, now: datetime, *, only_if_named: bool = False
+) -> Verdict:
     """Decide what can be decided before a connection is made; the outcome is `UNDECIDED` where that takes a chain.
 
     Args:
         policy: the policy in force.
-        scheme: of the URL, lower case: `"https"`, or another, for which no key vouches.
-        host: as the connection or the URL has it.
+        scheme: of the URL, lower case: `"https"`, or another, which has no key to check.
+        host: as the connection or the URL has it, in any spelling.
         port: of the connection.
         now: aware.
+        only_if_named: the host is subject to pins only if the policy has an entry for it: a proxy, or an SNI name.
     """
     try:
         name = normalize_host(host)
         entry = policy.find(name, port)
     except PolicyError:
-        # Also where the policy allows unpinned hosts: nobody knows whether this is one.
+        # Refused under `unpinned_hosts="allow"` too: it may be a spelling of a pinned host.
         return Verdict(Outcome.UNPINNED_HOST, REFUSED, _as_text(host), port, None, None, _NO_CHAIN_YET)
     pattern, pins = entry or (None, None)
     known = (name, port, pattern, pins)
     if pins is not None and pins.is_exempt:
         return Verdict(Outcome.EXEMPT, ALLOWED, *known, _NO_CHAIN_YET)
+    if pins is None and only_if_named:
+        return Verdict(Outcome.UNPINNED, ALLOWED, *known, _NO_CHAIN_YET)
     if policy.outdated is not None:
         return Verdict(Outcome.OUTDATED_POLICY, REFUSED, *known, Chain.missing(policy.outdated))
     if pins is None:
@@ -132,22 +143,43 @@ def evaluate(policy: PinPolicy, host: str, chain: Chain, now: datetime, *, port:
         A `Verdict`, for any input. Dates, signatures, names and revocation are *not* checked: that is CA validation,
         which comes before and which pins do not replace.
     """
-    early = admit(policy, "https", host, port, now)
+    return settle(policy, admit(policy, "https", host, port, now), chain, now)
+
+
+def settle(  # noqa: PLR0911  a return for each outcome
+    policy: PinPolicy, early: Verdict, chain: Chain, now: datetime
+) -> Verdict:
+    """Finish the decision that `admit()` began for an `https` connection, now that its chain is known.
+
+    Args:
+        policy: the policy that `admit()` was given.
+        early: what `admit()` returned, now or before.
+        chain: what the TLS library verified, or a `Chain.missing()`.
+        now: aware.
+    """
     pins = early.pins
-    if early.outcome is not Outcome.UNDECIDED or pins is None:
+    known = (early.host, early.port, early.pattern, pins, chain)
+    if early.outcome in _WITHOUT_PINS:
+        if not policy.blocked:
+            return early
+        pins = None  # an exempt set has none
+    elif early.outcome is not Outcome.UNDECIDED:
         return early
-    known = (early.host, port, early.pattern, pins, chain)
 
     if chain.unavailable is not None or not chain.certificates:
         return Verdict(Outcome.CHAIN_UNAVAILABLE, REFUSED, *known)
 
-    # Before all else, and at any depth, even of a chain that nobody verified: a compromised key has no good use.
-    if pins.blocked and (found := _find(pins.blocked, chain.certificates)):
-        return Verdict(Outcome.BLOCKED_KEY, REFUSED, *known, *found)
+    # First, and at any depth, also of an unverified chain: a compromised key is never acceptable.
+    for blocked in (policy.blocked, pins.blocked if pins else None):
+        if blocked and (found := _find(blocked, chain.certificates)):
+            return Verdict(Outcome.BLOCKED_KEY, REFUSED, *known, *found)
+    if pins is None:
+        return early
 
     if pins.has_expired(now):
-        # Only "unpin" comes here. It falls back to CA validation, which an unverified chain has not had.
-        return Verdict(Outcome.EXPIRED, chain.is_verified, *known)
+        # "unpin" falls back to CA validation, which an unverified chain has not passed. "block" comes here if the pins
+        # have expired since `admit()`: on a kept-alive connection.
+        return Verdict(Outcome.EXPIRED, pins.on_expiry == "unpin" and chain.is_verified, *known)
 
     # RFC 7469 §2.6: the pins are matched against the validated chain. Without validation the leaf alone is proven.
     counted = chain.certificates if chain.is_verified else chain.certificates[:1]
@@ -163,7 +195,7 @@ def _as_text(host: object) -> str:
 def _find(wanted: frozenset[Pin], certificates: tuple[SeenCertificate, ...]) -> tuple[Pin, int] | None:
     """Return the first pin of `certificates` that is wanted, and its depth."""
     for depth, certificate in enumerate(certificates):
-        if not wanted.isdisjoint(certificate.pins):  # of two sets this compares hashes that are computed already
+        if not wanted.isdisjoint(certificate.pins):  # sets keep the hashes
             pin = certificate.spki_pin if certificate.spki_pin in wanted else certificate.certificate_pin
             return pin, depth
     return None

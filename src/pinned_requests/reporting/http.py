@@ -28,6 +28,7 @@ from requests.sessions import Session
 from pinned_requests.core.report_uri import ReportURI
 
 if TYPE_CHECKING:
+    from pinned_requests.core.policy import PinPolicy
     from pinned_requests.core.report import ViolationReport
 
 logger = logging.getLogger("pinned_requests.reporting")
@@ -112,6 +113,14 @@ class HTTPReporter:
             self._complain("too many different reports, of which some are dropped")
             return False
         return True
+
+    def demand_unpinned(self, policy: PinPolicy) -> None:
+        """Check that `policy` does not pin the host that reports go to: a wrong pin could not be reported.
+
+        Raises:
+            PolicyError: it does.
+        """
+        policy.demand_unpinned(self.uri)
 
     def flush(self, timeout: float = AT_EXIT) -> bool:
         """Send now what waits, until that is done, an attempt fails, or time is up.

@@ -1,27 +1,31 @@
-"""`PinnedAdapter`: requests' `HTTPAdapter` on pinned pools. The one place that turns a `Refusal` into the public error.
+"""`PinnedAdapter`: requests' `HTTPAdapter` whose managers and pools are pinned.
 
 Rules for the next maintainer:
 
-- Pools are pinned where they come out of the adapter, not where managers are made: `init_poolmanager()` and
-  `proxy_manager_for()` are what others override. Three methods see every pool, so that one of them may be overridden.
-- A `PinningError` is an `OSError`, by way of requests: it is raised outside of every `try` of urllib3's and requests'.
+- An adapter has one guard for life. No request is decided by another one, whichever session sends it.
+- What leaves the adapter is pinned as it leaves, in `__getattribute__`: that alone sees a method or attribute that a
+  subclass overrides, or that is assigned to the class or the object. (`tests/attacks/test_adapters.py` fails without.)
+- A `PinningError` is an `OSError`, by way of requests: `HTTPAdapter.send` wraps it, and `_send()` unwraps it.
 """
 
 from __future__ import annotations
 
-import sys
-from contextvars import ContextVar
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
 from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.exceptions import ConnectionError as RequestsConnectionError
 
 from pinned_requests.core.chain import Chain
 from pinned_requests.core.errors import PolicyError
-from pinned_requests.core.text import show
-from pinned_requests.exceptions import UnpinnableAdapterError
-from pinned_requests.transport.connection import pin_pool
-from pinned_requests.transport.guard import Checked, CheckingGuard, Guard, Refusal, guard_in_force, origin_of
+from pinned_requests.core.text import escape, show
+from pinned_requests.enforcement.guard import Guard
+from pinned_requests.exceptions import PinningError, UnpinnableAdapterError
+from pinned_requests.transport.connection import Pinning
+from pinned_requests.transport.delegation import sends_through_requests
+from pinned_requests.transport.manager import pin_manager
+from pinned_requests.transport.origin import origins_of
+from pinned_requests.transport.pool import PinnedPool, pin_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,130 +33,150 @@ if TYPE_CHECKING:
     from requests import PreparedRequest, Response
 
     from pinned_requests.core.pinset import PinsLike
-    from pinned_requests.core.policy import PinPolicy
+    from pinned_requests.core.policy import PinPolicy, UnpinnedHosts
     from pinned_requests.core.report import ViolationReport
     from pinned_requests.core.verdict import Verdict
     from pinned_requests.policy_store import PolicyStore
+    from pinned_requests.transport.pool import Handshake
 
 
 class PinnedAdapter(HTTPAdapter):
-    """A transport adapter that lets requests go only to servers whose key is pinned.
+    """A transport adapter that sends requests only to servers whose key is pinned.
 
-    Mounted on any `requests.Session`, it pins whatever that sends through it. What goes through other adapters of that
-    session it does not see: mount it for `https://` and for `http://`, or use `PinnedSession`. It may be one base class
-    among several, in front of other adapters: `class A(PinnedAdapter, CacheControlAdapter)`.
+    Mounted on any `requests.Session`, it pins all that the session sends through it, and nothing else: mount it for
+    `https://` and for `http://`, or use `PinnedSession`. It may be one base class among several, in front of other
+    adapters: `class A(PinnedAdapter, CacheControlAdapter)`.
 
     Args:
-        policy: a `PinPolicy`, a `PolicyStore`, or a mapping of host patterns to pins.
-        args: what `HTTPAdapter`, or the next class, takes.
-        on_violation: called with a `ViolationReport` for each violation, in the thread of the request; what it raises
-            is logged and changes nothing.
-        kwargs: what `HTTPAdapter`, or the next class, takes.
+        pins: a mapping of host patterns to pins, a `PinPolicy` or a `PolicyStore`.
+        args: passed to `HTTPAdapter`, or the next class.
+        unpinned_hosts: `"block"` or `"allow"`, as for `PinnedSession`.
+        on_violation: called with a `ViolationReport` for each violation, in the thread of the request. Exceptions are
+            logged and ignored.
+        kwargs: passed to `HTTPAdapter`, or the next class.
 
     Raises:
-        PolicyError: `policy` is wrong.
+        PolicyError: `pins` is wrong; `unpinned_hosts` contradicts it.
     """
 
-    __attrs__ = [*HTTPAdapter.__attrs__, "guard", "follows_session"]  # noqa: RUF012  as in requests: what is pickled
-    guard: Guard
-    follows_session = False  # whether it came by its policy through a session, and follows that of the one that sends
+    __attrs__ = [*HTTPAdapter.__attrs__, "pinning", "belongs_to_session"]  # noqa: RUF012  as in requests: what is pickled
+    pinning: Pinning
+    belongs_to_session = False  # whether a session pinned it, with the policy of that session
 
     def __init__(
         self,
-        policy: PolicyStore | PinPolicy | Mapping[str, PinsLike],
+        pins: PolicyStore | PinPolicy | Mapping[str, PinsLike],
         *args: Any,
+        unpinned_hosts: UnpinnedHosts | None = None,
         on_violation: Callable[[ViolationReport], object] | None = None,
         **kwargs: Any,
     ) -> None:
-        self.guard = Guard.of(policy, on_violation=on_violation)
+        self.pinning = Pinning(Guard(pins, unpinned_hosts=unpinned_hosts, on_violation=on_violation))
         super().__init__(*args, **kwargs)
+
+    def __getattribute__(self, name: str) -> Any:
+        """Return an attribute; if a connection could be reached through it, pinned."""
+        value = super().__getattribute__(name)
+        pinned = _PINNED.get(name)
+        return value if pinned is None else pinned(self, value)
 
     @property
     def policy(self) -> PinPolicy:
         """The policy in force."""
-        return self.guard.store.current
+        return self.pinning.guard.policy
 
-    def send(  # noqa: PLR0913, PLR0917  requests' signature
-        self,
-        request: PreparedRequest,
-        stream: bool = False,  # noqa: FBT001, FBT002  requests' signature
-        timeout: Any = None,
-        verify: bool | str = True,  # noqa: FBT001, FBT002  requests' signature
-        cert: Any = None,
-        proxies: dict[str, str] | None = None,
-    ) -> Response:
-        """Send a request as `HTTPAdapter.send` does, over connections that satisfy the policy.
-
-        Raises:
-            PinningError: the request was refused; nothing of it was sent.
-            PolicyError: `verify` or `cert` would change the caller's own `ssl_context`.
-            requests.exceptions.RequestException: as `HTTPAdapter.send`.
-        """
-        sender, url, guard = guard_of_sender.get() or (None, None, self.guard)
-        guard_of_sender.set(None)
-        if sender is not self or url != request.url:
-            guard = self.guard
-        verify = _verification(guard, verify, cert)
-        token = guard_in_force.set(guard)
-        try:
-            if not (request.url or "").startswith("https://"):  # of https:// URLs the connection asks, as its first act
-                guard.admit_url(request.url or "")
-            return super().send(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
-        except Refusal as refusal:
-            raise refusal.as_error(request) from None
-        finally:
-            guard_in_force.reset(token)
-
-    def handshake(self, guard: Guard, request: PreparedRequest, **settings: Any) -> Verdict:
+    def handshake(self, request: PreparedRequest, **settings: Any) -> Verdict:
         """Make a new connection as for `request`, send nothing over it, and return the verdict on it.
 
         Args:
-            guard: whose policy holds; it is told of nothing.
-            request: of which the URL counts.
+            request: whose URL counts.
             settings: those of `send()`.
 
         Raises:
             PolicyError: as `send()`.
             requests.exceptions.RequestException: no connection was made, or the certificate is not valid.
         """
-        settings["verify"] = _verification(guard, settings.get("verify", True), settings.get("cert"))
-        token = guard_in_force.set(CheckingGuard(guard.store, None, guard.ssl_context))
-        try:
-            # Not `self.send()`: one of a subclass may answer from a cache.
-            HTTPAdapter.send(self, request, **settings)
-        except Refusal as refusal:
-            return refusal.report.verdict
-        except Checked as checked:
-            return checked.verdict
-        finally:
-            guard_in_force.reset(token)
-        _scheme, host, port = origin_of(request.url or "") or ("", "", None)
-        return guard.judge(host, port, Chain.missing("an answer came without a handshake"))
-
-    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the pool for a request, pinned."""
-        pool = super().get_connection_with_tls_context(*args, **kwargs)
-        pin_pool(pool, self.guard)
-        return pool
-
-    def get_connection(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the pool for a URL, pinned; what adapters written before requests 2.32 go through."""
-        pool = super().get_connection(*args, **kwargs)
-        pin_pool(pool, self.guard)
-        return pool
-
-    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Set verification on a pool, and pin it, should it have come another way."""
-        super().cert_verify(conn, url, verify, cert)
-        pin_pool(conn, self.guard)
+        cert = settings.get("cert")
+        settings["verify"] = verify = _verification(self.pinning, settings.get("verify", True), cert)
+        pool = self.get_connection_with_tls_context(request, verify, proxies=settings.get("proxies"), cert=cert)
+        if isinstance(pool, PinnedPool):
+            self.cert_verify(pool, request.url or "", verify, cert)
+            handshake = pool.for_handshake()
+            try:
+                _HandshakeAdapter(handshake).send(request, **settings)
+            except RequestsConnectionError:
+                if handshake.verdict is None:
+                    raise
+            if handshake.verdict is not None:
+                return handshake.verdict
+        guard = self.pinning.guard
+        _scheme, host, port = origins_of(request.url)[0]
+        return guard.judge(guard.admit("https", host, port), Chain.missing("no handshake was made"))
 
 
-# Which adapter is about to send to which URL for which session: said by the session that looked it up, in the thread
-# that sends, and good for that once.
-guard_of_sender: ContextVar[tuple[PinnedAdapter, str, Guard] | None] = ContextVar("guard_of_sender", default=None)
+class _HandshakeAdapter(HTTPAdapter):
+    """Sends by a `Handshake`, so that requests translates urllib3's errors as for a request."""
+
+    def __init__(self, handshake: Handshake) -> None:
+        super().__init__()
+        self._handshake = handshake
+
+    def get_connection_with_tls_context(self, *_args: Any, **_kwargs: Any) -> Any:
+        return self._handshake
+
+    def cert_verify(self, *_args: Any) -> None:
+        pass  # the pool has the settings
 
 
-def _verification(guard: Guard, verify: Any, cert: Any) -> Any:
+def _send(adapter: PinnedAdapter, send: Callable[..., Response], request: PreparedRequest, **settings: Any) -> Response:
+    """Send a request by `send`, found on the adapter. Keyword arguments are those of `HTTPAdapter.send`.
+
+    Raises:
+        PinningError: the request was refused. No byte of it was sent.
+        PolicyError: `verify` or `cert` would change the caller's own `ssl_context`.
+        requests.exceptions.RequestException: as `HTTPAdapter.send`.
+    """
+    settings["verify"] = _verification(adapter.pinning, settings.get("verify", True), settings.get("cert"))
+    try:
+        if not sends_through_requests(adapter):
+            demand_unseen(adapter.pinning.guard, request.url, adapter)
+        return send(request, **settings)
+    except RequestsConnectionError as error:
+        refusal = error if isinstance(error, PinningError) else next(iter(error.args), None)
+        if not isinstance(refusal, PinningError):
+            raise
+        refusal.request = request
+        raise refusal from None
+
+
+def _pool(adapter: PinnedAdapter, find: Callable[..., Any], request: Any, *args: Any, **kwargs: Any) -> Any:
+    """Return the pool for a request; `get_connection()`, of adapters written before requests 2.32, takes the URL."""
+    pool = find(request, *args, **kwargs)
+    pin_pool(pool, adapter.pinning, lambda: origins_of(getattr(request, "url", request)))
+    return pool
+
+
+def _manager(adapter: PinnedAdapter, find: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return pin_manager(find(*args, **kwargs), adapter.pinning)
+
+
+def _managers(adapter: PinnedAdapter, managers: dict[str, Any]) -> dict[str, Any]:
+    for manager in tuple(managers.values()):
+        pin_manager(manager, adapter.pinning)
+    return managers
+
+
+_PINNED: dict[str, Callable[[PinnedAdapter, Any], Any]] = {
+    "send": partial(partial, _send),
+    "get_connection_with_tls_context": partial(partial, _pool),
+    "get_connection": partial(partial, _pool),
+    "proxy_manager_for": partial(partial, _manager),
+    "proxy_manager": _managers,
+    "poolmanager": lambda adapter, manager: pin_manager(manager, adapter.pinning),
+}
+
+
+def _verification(pinning: Pinning, verify: Any, cert: Any) -> Any:
     """Return `verify` as `HTTPAdapter` should get it.
 
     requests takes any falsy value for False in one place, and False alone in another: the pool of an unverified
@@ -161,7 +185,7 @@ def _verification(guard: Guard, verify: Any, cert: Any) -> Any:
     Raises:
         PolicyError: it, or `cert`, would change a context of the caller's.
     """
-    if guard.ssl_context is not None and (verify is not True or cert):
+    if pinning.context is not None and (verify is not True or cert):
         raise PolicyError(
             "'verify' and 'cert' would change the ssl_context that was given; set verification and the client "
             "certificate on the context itself"
@@ -169,111 +193,71 @@ def _verification(guard: Guard, verify: Any, cert: Any) -> Any:
     return verify or False
 
 
-def session_adapter(guard: Guard, **settings: Any) -> PinnedAdapter:
+def session_adapter(pinning: Pinning, **settings: Any) -> PinnedAdapter:
     """Return an adapter that a session makes for itself, with `settings` for `HTTPAdapter`."""
-    adapter = PinnedAdapter(guard.store, **settings)
-    adapter.guard, adapter.follows_session = guard, True
+    adapter = PinnedAdapter.__new__(PinnedAdapter)
+    adapter.pinning, adapter.belongs_to_session = pinning, True
+    HTTPAdapter.__init__(adapter, **settings)
     return adapter
 
 
-def pin_adapter(adapter: BaseAdapter, guard: Guard) -> PinnedAdapter | None:
-    """Pin an adapter in place and return it, the same object with the same settings, or None where that cannot be done.
+def pin_adapter(adapter: BaseAdapter, pinning: Pinning) -> PinnedAdapter | None:
+    """Pin an adapter for a session, in place, and return it; None if it is not an `HTTPAdapter`.
 
-    It can for `HTTPAdapter` and its subclasses that send through what they inherit. One whose `send()` does not call
-    the inherited one opens sockets of its own.
+    The class of the object changes, because a mounted adapter keeps its identity and its settings, and stays pinned
+    when it is pickled or copied. (`tests/attacks/test_adapters.py` fails without it.)
+
+    Raises:
+        UnpinnableAdapterError: another session has pinned it, with another policy.
     """
     if isinstance(adapter, PinnedAdapter):
+        if adapter.belongs_to_session and not adapter.pinning.agrees_with(pinning):
+            raise UnpinnableAdapterError(
+                f"{show(adapter)} belongs to a session with another policy; give each session an adapter of its own, "
+                "or one PolicyStore to both"
+            )
         return adapter
-    # Methods replaced on the object: what they call, if anything, is not what is put into the class here.
-    replaced = vars(adapter).keys() if hasattr(adapter, "__dict__") else set()
-    if "send" in replaced or {"cert_verify", "get_connection_with_tls_context"} <= replaced:
+    if not isinstance(adapter, HTTPAdapter):
         return None
-    changed, adapter_class = cast("Any", adapter), cast("Any", type(adapter))
-    pinned = _pinned_class(adapter_class)
-    if pinned is None:
-        return None
-    changed.guard, changed.follows_session = guard, True
+    adapter_class: Any = type(adapter)
+    changed = cast("Any", adapter)
     try:
-        changed.__class__ = pinned
-    except TypeError:  # __slots__, or a class of C
+        changed.pinning, changed.belongs_to_session = pinning, True
+        changed.__class__ = _pinned_class(adapter_class)
+    except (AttributeError, TypeError):  # __slots__, or a class of C
         return None
-    return adapter if isinstance(adapter, PinnedAdapter) else None
+    return changed  # type: ignore[no-any-return]  # it is one now
 
 
-@lru_cache(maxsize=64)  # classes: a handful, unless a program makes them as it goes
-def _pinned_class(base: type) -> type[PinnedAdapter] | None:
-    if not issubclass(base, HTTPAdapter) or not all(map(_hands_on, base.__mro__)):
-        return None
+@lru_cache(maxsize=64)  # classes: a handful, unless a program creates them as it runs
+def _pinned_class(base: type) -> type[PinnedAdapter]:
     if base is HTTPAdapter:
         return PinnedAdapter
     attributes = {
-        "__attrs__": [*base.__attrs__, "guard", "follows_session"],
-        "__reduce_ex__": lambda self, _protocol: (_revive, (base,), self.__getstate__()),
+        "__attrs__": [*cast("Any", base).__attrs__, "pinning", "belongs_to_session"],
+        "__reduce_ex__": lambda self, _protocol: (_restore, (base,), self.__getstate__()),
     }
-    return type(base.__name__, (PinnedAdapter, base), attributes)
+    return type(base.__name__, (base, PinnedAdapter), attributes)
 
 
-def _revive(base: type) -> PinnedAdapter:
+def _restore(base: type) -> PinnedAdapter:
     """Return a new object of the pinned class of `base`, for pickle and copy to fill."""
     pinned = _pinned_class(base)
-    if pinned is None:
-        raise PolicyError(f"{show(base)} cannot be pinned any more; make the adapter anew")
     return pinned.__new__(pinned)
 
 
-_NO_STEPS = ("CACHE", "PUSH_NULL", "NOP", "EXTENDED_ARG")  # instructions that stand between others and do nothing here
+def demand_unseen(guard: Guard, url: str | None, adapter: object) -> None:
+    """Check that the policy lets an adapter carry a request over a connection whose chain is not checked.
 
+    URLs of other schemes than `https` and `http` are not subject to the policy.
 
-def _hands_on(cls: type) -> bool:
-    """Say whether the `send()` that a class defines, if it defines one, calls the inherited one: `super().send(…)`.
-
-    That is read off its code. What it does besides cannot be, so this tells the careless from the careful, and not the
-    malicious: code that runs in this process needs no adapter to get at a request.
+    Raises:
+        UnpinnableAdapterError: it does not.
     """
-    if cls in (HTTPAdapter, BaseAdapter, object) or "send" not in vars(cls):
-        return True
-    import dis  # noqa: PLC0415  for classes of others only
-    import inspect  # noqa: PLC0415
-
-    function = inspect.unwrap(vars(cls)["send"])
-    if not hasattr(function, "__code__"):
-        return False
-    steps = [step for step in dis.get_instructions(function) if step.opname not in _NO_STEPS]
-    for at, load in enumerate(steps):
-        if load.opname.startswith("LOAD_SUPER_") and load.argval == "send":  # since Python 3.12
-            return True
-        if load.opname == "LOAD_GLOBAL" and load.argval == "super":
-            # super().send, or super(Class, self).send
-            attribute = next((step for step in steps[at:] if step.opname in ("LOAD_METHOD", "LOAD_ATTR")), None)
-            if attribute is not None and attribute.argval == "send":
-                return True
-        if load.argval == "send" and at and steps[at - 1].argval in {base.__name__ for base in cls.__mro__[1:]}:
-            return True  # HTTPAdapter.send(self, …), and not HTTPAdapter().send(…)
-    return False
-
-
-def is_mock(adapter: object) -> bool:
-    """Say whether an adapter is requests-mock's, which answers by itself and never connects to anybody."""
-    module = sys.modules.get("requests_mock.adapter")
-    return module is not None and isinstance(adapter, module.Adapter)
-
-
-class RefusingAdapter(BaseAdapter):
-    """Stands in for an adapter that must not carry a request, and says why when it is asked to."""
-
-    def __init__(self, refusal: Refusal | str) -> None:
-        super().__init__()
-        self._refusal = refusal
-
-    def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:  # noqa: ARG002  none is used
-        """Refuse.
-
-        Raises:
-            PinningError: always.
-        """
-        if isinstance(self._refusal, Refusal):
-            raise self._refusal.as_error(request)
-        raise UnpinnableAdapterError(self._refusal, request=request)
-
-    def close(self) -> None:
-        """Do nothing: it holds nothing."""
+    origins = [origin for origin in origins_of(url) if origin[0] in ("https", "http", "")]
+    if not all(guard.allows_unseen(*origin) for origin in origins):
+        host = escape(origins[0][1]) or "this host"
+        raise UnpinnableAdapterError(
+            f"{show(adapter)} is mounted for {host}, which must be pinned, and opens connections of its own, which "
+            "cannot be checked; mount a PinnedAdapter or a subclass that sends by super().send(), or exempt the host"
+        )

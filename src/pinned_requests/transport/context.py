@@ -1,14 +1,16 @@
-"""One SSLContext for all connections of the process that need the same one.
+"""The SSLContext of a handshake: ours, shared by the process, or a caller's; and whether it vouches for the chain.
 
 requests builds a context and parses the CA bundle for every connection, which costs ten times the handshake. Here a
-context is built once for each combination of settings, and shared. It is never changed afterwards: what urllib3 writes
-into a context (`verify_mode`, `check_hostname`) is part of the key, so that it only writes what stands there.
+context is built once for each combination of settings, and shared. It never changes afterwards: what urllib3 writes
+into a context (`verify_mode`, `check_hostname`) is part of the key, so that urllib3 writes the value that it has.
 
 Rules for the next maintainer:
 
 - Everything that shapes a context is in the key, with the identity of every file: a replaced file is a new context.
-- No password is kept in a key; neither are contexts of callers, which do not come here.
+- Keys hold no password. Contexts of callers are not kept.
 - A failure to build is not kept. A slow build (a file system that hangs) delays only those who wait for the same key.
+- OpenSSL copies `verify_mode` at the start of a handshake and does not tell it afterwards. A context that other code
+  can write to vouches for a chain only as long as no connection was about to use it unverified (`Loan`).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import hashlib
 import os
 import ssl
 import threading
+import weakref
 from collections import OrderedDict
 from typing import NamedTuple
 
@@ -40,7 +43,7 @@ class TLSSettings(NamedTuple):
         ssl_version: deprecated form of the next two.
         minimum_version: of TLS.
         maximum_version: of TLS.
-        check_hostname: whether `ssl` matches the host name (else urllib3 does, or nobody).
+        check_hostname: whether `ssl` matches the host name (otherwise urllib3 does, if at all).
     """
 
     cert_reqs: ssl.VerifyMode
@@ -54,6 +57,43 @@ class TLSSettings(NamedTuple):
     minimum_version: int | None = None
     maximum_version: int | None = None
     check_hostname: bool = True
+
+
+class Loan:
+    """The context that one handshake is made with.
+
+    Args:
+        context: of the handshake.
+        cert_reqs: what the connection asks for.
+        is_shared: whether the context is ours (`shared_context()`), with `cert_reqs` in its key.
+
+    Create it before the handshake. A context that came from elsewhere (a caller, an adapter) may be written to by other
+    threads at any time, as urllib3 does for each connection. It vouches for a chain only if its `verify_mode` is
+    `CERT_REQUIRED` before and after the handshake, the connection asks for that, and no connection of this library was
+    ever about to use it otherwise. The last is recorded before urllib3 writes to the context: so a handshake that used
+    the other mode finds the record.
+    """
+
+    __slots__ = ("_was_required", "cert_reqs", "context", "is_shared")
+
+    def __init__(self, context: ssl.SSLContext, cert_reqs: ssl.VerifyMode, *, is_shared: bool) -> None:
+        self.context = context
+        self.cert_reqs = cert_reqs
+        self.is_shared = is_shared
+        is_asked_for = cert_reqs == ssl.CERT_REQUIRED
+        self._was_required = is_asked_for and (is_shared or context.verify_mode == ssl.CERT_REQUIRED)
+        if not is_shared and not is_asked_for:
+            _used_unverified.add(context)
+
+    def vouches(self) -> bool:
+        """Say, after the handshake, whether OpenSSL was certainly asked to verify the chain in it."""
+        if self.is_shared or not self._was_required:
+            return self._was_required
+        return self.context.verify_mode == ssl.CERT_REQUIRED and self.context not in _used_unverified
+
+
+# Contexts of callers that a connection was about to use without verification, for the life of the context.
+_used_unverified: weakref.WeakSet[ssl.SSLContext] = weakref.WeakSet()
 
 
 class _Slot:
@@ -78,7 +118,7 @@ def shared_context(settings: TLSSettings) -> ssl.SSLContext:
         OSError: a client certificate or key is not there.
     """
     if urllib3_ssl.IS_PYOPENSSL:
-        return _build(settings)  # pyOpenSSL's contexts cannot be written to once in use, and urllib3 writes to them
+        return _build(settings)  # pyOpenSSL's contexts cannot be changed once in use, and urllib3 changes them
     key = _key(settings)
     with _slots_lock:
         slot = _slots.setdefault(key, _Slot())
@@ -93,7 +133,7 @@ def shared_context(settings: TLSSettings) -> ssl.SSLContext:
 
 
 def _build(settings: TLSSettings) -> ssl.SSLContext:
-    """Build a context exactly as urllib3 would for one connection, and forbid renegotiation besides."""
+    """Build a context as urllib3 would for one connection, and forbid renegotiation."""
     context = urllib3_ssl.create_urllib3_context(
         ssl_version=urllib3_ssl.resolve_ssl_version(settings.ssl_version),
         ssl_minimum_version=settings.minimum_version,
@@ -140,7 +180,7 @@ def _key(settings: TLSSettings) -> object:
     )
 
 
-_SALT = os.urandom(16)  # a digest of a password that leaks from this process is of no use to anybody
+_SALT = os.urandom(16)  # so that a digest of a password that leaks from this process cannot be looked up
 
 
 def _digest(value: str | bytes | None) -> bytes | None:
@@ -157,12 +197,12 @@ def _identity(path: str | None) -> tuple[int, ...] | None:
     try:
         status = os.stat(path)  # noqa: PTH116  once a connection: a Path costs more than the call
     except OSError:
-        return None  # the build says what is wrong with it
+        return None  # the build raises the error
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _forget_locks() -> None:
-    """Start anew in a forked child: a thread that is not there any more may have held a lock."""
+    """Reset in a forked child: a thread of the parent may have held a lock."""
     global _slots_lock  # noqa: PLW0603  a lock that is held cannot be released from here
     _slots_lock = threading.Lock()
     _slots.clear()

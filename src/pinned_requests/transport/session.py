@@ -1,40 +1,40 @@
-"""`PinnedSession`, and `get()` and its siblings for a single request."""
+"""`PinnedSession`: a `requests.Session` whose adapters are pinned.
+
+Rule for the next maintainer: the guard belongs to the adapters. The session sees to it that each adapter that it uses,
+however it was put there or found, is pinned or refused.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
+from types import MethodType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import requests
 
 from pinned_requests.core.check import PinCheck
 from pinned_requests.core.errors import PolicyError
-from pinned_requests.core.policy import PinPolicy
-from pinned_requests.core.text import escape, show
-from pinned_requests.core.verdict import Outcome
-from pinned_requests.policy_store import PolicyStore
-from pinned_requests.transport.adapter import (
-    PinnedAdapter,
-    RefusingAdapter,
-    guard_of_sender,
-    is_mock,
-    pin_adapter,
-    session_adapter,
-)
-from pinned_requests.transport.guard import Guard, Refusal
-from pinned_requests.transport.lookup import GuardedLookup
+from pinned_requests.enforcement.guard import Guard
+from pinned_requests.enforcement.refusal import Refusal
+from pinned_requests.exceptions import PinningError, UnpinnableAdapterError
+from pinned_requests.transport.adapter import PinnedAdapter, demand_unseen, pin_adapter, session_adapter
+from pinned_requests.transport.connection import Pinning
+from pinned_requests.transport.environment import merge_environment_settings
+from pinned_requests.transport.origin import origins_of
+from pinned_requests.transport.stand_in import RefusingAdapter, is_mock
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping
 
-    from requests import Response
     from requests.adapters import BaseAdapter
     from urllib3 import Retry
 
     from pinned_requests.core.pinset import PinsLike
-    from pinned_requests.core.policy import UnpinnedHosts
+    from pinned_requests.core.policy import PinPolicy, UnpinnedHosts
     from pinned_requests.core.report import ViolationReport
+    from pinned_requests.policy_store import PolicyStore
 
 _DEFAULT_PREFIXES = ("https://", "http://")
 
@@ -43,32 +43,32 @@ class PinnedSession(requests.Session):
     """A `requests.Session` that talks only to servers whose public key is pinned.
 
     Every new connection makes a full handshake, and its verified chain is evaluated before the first byte of HTTP is
-    sent. Connections that are kept alive are evaluated again for each request. Everything else is as in requests.
+    sent. Connections that are kept alive are evaluated again for each request. All else is as in requests.
 
     Args:
         pins: a mapping of host patterns to pins, a `PinPolicy` or a `PolicyStore`.
-        unpinned_hosts: `"block"` (the default for a mapping) or `"allow"`: what becomes of hosts that no pattern
-            matches.
-        on_violation: called with a `ViolationReport` for each violation, in the thread of the request; what it raises
-            is logged and changes nothing.
+        unpinned_hosts: `"block"` (the default for a mapping) or `"allow"`: how hosts are treated that no pattern
+            matches. `"block"` beside a store also holds for its later policies.
+        on_violation: called with a `ViolationReport` for each violation, in the thread of the request. Exceptions are
+            logged and ignored.
         ssl_context: used as it is, and never changed; `verify` must then be True, which means "as the context says".
         max_retries: as for `requests.adapters.HTTPAdapter`; a refusal is never retried.
         pool_connections: as for `HTTPAdapter`.
         pool_maxsize: as for `HTTPAdapter`.
         pool_block: as for `HTTPAdapter`.
-        kwargs: what the next class takes; `requests.Session` takes nothing.
+        kwargs: passed to the next class; `requests.Session` takes none.
 
     A subclass may set any of these as class attributes instead.
 
     Raises:
         PolicyError: no pins at all, or wrong ones; `unpinned_hosts` contradicts the policy that was given.
 
-    What pins do *not* do: hide what is sent during the handshake (a client certificate; in TLS 1.2 in the clear), or
-    help against whoever controls this machine.
+    Pins do *not* hide what is sent during the handshake (a client certificate; in TLS 1.2 in the clear), and do not
+    protect from code that runs on this machine.
     """
 
-    __attrs__ = [*requests.Session.__attrs__, "_guard"]  # noqa: RUF012  as in requests: what is pickled
-    _guard: Guard
+    __attrs__ = [*requests.Session.__attrs__, "_pinning"]  # noqa: RUF012  as in requests: what is pickled
+    _pinning: Pinning
     _default_adapter: Callable[[], PinnedAdapter] | None = None  # while requests' constructor mounts its defaults
 
     def __init__(  # noqa: PLR0913  each a documented option
@@ -84,11 +84,18 @@ class PinnedSession(requests.Session):
         pool_block: bool | None = None,
         **kwargs: Any,
     ) -> None:
-        self._guard = Guard(
-            _store(self._option("pins", pins), self._option("unpinned_hosts", unpinned_hosts)),
-            self._option("on_violation", on_violation),
-            self._option("ssl_context", ssl_context),
+        pins = self._option("pins", pins)
+        if pins is None:
+            raise PolicyError(
+                "a PinnedSession needs pins; give a mapping such as {'api.example.com': ['sha256/…', 'sha256/…']}, "
+                "a PinPolicy or a PolicyStore"
+            )
+        guard = Guard(
+            pins,
+            unpinned_hosts=self._option("unpinned_hosts", unpinned_hosts),
+            on_violation=self._option("on_violation", on_violation),
         )
+        self._pinning = Pinning(guard, self._option("ssl_context", ssl_context))
         settings = {
             "max_retries": self._option("max_retries", max_retries),
             "pool_connections": self._option("pool_connections", pool_connections),
@@ -96,13 +103,24 @@ class PinnedSession(requests.Session):
             "pool_block": self._option("pool_block", pool_block),
         }
         given = {name: value for name, value in settings.items() if value is not None}
-        self._default_adapter = lambda: session_adapter(self._guard, **given)
+        self._default_adapter = lambda: session_adapter(self._pinning, **given)
         super().__init__(**kwargs)
         del self._default_adapter
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        GuardedLookup.enclose(cls)
+    def __getattribute__(self, name: str) -> Any:
+        """Return an attribute; adapters, however they were put there or found, pinned.
+
+        No method can be sure to be called: requests-mock assigns `get_adapter` to the session, subclasses override it,
+        google-auth assigns `adapters`, others call `requests.Session.send(session, …)`.
+        (`tests/attacks/test_adapters.py` fails without it.)
+        """
+        value = super().__getattribute__(name)
+        if name == "get_adapter":
+            return _guarded(value, self)
+        if name == "adapters" and "_pinning" in vars(self):
+            for prefix, adapter in tuple(value.items()):
+                self._pin(prefix, adapter)
+        return value
 
     def __bool__(self) -> bool:
         """Return True: `session or requests.Session()` must not swap a pinned session for another."""
@@ -111,57 +129,58 @@ class PinnedSession(requests.Session):
     @property
     def policy(self) -> PinPolicy:
         """The policy in force."""
-        return self._guard.store.current
+        return self._pinning.guard.policy
 
     def mount(self, prefix: str, adapter: BaseAdapter) -> None:
         """Register an adapter for a prefix, as `requests.Session.mount` does. Never raises.
 
-        An `HTTPAdapter` is pinned in place when it is first used. What cannot be pinned is refused when it is about to
-        carry a request to a host that must be.
+        An `HTTPAdapter` is pinned in place. An adapter that cannot be pinned is refused when it is about to carry a
+        request to a host that must be.
         """
         if self._default_adapter is not None and prefix in _DEFAULT_PREFIXES and prefix not in self.adapters:
             adapter = self._default_adapter()
         super().mount(prefix, adapter)
+        if "_pinning" in vars(self):
+            self._pin(prefix, adapter)
 
-    get_adapter = GuardedLookup(requests.Session.get_adapter)
+    def _pin(self, prefix: str, adapter: BaseAdapter) -> None:
+        """Pin an adapter in place, if its prefix fits URLs of HTTP. An error waits until the adapter is used."""
+        start = str(prefix).lower()
+        if is_mock(adapter) or not any(each.startswith(start) or start.startswith(each) for each in _DEFAULT_PREFIXES):
+            return
+        with suppress(PolicyError):
+            pin_adapter(adapter, self._pinning)
 
     def _guarded(self, adapter: BaseAdapter, url: str) -> BaseAdapter:
-        """Return `adapter`, pinned by this session's policy, or one that refuses in its place.
-
-        Whoever found it, this is the adapter that will carry the request to `url`.
-        """
-        if not url.lower().startswith(_DEFAULT_PREFIXES) or is_mock(adapter):
+        """Return the adapter that will carry a request to `url`, pinned, or one that refuses in its place."""
+        scheme = url[:8].lower()
+        if not scheme.startswith(_DEFAULT_PREFIXES) or is_mock(adapter):
             return adapter
-        if "_guard" not in vars(self):
+        if "_pinning" not in vars(self):
             return RefusingAdapter(
-                "the constructor of PinnedSession was not called: a class before it among the bases calls that of "
-                "requests.Session by name; call PinnedSession.__init__(self, pins)"
+                UnpinnableAdapterError(
+                    "the constructor of PinnedSession was not called: a class before it among the bases calls that of "
+                    "requests.Session by name; call PinnedSession.__init__(self, pins)"
+                )
             )
-        pinned = pin_adapter(adapter, self._guard)
-        if pinned is not None:
-            return self._with_policy(pinned, url)
-        if self._guard.preview(url).is_allowed:
-            return adapter
-        host = escape(urlsplit(url).hostname or url)
-        return RefusingAdapter(
-            f"{show(adapter)} is mounted for {host}, which must be pinned, and cannot be: it connects by itself; "
-            "mount a PinnedAdapter, or a subclass of both, or exempt the host"
-        )
-
-    def _with_policy(self, adapter: PinnedAdapter, url: str) -> BaseAdapter:
-        guard_of_sender.set((adapter, url, self._guard) if adapter.follows_session else None)
-        if not adapter.follows_session and url.lower().startswith("http://"):
-            try:
-                self._guard.admit_url(url)  # an adapter with a policy of its own has no say in this
-            except Refusal as refusal:
-                return RefusingAdapter(refusal)
+        guard = self._pinning.guard
+        try:
+            pinned = pin_adapter(adapter, self._pinning)
+            if pinned is None:
+                demand_unseen(guard, url, adapter)
+            elif not pinned.belongs_to_session and scheme.startswith("http://"):
+                for origin in origins_of(url):  # an adapter with a policy of its own does not decide this
+                    guard.admit(*origin)
+        except PinningError as error:
+            return RefusingAdapter(error)
+        except Refusal as refusal:
+            return RefusingAdapter(refusal.as_error())
         return adapter
 
     def check(self, url: str, *, timeout: Any = None) -> PinCheck:
-        """Answer "is it on?": make one handshake with this session's settings, send no HTTP, and say what was found.
+        """Answer "is it on?": make one handshake with this session's settings, send no HTTP, and return what was found.
 
-        Proxies, `verify` and `cert` are those that `get(url)` would use. An idle connection to the host is closed. The
-        violation that it may find is not reported.
+        Proxies, `verify` and `cert` are those that `get(url)` would use. A violation is returned, not reported.
 
         Args:
             url: of the host. An `http://` URL gets its verdict without a connection.
@@ -178,24 +197,24 @@ class PinnedSession(requests.Session):
         request.prepare(method="GET", url=url)
         address = request.url or ""
         adapter = self.get_adapter(url=address)
-        guard = self._guard
-        if isinstance(adapter, PinnedAdapter) and not adapter.follows_session:
-            guard = adapter.guard
-        verdict = guard.preview(address)
-        needs_handshake = verdict.is_allowed or verdict.outcome is Outcome.UNDECIDED
-        if address.lower().startswith("https://") and needs_handshake:
+        guard = self._pinning.guard
+        if isinstance(adapter, PinnedAdapter) and not adapter.belongs_to_session:
+            guard = adapter.pinning.guard
+        verdict = guard.preview(*origins_of(address)[0])
+        if address.lower().startswith("https://") and not verdict.is_refused_early:
             settings = self.merge_environment_settings(address, {}, None, None, None)
             if isinstance(adapter, PinnedAdapter):
-                verdict = adapter.handshake(guard, request, timeout=timeout, **settings)
+                verdict = adapter.handshake(request, timeout=timeout, **settings)
             elif isinstance(adapter, RefusingAdapter):
                 adapter.send(request)
         return PinCheck.of(verdict)
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         """Return the settings as requests does; a CA bundle of the environment does not reach a caller's context."""
-        settings = super().merge_environment_settings(url, proxies, stream, verify, cert)
-        guard = vars(self).get("_guard")
-        if guard is not None and guard.ssl_context is not None and verify in (None, True):
+        inherited: Any = super().merge_environment_settings
+        settings = merge_environment_settings(self, inherited, url, proxies, stream, verify, cert)
+        pinning = vars(self).get("_pinning")
+        if pinning is not None and pinning.context is not None and verify in (None, True):
             settings["verify"] = self.verify
         return settings
 
@@ -203,76 +222,14 @@ class PinnedSession(requests.Session):
         return getattr(self, name, None) if given is None and hasattr(type(self), name) else given
 
 
-def _store(
-    pins: PolicyStore | PinPolicy | Mapping[str, PinsLike] | None, unpinned_hosts: UnpinnedHosts | None
-) -> PolicyStore:
-    if pins is None:
-        raise PolicyError(
-            "a PinnedSession needs pins; give a mapping such as {'api.example.com': ['sha256/…', 'sha256/…']}, "
-            "a PinPolicy or a PolicyStore"
-        )
-    if isinstance(pins, (PinPolicy, PolicyStore)):
-        store = pins if isinstance(pins, PolicyStore) else PolicyStore(pins)
-        if unpinned_hosts not in (None, store.current.unpinned_hosts):
-            raise PolicyError(
-                f"unpinned_hosts={show(unpinned_hosts)} contradicts the policy that was given, which says "
-                f"{show(store.current.unpinned_hosts)}; say it in the policy alone"
-            )
-        return store
-    return PolicyStore(PinPolicy(pins, unpinned_hosts="block" if unpinned_hosts is None else unpinned_hosts))
+def _guarded(find: Any, session: PinnedSession) -> MethodType:
+    """Return `get_adapter` as a bound method, which requests-mock takes from the session and puts back."""
+    function = getattr(find, "__func__", None)
+    if isinstance(function, partial) and function.func is _find:
+        return find  # type: ignore[no-any-return]  # it was put back
+    return MethodType(partial(_find, find), session)
 
 
-def request(
-    method: str, url: str, *, pins: PolicyStore | PinPolicy | Mapping[str, PinsLike], **kwargs: Any
-) -> Response:
-    """Send one request on a `PinnedSession` of its own, as `requests.request` does on a session.
-
-    Args:
-        method: of the request.
-        url: of the request.
-        pins: as for `PinnedSession`.
-        kwargs: as for `requests.request`.
-
-    Raises:
-        PinningError: the request was refused; nothing of it was sent.
-        PolicyError: `pins` is wrong.
-        requests.exceptions.RequestException: as `requests.request`.
-    """
-    with PinnedSession(pins) as session:
-        return session.request(method, url, **kwargs)
-
-
-def get(url: str, params: Any = None, **kwargs: Any) -> Response:
-    """Send a GET request; see `request()`."""
-    return request("get", url, params=params, **kwargs)
-
-
-def options(url: str, **kwargs: Any) -> Response:
-    """Send an OPTIONS request; see `request()`."""
-    return request("options", url, **kwargs)
-
-
-def head(url: str, **kwargs: Any) -> Response:
-    """Send a HEAD request, without following redirects, as `requests.head`; see `request()`."""
-    kwargs.setdefault("allow_redirects", False)
-    return request("head", url, **kwargs)
-
-
-def post(url: str, data: Any = None, json: Any = None, **kwargs: Any) -> Response:
-    """Send a POST request; see `request()`."""
-    return request("post", url, data=data, json=json, **kwargs)
-
-
-def put(url: str, data: Any = None, **kwargs: Any) -> Response:
-    """Send a PUT request; see `request()`."""
-    return request("put", url, data=data, **kwargs)
-
-
-def patch(url: str, data: Any = None, **kwargs: Any) -> Response:
-    """Send a PATCH request; see `request()`."""
-    return request("patch", url, data=data, **kwargs)
-
-
-def delete(url: str, **kwargs: Any) -> Response:
-    """Send a DELETE request; see `request()`."""
-    return request("delete", url, **kwargs)
+def _find(find: Callable[..., BaseAdapter], session: PinnedSession, url: str) -> BaseAdapter:
+    """Find the adapter for `url`, and guard it."""
+    return session._guarded(find(url=url), url)  # noqa: SLF001  a part of the session

@@ -1,0 +1,168 @@
+"""`Guard`: applies one policy. The one place that turns a verdict into a refusal, a report or a pass.
+
+Rule for the next maintainer: a guard belongs to one adapter, manager or context and never changes hands. Every request
+is decided by the guard of the object that sends it.
+"""
+
+from __future__ import annotations
+
+import copy
+from datetime import datetime, timezone
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from pinned_requests.core.chain import Chain
+from pinned_requests.core.errors import PolicyError, one_of
+from pinned_requests.core.policy import PinPolicy
+from pinned_requests.core.report import ViolationReport
+from pinned_requests.core.text import show
+from pinned_requests.core.verdict import Verdict, admit, settle
+from pinned_requests.enforcement.notification import Notifier
+from pinned_requests.enforcement.refusal import Refusal
+from pinned_requests.policy_store import PolicyStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pinned_requests.core.pinset import PinsLike
+    from pinned_requests.core.policy import UnpinnedHosts
+
+
+_UNSEEN = Chain.missing("the connection does not show it")
+
+
+class Admission(NamedTuple):
+    """What was known of a connection before its handshake, and by which policy."""
+
+    policy: PinPolicy
+    verdict: Verdict
+    only_if_named: bool
+
+
+class Guard:
+    """Decides by the policy in force, and enforces and reports what was decided.
+
+    Args:
+        pins: a mapping of host patterns to pins, a `PinPolicy` or a `PolicyStore`.
+        unpinned_hosts: `"block"` or `"allow"`, or None for what the policy says (`"block"` for a mapping). `"block"`
+            also holds for every later policy of a store.
+        on_violation: called with a `ViolationReport` for each violation. Exceptions are logged and ignored.
+
+    Raises:
+        PolicyError: `pins` is wrong; `unpinned_hosts` contradicts the policy; `on_violation` is an `HTTPReporter` to a
+            host that the policy pins.
+    """
+
+    def __init__(
+        self,
+        pins: PolicyStore | PinPolicy | Mapping[str, PinsLike],
+        *,
+        unpinned_hosts: UnpinnedHosts | None = None,
+        on_violation: Callable[[ViolationReport], object] | None = None,
+    ) -> None:
+        self.store = _store(pins, unpinned_hosts)
+        self.blocks_unpinned = unpinned_hosts == "block"
+        self._adjusted = (self.store.current, self.store.current)
+        self._notify: Callable[[ViolationReport, PinPolicy], None] = Notifier(on_violation, self.policy).notify
+
+    @property
+    def policy(self) -> PinPolicy:
+        """The policy in force: the same object until the store has another one."""
+        current = self.store.current
+        if not self.blocks_unpinned:
+            return current
+        given, adjusted = self._adjusted
+        if given is not current:
+            adjusted = current.blocking_unpinned()
+            self._adjusted = current, adjusted
+        return adjusted
+
+    def decides_like(self, other: Guard) -> bool:
+        """Whether both guards decide by the same policies."""
+        return self.store is other.store and self.blocks_unpinned == other.blocks_unpinned
+
+    def reporting_to(self, sink: Callable[[ViolationReport], object]) -> Guard:
+        """Return a guard that decides the same and tells `sink` alone of violations."""
+        guard = copy.copy(self)
+        guard._notify = partial(_pass_on, sink)  # noqa: SLF001  of this class
+        return guard
+
+    def admit(self, scheme: str, host: str, port: int | None, *, only_if_named: bool = False) -> Admission:
+        """Refuse what can be refused before a connection is made.
+
+        Args:
+            scheme: of the URL, in lower case.
+            host: that the connection is made for, in any spelling.
+            port: of the connection.
+            only_if_named: the host is subject to pins only if the policy has an entry for it (a proxy, an SNI name).
+
+        Returns:
+            What `judge()` needs as soon as the chain is known.
+
+        Raises:
+            Refusal: the host is not pinned and must be, the scheme is not `https`, or the pins have expired.
+        """
+        policy = self.policy
+        verdict = admit(policy, scheme, host, port, _now(), only_if_named=only_if_named)
+        if verdict.is_refused_early:
+            self.enforce(verdict)
+        return Admission(policy, verdict, only_if_named)
+
+    def preview(self, scheme: str, host: str, port: int | None) -> Verdict:
+        """Return what can be said before a connection is made. Nothing is enforced or reported."""
+        return admit(self.policy, scheme, host, port, _now())
+
+    def judge(self, admission: Admission, chain: Chain) -> Verdict:
+        """Return the verdict on an `https` connection by the policy in force. Nothing is enforced or reported."""
+        policy, now = self.policy, _now()
+        early = admission.verdict
+        if policy is not admission.policy:
+            early = admit(policy, "https", early.host, early.port, now, only_if_named=admission.only_if_named)
+        return settle(policy, early, chain, now)
+
+    def allows_unseen(self, scheme: str, host: str, port: int | None) -> bool:
+        """Say whether a connection whose chain cannot be checked may be used."""
+        policy, now = self.policy, _now()
+        verdict = admit(policy, scheme, host, port, now)
+        if scheme == "https":
+            verdict = settle(policy, verdict, _UNSEEN, now)
+        return verdict.is_allowed
+
+    def enforce(self, verdict: Verdict, served: Callable[[], tuple[bytes, ...]] = tuple) -> None:
+        """Report a violation, and refuse the connection if the verdict does not allow it.
+
+        Args:
+            verdict: the decision.
+            served: returns the certificates as the peer sent them, in DER, for the report.
+
+        Raises:
+            Refusal: the verdict does not allow the connection.
+        """
+        if verdict.is_allowed and not verdict.is_violation:
+            return
+        report = ViolationReport(verdict, _now(), served())
+        self._notify(report, self.policy)
+        if not verdict.is_allowed:
+            raise Refusal(report)
+
+
+def _store(pins: PolicyStore | PinPolicy | Mapping[str, PinsLike], unpinned_hosts: UnpinnedHosts | None) -> PolicyStore:
+    if unpinned_hosts is not None:
+        one_of("unpinned_hosts", unpinned_hosts, ("block", "allow"))
+    if not isinstance(pins, (PinPolicy, PolicyStore)):
+        return PolicyStore(PinPolicy(pins, unpinned_hosts=unpinned_hosts or "block"))
+    store = pins if isinstance(pins, PolicyStore) else PolicyStore(pins)
+    if unpinned_hosts not in (None, store.current.unpinned_hosts):
+        raise PolicyError(
+            f"unpinned_hosts={show(unpinned_hosts)} contradicts the given policy, which says "
+            f"{show(store.current.unpinned_hosts)}; set it in the policy alone"
+        )
+    return store
+
+
+def _pass_on(sink: Callable[[ViolationReport], object], report: ViolationReport, _policy: PinPolicy) -> None:
+    sink(report)
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)

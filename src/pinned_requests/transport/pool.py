@@ -1,0 +1,231 @@
+"""`PinnedPool`: what pinning adds to a connection pool of urllib3's, of any class.
+
+A pool decides for each request. Plain HTTP, and what a proxy forwards, is decided by the policy alone. A TLS connection
+is given out if its chain satisfies the policy in force; otherwise it is closed, and urllib3 connects again, as it does
+with dropped connections.
+
+Rules for the next maintainer:
+
+- The pool knows the origin, so it decides about everything that needs no chain.
+- A `Refusal` becomes the public error where it leaves the outermost `urlopen()`. No pool needs to know its caller.
+- Pools are pinned in place, by a change of class: adapters and managers of others return pools of any class, and their
+  callers rely on the identity of the object. (`tests/attacks/test_adapters.py` fails without it.)
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from urllib3 import HTTPResponse
+from urllib3.connectionpool import HTTPConnectionPool
+
+from pinned_requests.core.chain import Chain
+from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.host import DEFAULT_PORTS, normalize_host
+from pinned_requests.core.text import show
+from pinned_requests.enforcement.refusal import Refusal
+from pinned_requests.exceptions import UnpinnableAdapterError
+from pinned_requests.transport.connection import (
+    NO_ORIGIN_CHAIN,
+    PinnedHTTPSConnection,
+    Pinning,
+    hang_up,
+    pinned_connection_class,
+)
+from pinned_requests.transport.origin import origin_by_urllib3
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pinned_requests.core.report import ViolationReport
+    from pinned_requests.core.verdict import Verdict
+    from pinned_requests.transport.origin import Origin
+
+
+class PinnedPool(HTTPConnectionPool):
+    """A pool that is pinned; see `pin_pool()`."""
+
+    pinning: Pinning
+    _pid = 0  # of the process that made its connections
+
+    def urlopen(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+        """Send a request as urllib3's pool does.
+
+        Raises:
+            PinningError: the request was refused. No byte of it was sent.
+        """
+        try:
+            if self.proxy is not None and not url.startswith("/"):
+                self._admit_forwarded(url)
+            return super().urlopen(method, url, *args, **kwargs)
+        except Refusal as refusal:
+            raise refusal.as_error() from None
+
+    def for_handshake(self) -> Handshake:
+        """Return what makes one new handshake with the settings of this pool."""
+        return Handshake(self)
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        self._admit_plain()
+        if self._pid != os.getpid():
+            self._close_idle()
+        connection: Any = super()._get_conn(timeout)
+        pinned = self._pin(connection)
+        if pinned is not None and not pinned.is_closed and not pinned.is_acceptable():
+            hang_up(pinned)
+        return connection
+
+    def _validate_conn(self, conn: Any) -> None:
+        super()._validate_conn(conn)
+        if self.scheme != "https" or (isinstance(conn, PinnedHTTPSConnection) and conn.is_checked):
+            return
+        pinned = self._pin(conn)
+        is_wrapped_and_unused = pinned is not None and pinned is not conn and pinned.is_closed
+        if pinned is not None and not is_wrapped_and_unused and not pinned.is_checked:
+            self._refuse_unseen(conn)
+
+    def _admit_plain(self) -> None:
+        """Refuse plain HTTP where the policy requires TLS.
+
+        Raises:
+            Refusal: it does.
+        """
+        if self.scheme != "https":
+            self.pinning.guard.admit(self.scheme, *self._origin, only_if_named=self.proxy is not None)
+
+    def _admit_forwarded(self, url: str) -> None:
+        """Decide about a URL in absolute form: the proxy connects to its host, and this pool does not see the chain.
+
+        The URL is parsed as urllib3 parses it for the request line.
+
+        Raises:
+            Refusal: its host is pinned, or blocked, or missing.
+        """
+        guard = self.pinning.guard
+        scheme, host, port = origin_by_urllib3(url)
+        own_host, own_port = self._origin
+        if scheme == self.scheme == "https" and port == own_port and _canonical(host) == _canonical(own_host):
+            return  # through a tunnel: the connection checks the chain
+        admission = guard.admit(scheme, host, port)
+        if scheme == "https":
+            guard.enforce(guard.judge(admission, NO_ORIGIN_CHAIN))
+
+    def _close_idle(self) -> None:
+        """Close the connections from before a fork, or from before the pool was pinned. Their peers are not told."""
+        self._pid = os.getpid()
+        if self.pool is not None:
+            for connection in tuple(self.pool.queue):
+                if connection is not None:
+                    hang_up(connection)
+
+    def _pin(self, connection: Any) -> PinnedHTTPSConnection | None:
+        """Pin a TLS connection in place, for the origin of this pool, and return it.
+
+        None is returned for a connection without TLS, and for one that cannot be pinned where the policy allows that.
+        """
+        real = _inner(connection)
+        if not isinstance(real, PinnedHTTPSConnection):
+            connection_class: Any = type(real)
+            pinned_class: Any = pinned_connection_class(connection_class)
+            if pinned_class is None:
+                if self.scheme == "https":
+                    self._refuse_unseen(real)
+                return None
+            real.__class__ = pinned_class
+        pinned: PinnedHTTPSConnection = real
+        pinned.pinning, pinned.origin = self.pinning, self._origin
+        return pinned
+
+    @property
+    def _origin(self) -> tuple[str, int | None]:
+        """Host and port that requests are for; a pool without a port connects to the default one."""
+        return self.host or "", self.port or DEFAULT_PORTS.get(self.scheme)
+
+    def _refuse_unseen(self, connection: object) -> None:
+        chain = Chain.missing(f"a {type(connection).__name__} connects in a way that does not show it")
+        guard = self.pinning.guard
+        guard.enforce(guard.judge(guard.admit("https", *self._origin), chain))
+
+
+class Handshake:
+    """Makes one new handshake with the settings of a pool, sends no HTTP, and keeps the verdict.
+
+    It is a pool to `requests.adapters.HTTPAdapter.send`, so that errors are those of a request.
+    """
+
+    def __init__(self, pool: PinnedPool) -> None:
+        self.verdict: Verdict | None = None
+        self._pool: Any = copy.copy(pool)
+        self._pool.pool = pool.QueueCls(1)
+        self._pool.pinning = pool.pinning._replace(guard=pool.pinning.guard.reporting_to(self._note))
+        self._connection: Any = None
+
+    def urlopen(self, **kwargs: Any) -> Any:
+        """Connect as for a request, and return an empty response."""
+        pool = self._pool
+        connection = self._connection = pool._new_conn()  # noqa: SLF001  the pool is a copy of our own class
+        pinned = pool._pin(connection)  # noqa: SLF001  as above
+        # What urllib3 does with the connection after it was checked: nothing.
+        connection.request = lambda *_args, **_kwargs: None
+        connection.getresponse = lambda: HTTPResponse(status=204)
+        pool.pool.put(connection)
+        try:
+            return pool.urlopen(**kwargs)
+        finally:
+            if self.verdict is None and pinned is not None:
+                self.verdict = pinned.verdict
+            hang_up(connection)
+
+    def _note(self, report: ViolationReport) -> None:
+        self.verdict = report.verdict
+
+
+def pin_pool(pool: Any, pinning: Pinning, origins: Callable[[], Iterable[Origin]]) -> None:
+    """Pin a pool in place. Its idle connections are not used again.
+
+    Args:
+        pool: a pool of urllib3's.
+        pinning: of the adapter or manager that gives it out.
+        origins: returns scheme, host and port that the pool is for.
+
+    Raises:
+        UnpinnableAdapterError: it is not a pool of urllib3's, and the policy does not allow connections to the host
+            whose chain is not checked; or it is pinned by another policy.
+    """
+    if isinstance(pool, PinnedPool):
+        if pool.pinning is not pinning and not pool.pinning.agrees_with(pinning):
+            raise UnpinnableAdapterError(
+                f"{show(pool)} was pinned by another policy than that of the adapter which returns it; use one "
+                "PolicyStore for both"
+            )
+    elif isinstance(pool, HTTPConnectionPool):
+        pool_class: Any = type(pool)
+        vars(pool)["pinning"] = pinning
+        pool.__class__ = _pinned_pool_class(pool_class)
+    elif not all(pinning.guard.allows_unseen(*origin) for origin in origins()):
+        raise UnpinnableAdapterError(
+            f"{show(pool)} opens its connections in a way that cannot be pinned; send through PinnedAdapter, or exempt "
+            "the host"
+        )
+
+
+@lru_cache(maxsize=64)  # classes: a handful, unless a program creates them as it runs
+def _pinned_pool_class(base: type) -> type:
+    return type(f"Pinned{base.__name__}", (PinnedPool, base), {})
+
+
+def _inner(connection: Any) -> Any:
+    """Return the connection that vcrpy wraps to record or play it, or `connection`."""
+    vcr = sys.modules.get("vcr.stubs")
+    return connection.real_connection if vcr is not None and isinstance(connection, vcr.VCRConnection) else connection
+
+
+def _canonical(host: str) -> str | None:
+    try:
+        return normalize_host(host)
+    except PolicyError:
+        return None
