@@ -14,9 +14,8 @@ client lets it have.
 from pinned_requests.testing.attack import Attack
 from pinned_requests.testing.attackers import ATTACKERS
 from pinned_requests.testing.audit import Audit, AuditResult
-from pinned_requests.testing.authority import Authority
+from pinned_requests.testing.authority import Authority, Credential
 from pinned_requests.testing.certificate import PrivateKey, generate_key
-from pinned_requests.testing.credential import Credential
 from pinned_requests.testing.honest import HonestServer
 from pinned_requests.testing.lab import MITMLab
 from pinned_requests.testing.message import Handler, Request, Response
