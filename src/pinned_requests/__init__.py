@@ -1,4 +1,7 @@
-"""A drop-in for `requests.Session` that refuses servers whose public key is not pinned."""
+"""A drop-in replacement for `requests.Session` that refuses servers whose public key is not pinned.
+
+The public names belong here, and nothing else.
+"""
 
 from pinned_requests.core.check import PinCheck
 from pinned_requests.core.pin import Pin

@@ -8,6 +8,7 @@ Within a room modules may import each other in any order, as long as no chain of
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -220,6 +221,17 @@ def test_a_circle_is_found(sources: dict[str, str], found: list[set[str]]) -> No
 def test_imports_without_a_circle_pass(sources: dict[str, str]) -> None:
     """A module may import a sibling of its package: the package itself is not meant."""
     assert circles(made(sources)) == []
+
+
+# The end of a sentence, not the full stop in a name such as `bounds.py`.
+SENTENCE = re.compile(r"[.!?](?=\s|$)")
+
+
+@pytest.mark.parametrize("module", [name for name, path in MODULES.items() if path.name == "__init__.py"])
+def test_every_package_says_what_belongs_there(module: str) -> None:
+    """In two sentences at least: what the folder is for, and what does not belong in it."""
+    docstring = ast.get_docstring(ast.parse(MODULES[module].read_text("utf-8"))) or ""
+    assert len(SENTENCE.findall(docstring)) >= 2
 
 
 class Module(NamedTuple):

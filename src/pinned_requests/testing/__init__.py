@@ -6,9 +6,12 @@
                 MyClient().list_things()
         attack.assert_rejected()
 
-`mitm_lab` is a pytest fixture; without pytest it is ``with MITMLab() as mitm_lab``. Below it, for servers that stand in
-for nobody: `Authority` makes certificates, honest and forged; `TLSServer` presents them on loopback, and counts what a
-client lets it have.
+`mitm_lab` is a pytest fixture; without pytest it is ``with MITMLab() as mitm_lab``. It is built on two classes that can
+be used alone: `Authority` makes certificates, honest and forged; `TLSServer` presents them on loopback and counts the
+bytes that it receives.
+
+What users need in tests of their own belongs here. Code that runs in production does not, and neither do helpers of
+this project's own tests.
 """
 
 from pinned_requests.testing.attack import Attack
