@@ -65,7 +65,7 @@ FORBIDDEN_IN_CORE = {"importlib", "logging", "requests", "socket", "ssl", "urlli
 LAZY_IN_CORE = {
     f"{PACKAGE}.core.spki": {"cryptography"},
     f"{PACKAGE}.core.host": {"idna"},
-    f"{PACKAGE}.core.policy_text": {"tomli", "tomli_w", "tomllib"},  # the standard library of 3.10 has no tomllib
+    f"{PACKAGE}.core.policy_text": {"tomli", "tomli_w", "tomllib"},
 }
 
 
@@ -108,7 +108,7 @@ def test_no_import_points_upward(module: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_every_module_stands_in_a_known_room(module: str) -> None:
-    """A new room has been given its place in the order."""
+    """Every room has a place in the order."""
     assert room(module) in ROOMS
 
 
@@ -178,7 +178,7 @@ def test_a_downward_import_passes(module: str, source: str) -> None:
 
 
 def test_no_import_leads_back() -> None:
-    """No module of the package imports itself by way of others."""
+    """No module of the package imports itself through others."""
     files = {
         module: Module(path.read_text("utf-8"), is_package=path.name == "__init__.py")
         for module, path in MODULES.items()
@@ -250,7 +250,7 @@ def made(sources: dict[str, str]) -> dict[str, Module]:
 
 
 def circles(files: dict[str, Module]) -> list[set[str]]:
-    """Every largest set of modules that all import each other, be it by way of others."""
+    """The largest sets of modules that import each other, directly or through others."""
     below = {
         module: {
             target

@@ -36,7 +36,7 @@ EXCEPTION_NAME = re.compile(r"\b(?:[A-Z]\w*)?(?:Error|Exception|Warning)\b")
 
 
 def test_every_name_in_all_exists() -> None:
-    """``__all__`` holds no name twice and none that is not there."""
+    """Each name in ``__all__`` exists and is listed once."""
     names = pinned_requests.__all__
     assert len(set(names)) == len(names)
     assert [name for name in names if not hasattr(pinned_requests, name)] == []
@@ -69,7 +69,7 @@ VERDICT = evaluate(
 # What urllib3's own managers cannot either: they hold locks.
 UNPICKLABLE = {"PinnedPoolManager", "PinnedProxyManager"}
 
-# A value of each class that has no arguments of its own; an exception is made of a text.
+# How to make a value of each class; exceptions, which are not listed, take a text.
 VALUES: dict[str, Callable[[], Any]] = {
     "Pin": lambda: PIN,
     "PinCheck": lambda: pinned_requests.PinCheck.of(VERDICT),
@@ -139,7 +139,7 @@ def test_the_drawn_tree_is_the_real_one() -> None:
 
 
 def test_a_drawing_is_read() -> None:
-    """Depth gives the base; further bases stand in parentheses, or the name is drawn once more."""
+    """The depth gives the base; further bases are in parentheses, or the name is drawn again."""
     drawing = """Everything that can go wrong. OSError is not meant here.
 
     requests.exceptions.SSLError
