@@ -1,4 +1,10 @@
-"""A drop-in for `requests.Session` that refuses servers whose public key is not pinned."""
+"""A drop-in replacement for `requests.Session` that refuses servers whose public key is not pinned.
+
+The public names belong here, and nothing else.
+"""
+
+import logging
+import typing
 
 from pinned_requests.core.check import PinCheck
 from pinned_requests.core.pin import Pin
@@ -55,3 +61,30 @@ __all__ = [
     "put",
     "request",
 ]
+
+# A library leaves it to the program whether its log is shown.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+# Users know these names, in error texts and pickles too, not the modules that they happen to stand in.
+for _name in __all__:
+    globals()[_name].__module__ = __name__
+del _name
+
+if typing.TYPE_CHECKING:
+    __version__: str
+else:  # hidden from type checkers: for them, a module with this function has every attribute
+
+    def __getattr__(name: str) -> str:
+        """Return the version of the installed distribution: `importlib.metadata` is slow to import.
+
+        Raises:
+            AttributeError: `name` is not `__version__`, or the distribution's metadata is missing.
+        """
+        if name == "__version__":
+            from importlib import metadata  # noqa: PLC0415  see above
+
+            try:
+                return metadata.version("pinned-requests")
+            except metadata.PackageNotFoundError:
+                pass
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,6 +14,8 @@
     ValueError
      └── PolicyError                  the configuration is wrong
           ├── PinFormatError          a pin, certificate or key cannot be read
+          ├── HostError               a host has no canonical form
+          ├── RemotePolicyError       a signed policy was not taken; in `pinned_requests.sources.tuf`
           └── UnpinnableAdapterError
     UserWarning
      └── MissingBackupPinWarning      a pin set has no second pin

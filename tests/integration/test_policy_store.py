@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def wait_until_current(store: PolicyStore, policy: PinPolicy) -> None:
-    """Wait until the store has found it."""
+    """Wait until the store has loaded it."""
     end = time.monotonic() + 20
     while store.current != policy:
         assert time.monotonic() < end

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HOST = "api.example.com"
+VERSION: str = pinned_requests.__version__
 
 
 def pins_of(path: Path, certificate: bytes) -> list[Pin]:

@@ -1,12 +1,14 @@
-"""Imports point downward only.
+"""Imports point downward only, and no two modules import each other.
 
 The rooms, from bottom to top, are those of `ROOMS` (DESIGN.md §1). A module imports from its own room and from rooms
 below; imports under ``if TYPE_CHECKING:`` and in functions count. A room that is missing in `ROOMS` fails the test.
+Within a room modules may import each other in any order, as long as no chain of imports leads back to its beginning.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -63,7 +65,7 @@ FORBIDDEN_IN_CORE = {"importlib", "logging", "requests", "socket", "ssl", "urlli
 LAZY_IN_CORE = {
     f"{PACKAGE}.core.spki": {"cryptography"},
     f"{PACKAGE}.core.host": {"idna"},
-    f"{PACKAGE}.core.policy_text": {"tomli", "tomli_w", "tomllib"},  # the standard library of 3.10 has no tomllib
+    f"{PACKAGE}.core.policy_text": {"tomli", "tomli_w", "tomllib"},
 }
 
 
@@ -106,7 +108,7 @@ def test_no_import_points_upward(module: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_every_module_stands_in_a_known_room(module: str) -> None:
-    """A new room has been given its place in the order."""
+    """Every room has a place in the order."""
     assert room(module) in ROOMS
 
 
@@ -173,6 +175,114 @@ def test_an_upward_import_is_found(module: str, source: str, refused: str) -> No
 def test_a_downward_import_passes(module: str, source: str) -> None:
     """The checker lets pass what the order allows."""
     assert violations(source, f"{PACKAGE}.{module}", is_package=False) == []
+
+
+def test_no_import_leads_back() -> None:
+    """No module of the package imports itself through others."""
+    files = {
+        module: Module(path.read_text("utf-8"), is_package=path.name == "__init__.py")
+        for module, path in MODULES.items()
+    }
+    assert circles(files) == []
+
+
+@pytest.mark.parametrize(
+    ("sources", "found"),
+    [
+        ({"a": "from pinned_requests.b import x", "b": "from pinned_requests.a import y"}, [{"a", "b"}]),
+        ({"a": "import pinned_requests.b", "b": "from . import a"}, [{"a", "b"}]),
+        ({"a": "from .b import x", "b": "from .c import y", "c": "from .a import z"}, [{"a", "b", "c"}]),
+        ({"a": "from .b import x", "b": "def f():\n    from .a import y"}, [{"a", "b"}]),
+        (
+            {"a": "from .b import x", "b": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .a import y"},
+            [{"a", "b"}],
+        ),
+        (
+            {"a": "from .b import x", "b": "from .a import y", "c": "from .d import x", "d": "from . import c"},
+            [{"a", "b"}, {"c", "d"}],
+        ),
+        ({"p.__init__": "from .a import x", "p.a": "from pinned_requests.p import y"}, [{"p", "p.a"}]),
+    ],
+)
+def test_a_circle_is_found(sources: dict[str, str], found: list[set[str]]) -> None:
+    """Whether it has two modules or more, and also where an import is lazy or for types alone."""
+    assert circles(made(sources)) == [{f"{PACKAGE}.{name}" for name in circle} for circle in found]
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        {"a": "from .b import x\nfrom .c import y", "b": "from .c import y", "c": "import os"},
+        {"p.__init__": "from .a import x", "p.a": "from .b import y", "p.b": "import os"},
+        {"p.__init__": "from .a import x", "p.a": "from . import b", "p.b": "import os"},
+        {"p.__init__": "from pinned_requests.p.a import x", "p.a": "from pinned_requests.a import x", "a": "import os"},
+    ],
+)
+def test_imports_without_a_circle_pass(sources: dict[str, str]) -> None:
+    """A module may import a sibling of its package: the package itself is not meant."""
+    assert circles(made(sources)) == []
+
+
+# The end of a sentence, not the full stop in a name such as `bounds.py`.
+SENTENCE = re.compile(r"[.!?](?=\s|$)")
+
+
+@pytest.mark.parametrize("module", [name for name, path in MODULES.items() if path.name == "__init__.py"])
+def test_every_package_says_what_belongs_there(module: str) -> None:
+    """In two sentences at least: what the folder is for, and what does not belong in it."""
+    docstring = ast.get_docstring(ast.parse(MODULES[module].read_text("utf-8"))) or ""
+    assert len(SENTENCE.findall(docstring)) >= 2
+
+
+class Module(NamedTuple):
+    """The text of one module."""
+
+    source: str
+    is_package: bool
+
+
+def made(sources: dict[str, str]) -> dict[str, Module]:
+    """Modules of the package with these texts; ``p.__init__`` is the package ``p``."""
+    return {
+        f"{PACKAGE}.{name.removesuffix('.__init__')}": Module(source, is_package=name.endswith("__init__"))
+        for name, source in sources.items()
+    }
+
+
+def circles(files: dict[str, Module]) -> list[set[str]]:
+    """The largest sets of modules that import each other, directly or through others."""
+    below = {
+        module: {
+            target
+            for each in imports(file.source, module, is_package=file.is_package)
+            for target in [module_of(each.name, files)]
+            if target is not None
+        }
+        for module, file in files.items()
+    }
+    reached = {module: reachable(module, below) for module in files}
+    found: list[set[str]] = []
+    for module in files:
+        circle = {other for other in reached[module] if module in reached[other]}
+        if circle and circle not in found:
+            found.append(circle)
+    return found
+
+
+def module_of(name: str, files: dict[str, Module]) -> str | None:
+    """The module that an imported name is, or is in; None for one that is not among `files`."""
+    return next((each for each in (name, name.rpartition(".")[0]) if each in files), None)
+
+
+def reachable(module: str, below: dict[str, set[str]]) -> set[str]:
+    """What `module` imports, and what that imports, and so on."""
+    found: set[str] = set()
+    left = [module]
+    while left:
+        new = below[left.pop()] - found
+        found |= new
+        left += new
+    return found
 
 
 def violations(source: str, module: str, *, is_package: bool) -> list[Violation]:

@@ -3,11 +3,31 @@
 from __future__ import annotations
 import __future__
 
+import copy
+import datetime as dt
+import importlib.metadata
+import pickle
+import pkgutil
 import re
+import subprocess
+import sys
+from contextlib import suppress
+from importlib import import_module
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 import pinned_requests
 from pinned_requests import exceptions
+from pinned_requests.core.chain import Chain
+from pinned_requests.core.pin import Pin
+from pinned_requests.core.pinset import PinSet
+from pinned_requests.core.policy import PinPolicy
+from pinned_requests.core.verdict import evaluate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # "├── PinMismatchError", "│   └── BlockedKeyError"; the column of the name is its depth.
 BRANCH = re.compile(r"^([\s│]*[├└]─+ )(\w+)(.*)$")
@@ -16,7 +36,7 @@ EXCEPTION_NAME = re.compile(r"\b(?:[A-Z]\w*)?(?:Error|Exception|Warning)\b")
 
 
 def test_every_name_in_all_exists() -> None:
-    """``__all__`` holds no name twice and none that is not there."""
+    """Each name in ``__all__`` exists and is listed once."""
     names = pinned_requests.__all__
     assert len(set(names)) == len(names)
     assert [name for name in names if not hasattr(pinned_requests, name)] == []
@@ -32,15 +52,86 @@ def test_every_public_name_is_in_all() -> None:
     assert public - set(pinned_requests.__all__) == set()
 
 
-def test_every_exception_is_drawn() -> None:
-    """The docstring of `exceptions` shows every public exception."""
-    assert set(public_exceptions()) - set(drawn_tree(exceptions.__doc__ or "")) == set()
+@pytest.mark.parametrize("name", pinned_requests.__all__)
+def test_a_public_name_stands_in_the_package(name: str) -> None:
+    """Users know `pinned_requests.Pin`, not the module that it is written in; pickle finds it there."""
+    value = getattr(pinned_requests, name)
+    assert (value.__module__, value.__qualname__) == ("pinned_requests", name)
+    assert pickle.loads(pickle.dumps(value)) is value  # noqa: S301  our own
+
+
+PIN, BACKUP = (Pin("spki", bytes([number]) * 32) for number in range(2))
+POLICY = PinPolicy({"api.example.com": [PIN, BACKUP]})
+VERDICT = evaluate(
+    POLICY, "api.example.com", Chain.of([], is_verified=True), dt.datetime(2026, 11, 22, tzinfo=dt.timezone.utc)
+)
+
+# What urllib3's own managers cannot either: they hold locks.
+UNPICKLABLE = {"PinnedPoolManager", "PinnedProxyManager"}
+
+# How to make a value of each class; exceptions, which are not listed, take a text.
+VALUES: dict[str, Callable[[], Any]] = {
+    "Pin": lambda: PIN,
+    "PinCheck": lambda: pinned_requests.PinCheck.of(VERDICT),
+    "PinPolicy": lambda: POLICY,
+    "PinSet": PinSet.exempt,
+    "PinnedAdapter": lambda: pinned_requests.PinnedAdapter(POLICY),
+    "PinnedSession": lambda: pinned_requests.PinnedSession(POLICY),
+    "PolicyStore": lambda: pinned_requests.PolicyStore(POLICY),
+    "ViolationReport": lambda: pinned_requests.ViolationReport(VERDICT, dt.datetime.now(dt.timezone.utc), ()),
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name in pinned_requests.__all__
+        if isinstance(getattr(pinned_requests, name), type) and name not in UNPICKLABLE
+    ],
+)
+@pytest.mark.parametrize("again", [lambda value: pickle.loads(pickle.dumps(value)), copy.copy, copy.deepcopy])  # noqa: S301  our own
+def test_a_value_of_each_public_class_pickles_and_copies(name: str, again: Callable[[Any], Any]) -> None:
+    """The copy is of the same class, and equal where the class says what that is."""
+    kind = getattr(pinned_requests, name)
+    value = VALUES[name]() if name in VALUES else kind("text")
+    other = again(value)
+    assert type(other) is kind
+    assert other == value or kind.__eq__ is object.__eq__
+
+
+def test_the_version() -> None:
+    """That of the installed distribution; no other name is made up."""
+    assert pinned_requests.__version__ == importlib.metadata.version("pinned-requests")
+    assert not hasattr(pinned_requests, "absent")
+
+
+def test_a_copy_without_metadata_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a frozen program: asking is not an `ImportError`."""
+
+    def absent(_name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError
+
+    monkeypatch.setattr(importlib.metadata, "version", absent)
+    assert not hasattr(pinned_requests, "__version__")
+
+
+def test_the_log_is_silent_unless_the_program_wants_it() -> None:
+    """Python's last resort would print warnings on stderr."""
+    program = "import logging, pinned_requests; logging.getLogger('pinned_requests').warning('shown')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_every_exception_is_drawn_and_no_other() -> None:
+    """The docstring of `exceptions` shows every error and warning of the package that users may meet."""
+    assert set(drawn_tree(exceptions.__doc__ or "")) == set(public_exceptions())
 
 
 def test_the_drawn_tree_is_the_real_one() -> None:
-    """Whatever is drawn below a class is derived from it, and no base of ours is left out."""
+    """Each class is drawn below each of its bases that is ours, and else below one that is its base indeed."""
     ours = public_exceptions()
-    drawn = {name: bases for name, bases in drawn_tree(exceptions.__doc__ or "").items() if name in ours}
+    drawn = drawn_tree(exceptions.__doc__ or "")
     real = {name: {base.__name__ for base in ours[name].__bases__} for name in drawn}
     assert {name: bases - real[name] for name, bases in drawn.items() if bases - real[name]} == {}
     omitted = {name: (real[name] & set(ours)) - bases for name, bases in drawn.items()}
@@ -48,7 +139,7 @@ def test_the_drawn_tree_is_the_real_one() -> None:
 
 
 def test_a_drawing_is_read() -> None:
-    """Depth gives the base; further bases stand in parentheses, or the name is drawn once more."""
+    """The depth gives the base; further bases are in parentheses, or the name is drawn again."""
     drawing = """Everything that can go wrong. OSError is not meant here.
 
     requests.exceptions.SSLError
@@ -71,11 +162,20 @@ def test_a_drawing_is_read() -> None:
 
 
 def public_exceptions() -> dict[str, type[BaseException]]:
-    """The exceptions and warnings among the public names."""
-    public = {name: getattr(pinned_requests, name) for name in pinned_requests.__all__}
-    return {
-        name: value for name, value in public.items() if isinstance(value, type) and issubclass(value, BaseException)
-    }
+    """The exceptions and warnings among the public names, and all that are derived from them, in any module."""
+    for module in pkgutil.walk_packages(pinned_requests.__path__, "pinned_requests."):
+        if not module.name.endswith("__main__"):
+            with suppress(ImportError):  # an extra is not installed
+                import_module(module.name)
+    left = [getattr(pinned_requests, name) for name in pinned_requests.__all__]
+    left = [each for each in left if isinstance(each, type) and issubclass(each, BaseException)]
+    found = {}
+    while left:
+        kind = left.pop()
+        if kind.__module__.startswith("pinned_requests"):
+            found[kind.__name__] = kind
+            left += kind.__subclasses__()
+    return found
 
 
 def drawn_tree(docstring: str) -> dict[str, set[str]]:

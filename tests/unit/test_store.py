@@ -52,7 +52,7 @@ def test_replacing() -> None:
     "wrong", [None, "api.example.com", b"{}", [], PolicyStore(OLD), {"*": PinSet.exempt()}, {"a.example": []}]
 )
 def test_a_wrong_policy_is_refused_and_the_old_one_stays(wrong: Any) -> None:
-    """Neither the constructor nor `set` takes what is no policy."""
+    """The constructor and `set` refuse it."""
     with pytest.raises(PolicyError):
         PolicyStore(wrong)
     store = PolicyStore(OLD)
@@ -118,13 +118,13 @@ def test_a_callable_returns_a_policy_a_mapping_or_a_text(answer: Any) -> None:
 
 @pytest.mark.parametrize("answer", [None, 3, "[", b"\xff", [], {"*": "x"}, object()])
 def test_the_first_load_fails_loudly(answer: Any) -> None:
-    """There is no last good policy to go on with."""
+    """The store has no last good policy yet."""
     with pytest.raises((PolicyError, AttributeError)):
         PolicyStore(lambda: answer)
 
 
 def test_the_first_load_raises_what_the_source_raises() -> None:
-    """Whoever wrote the source knows what that means."""
+    """The author of the source knows that error."""
     with pytest.raises(ZeroDivisionError):
         PolicyStore(lambda: 1 // 0)
 
@@ -177,7 +177,7 @@ def test_a_source_is_asked_again_in_the_background() -> None:
     assert len(followers()) == 1
 
 
-def test_a_source_that_hangs_delays_nobody() -> None:
+def test_a_source_that_hangs_delays_no_reader() -> None:
     """`current` answers at once, from every thread; the source is asked by one thread alone."""
     hanging, go_on = threading.Event(), threading.Event()
     calls = []
@@ -247,7 +247,7 @@ def test_a_later_failure_keeps_the_last_good_policy(caplog: pytest.LogCaptureFix
     assert store.last_error is None
 
 
-def test_whatever_a_source_raises_the_thread_lives() -> None:
+def test_the_thread_survives_any_error_of_a_source() -> None:
     """Even what would end a program."""
     answers = iter([OLD])
 
@@ -288,8 +288,8 @@ class _UnprintableError(Exception):
 
 
 @pytest.mark.parametrize("error", [_UnprintableError(), PolicyError("x")])
-def test_whatever_the_log_does_the_thread_lives(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A filter that raises would end it, and nobody would notice."""
+def test_the_thread_survives_any_error_of_the_log(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A filter that raises would end it unnoticed."""
 
     def fail(_record: object) -> bool:
         raise RuntimeError
@@ -329,7 +329,7 @@ def test_the_text_of_an_error_of_others_is_not_logged(caplog: pytest.LogCaptureF
 
 
 def test_what_was_set_is_not_undone_by_a_load_that_began_before() -> None:
-    """Somebody has set it for a reason; a load that begins after it replaces it."""
+    """A load that begins after `set()` replaces the policy."""
     loading_now, go_on = threading.Event(), threading.Event()
     answers = iter([OLD])
     other = PinPolicy({"other.example": PinSet.exempt()})
@@ -474,7 +474,7 @@ def test_a_store_may_begin_with_a_policy() -> None:
 
 
 def test_a_store_may_begin_with_a_policy_that_is_known_to_be_old() -> None:
-    """Its age and the error that comes with it count, until the source has answered; a copy keeps the age."""
+    """Its age and its error count until the source has answered; a copy keeps the age."""
     hour_ago = time.time() - 3600
     loader = Loader(_source, start=Start(NEW, PolicyError("not asked yet"), hour_ago))
     store = PolicyStore(loader, max_age=60)
@@ -559,7 +559,7 @@ def write_in_place(path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("replace", [replace_by_rename, replace_by_symlink, write_in_place])
 def test_a_replaced_file_is_noticed(tmp_path: Path, replace: Callable[[Path, str], None]) -> None:
-    """However that is done, and again and again; in between there is no other policy, and no error remains."""
+    """By any way to replace it, repeatedly; no third policy is ever in force, and no error remains."""
     path = tmp_path / "pins.json"
     path.write_text(OLD.to_json())
     store = PolicyStore.from_file(path, refresh_after=0.02)
@@ -635,7 +635,7 @@ def test_copies_of_a_store_each_notice(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_fine_clock")
 def test_a_file_that_takes_the_place_of_another_is_read_at_once(tmp_path: Path) -> None:
-    """It is whole: nobody gives a file its name before it is."""
+    """It is complete: programs write a file before they rename it."""
     path = tmp_path / "pins.json"
     path.write_text(OLD.to_json())
     loader = FileLoader(path)
@@ -646,7 +646,7 @@ def test_a_file_that_takes_the_place_of_another_is_read_at_once(tmp_path: Path) 
 
 
 def test_a_truncated_or_missing_file_leaves_the_last_good_policy(tmp_path: Path) -> None:
-    """`last_error` says what is the matter, until the file is whole again."""
+    """`last_error` says why, until the file is complete again."""
     path = tmp_path / "pins.json"
     path.write_text(OLD.to_json())
     store = PolicyStore.from_file(path, refresh_after=0.02)

@@ -1,7 +1,10 @@
 """The `pinned-requests` command.
 
-Exit codes: 0 if all is well, 1 for a finding (a server that cannot be reached or verified is one), 2 where the command
-line or an input is wrong. Besides, 130 after an interrupt and 141 when the reader of the output has gone away.
+Exit codes: 0 for success; 1 for a finding, such as a server that cannot be reached or verified; 2 for a wrong command
+line or input; 130 after an interrupt; 141 when the reader of the output has gone away.
+
+Arguments, output and exit codes belong here. Decisions about pins, certificates and policies do not: they are in the
+rooms below, where a program can call them.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        arguments: those behind the command's name; those of the process by default.
+        arguments: those after the command's name; by default those of the process.
 
     Returns:
         The exit code.

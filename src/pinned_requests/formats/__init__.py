@@ -1,13 +1,15 @@
-"""Other systems' pin configuration to and from `PinPolicy`: text in, text out, and what got lost on the way.
+"""Other systems' pin configuration, converted to and from `PinPolicy`: text in, text and a list of losses out.
+
+Readers and writers of one format each belong here. Files, sockets, the clock and the command line do not.
 
 Rules for the next maintainer:
 
-- Pure: no file, socket or clock, and nothing of this package but `core`. Libraries are imported when first used.
-- Whatever a reader is given, it answers with a value or with a `PolicyError`, in bounded memory (`bounds.py`).
-- Nothing is lost in silence: what the other side cannot say, or understands differently, is a `Loss`.
-- What cannot be said exactly is left out and named, not widened: no text pins a host that the policy does not pin.
-- Writers put out canonical host patterns and pins, never text as somebody wrote it. Their letters mean nothing in a
-  header, a zone file or a string literal; for XML a library escapes all the same.
+- Import only `core` from this package. Import libraries when they are first used.
+- A reader returns a value or raises a `PolicyError`, for any input and in bounded memory (`bounds.py`).
+- Nothing is lost silently: what the other format cannot express, or understands differently, is a `Loss`.
+- What cannot be expressed exactly is left out and named, never widened: the text pins no host that the policy does not.
+- Writers write canonical host patterns and pins, never text from the input. Their characters have no meaning in a
+  header, a zone file or a string literal; for XML a library escapes them anyway.
 """
 
 from __future__ import annotations

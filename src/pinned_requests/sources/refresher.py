@@ -6,7 +6,7 @@ Rules for the next maintainer:
 - The thread survives every error of a source or of a log handler.
 - A refresher ends with its store. It knows the store only as a weakly held function that takes a policy, and does not
   import `policy_store`: that one imports this module.
-- In a forked child there is no thread, and a lock that was held stays held: `_start_over()` makes new ones.
+- A forked child has no thread, and its copy of a held lock is never released: `_start_over()` makes new locks.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class Refresher:
 
     Args:
         source: a `Loader`, or a callable to make one of.
-        refresh_after: seconds from one load to the next; None: there is no thread.
+        refresh_after: seconds from one load to the next; None: it has no thread.
 
     Attributes:
-        is_running: whether `start()` has nothing to do: the thread runs, or there is to be none.
+        is_running: whether `start()` has nothing to do: the thread runs, or none is wanted.
         last_error: why the last load failed, or None if it succeeded.
 
     Raises:
@@ -92,7 +92,7 @@ class Refresher:
             self.last_error, self._is_due = start.error, True
 
     def start(self) -> None:
-        """Start the thread if there is to be one and it does not run."""
+        """Start the thread, unless it runs or none is wanted."""
         with self._starting:
             if self.is_running:
                 return

@@ -6,17 +6,19 @@
                 MyClient().list_things()
         attack.assert_rejected()
 
-`mitm_lab` is a pytest fixture; without pytest it is ``with MITMLab() as mitm_lab``. Below it, for servers that stand in
-for nobody: `Authority` makes certificates, honest and forged; `TLSServer` presents them on loopback, and counts what a
-client lets it have.
+`mitm_lab` is a pytest fixture; without pytest it is ``with MITMLab() as mitm_lab``. It is built on two classes that can
+be used alone: `Authority` makes certificates, honest and forged; `TLSServer` presents them on loopback and counts the
+bytes that it receives.
+
+What users need in tests of their own belongs here. Code that runs in production does not, and neither do helpers of
+this project's own tests.
 """
 
 from pinned_requests.testing.attack import Attack
 from pinned_requests.testing.attackers import ATTACKERS
 from pinned_requests.testing.audit import Audit, AuditResult
-from pinned_requests.testing.authority import Authority
+from pinned_requests.testing.authority import Authority, Credential
 from pinned_requests.testing.certificate import PrivateKey, generate_key
-from pinned_requests.testing.credential import Credential
 from pinned_requests.testing.honest import HonestServer
 from pinned_requests.testing.lab import MITMLab
 from pinned_requests.testing.message import Handler, Request, Response

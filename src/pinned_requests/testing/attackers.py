@@ -6,8 +6,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from pinned_requests.testing.authority import Authority
-from pinned_requests.testing.credential import Credential
+from pinned_requests.testing.authority import Authority, Credential
 from pinned_requests.testing.message import Request, Response, respond
 
 if TYPE_CHECKING:

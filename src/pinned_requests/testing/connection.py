@@ -1,6 +1,6 @@
 """One client of a lab server: its socket, and the count of every byte that comes in.
 
-Rules for whoever changes this module:
+Rules for the next maintainer:
 
 - The counts are evidence: a test that reads "no application byte" must be able to rely on it. Every byte that OpenSSL
   decrypts passes through `Connection.receive`, whether or not it ever becomes a request.

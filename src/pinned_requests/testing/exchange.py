@@ -1,10 +1,10 @@
-"""HTTP/1.1 on one connection of a lab server: requests are read, answered, and the connection is kept alive."""
+"""HTTP/1.1 on one connection of a lab server: reads requests, answers them and keeps the connection alive."""
 
 from __future__ import annotations
 
 from http.server import BaseHTTPRequestHandler
 from io import BufferedReader, BytesIO, RawIOBase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pinned_requests.testing.message import Request, Response
 
@@ -13,9 +13,26 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from pinned_requests.testing.connection import Connection
-
 _LINE_LIMIT = 65536  # bytes in a line of a request, as in http.server
+
+
+class Channel(Protocol):
+    """The client that an exchange talks to: a `Connection`, which counts the bytes and which imports this module."""
+
+    peer: tuple[str, int]
+    """The client's address and port."""
+    ended: bool
+    """Whether the client will send nothing more."""
+
+    @property
+    def scheme(self) -> str:
+        """``https``, or ``http`` if there was no TLS handshake."""
+
+    def receive(self, buffer: Buffer, /) -> int:
+        """Read into `buffer`, and return the number of bytes; 0 at the end."""
+
+    def send(self, data: bytes, /) -> None:
+        """Send all of the data."""
 
 
 class Exchange(BaseHTTPRequestHandler):
@@ -24,9 +41,9 @@ class Exchange(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # connections are kept alive
     default_request_version = "HTTP/1.1"  # an error has a status line, also where the version cannot be read
 
-    def __init__(self, connection: Connection, answer: Callable[[Request], Response]) -> None:
+    def __init__(self, channel: Channel, answer: Callable[[Request], Response]) -> None:
         self._answer = answer
-        super().__init__(connection, connection.peer, None)  # type: ignore[arg-type]  # nothing asks for it
+        super().__init__(channel, channel.peer, None)  # type: ignore[arg-type]  # nothing asks for it
 
     def setup(self) -> None:
         """Read from the connection, and keep what is written until it is flushed."""
@@ -37,10 +54,10 @@ class Exchange(BaseHTTPRequestHandler):
         """Leave the socket open: the connection closes it."""
 
     def handle_one_request(self) -> None:
-        """Read one request and answer it, whatever its method; the inherited one looks for a `do_GET` and the like."""
+        """Read one request and answer it, with any method; the inherited one looks for `do_GET` and the like."""
         self.close_connection = True
         self.raw_requestline = self.rfile.readline(_LINE_LIMIT + 1)
-        # The parser takes the end of the connection for the end of the headers: then it never became a request.
+        # The parser takes the end of the connection for the end of the headers; such a request is not complete.
         if self.raw_requestline.endswith(b"\n") and self.parse_request() and not self.request.ended:
             self._flush()  # 100 Continue, perhaps
             try:
@@ -113,11 +130,11 @@ class Exchange(BaseHTTPRequestHandler):
 
 
 class _Reader(RawIOBase):
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Buffer) -> int:
-        return self._connection.receive(buffer)
+        return self._channel.receive(buffer)

@@ -11,9 +11,8 @@ from pinned_requests.core.pin import Pin
 from pinned_requests.testing.certificate import generate_key
 
 if TYPE_CHECKING:
-    from pinned_requests.testing.authority import Authority
+    from pinned_requests.testing.authority import Authority, Credential
     from pinned_requests.testing.certificate import PrivateKey
-    from pinned_requests.testing.credential import Credential
 
 __all__ = ["Identity"]
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from pinned_requests.testing.credential import Credential
+    from pinned_requests.testing.authority import Credential
 
 __all__ = ["TLSServer"]
 

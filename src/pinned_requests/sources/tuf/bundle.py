@@ -1,13 +1,13 @@
-"""`Bundle`: the last good policy with all the metadata that proves it, in one file, for a start without network.
+"""`Bundle`: the last good policy and all the metadata that proves it, in one file, for a start without network.
 
-python-tuf keeps the newest metadata that it has seen, file by file. That protects from a rollback, and may be ahead of
-the policy, where somebody lets metadata pass and holds back the target. So what was good as a whole is kept as a whole.
+python-tuf keeps the newest metadata that it has seen, file by file. That protects from a rollback, but it can be newer
+than the policy: an attacker may let metadata pass and hold back the target. So a complete set is kept as well.
 
 Rules for the next maintainer:
 
-- The file is not trusted: all that is in it is verified from the root that the application ships, each time.
-- Expiry is reported and not enforced. An expired policy that was good is newer than the one in the package, and to fall
-  back to that is what somebody who cuts the client off and waits would want. Who uses the bundle decides.
+- The file is not trusted. Everything in it is verified from the root that the application ships, each time.
+- Expiry is reported, not enforced; the caller decides. The last good policy is newer than the one in the package, even
+  when it has expired: an attacker who cuts the client off and waits must not bring the older one back.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 from pinned_requests.core.text import show
 from pinned_requests.sources.tuf.errors import RemotePolicyError
 
-MAX_BYTES = 20_000_000  # bytes: more than the largest metadata and policy that are fetched, several times over
+MAX_BYTES = 20_000_000  # bytes: several times the largest metadata and policy that are downloaded
 
 
 class Bundle(NamedTuple):
-    """Metadata as text, as it came from the repository, and the policy.
+    """The metadata and the policy, as texts from the repository.
 
     Attributes:
-        roots: those that follow the one in the package, in order.
-        shipped: what tells the policy that the application shipped when this was saved from any other.
-        saved: seconds since the epoch. Like `shipped`, a note to ourselves: no signature covers it.
+        roots: the roots that follow the one in the package, in order.
+        shipped: the hash of the policy that the application shipped when this was saved. No signature covers it.
+        saved: when, in seconds since the epoch. No signature covers it.
     """
 
     roots: list[str]
@@ -47,7 +47,7 @@ class Bundle(NamedTuple):
     saved: float
 
     def verify(self, root: bytes, target: str) -> list[str]:
-        """Verify all of it, from the root in the package to the policy.
+        """Verify everything, from the root in the package to the policy.
 
         Args:
             root: the trusted root metadata.
@@ -57,8 +57,8 @@ class Bundle(NamedTuple):
             The roles whose metadata has expired.
 
         Raises:
-            RepositoryError: a signature, a version, a length or a hash is not what it must be.
-            RemotePolicyError: the target is missing. Delegated targets are not looked at.
+            RepositoryError: a signature, a version, a length or a hash is wrong.
+            RemotePolicyError: the target is missing. Delegated targets do not count.
         """
         trusted = _newest(Metadata[Root].from_bytes(root).signed, self.roots)
         timestamp = _signed(trusted, Timestamp, self.timestamp)
@@ -68,18 +68,18 @@ class Bundle(NamedTuple):
         meta.verify_length_and_hashes(self.targets.encode())
         targets = _signed(trusted, Targets, self.targets, meta.version)
         if target not in targets.targets:
-            raise RemotePolicyError("target", f"the repository's own targets hold no {show(target)}")
+            raise RemotePolicyError("target", f"the repository's own targets do not include {show(target)}")
         targets.targets[target].verify_length_and_hashes(self.policy.encode())
         now = datetime.now(timezone.utc)
         return [each.type for each in (trusted, timestamp, snapshot, targets) if each.is_expired(now)]
 
     @classmethod
     def load(cls, path: Path) -> Bundle | None:
-        """Return what a file holds, not verified, or None where there is no file.
+        """Return the content of a file, not verified, or None if the file is missing.
 
         Raises:
             OSError: it cannot be read.
-            RepositoryError: it holds something else.
+            RepositoryError: it is not a bundle.
         """
         try:
             with path.open("rb") as file:
@@ -97,7 +97,7 @@ class Bundle(NamedTuple):
 
     @classmethod
     def collect(cls, folder: Path, root: bytes, policy: str, shipped: str) -> Bundle:
-        """Make one of what python-tuf has just verified and left in its folder.
+        """Make a bundle of the files that python-tuf has just verified and left in its folder.
 
         Raises:
             OSError: a file cannot be read.
@@ -105,7 +105,7 @@ class Bundle(NamedTuple):
         version = Metadata[Root].from_bytes(root).signed.version
         roots = []
         while (path := folder / "root_history" / f"{version + 1}.root.json").exists():
-            roots.append(path.read_bytes().decode())  # not read_text(): that one changes line ends, and so hashes
+            roots.append(path.read_bytes().decode())  # read_text() would change line ends, and so hashes
             version += 1
         timestamp, snapshot, targets = (
             (folder / f"{role}.json").read_bytes().decode() for role in ("timestamp", "snapshot", "targets")
@@ -113,7 +113,7 @@ class Bundle(NamedTuple):
         return cls(roots, timestamp, snapshot, targets, policy, shipped, time.time())
 
     def save(self, path: Path) -> None:
-        """Write the file, whole or not at all.
+        """Write the file completely or not at all.
 
         Raises:
             OSError: it cannot be written.
@@ -130,12 +130,15 @@ class Bundle(NamedTuple):
 
 
 def _newest(root: Root, texts: list[str]) -> Root:
-    """Follow the roots as far as they hold, as python-tuf does; whether that is far enough, the signatures tell."""
+    """Follow the roots as far as they are valid, as python-tuf does, and return the last valid one.
+
+    The signatures on the other roles decide whether it is new enough.
+    """
     for text in texts:
         metadata = Metadata[Root].from_bytes(text.encode())
         new = metadata.signed
         if new.version <= root.version:
-            continue  # an older release of the application kept it
+            continue  # saved by an older release of the application
         try:
             if new.type != Root.type or new.version != root.version + 1:
                 break
@@ -151,8 +154,8 @@ def _signed(root: Root, kind: type[Any], text: str, version: int | None = None) 
     metadata = Metadata[Any].from_bytes(text.encode())
     signed = metadata.signed
     if signed.type != kind.type:
-        raise RepositoryError(f"{kind.type} metadata is of type {signed.type}")
+        raise RepositoryError(f"{kind.type} metadata has the type {signed.type}")
     root.verify_delegate(kind.type, metadata.signed_bytes, metadata.signatures)
     if version is not None and signed.version != version:
-        raise BadVersionNumberError(f"{kind.type} is of version {signed.version}, not {version}")
+        raise BadVersionNumberError(f"{kind.type} has version {signed.version} instead of {version}")
     return signed

@@ -2,10 +2,10 @@
 
 Rules for the next maintainer:
 
-- Trust begins with the root that the application ships, at every start. What the cache holds is verified from there; a
-  cached root is only ever a step on the way to a newer one.
-- The policy is the target's bytes, in memory, whose hash was checked there. No file is read again after its check.
-- What is good replaces what was good when all of it has been verified *and* it is a policy: not before.
+- Trust begins with the root that the application ships, at every start. The cache is verified from there; a cached root
+  is never trusted by itself, it only links that root to a newer one.
+- The policy is parsed from the bytes in memory whose hash was checked. No file is read again after its check.
+- A new policy replaces the last good one only after all its metadata was verified *and* it was parsed.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
 _MAX_ROOT = 512_000  # bytes, as in python-tuf
 _CONFIG = UpdaterConfig(root_max_length=_MAX_ROOT, max_root_rotations=256, max_delegations=8)
-_TARGET = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)  # what needs no quoting in a URL
-_BROKEN = (FileExistsError, NotADirectoryError, IsADirectoryError)  # a file where a folder must be, or the reverse
+_TARGET = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)  # needs no quoting in a URL
+_BROKEN = (FileExistsError, NotADirectoryError, IsADirectoryError)  # a file in place of a folder, or the reverse
 
 
 class SignedPolicy(Loader):
@@ -59,8 +59,7 @@ class SignedPolicy(Loader):
         targets_url: the folder of its targets.
         root: the trusted root metadata that the application ships: its bytes, or a path.
         target: the name of the policy in the repository; `.toml` for TOML, anything else is JSON.
-        cache_dir: a folder of the application's; it is made where it is missing. Several processes may share it, and
-            several repositories.
+        cache_dir: a folder of the application; it is created if it is missing. Processes and repositories may share it.
         shipped: the policy that the application ships: a `PinPolicy`, a mapping or the path of a file.
 
     Raises:
@@ -85,10 +84,10 @@ class SignedPolicy(Loader):
         self._target = _target_name(target)
         self._shipped = _shipped(shipped)
         self._fingerprint = hashlib.sha256(self._shipped.to_json().encode()).hexdigest() if self._shipped else ""
-        # A folder for each repository: two in one would throw away each other's memory of what they have seen.
+        # A folder for each repository: in one folder, each would delete the other's memory of the versions it has seen.
         name = hashlib.sha256(self._metadata_url.encode()).hexdigest()[:16]
         self._folder = Path(cache_dir).absolute() / name
-        # A name of its own for each policy of a repository.
+        # A file for each policy of a repository.
         self._bundle = self._folder / f"good-{hashlib.sha256(self._target.encode()).hexdigest()[:16]}.json"
         self.start = self._from_cache()
 
@@ -96,12 +95,12 @@ class SignedPolicy(Loader):
         """Update from the repository and return its policy.
 
         Raises:
-            RemotePolicyError: the update failed, or what is signed is no policy. Nothing that was good is lost.
+            RemotePolicyError: the update failed, or the signed target is not a policy. The last good policy stays.
         """
         downloads = fetcher.BoundedFetcher()
         try:
             self._make_folder()
-            # python-tuf does not stand another process in its folder.
+            # python-tuf does not support two processes in one folder.
             with FileLock(self._folder / ".lock", timeout=fetcher.DEADLINE, mode=0o600), downloads:
                 try:
                     return self._update(downloads)
@@ -122,7 +121,7 @@ class SignedPolicy(Loader):
                 return self._from_release(None)
             expired = bundle.verify(self._root, self._target)
             policy = self._parse(bundle.policy)
-        except Exception as e:  # noqa: BLE001  whatever a damaged file makes python-tuf raise
+        except Exception as e:  # noqa: BLE001  a damaged file makes python-tuf raise anything
             error = explain(e, "the cache")
             return self._from_release(RemotePolicyError("cache", f"the cache is not used: {error}"))
         if not expired:
@@ -136,7 +135,7 @@ class SignedPolicy(Loader):
         return None if self._shipped is None else Start(self._shipped, error)
 
     def _update(self, downloads: fetcher.BoundedFetcher) -> PinPolicy:
-        for left in self._folder.glob("tmp*"):  # of a process that was killed: python-tuf and the bundle write there
+        for left in self._folder.glob("tmp*"):  # left by a process that was killed
             left.unlink(missing_ok=True)
         updater = Updater(
             str(self._folder),
@@ -149,7 +148,7 @@ class SignedPolicy(Loader):
         updater.refresh()
         info = updater.get_targetinfo(self._target)
         if info is None:
-            raise RemotePolicyError("target", f"the repository holds no target {show(self._target)}")
+            raise RemotePolicyError("target", f"the repository does not have the target {show(self._target)}")
         text = self._kept(info)
         if text is None:
             text = self._download(updater, info)
@@ -160,14 +159,14 @@ class SignedPolicy(Loader):
         return policy
 
     def _kept(self, info: TargetFile) -> str | None:
-        """Return the text of the last good policy, if it is still the one that is signed."""
+        """Return the text of the last good policy if it is still the signed one, else None."""
         try:
             bundle = Bundle.load(self._bundle)
             if bundle is not None:
                 info.verify_length_and_hashes(bundle.policy.encode())
                 return bundle.policy
         except (OSError, RepositoryError, ValueError):
-            pass  # it is another one, or damaged: it is downloaded
+            pass  # it is another one or damaged, and the caller downloads it
         return None
 
     def _download(self, updater: Updater, info: TargetFile) -> str:
@@ -181,21 +180,23 @@ class SignedPolicy(Loader):
         try:
             return data.decode()
         except UnicodeDecodeError:
-            raise RemotePolicyError("policy", f"the signed target {show(self._target)} is no UTF-8 text") from None
+            raise RemotePolicyError("policy", f"the signed target {show(self._target)} is not UTF-8 text") from None
 
     def _parse(self, text: str) -> PinPolicy:
         read = PinPolicy.from_toml if self._target.endswith(".toml") else PinPolicy.from_json
         try:
             return read(text)
         except PolicyError as e:
-            raise RemotePolicyError("policy", f"the signed target {show(self._target)} is no policy: {e}") from e
+            raise RemotePolicyError(
+                "policy", f"the signed target {show(self._target)} is not a valid policy: {e}"
+            ) from e
 
     def _make_folder(self) -> None:
         self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder.mkdir(mode=0o700, exist_ok=True)
 
     def _clear(self) -> None:
-        """Remove what python-tuf cannot get over, and the rest with it. The last good policy and the lock stay."""
+        """Empty the folder, which python-tuf cannot use as it is. The last good policy and the lock stay."""
         for path in self._folder.iterdir():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -205,7 +206,7 @@ class SignedPolicy(Loader):
 
 def _folder_url(name: str, url: object) -> str:
     if not isinstance(url, str):
-        raise PolicyError(f"{name} is {show(url)}; give the URL of a folder")
+        raise PolicyError(f"invalid {name} {show(url)}: give the URL of a folder")
     try:
         parts = urlsplit(url)
         is_right = parts.scheme in {"https", "http"} and parts.hostname and parts.port != 0
@@ -213,15 +214,15 @@ def _folder_url(name: str, url: object) -> str:
         is_right = False
     if not is_right or parts.query or parts.fragment or "@" in parts.netloc:
         raise PolicyError(
-            f"{name} is {show(url)}; give the https:// URL of a folder, without user, query and fragment: names of "
-            "files are appended to it, and it is shown in errors"
+            f"invalid {name} {show(url)}: give the https:// URL of a folder, without user, query and fragment. File "
+            "names are appended to it, and errors show it"
         )
     return url if url.endswith("/") else f"{url}/"
 
 
 def _trusted_root(root: bytes | str | os.PathLike[str]) -> bytes:
     data = root if isinstance(root, bytes) else Path(root).read_bytes()
-    problem = "it is metadata of another role"
+    problem = "it is the metadata of another role"
     try:
         metadata = Metadata[Root].from_bytes(data)
         if metadata.signed.type == Root.type:
@@ -229,12 +230,16 @@ def _trusted_root(root: bytes | str | os.PathLike[str]) -> bytes:
             return data
     except RepositoryError as e:
         problem = escape(str(e))
-    raise PolicyError(f"'root' is no root metadata that its own keys have signed: {problem}; give the N.root.json")
+    raise PolicyError(
+        f"'root' is not root metadata signed by its own keys ({problem}): give the N.root.json of the repository"
+    )
 
 
 def _target_name(name: object) -> str:
     if not isinstance(name, str) or not _TARGET.fullmatch(name) or {".", ".."} & set(name.split("/")):
-        raise PolicyError(f"'target' is {show(name)}; give the name of a file in the repository, such as 'pins.json'")
+        raise PolicyError(
+            f"invalid target {show(name)}: give the name of a file in the repository, such as 'pins.json'"
+        )
     return name
 
 

@@ -2,11 +2,11 @@
 
 Rules for the next maintainer:
 
-- What comes in is worth nothing before its signatures have been checked. So the session is a plain one: validated as
-  requests does it, with the proxies of the environment, and not pinned: pins must not lock out their own renewal.
-- The time-out of a single read does not bound the whole: a server may send a byte now and then, even in its headers. So
-  a timer shuts down every connection when the time is over.
-- Redirects are not followed: requests reads the body of a redirect to its end, however far that is.
+- A download is not trusted before its signatures are checked. So the session is a plain one, with requests' own
+  validation and the proxies of the environment. It is not pinned: pins must not lock out their own renewal.
+- The time-out of a single read does not bound the whole: a server can send one byte at a time, also in its headers. So
+  a timer shuts down every connection at the deadline.
+- Redirects are not followed: requests reads the body of a redirect to its end, without a bound.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 DEADLINE = 60.0  # seconds for all downloads of one update
 CONNECT, READ = 10.0, 10.0  # seconds until connected, and between two reads
-MAX_BYTES = 5_000_000  # bytes of any file: python-tuf takes the signed length for its bound, however large
+MAX_BYTES = 5_000_000  # bytes of any file: the signed length, python-tuf's own bound, can be any number
 _CHUNK = 16_384  # bytes
 
 
@@ -39,7 +39,7 @@ class BoundedFetcher(FetcherInterface):
     """Fetches the files of one update, in a `with` block.
 
     Attributes:
-        name: the file that was asked for last, without the URL.
+        name: the last file that was asked for, without the URL.
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class BoundedFetcher(FetcherInterface):
 
     def __exit__(self, *_: object) -> None:
         self._deadline.cancel()
-        for response in self._responses:  # one that was left half-way is still open, as long as an error refers to it
+        for response in self._responses:  # an error that refers to it keeps an unread one open
             response.close()
         self._session.close()
 
@@ -69,7 +69,7 @@ class BoundedFetcher(FetcherInterface):
                 stream=True,
                 allow_redirects=False,
                 timeout=(CONNECT, READ),
-                headers={"Accept-Encoding": "identity"},  # a bomb would unfold before it can be measured
+                headers={"Accept-Encoding": "identity"},  # a compressed bomb would unfold before it is measured
             )
         except (requests.RequestException, OSError) as e:
             raise self._failure(e) from None
@@ -90,12 +90,12 @@ class BoundedFetcher(FetcherInterface):
                 yield chunk
         except (urllib3.exceptions.HTTPError, OSError) as e:
             raise self._failure(e) from None
-        if self._deadline.is_over:  # without a Content-Length, a connection that was shut down ends like any other
+        if self._deadline.is_over:  # without a Content-Length, a shutdown looks like the end
             raise self._failure(None)
 
     def _failure(self, error: Exception | None) -> DownloadError:
         if self._deadline.is_over:
-            return SlowRetrievalError(f"{DEADLINE:g} seconds were not enough")
+            return SlowRetrievalError(f"the download took longer than {DEADLINE:g} seconds")
         if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)):
             return SlowRetrievalError(f"the server was silent for {READ:g} seconds")
         inner = getattr(error.args[0], "reason", None) if error and error.args else None  # of urllib3's MaxRetryError
@@ -103,7 +103,7 @@ class BoundedFetcher(FetcherInterface):
 
 
 class _Deadline:
-    """Shuts down all connections that it knows when the time is over."""
+    """Shuts down all connections that it knows, at the deadline."""
 
     def __init__(self, seconds: float) -> None:
         self.is_over = False
@@ -115,30 +115,30 @@ class _Deadline:
         self.cancel = self._timer.cancel
 
     def connecting(self, connection: HTTPConnection) -> None:
-        """Watch a connection whose socket is not there yet: a proxy may be slow to answer CONNECT, too."""
+        """Watch a connection before it has a socket: a proxy may be slow to answer CONNECT."""
         self._connections.append(connection)
 
     def connected(self, sock: Any) -> None:
-        """Watch a socket; the connection drops its own reference when the response is its last.
+        """Watch a socket: the connection drops its own reference with the last response.
 
         Raises:
-            TimeoutError: the time is over.
+            TimeoutError: the deadline has passed.
         """
         self._sockets.append(sock)
         if self.is_over:
-            raise TimeoutError("the time was over when it connected")
+            raise TimeoutError("it connected after the deadline")
 
     def _end(self) -> None:
         self.is_over = True
         for sock in [*self._sockets, *(connection.sock for connection in self._connections)]:
             plain = getattr(sock, "socket", sock)  # urllib3 wraps TLS in TLS
-            # Not SSLSocket.shutdown: that one drops the TLS state, which another thread is using.
-            with suppress(OSError, TypeError):  # it is closed, or not there yet
+            # Not SSLSocket.shutdown, which drops the TLS state that another thread is using.
+            with suppress(OSError, TypeError):  # it is closed, or does not exist yet
                 socket.socket.shutdown(plain, socket.SHUT_RDWR)
 
 
 class _Watched:
-    """What is mixed into urllib3's connections."""
+    """A mixin for urllib3's connections."""
 
     deadline: _Deadline
     sock: Any
@@ -158,7 +158,7 @@ class _WatchedAdapter(HTTPAdapter):
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
-        if not issubclass(pool.ConnectionCls, _Watched):  # of this pool alone, which is not shared
+        if not issubclass(pool.ConnectionCls, _Watched):  # the pool is not shared
             kind = type(pool.ConnectionCls.__name__, (_Watched, pool.ConnectionCls), {"deadline": self._deadline})
             pool.ConnectionCls = kind
         return pool
