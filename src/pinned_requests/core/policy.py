@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from pinned_requests.core import policy_text
 from pinned_requests.core.errors import PolicyError, one_of, unknown
 from pinned_requests.core.host import HostPattern, normalize_host
-from pinned_requests.core.pinset import PinSet, read_pins
+from pinned_requests.core.pinset import PinSet, pin_fields, read_pins
 from pinned_requests.core.report_uri import ReportURI
 from pinned_requests.core.text import show
 from pinned_requests.core.value import Value
@@ -138,7 +138,7 @@ class PinPolicy(Value):
 
             [hosts."api.example.com"]
             pins = ["sha256/…"]
-            backup_pins = ["sha256/…"]
+            backup_pins = [{pin = "sha256/…", note = "offline key in safe B"}]
             expires = 2027-03-01T00:00:00Z
 
         Raises:
@@ -226,7 +226,7 @@ class PinPolicy(Value):
         options = {
             "unpinned_hosts": self._unpinned_hosts,
             "report_uri": self.report_uri,
-            "blocked_pins": [str(pin) for pin in self.blocked_pins],
+            "blocked_pins": [pin_fields(pin) for pin in self.blocked_pins],
             "hosts": {pattern: pins.fields() for pattern, pins in self._hosts.items()},
         }
         return {name: value for name, value in options.items() if value}
