@@ -89,6 +89,13 @@ def test_spellings(text: str, pin: Pin) -> None:
     assert pin == Pin.parse(text)
 
 
+@pytest.mark.parametrize("text", [str(KEY), str(CERT), BASE64, FINGERPRINT, f'pin-sha256="{BASE64}"'])
+def test_white_space_around_a_pin_is_stripped(text: str) -> None:
+    """As openssl's output has it, which ends with a line feed, or a file that was indented."""
+    for spaced in (f"{text}\n", f" \t{text}\r\n", f"\v\f{text} "):
+        assert Pin.parse(spaced) == Pin.parse(text)
+
+
 def test_a_note_is_for_people() -> None:
     """It takes no part in equality or hash, survives pickle and copy, and an empty one is none."""
     noted = Pin("spki", DIGEST, note="2026 leaf")
@@ -154,9 +161,10 @@ WRONG = [
     'pin-sha256=""',
     f"pin-sha256={BASE64}",
     f'pin-sha256="{BASE64}',
-    f"sha256/{BASE64} ",
-    f" sha256/{BASE64}",
-    f"sha256/{BASE64}\n",
+    f"sha256/{BASE64}\u00a0",  # a space outside ASCII
+    f"\u2003sha256/{BASE64}",
+    f"sha256/ {BASE64}",
+    f'pin-sha256="{BASE64} "',
     f"sha256/{BASE64[:20]}\n{BASE64[20:]}",
     f"sha256///{BASE64}",
     f"SHA256/{BASE64}",
@@ -174,7 +182,7 @@ WRONG = [
     f"sha256/{DIGEST.hex()}",
     FINGERPRINT[:-3],
     FINGERPRINT + ":00",
-    FINGERPRINT + "\n",
+    f"sha256 Fingerprint= {FINGERPRINT}",
     f"sha256 Fingerprint = {FINGERPRINT}",
     f"sha1 Fingerprint={FINGERPRINT[:59]}",
     f"sha256/{'é' * 44}",
@@ -201,7 +209,7 @@ def test_other_spellings_are_refused(text: str) -> None:
     [
         (DIGEST.hex(), "hexadecimal"),
         ("sha1/AAAAAAAAAAAAAAAAAAAAAAAAAAA=", "SHA-1"),
-        (f"sha256/{BASE64} ", "white space"),
+        (f"sha256/ {BASE64}", "white space"),
         (f"sha256/{'é' * 44}", "ASCII"),
         (f"sha256/{BASE64}=", "45"),
         (f"sha256/{BASE64[:-2]}9=", "canonical"),

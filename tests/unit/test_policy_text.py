@@ -271,6 +271,34 @@ def test_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             PinPolicy.from_env(wrong)  # type: ignore[arg-type]  # that is what is tested
 
 
+@pytest.mark.parametrize(
+    "text", [f"{A},{B}", f"{A}; {B}", f"\n  {A}\n\t{B}\n", f" ,{A} ;,\r\n {B};", f'pin-sha256="{str(A)[7:]}";{B}']
+)
+def test_bare_pins_in_the_environment(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one host or pattern; every other is blocked."""
+    monkeypatch.setenv("PINS", text)
+    assert PinPolicy.from_env("PINS", host="*.Example.com") == PinPolicy({"*.example.com": [A, B]})
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "says"),
+    [
+        ("", "a.example", "'PINS': a.example: .*without pins"),
+        (" ;, ", "a.example", "'PINS': a.example: .*without pins"),
+        (f"{A},sha256/x", "a.example", "'PINS': a.example: .*'sha256/x'"),
+        (JSON, "a.example", "'PINS': a.example: .*invalid pin"),
+        (str(A), "", "'PINS'.*''"),
+        (str(A), "https://a.example", "'PINS'.*a scheme"),
+        (str(A), 3, "'PINS'.*3"),
+    ],
+)
+def test_wrong_bare_pins(text: str, host: Any, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable is named, and the host."""
+    monkeypatch.setenv("PINS", text)
+    with pytest.raises(PolicyError, match=says):
+        PinPolicy.from_env("PINS", host=host)
+
+
 def test_what_is_no_part_of_a_policy_is_not_written() -> None:
     """`json` would ask for a date, and gets an error for all else."""
     with pytest.raises(TypeError):

@@ -27,7 +27,16 @@ SPELLINGS = st.sampled_from(
     [
         *(str(A), str(B), f"sha256//{BASE64}", f'pin-sha256="{BASE64}"', BASE64, f"cert-sha256/{BASE64}"),
         *(FINGERPRINT, f"SHA256 Fingerprint={FINGERPRINT.lower()}"),
-        *("sha256/AAAA", "sha1/AAAA", BASE64[:-2] + "B=", f" {BASE64}", "", "é"),
+        *(
+            "sha256/AAAA",
+            "sha1/AAAA",
+            BASE64[:-2] + "B=",
+            f" {BASE64}\n",
+            f"sha256/ {BASE64}",
+            f"{BASE64}\u00a0",
+            "",
+            "é",
+        ),
     ]
 )
 NOTED = st.fixed_dictionaries(

@@ -36,6 +36,7 @@ _put = object.__setattr__
 DIGEST_SIZE = 32  # bytes of a SHA-256, the only hash of RFC 7469 §2.1.1
 MAX_NOTE = 120  # characters: beside the longest pin it fits on one line of an error, which has 200
 _BASE64_LENGTH = 44  # characters of 32 bytes in base64, padding included
+_SPACE = " \t\r\n\v\f"  # of ASCII alone: a pin with another kind of space was not copied from a tool
 _KEY = re.compile(r"(?:sha256/)?([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)", re.ASCII)  # canonical base64 of 32 bytes
 _FINGERPRINT = r"(?:sha256 fingerprint=)?((?:[0-9a-f]{2}:){31}[0-9a-f]{2})"  # compiled where one is read
 _HEX = r"(?:0x)?[0-9a-f:]+"
@@ -120,14 +121,15 @@ class Pin(Value):
         Args:
             text: `sha256/BASE64=` (OkHttp, TrustKit), `sha256//BASE64=` (curl), `pin-sha256="BASE64="` (RFC 7469 §2.1),
                 bare `BASE64=` of 44 characters (openssl), `cert-sha256/BASE64=`, or 32 colon-separated hexadecimal
-                bytes as `openssl x509 -fingerprint -sha256` prints them, also behind its `sha256 Fingerprint=`.
+                bytes as `openssl x509 -fingerprint -sha256` prints them, also behind its `sha256 Fingerprint=`. ASCII
+                white space around it is ignored, such as the line feed of openssl's output; inside it is refused.
 
         Raises:
-            PinFormatError: it is none of these; the text says what is wrong and gives an accepted spelling.
+            PinFormatError: another spelling; the message says what is wrong and gives an accepted one.
         """
         if not isinstance(text, str):
             raise PinFormatError(f"invalid pin {show(text)}: a pin is a string; {_ACCEPTED}")
-        text = exact(text)
+        text = exact(text).strip(_SPACE)
         if key := _KEY.fullmatch(text):  # the usual spellings, of which policies hold many
             return cls("spki", binascii.a2b_base64(key[1]))
         if "-----BEGIN " in text:

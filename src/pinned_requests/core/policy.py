@@ -9,6 +9,7 @@ Rules for the next maintainer:
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -190,23 +191,27 @@ class PinPolicy(Value):
             raise _as_policy_error(e, show(str(place))) from None
 
     @classmethod
-    def from_env(cls, name: str) -> PinPolicy:
-        """Return the policy that an environment variable holds: JSON if it begins with `{`, else TOML.
+    def from_env(cls, name: str, *, host: str | None = None) -> PinPolicy:
+        """Return the policy in an environment variable: JSON if it begins with `{`, else TOML, or bare pins.
 
         Args:
             name: of the variable.
+            host: a host pattern. The variable then holds its pins, as `Pin.parse` reads them, separated by commas,
+                semicolons or white space (which none of them may have inside), and every other host is blocked.
 
         Raises:
-            PolicyError: as `from_toml` and `from_json`, naming the variable; or it is not set.
+            PolicyError: as `from_toml`, `from_json` and the constructor, naming the variable; or it is not set.
         """
         try:
             text = os.environ.get(name)
-        except (TypeError, ValueError):  # no text, or such as no environment can hold
+        except (TypeError, ValueError):  # not text, or text that an environment cannot hold
             text = None
         if text is None:
             raise PolicyError(f"the environment variable {show(name)} is not set; it should hold a policy")
         try:
-            return cls.from_text(text)
+            if host is None:
+                return cls.from_text(text)
+            return cls({host: [pin for pin in re.split(r"[,;\s]+", text) if pin]})
         except PolicyError as e:
             raise _as_policy_error(e, f"the environment variable {show(name)}") from None
 
