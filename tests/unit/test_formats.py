@@ -127,23 +127,28 @@ def test_losses_name_what_is_left_out() -> None:
     certificate = Pin("cert", b"d" * 32)
     policy = PinPolicy(
         {
-            "api.example.com": PinSet([A, C, certificate], [B], [C], expires=NOW, on_expiry="block"),
+            "api.example.com": PinSet([A.with_note("x"), C, certificate], [B], [C], expires=NOW, on_expiry="block"),
             "**.example.com": [A, B],
             "*.example.org": [A, B],
             "a.example.com:8443": [A, B],
             "b.example.com": PinSet.exempt(),
             "c.example.com": PinSet([A, B], report_only=True),
             "d.example.com": [certificate, Pin("cert", b"e" * 32)],
-        }
+        },
+        blocked_pins=Pin("spki", b"f" * 32),
+        report_uri="https://reports.example.net",
     )
     _, losses = write("okhttp-java", policy)
     assert [(loss.host, loss.field) for loss in losses] == [
+        (None, "report_uri"),
         (None, "unpinned_hosts"),
+        (None, "blocked_pins"),
         ("api.example.com", "pins"),
         ("api.example.com", "pins"),
         ("api.example.com", "backup_pins"),
         ("api.example.com", "blocked_pins"),
         ("api.example.com", "on_expiry"),
+        ("api.example.com", "note"),
         ("api.example.com", "expires"),
         ("a.example.com:8443", "host"),
         ("b.example.com", "host"),
@@ -152,6 +157,41 @@ def test_losses_name_what_is_left_out() -> None:
     ]
     wider = [loss.host for loss in losses if "the pins of **.example.com hold there instead" in loss.text]
     assert wider == ["a.example.com:8443", "b.example.com", "c.example.com", "d.example.com"]
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("toml", "json")])
+def test_what_the_whole_policy_blocks_is_never_written(name: str) -> None:
+    """Not as an accepted pin, and both are named: the pin that is left out, and the block."""
+    hosts = {"api.example.com": [A, B, C.with_note("2026 leaf")]}
+    policy = PinPolicy(hosts, blocked_pins=[C, Pin("spki", b"d" * 32)], unpinned_hosts="allow")
+    text, losses = write(name, policy, now=NOW)
+    assert text == write(name, PinPolicy({"api.example.com": [A, B]}), now=NOW).text
+    named = [(loss.host, loss.field) for loss in losses]
+    for each in ((None, "blocked_pins"), ("api.example.com", "pins"), ("api.example.com", "note")):
+        assert each in named
+    with pytest.raises(PolicyError, match="nothing of this policy"):
+        write(name, PinPolicy({"api.example.com": [A, B]}, blocked_pins=[A, B]), now=NOW)
+
+
+def test_one_host_of_a_policy_file() -> None:
+    """What the whole policy blocks holds for it; where reports go is named as left out."""
+    hosts = {"api.example.com": [A.with_note("x"), B], "b.example.com": [A, B]}
+    policy = PinPolicy(hosts, blocked_pins=C.with_note("y"), report_uri="https://reports.example.net")
+    for name in ("toml", "json"):
+        assert write(name, policy).losses == ()
+        text, losses = write(name, policy, host="api.example.com")
+        assert [(loss.host, loss.field) for loss in losses] == [(None, "report_uri")]
+        again = read(name, text).policy
+        assert again == PinPolicy({"api.example.com": [A, B]}, blocked_pins=C)
+        assert (again.hosts["api.example.com"].pins[0].note, again.blocked_pins[0].note) == ("x", "y")
+
+
+def test_a_record_stands_for_no_report_only_entry() -> None:
+    """DNS has records for a port: those of the plain host would enforce what is only reported on that port."""
+    hosts = {"a.example": [A, B], "a.example:443": PinSet([A, B], report_only=True), "b.example": [A, C]}
+    text, losses = write("tlsa", PinPolicy(hosts))
+    assert ".a.example." not in text
+    assert {(loss.host, loss.field) for loss in losses} >= {("a.example", "host"), ("a.example:443", "host")}
 
 
 def test_hosts_that_share_many_pins_are_refused() -> None:

@@ -89,6 +89,48 @@ def test_spellings(text: str, pin: Pin) -> None:
     assert pin == Pin.parse(text)
 
 
+@pytest.mark.parametrize("text", [str(KEY), str(CERT), BASE64, FINGERPRINT, f'pin-sha256="{BASE64}"'])
+def test_white_space_around_a_pin_is_stripped(text: str) -> None:
+    """As openssl's output has it, which ends with a line feed, or a file that was indented."""
+    for spaced in (f"{text}\n", f" \t{text}\r\n", f"\v\f{text} "):
+        assert Pin.parse(spaced) == Pin.parse(text)
+
+
+def test_a_note_is_for_people() -> None:
+    """It takes no part in equality or hash, survives pickle and copy, and an empty one is none."""
+    noted = Pin("spki", DIGEST, note="2026 leaf")
+    assert {noted} == {KEY} == {KEY.with_note("2026 leaf")}
+    assert (noted.note, KEY.note, KEY.with_note("").note, noted.with_note(None).note) == ("2026 leaf", None, None, None)
+    for again in (copy.copy(noted), copy.deepcopy(noted), eval(repr(noted)), KEY.with_note("2026 leaf")):  # noqa: S307 - our own
+        assert (again, again.note) == (KEY, "2026 leaf")
+    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+        again = pickle.loads(pickle.dumps(noted, protocol))  # noqa: S301 - our own
+        assert (again, again.note) == (KEY, "2026 leaf")
+    assert str(noted) == str(KEY)
+    assert Pin.parse(str(noted)).note is None
+
+
+def test_a_pin_is_described_with_its_note() -> None:
+    """On one line, whatever stands in the note: it is untrusted."""
+    assert KEY.describe() == KEY.describe([SLASHED.with_note("x"), KEY]) == str(KEY)
+    assert KEY.describe([SLASHED.with_note("x"), CERT.with_note("y"), KEY.with_note("z")]) == f"{KEY}  (z)"
+    assert KEY.with_note("2026 leaf, safe B").describe() == f"{KEY}  (2026 leaf, safe B)"
+    hostile = CERT.with_note("\n\x1b[2J\u202e" * 20).describe()
+    assert hostile.startswith(f"{CERT}  (\\n\\x1b[2J\\u202e")
+    assert hostile.isprintable()
+    assert len(hostile) <= 200
+
+
+@pytest.mark.parametrize("note", [1, True, b"x", [], "a" * 121, "\ud800"])
+def test_wrong_notes(note: Any) -> None:
+    """Other types, too long, and what no file could hold."""
+    for make in (lambda: Pin("spki", DIGEST, note=note), lambda: KEY.with_note(note)):
+        with pytest.raises(PinFormatError, match="'note'"):
+            make()
+    assert Pin("spki", DIGEST, note=_Liar("x")).note == "x"
+    assert type(Pin("spki", DIGEST, note=_Liar("x")).note) is str
+
+
 def test_the_slash_is_told_by_the_length() -> None:
     """One pin in 64 begins with a slash, and looks like curl's spelling of a shorter one."""
     encoded = "/" + BASE64[1:-2] + "8="
@@ -119,9 +161,10 @@ WRONG = [
     'pin-sha256=""',
     f"pin-sha256={BASE64}",
     f'pin-sha256="{BASE64}',
-    f"sha256/{BASE64} ",
-    f" sha256/{BASE64}",
-    f"sha256/{BASE64}\n",
+    f"sha256/{BASE64}\u00a0",  # a space outside ASCII
+    f"\u2003sha256/{BASE64}",
+    f"sha256/ {BASE64}",
+    f'pin-sha256="{BASE64} "',
     f"sha256/{BASE64[:20]}\n{BASE64[20:]}",
     f"sha256///{BASE64}",
     f"SHA256/{BASE64}",
@@ -139,7 +182,7 @@ WRONG = [
     f"sha256/{DIGEST.hex()}",
     FINGERPRINT[:-3],
     FINGERPRINT + ":00",
-    FINGERPRINT + "\n",
+    f"sha256 Fingerprint= {FINGERPRINT}",
     f"sha256 Fingerprint = {FINGERPRINT}",
     f"sha1 Fingerprint={FINGERPRINT[:59]}",
     f"sha256/{'é' * 44}",
@@ -166,7 +209,7 @@ def test_other_spellings_are_refused(text: str) -> None:
     [
         (DIGEST.hex(), "hexadecimal"),
         ("sha1/AAAAAAAAAAAAAAAAAAAAAAAAAAA=", "SHA-1"),
-        (f"sha256/{BASE64} ", "white space"),
+        (f"sha256/ {BASE64}", "white space"),
         (f"sha256/{'é' * 44}", "ASCII"),
         (f"sha256/{BASE64}=", "45"),
         (f"sha256/{BASE64[:-2]}9=", "canonical"),

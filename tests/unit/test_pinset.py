@@ -73,6 +73,54 @@ def test_fields() -> None:
     assert (frozenset((A, B, C)), frozenset((D,))) == (pins.accepted, pins.blocked)
 
 
+NOTED = A.with_note("2026 leaf")
+
+
+def test_pins_with_notes() -> None:
+    """A mapping of pin and note does for a pin, alone or among others, and `fields()` gives it back."""
+    for value in ([NOTED, B], [{"pin": str(A), "note": "2026 leaf"}, {"pin": B}], [{"pin": A, "note": "2026 leaf"}, B]):
+        pins = PinSet(value, {"pin": str(C), "note": "safe B"}, MappingProxyType({"pin": D}))
+        assert [pin.note for pin in (*pins.pins, *pins.backup_pins, *pins.blocked_pins)] == [
+            "2026 leaf",
+            None,
+            "safe B",
+            None,
+        ]
+        assert pins == PinSet([A, B], C, D)
+        fields = pins.fields()
+        assert fields == {
+            "pins": [{"pin": str(A), "note": "2026 leaf"}, str(B)],
+            "backup_pins": [{"pin": str(C), "note": "safe B"}],
+            "blocked_pins": [str(D)],
+        }
+        again = pickle.loads(pickle.dumps(PinSet.of(fields)))  # noqa: S301 - our own
+        assert again.pins[0].note == "2026 leaf"
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "says"),
+    [
+        ({"pin": str(A), "nota": "x"}, PolicyError, "'nota' is no field of a pin; did you mean 'note'"),
+        ({"note": "x"}, PolicyError, "'pin'"),
+        ({}, PolicyError, "'pin'"),
+        ({1: A}, PolicyError, "there are 'pin', 'note'"),
+        ({"pin": str(A), "note": 3}, PinFormatError, "'note' is 3"),
+        ({"pin": str(A), "note": ["x"]}, PinFormatError, "'note'"),
+        ({"pin": str(A), "note": "a" * 121}, PinFormatError, "'note' has 121 characters"),
+        ({"pin": str(A), "note": "\ud800"}, PinFormatError, "'note'.*Unicode"),
+        ({"pin": {"pin": str(A)}, "note": "x"}, PinFormatError, "a pin is a string"),
+        ({"pin": "sha1/A"}, PinFormatError, "'sha1/A'"),
+    ],
+)
+def test_wrong_notes(value: Any, error: type[PolicyError], says: str) -> None:
+    """The error names the host, the field of the set, and what is wrong; alone and in a list."""
+    for pins in (value, [B, value]):
+        with pytest.raises(error, match=rf"^a\.example: 'backup_pins': .*{says}"):
+            PinPolicy({"a.example": {"pins": [A, B], "backup_pins": pins}})
+        with pytest.raises(error, match=rf"^'blocked_pins': .*{says}"):
+            PinPolicy(blocked_pins=pins)
+
+
 def test_exempt() -> None:
     """No pins, and said so."""
     assert PinSet.exempt() == PinSet(is_exempt=True) == PinSet.of({"exempt": True})
@@ -207,6 +255,7 @@ WRONG_SETS: list[Any] = [
     [BASE64.encode(), BASE64.encode()],
     {"pins": None},
     {"pins": {"a": A}},
+    {"pin": A, "note": "x"},
     {"pins": 1},
     {"pins": b"x"},
     {"backup_pins": None, "pins": A},
@@ -271,7 +320,7 @@ def test_what_is_not_even_text_gets_the_list() -> None:
 
 def test_an_error_about_a_pin_keeps_its_type_and_names_host_and_pin() -> None:
     """Both are needed to find it in a file."""
-    with pytest.raises(PinFormatError, match=r"^api\.example\.com: 'pins': 'sha1/AAAA' is no pin"):
+    with pytest.raises(PinFormatError, match=r"^api\.example\.com: 'pins': invalid pin 'sha1/AAAA'"):
         PinPolicy({"api.example.com": "sha1/AAAA"})
 
 

@@ -83,7 +83,8 @@ def test_text_of_either_kind() -> None:
 
 
 DATES = st.none() | st.datetimes(dt.datetime(2000, 1, 1), dt.datetime(2100, 1, 1), timezones=st.just(dt.timezone.utc))  # noqa: DTZ001  hypothesis adds the zone
-PINS = st.lists(st.sampled_from([A, B, C, Pin("cert", b"x" * 32)]), min_size=2, max_size=3)
+NOTED = st.builds(Pin.with_note, st.sampled_from([A, B, C]), st.text(st.characters(codec="utf-8"), max_size=120))
+PINS = st.lists(st.sampled_from([A, B, C, Pin("cert", b"x" * 32)]) | NOTED, min_size=2, max_size=3)
 SETS = st.just(PinSet.exempt()) | st.builds(
     PinSet,
     PINS,
@@ -99,16 +100,17 @@ POLICIES = st.builds(
         st.sampled_from(["a.example", "*.a.example", "**.b.example:8443", "[2001:db8::1]", "é.example"]), SETS
     ),
     unpinned_hosts=st.sampled_from(["block", "allow"]),
-    blocked_pins=st.lists(st.sampled_from([A, B, C]), min_size=1, max_size=2),
+    blocked_pins=st.lists(st.sampled_from([A, B, C]) | NOTED, min_size=1, max_size=2),
 )
 
 
 @pytest.mark.filterwarnings("ignore::pinned_requests.MissingBackupPinWarning")
 @given(policy=POLICIES)
 def test_what_is_written_is_read_back(policy: PinPolicy) -> None:
-    """Every field survives, in both."""
-    assert PinPolicy.from_toml(policy.to_toml()) == policy
-    assert PinPolicy.from_json(policy.to_json()) == policy
+    """Every field survives, in both, and every note, of which equality says nothing."""
+    for again in (PinPolicy.from_toml(policy.to_toml()), PinPolicy.from_json(policy.to_json())):
+        assert again == policy
+        assert again.to_json() == policy.to_json()
 
 
 def test_blocked_pins_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,6 +269,34 @@ def test_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for wrong in ("PINS", "", "A=B", "\0", None, 3):
         with pytest.raises(PolicyError, match="is not set"):
             PinPolicy.from_env(wrong)  # type: ignore[arg-type]  # that is what is tested
+
+
+@pytest.mark.parametrize(
+    "text", [f"{A},{B}", f"{A}; {B}", f"\n  {A}\n\t{B}\n", f" ,{A} ;,\r\n {B};", f'pin-sha256="{str(A)[7:]}";{B}']
+)
+def test_bare_pins_in_the_environment(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one host or pattern; every other is blocked."""
+    monkeypatch.setenv("PINS", text)
+    assert PinPolicy.from_env("PINS", host="*.Example.com") == PinPolicy({"*.example.com": [A, B]})
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "says"),
+    [
+        ("", "a.example", "'PINS': a.example: .*without pins"),
+        (" ;, ", "a.example", "'PINS': a.example: .*without pins"),
+        (f"{A},sha256/x", "a.example", "'PINS': a.example: .*'sha256/x'"),
+        (JSON, "a.example", "'PINS': a.example: .*invalid pin"),
+        (str(A), "", "'PINS'.*''"),
+        (str(A), "https://a.example", "'PINS'.*a scheme"),
+        (str(A), 3, "'PINS'.*3"),
+    ],
+)
+def test_wrong_bare_pins(text: str, host: Any, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable is named, and the host."""
+    monkeypatch.setenv("PINS", text)
+    with pytest.raises(PolicyError, match=says):
+        PinPolicy.from_env("PINS", host=host)
 
 
 def test_what_is_no_part_of_a_policy_is_not_written() -> None:

@@ -27,10 +27,27 @@ SPELLINGS = st.sampled_from(
     [
         *(str(A), str(B), f"sha256//{BASE64}", f'pin-sha256="{BASE64}"', BASE64, f"cert-sha256/{BASE64}"),
         *(FINGERPRINT, f"SHA256 Fingerprint={FINGERPRINT.lower()}"),
-        *("sha256/AAAA", "sha1/AAAA", BASE64[:-2] + "B=", f" {BASE64}", "", "é"),
+        *(
+            "sha256/AAAA",
+            "sha1/AAAA",
+            BASE64[:-2] + "B=",
+            f" {BASE64}\n",
+            f"sha256/ {BASE64}",
+            f"{BASE64}\u00a0",
+            "",
+            "é",
+        ),
     ]
 )
-PINS = SPELLINGS | st.lists(SPELLINGS, max_size=2) | st.sampled_from([None, 1, True, {}])
+NOTED = st.fixed_dictionaries(
+    {},
+    optional={
+        "pin": SPELLINGS | st.none(),
+        "note": st.sampled_from(["2026 leaf", "é\n", "", None, 120 * "a", 121 * "a", 1, []]),
+        "notes": st.just(""),
+    },
+)
+PINS = SPELLINGS | NOTED | st.lists(SPELLINGS | NOTED, max_size=2) | st.sampled_from([None, 1, True, {}])
 FIELDS = {
     "pins": PINS,
     "backup_pins": PINS,

@@ -1,4 +1,4 @@
-"""`pinned-requests check`: does what the servers present still fit the policy, and will it tomorrow?"""
+"""`pinned-requests check`: compares what servers present with the policy, today and in the near future."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _EVER_BEFORE = datetime.min.replace(tzinfo=timezone.utc)  # nothing has expired
 MAX_JOBS = 64  # threads: each holds a connection
 
 KINDS = {
-    "unreachable": "no chain was had: no connection, or a certificate that is not valid",
+    "unreachable": "no connection, or a certificate that is not valid",
     "mismatch": "the chain holds none of the pins",
     "blocked-key": "the chain holds a blocked key",
     "not-pinned": "no pattern of the policy matches the host",
@@ -44,7 +44,7 @@ class Options(NamedTuple):
         way: how the servers are reached.
         within: what is "soon".
         samples: connections a host; with more than one they go to its addresses in turns.
-        ignored: kinds of findings that are none.
+        ignored: kinds of findings to ignore.
     """
 
     way: Way = Way()
@@ -84,7 +84,7 @@ def check(policy: PinPolicy, hosts: Sequence[str], options: Options, *, jobs: in
 
     Raises:
         CommandError: there is no host to check, or an option is wrong.
-        PolicyError: a host is none.
+        PolicyError: a host is invalid.
     """
     targets = list(dict.fromkeys(map(read_target, hosts))) if hosts else named_hosts(policy)
     if not targets:
@@ -102,7 +102,7 @@ def check(policy: PinPolicy, hosts: Sequence[str], options: Options, *, jobs: in
     if as_json:
         show_json({"findings": found, "not_checked": skipped, "hosts": [_document(each) for each in checks]})
     else:
-        show_table(None, ("host", "found"), [_row(each) for each in checks])
+        show_table(None, ("host", "found"), [_row(each, policy) for each in checks])
         if skipped:
             print(f"Not checked, being patterns: {', '.join(skipped)}; name hosts that they match.")
     return 1 if found else 0
@@ -147,12 +147,16 @@ def _ask(policy: PinPolicy, target: Target, options: Options, now: datetime) -> 
                 continue
             verdict = evaluate(policy, target.host, chain, now, port=target.port)
             verdicts.append(verdict)
-            if verdict.outcome is Outcome.EXPIRED:  # whoever renews the pins has to know whether they still match
+            if (
+                verdict.outcome is Outcome.EXPIRED
+            ):  # to renew the pins, their owner has to know whether they still match
                 verdict = evaluate(policy, target.host, chain, _EVER_BEFORE, port=target.port)
             if verdict.outcome is Outcome.MISMATCH:
                 findings.append(Finding("mismatch", f"{where}the chain holds none of the pins"))
             elif verdict.outcome is Outcome.BLOCKED_KEY:
-                findings.append(Finding("blocked-key", f"{where}the chain holds the blocked {verdict.pin}"))
+                findings.append(
+                    Finding("blocked-key", f"{where}the chain holds the blocked {_described(verdict, policy)}")
+                )
     except UnreachableError as error:  # the name has no addresses
         findings.append(Finding("unreachable", error.reason))
     return verdicts, findings
@@ -180,7 +184,8 @@ def _about_chains(pins: PinSet, verdicts: Sequence[Verdict], now: datetime, with
     served = {pin: depth for chain in chains for depth, seen in enumerate(chain) for pin in seen.pins}
     for pin in pins.backup_pins:
         if pin in served:
-            text = f"the backup {pin} is served at depth {served[pin]}; make it a pin, and keep another in reserve"
+            backup = f"the backup {pin.describe()} is served at depth {served[pin]}"
+            text = f"{backup}; make it a pin, and keep another in reserve"
             yield Finding("backup-pin-served", text)
     if pins.accepted <= served.keys():
         yield Finding("no-backup-pin", "every pin is served: if those keys must go, this client is locked out; add one")
@@ -189,7 +194,8 @@ def _about_chains(pins: PinSet, verdicts: Sequence[Verdict], now: datetime, with
     for pin in sorted(set().union(*issuers), key=str):
         others = sum(pin not in each for each in issuers)
         if others:
-            text = f"{pin} is not in the chains of {others} of {len(chains)} connections; pin what all of them have"
+            shown = pin.describe((*pins.pins, *pins.backup_pins))
+            text = f"{shown} is not in the chains of {others} of {len(chains)} connections; pin what all of them have"
             yield Finding("intermediate-differs", text)
     for chain, above in zip(chains, issuers, strict=True):
         _, ends = validity(chain[0].der)
@@ -198,11 +204,18 @@ def _about_chains(pins: PinSet, verdicts: Sequence[Verdict], now: datetime, with
             yield Finding("leaf-expires-soon", text)
 
 
-def _row(checked: HostCheck) -> Row:
+def _described(verdict: Verdict, policy: PinPolicy) -> str:
+    """Return the pin of a verdict, with the note that the policy has for it."""
+    pins = verdict.pins
+    of_host = () if pins is None else (*pins.pins, *pins.backup_pins, *pins.blocked_pins)
+    return "" if verdict.pin is None else verdict.pin.describe((*of_host, *policy.blocked_pins))
+
+
+def _row(checked: HostCheck, policy: PinPolicy) -> Row:
     verdict, lines = checked.verdict, []
     if verdict is not None and verdict.pin is not None:
         subject = verdict.chain.certificates[verdict.depth or 0].subject
-        lines = [f"{checked.outcome} at depth {verdict.depth}: {subject}", str(verdict.pin)]
+        lines = [f"{checked.outcome} at depth {verdict.depth}: {subject}", _described(verdict, policy)]
     elif verdict is not None and verdict.outcome is Outcome.MISMATCH:
         for depth, seen in enumerate(verdict.chain.certificates):
             lines += [f"presented at depth {depth}: {seen.subject}", str(seen.spki_pin)]

@@ -1,4 +1,4 @@
-"""`pinned-requests lint`: what is doubtful of a policy, as far as it can be said without a network."""
+"""`pinned-requests lint`: checks a policy offline, without a network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pinned_requests.core.host import HostPattern
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pinned_requests import PinPolicy, PinSet
+    from pinned_requests import Pin, PinPolicy, PinSet
 
 KINDS = {
     "no-backup-pin": "fewer than two distinct pins",
@@ -39,7 +39,7 @@ def lint(policy: PinPolicy, within: timedelta, ignored: frozenset[str], *, as_js
     Args:
         policy: the policy.
         within: what is "soon".
-        ignored: kinds of findings that are none.
+        ignored: kinds of findings to ignore.
         as_json: whether to print JSON.
 
     Returns:
@@ -63,12 +63,13 @@ def lint(policy: PinPolicy, within: timedelta, ignored: frozenset[str], *, as_js
 def doubts(policy: PinPolicy, now: datetime, within: timedelta) -> Iterator[tuple[str, Finding]]:
     """Yield what is doubtful, each with the host pattern that it is about, or `WHOLE_POLICY`."""
     if policy.unpinned_hosts == "allow":
-        text = 'unpinned_hosts is "allow": a host that is misspelt in the policy is not pinned, and nobody notices'
+        text = 'unpinned_hosts is "allow": a host that is misspelt in the policy is not pinned, without any sign'
         yield WHOLE_POLICY, Finding("unpinned-hosts-allowed", text)
     for name, pins in policy.hosts.items():
         if pins.is_exempt:
             continue
-        for finding in (*_of_pattern(HostPattern.parse(name)), *_of_pins(pins), *_of_time(pins, now, within)):
+        of_pins = _of_pins(pins, policy.blocked)
+        for finding in (*_of_pattern(HostPattern.parse(name)), *of_pins, *_of_time(pins, now, within)):
             yield name, finding
 
 
@@ -77,25 +78,27 @@ def _of_pattern(pattern: HostPattern) -> Iterator[Finding]:
         return
     labels = pattern.host.split(".")
     if len(labels) == 1 or (len(labels) == _COUNTRY and len(labels[1]) == _COUNTRY and labels[0] in _SHARED_LABELS):
-        yield Finding("tld-wide-pattern", f"nobody has the keys of all below {pattern.host}; name your own domain")
+        yield Finding(
+            "tld-wide-pattern", f"no one operator has the keys of all hosts below {pattern.host}; name your own domain"
+        )
     elif pattern.kind == "subtree":
         yield Finding(
             "wide-pattern", "every subdomain at any depth must have these keys, also those others run for you"
         )
 
 
-def _of_pins(pins: PinSet) -> Iterator[Finding]:
+def _of_pins(pins: PinSet, blocked: frozenset[Pin]) -> Iterator[Finding]:
     if len(pins.accepted) < _DISTINCT_PINS:
         yield Finding("no-backup-pin", "the next change of that key locks this client out; add a backup pin")
-    for pin in dict.fromkeys((*pins.pins, *pins.backup_pins)):
-        if pin in pins.blocked:
-            yield Finding(
-                "blocked-pin-accepted", f"{pin} is accepted and blocked: it blocks; remove it from the others"
-            )
+    listed = (*pins.pins, *pins.backup_pins)
+    for pin in dict.fromkeys(listed):
+        text = pin.describe(listed)
+        if pin in pins.blocked or pin in blocked:
+            yield Finding("blocked-pin-accepted", f"{text} is accepted and blocked: blocking wins; do not accept it")
         if pin in pins.pins and pin in pins.backup_pins:
-            yield Finding("backup-pin-in-use", f"{pin} is a pin and a backup pin; a backup is of a key in reserve")
+            yield Finding("backup-pin-in-use", f"{text} is a pin and a backup pin; a backup is of a key in reserve")
         if pin.kind == "cert":
-            yield Finding("certificate-pin", f"{pin} changes with each renewal of the certificate; pin its key")
+            yield Finding("certificate-pin", f"{text} changes with each renewal of the certificate; pin its key")
     if pins.report_only:
         yield Finding("report-only", "a mismatch is reported, and the request is sent all the same")
 

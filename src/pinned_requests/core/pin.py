@@ -1,10 +1,11 @@
-"""`Pin`: the SHA-256 of a public key or of a certificate, and the spellings in which the world writes it.
+"""`Pin`: the SHA-256 of a public key or of a certificate, and its spellings in other tools.
 
 Rules for the next maintainer:
 
 - A `Pin` is its kind and its 32 bytes. Two spellings of the same bytes are equal; nothing compares text.
-- Every spelling is accepted in one form only (canonical base64, no white space): what was reviewed is what is used.
-- No error text shows bytes that were given: they may be a private key.
+- Each spelling has one accepted form (canonical base64, no white space inside): what was reviewed is what is used.
+- A note is untrusted text for people. No decision, comparison or hash depends on it.
+- Error texts never show bytes: they may be a private key.
 """
 
 from __future__ import annotations
@@ -20,19 +21,22 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from pinned_requests.core import spki
 from pinned_requests.core.der import MAX_SIZE, first_pem, is_whole_element, pem_blocks
 from pinned_requests.core.errors import PinFormatError
-from pinned_requests.core.text import exact, show
+from pinned_requests.core.text import escape, exact, show
 from pinned_requests.core.value import Value
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from pinned_requests.core.spki import CertificateObject, CSRObject, PrivateKeyObject, PublicKeyObject
 
 PinKind = Literal["spki", "cert"]
+_put = object.__setattr__
 
-DIGEST_SIZE = 32  # bytes of a SHA-256; RFC 7469 §2.1.1 knows no other hash
+DIGEST_SIZE = 32  # bytes of a SHA-256, the only hash of RFC 7469 §2.1.1
+MAX_NOTE = 120  # characters: beside the longest pin it fits on one line of an error, which has 200
 _BASE64_LENGTH = 44  # characters of 32 bytes in base64, padding included
+_SPACE = " \t\r\n\v\f"  # of ASCII alone: a pin with another kind of space was not copied from a tool
 _KEY = re.compile(r"(?:sha256/)?([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)", re.ASCII)  # canonical base64 of 32 bytes
 _FINGERPRINT = r"(?:sha256 fingerprint=)?((?:[0-9a-f]{2}:){31}[0-9a-f]{2})"  # compiled where one is read
 _HEX = r"(?:0x)?[0-9a-f:]+"
@@ -40,7 +44,7 @@ _ACCEPTED = f"write 'sha256/' and the base64 of the key's SHA-256, as in 'sha256
 
 
 class Pin(Value):
-    """What a certificate must have to be the one meant: a public key (`"spki"`), or all of its bytes (`"cert"`).
+    """The SHA-256 of a certificate's public key (`"spki"`), or of the whole certificate (`"cert"`).
 
     An SPKI pin is the SHA-256 of the SubjectPublicKeyInfo as it stands in the certificate (RFC 7469 §2.4). It survives
     a renewal that keeps the key; a certificate pin does not.
@@ -48,22 +52,29 @@ class Pin(Value):
     Args:
         kind: `"spki"` or `"cert"`.
         digest: 32 bytes.
+        note: text for people, such as `"2026 leaf, offline key in safe B"`, of at most 120 characters. It is not part
+            of equality or hash. An empty note is None.
 
     Raises:
-        PinFormatError: the kind is unknown, or the digest is not 32 bytes.
+        PinFormatError: the kind is unknown, the digest is not 32 bytes, or the note is not text, too long, or not
+            valid Unicode.
     """
 
-    __slots__ = ("digest", "kind")
+    __slots__ = ("digest", "kind", "note")
     kind: PinKind
     digest: bytes
+    note: str | None
 
-    def __init__(self, kind: PinKind, digest: bytes) -> None:
+    def __init__(self, kind: PinKind, digest: bytes, *, note: str | None = None) -> None:
         # Exact types: a subclass may compare and hash in its own way.
         if type(kind) is not str or kind not in ("spki", "cert"):
-            raise PinFormatError(f"{show(kind)} is no kind of pin; there are 'spki' and 'cert'")
+            raise PinFormatError(f"unknown kind of pin {show(kind)}; use 'spki' or 'cert'")
         if type(digest) is not bytes or len(digest) != DIGEST_SIZE:
-            raise PinFormatError(f"{show(digest)} is no SHA-256 digest; that has {DIGEST_SIZE} bytes")
-        self._set(kind=kind, digest=digest)
+            raise PinFormatError(f"{show(digest)} is not a SHA-256 digest, which has {DIGEST_SIZE} bytes")
+        # Not by `_set()`: a policy may hold hundreds of thousands of pins.
+        _put(self, "kind", kind)
+        _put(self, "digest", digest)
+        _put(self, "note", None if note is None else _read_note(note))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Pin):
@@ -73,8 +84,8 @@ class Pin(Value):
     def __hash__(self) -> int:
         return hash(self.digest)
 
-    def __reduce__(self) -> tuple[type[Pin], tuple[PinKind, bytes]]:
-        return type(self), (self.kind, self.digest)
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restore_pin, (type(self), self.kind, self.digest, self.note)
 
     def __str__(self) -> str:
         """Return the canonical spelling, which `Pin.parse` reads back to an equal pin."""
@@ -82,27 +93,47 @@ class Pin(Value):
         return prefix + base64.b64encode(self.digest).decode("ascii")
 
     def __repr__(self) -> str:
-        return f"Pin.parse({str(self)!r})"
+        note = "" if self.note is None else f".with_note({self.note!r})"
+        return f"Pin.parse({str(self)!r}){note}"
+
+    def describe(self, listed: Iterable[Pin] = ()) -> str:
+        """Return the canonical spelling and, behind it in parentheses, the note: escaped, on one line.
+
+        Args:
+            listed: pins of a policy. If this pin has no note, as one out of a chain, the note of an equal one is shown.
+        """
+        notes = (pin.note for pin in (self, *listed) if pin.note is not None and pin == self)
+        note = next(notes, None)
+        return str(self) if note is None else f"{self}  ({escape(note, MAX_NOTE)})"
+
+    def with_note(self, note: str | None) -> Pin:
+        """Return this pin with another note, or with none.
+
+        Raises:
+            PinFormatError: as the constructor.
+        """
+        return type(self)(self.kind, self.digest, note=note)
 
     @classmethod
     def parse(cls, text: str) -> Pin:
-        """Return the pin that `text` spells.
+        """Return the pin that `text` spells, without a note.
 
         Args:
             text: `sha256/BASE64=` (OkHttp, TrustKit), `sha256//BASE64=` (curl), `pin-sha256="BASE64="` (RFC 7469 §2.1),
                 bare `BASE64=` of 44 characters (openssl), `cert-sha256/BASE64=`, or 32 colon-separated hexadecimal
-                bytes as `openssl x509 -fingerprint -sha256` prints them, also behind its `sha256 Fingerprint=`.
+                bytes as `openssl x509 -fingerprint -sha256` prints them, also behind its `sha256 Fingerprint=`. ASCII
+                white space around it is ignored, such as the line feed of openssl's output; inside it is refused.
 
         Raises:
-            PinFormatError: it is none of these; the text says what is wrong and gives an accepted spelling.
+            PinFormatError: another spelling; the message says what is wrong and gives an accepted one.
         """
         if not isinstance(text, str):
-            raise PinFormatError(f"{show(text)} is no pin: a pin is a string; {_ACCEPTED}")
-        text = exact(text)
+            raise PinFormatError(f"invalid pin {show(text)}: a pin is a string; {_ACCEPTED}")
+        text = exact(text).strip(_SPACE)
         if key := _KEY.fullmatch(text):  # the usual spellings, of which policies hold many
             return cls("spki", binascii.a2b_base64(key[1]))
         if "-----BEGIN " in text:
-            raise PinFormatError(f"{show(text)} is no pin; make one of it with Pin.from_certificate or Pin.from_file")
+            raise PinFormatError(f"invalid pin {show(text)}; use Pin.from_certificate or Pin.from_file to compute one")
         if fingerprint := re.fullmatch(_FINGERPRINT, text, re.IGNORECASE | re.ASCII):
             return cls("cert", bytes.fromhex(fingerprint[1].replace(":", "")))
         if text.startswith("cert-sha256/"):
@@ -114,7 +145,7 @@ class Pin(Value):
         """Return the SPKI pin of a certificate.
 
         The same as `openssl x509 -pubkey -noout | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary |
-        openssl enc -base64`, but where openssl re-encodes a malformed key. Nothing vouches for the certificate here.
+        openssl enc -base64`, except where openssl re-encodes a malformed key. The certificate is not verified.
 
         Args:
             certificate: PEM (the first certificate of several counts, as for openssl) or DER bytes, or the object.
@@ -140,7 +171,7 @@ class Pin(Value):
 
     @classmethod
     def from_csr(cls, csr: bytes | CSRObject) -> Pin:
-        """Return the SPKI pin of a certification request (PKCS #10, RFC 2986), whose signature is not checked.
+        """Return the SPKI pin of a certification request (PKCS #10, RFC 2986). Its signature is not checked.
 
         Args:
             csr: PEM or DER bytes, or the object.
@@ -155,8 +186,8 @@ class Pin(Value):
         """Return the SPKI pin of a public key: what `openssl pkey -pubin -outform der | openssl dgst …` gives.
 
         Args:
-            key: a SubjectPublicKeyInfo in PEM or DER bytes, or the object. An object serialises anew, and has lost
-                whether an RSA key is restricted to PSS: for such a key give the bytes.
+            key: a SubjectPublicKeyInfo in PEM or DER bytes, or the object. An object is serialised again, without the
+                restriction of an RSA key to PSS: for such a key give the bytes.
 
         Raises:
             PinFormatError: it cannot be read as a public key.
@@ -168,8 +199,8 @@ class Pin(Value):
         """Return the SPKI pin of the public half of a private key, such as a backup key kept for a rotation.
 
         Args:
-            key: PEM or DER bytes (PKCS #8, or the traditional RSA, EC and DSA formats), not encrypted, or the object,
-                with which it is as with `from_public_key`.
+            key: PEM or DER bytes (PKCS #8, or the traditional RSA, EC and DSA formats), not encrypted, or the object.
+                Of an RSA key restricted to PSS give the bytes, as in `from_public_key`.
 
         Raises:
             PinFormatError: it cannot be read as a private key.
@@ -180,10 +211,10 @@ class Pin(Value):
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Pin:
-        """Return the SPKI pin of whatever a file holds: a certificate, a CSR, a public or a private key, in PEM or DER.
+        """Return the SPKI pin of a file: a certificate, a CSR, a public or a private key, in PEM or DER.
 
-        Of a file with several PEM blocks the first that is one of these counts. This is the one function of `core/`
-        that touches the world outside; a decision never calls it.
+        Of several PEM blocks the first of these kinds counts. No other function of `core/` but
+        `PinPolicy.from_file` reads a file, and no decision calls either.
 
         Raises:
             PinFormatError: the file holds none of these.
@@ -193,7 +224,7 @@ class Pin(Value):
             with Path(path).open("rb") as file:
                 data = file.read(MAX_SIZE + 1)
         except (TypeError, ValueError):  # no path, or one with a null byte
-            raise PinFormatError(f"{show(path)} is no path; give the path of a certificate, CSR or key") from None
+            raise PinFormatError(f"{show(path)} is not a path; give the path of a certificate, CSR or key") from None
         name = show(str(path))
         try:
             found = next(find_keys(data), None)
@@ -207,12 +238,12 @@ class Pin(Value):
 
 
 class FoundKey(NamedTuple):
-    """A public key, and in what it was found.
+    """A public key, and the object it was found in.
 
     Attributes:
-        kind: `"certificate"`, `"certification request"`, `"public key"` or `"private key"`.
-        der: that in DER. Of a private key it is secret.
-        spki: its SubjectPublicKeyInfo, in DER.
+        kind: of that object: `"certificate"`, `"certification request"`, `"public key"` or `"private key"`.
+        der: the object in DER. A private key is secret.
+        spki: the SubjectPublicKeyInfo of the key, in DER.
     """
 
     kind: str
@@ -229,12 +260,12 @@ class FoundKey(NamedTuple):
 
 
 def find_keys(data: bytes) -> Iterator[FoundKey]:
-    """Yield the public key of whatever `data` holds: certificates, CSRs, public and private keys, in PEM or DER.
+    """Yield the public keys of the certificates, CSRs, public and private keys in `data`, which is PEM or DER.
 
-    DER is one of these; of PEM every block that is one of them counts, in order.
+    DER is a single object. Of PEM all blocks of these kinds count, in order.
 
     Raises:
-        PinFormatError: a PEM block cannot be read as what its label says.
+        PinFormatError: the content of a PEM block does not match its label.
     """
     if is_whole_element(data):
         for kind, read in _READERS.items():
@@ -264,6 +295,23 @@ _READERS: dict[str, Callable[[bytes], bytes]] = {
     "public key": spki.spki_of_public_key,
     "private key": spki.spki_of_private_key,
 }
+
+
+def _read_note(note: object) -> str | None:
+    if not isinstance(note, str):
+        raise PinFormatError(f"'note' is {show(note)}; give text")
+    text = exact(note)
+    if len(text) > MAX_NOTE:
+        raise PinFormatError(f"'note' has {len(text)} characters, and {MAX_NOTE} are allowed")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # half a surrogate pair, which no file could hold
+        raise PinFormatError(f"'note' is {show(text)}, which is not valid Unicode") from None
+    return text or None
+
+
+def _restore_pin(cls: type[Pin], kind: PinKind, digest: bytes, note: str | None) -> Pin:
+    return cls(kind, digest, note=note)
 
 
 def _spki_pin(what: str, value: object) -> Pin:
@@ -311,16 +359,16 @@ def _decode(text: str, encoded: str) -> bytes:
         digest = b""
     if len(digest) == DIGEST_SIZE and base64.b64encode(digest).decode("ascii") == encoded:
         return digest
-    raise PinFormatError(f"{show(text)} is no pin: {_fault(text, encoded)}; {_ACCEPTED}")
+    raise PinFormatError(f"invalid pin {show(text)}: {_fault(text, encoded)}; {_ACCEPTED}")
 
 
 def _fault(text: str, encoded: str) -> str:
     if not text.isascii():
-        return "it holds characters outside ASCII"
+        return "it has characters outside ASCII"
     if any(c.isspace() for c in text):
-        return "it holds white space"
+        return "it has white space inside"
     if text.lower().startswith(("sha1", "pin-sha1")):
-        return "SHA-1 is broken, and RFC 7469 knows SHA-256 only"
+        return "SHA-1 is broken, and RFC 7469 has SHA-256 only"
     if re.fullmatch(_HEX, encoded, re.IGNORECASE | re.ASCII):
         return "hexadecimal does not say whether it is the hash of a key or of a certificate"
     if len(encoded) != _BASE64_LENGTH:

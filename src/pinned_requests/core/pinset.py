@@ -18,7 +18,8 @@ from pinned_requests.core.text import exact, show
 from pinned_requests.core.value import Value
 
 OnExpiry = Literal["unpin", "block"]
-PinsOf = Pin | str | Iterable[Pin | str]
+PinLike = Pin | str | Mapping[str, str | None]
+PinsOf = PinLike | Iterable[PinLike]
 PinsLike = Union["PinSet", PinsOf, Mapping[str, Any]]
 
 _PACKAGE = __name__.partition(".")[0]
@@ -26,6 +27,7 @@ _DISTINCT_PINS = 2  # RFC 7469 §4.3: one in use and one backup
 _DATE = r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)?"
 _OFFSET: dict[str | None, str] = {"Z": "+00:00", "z": "+00:00", None: ""}
 _CONSTRUCTED = ("pins", "backup_pins", "blocked_pins", "expires", "on_expiry", "report_only", "is_exempt")
+_PIN_FIELDS = ("pin", "note")
 _FIELDS = ("pins", "backup_pins", "blocked_pins", "expires", "on_expiry", "report_only", "exempt")
 _MAX_WARNED = 4096  # pin sets: a source that renews `expires` all the time must not fill the memory
 _warned: set[PinSet] = set()  # those that MissingBackupPinWarning was given for
@@ -38,7 +40,8 @@ class PinSet(Value):
     `pins` or `backup_pins`, and none is one of `blocked_pins`.
 
     Args:
-        pins: pins in use: one pin or an iterable, each a `Pin` or a spelling that `Pin.parse` reads.
+        pins: pins in use: one pin or an iterable, each a `Pin`, a spelling that `Pin.parse` reads, or a mapping of
+            `pin` (one of these two) and `note`.
         backup_pins: pins of keys that are kept for a rotation and not yet served (RFC 7469 §4.3).
         blocked_pins: pins of compromised keys: a chain with one is refused whatever else it holds.
         expires: the moment from which the pins are expired: an aware `datetime`, or its text (RFC 3339 §5.6, which
@@ -129,7 +132,7 @@ class PinSet(Value):
         if isinstance(value, PinSet):
             return value
         if type(value) is dict or isinstance(value, Mapping):
-            given = {exact(name) if isinstance(name, str) else name: field for name, field in value.items()}
+            given: dict[Any, Any] = {exact(name) if isinstance(name, str) else name: it for name, it in value.items()}
             for name in given:
                 if name not in _FIELDS:
                     unknown("field of a pin set", name, _FIELDS)
@@ -140,7 +143,8 @@ class PinSet(Value):
         """Return what differs from the default, as plain values and the date: `PinSet.of` reads it back."""
         if self.is_exempt:
             return {"exempt": True}
-        pins = {name: [str(pin) for pin in getattr(self, name)] for name in ("pins", "backup_pins", "blocked_pins")}
+        names = ("pins", "backup_pins", "blocked_pins")
+        pins = {name: [pin_fields(pin) for pin in getattr(self, name)] for name in names}
         fields: dict[str, Any] = {name: value for name, value in pins.items() if value}
         if self.expires is not None:
             fields["expires"] = self.expires
@@ -194,16 +198,37 @@ def read_pins(name: str, value: object) -> tuple[Pin, ...]:
     """
     if type(value) is tuple and not value:
         return ()
-    if isinstance(value, (Pin, str)):
-        value = (value,)
-    # Of a list, as in a file, there is nothing to ask: the question to an abstract class costs more than the answer.
-    elif type(value) is not list and (isinstance(value, (bytes, Mapping)) or not isinstance(value, Iterable)):
-        raise PolicyError(f"'{name}' is {show(value)}; give a pin or an iterable of pins")
+    # A list, as in a file, comes first: to ask an abstract class costs more than the rest.
+    if type(value) is not list:
+        if isinstance(value, (Pin, str, Mapping)):
+            value = (value,)
+        elif isinstance(value, bytes) or not isinstance(value, Iterable):
+            raise PolicyError(f"'{name}' is {show(value)}; give a pin or an iterable of pins")
     try:
-        pins = [pin if isinstance(pin, Pin) else Pin.parse(pin) for pin in value]
+        pins = [Pin.parse(pin) if type(pin) is str else _pin(pin) for pin in value]
     except PolicyError as e:
         raise type(e)(f"'{name}': {e}") from None
     return tuple(dict.fromkeys(pins)) if len(pins) > 1 else tuple(pins)
+
+
+def _pin(value: object) -> Pin:
+    if isinstance(value, Pin):
+        return value
+    if not isinstance(value, Mapping):
+        return Pin.parse(value)  # type: ignore[arg-type]  # it refuses what is not a string
+    given = {exact(name) if isinstance(name, str) else name: field for name, field in value.items()}
+    for name in given:
+        if name not in _PIN_FIELDS:
+            unknown("field of a pin", name, _PIN_FIELDS)
+    if "pin" not in given:
+        raise PolicyError("a pin with a note needs the field 'pin'")
+    pin = given["pin"] if isinstance(given["pin"], Pin) else Pin.parse(given["pin"])
+    return pin.with_note(given["note"]) if "note" in given else pin
+
+
+def pin_fields(pin: Pin) -> str | dict[str, str]:
+    """Return a pin as a file holds it: its spelling, or with a note a table of both."""
+    return str(pin) if pin.note is None else {"pin": str(pin), "note": pin.note}
 
 
 def _aware_utc(value: object) -> datetime | None:

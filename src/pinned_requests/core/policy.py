@@ -9,6 +9,7 @@ Rules for the next maintainer:
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from pinned_requests.core import policy_text
 from pinned_requests.core.errors import PolicyError, one_of, unknown
 from pinned_requests.core.host import HostPattern, normalize_host
-from pinned_requests.core.pinset import PinSet, read_pins
+from pinned_requests.core.pinset import PinSet, pin_fields, read_pins
 from pinned_requests.core.report_uri import ReportURI
 from pinned_requests.core.text import show
 from pinned_requests.core.value import Value
@@ -138,7 +139,7 @@ class PinPolicy(Value):
 
             [hosts."api.example.com"]
             pins = ["sha256/…"]
-            backup_pins = ["sha256/…"]
+            backup_pins = [{pin = "sha256/…", note = "offline key in safe B"}]
             expires = 2027-03-01T00:00:00Z
 
         Raises:
@@ -190,23 +191,27 @@ class PinPolicy(Value):
             raise _as_policy_error(e, show(str(place))) from None
 
     @classmethod
-    def from_env(cls, name: str) -> PinPolicy:
-        """Return the policy that an environment variable holds: JSON if it begins with `{`, else TOML.
+    def from_env(cls, name: str, *, host: str | None = None) -> PinPolicy:
+        """Return the policy in an environment variable: JSON if it begins with `{`, else TOML, or bare pins.
 
         Args:
             name: of the variable.
+            host: a host pattern. The variable then holds its pins, as `Pin.parse` reads them, separated by commas,
+                semicolons or white space (which none of them may have inside), and every other host is blocked.
 
         Raises:
-            PolicyError: as `from_toml` and `from_json`, naming the variable; or it is not set.
+            PolicyError: as `from_toml`, `from_json` and the constructor, naming the variable; or it is not set.
         """
         try:
             text = os.environ.get(name)
-        except (TypeError, ValueError):  # no text, or such as no environment can hold
+        except (TypeError, ValueError):  # not text, or text that an environment cannot hold
             text = None
         if text is None:
             raise PolicyError(f"the environment variable {show(name)} is not set; it should hold a policy")
         try:
-            return cls.from_text(text)
+            if host is None:
+                return cls.from_text(text)
+            return cls({host: [pin for pin in re.split(r"[,;\s]+", text) if pin]})
         except PolicyError as e:
             raise _as_policy_error(e, f"the environment variable {show(name)}") from None
 
@@ -226,7 +231,7 @@ class PinPolicy(Value):
         options = {
             "unpinned_hosts": self._unpinned_hosts,
             "report_uri": self.report_uri,
-            "blocked_pins": [str(pin) for pin in self.blocked_pins],
+            "blocked_pins": [pin_fields(pin) for pin in self.blocked_pins],
             "hosts": {pattern: pins.fields() for pattern, pins in self._hosts.items()},
         }
         return {name: value for name, value in options.items() if value}

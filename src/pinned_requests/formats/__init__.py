@@ -125,7 +125,8 @@ def write(name: str, policy: PinPolicy, *, host: str | None = None, now: datetim
         now: aware; for a format with relative times (`Format.needs_now`).
 
     Returns:
-        A `Writing`: `text`, which ends with a line feed, and `losses`.
+        A `Writing`: `text`, which ends with a line feed, and `losses`. Where one host is written, or in another
+        system's format, `report_uri` is lost.
 
     Raises:
         PolicyError: no such format, or nothing of the policy can be said in it, or `host` or
@@ -133,6 +134,9 @@ def write(name: str, policy: PinPolicy, *, host: str | None = None, now: datetim
         ImportError: a library of the extra `cli` is not installed, which writing `toml` needs.
     """
     known = _known(name)
+    lost = []
+    if policy.report_uri is not None and (host is not None or name not in _NATIVE):
+        lost.append(Loss(None, "report_uri", "is left out: it is of the whole policy, in a policy file"))
     if host is not None:
         policy = _of_host(policy, host)
     elif known.is_hostless and len(policy.hosts) != 1:
@@ -141,7 +145,11 @@ def write(name: str, policy: PinPolicy, *, host: str | None = None, now: datetim
         )
     _check_now(known, now)
     function = cast("Callable[[PinPolicy, datetime | None], Writing]", _function(known.writer))
-    return function(policy, now)
+    written = function(policy, now)
+    return written._replace(losses=(*lost, *written.losses))
+
+
+_NATIVE = ("toml", "json")
 
 
 def _known(name: str) -> Format:

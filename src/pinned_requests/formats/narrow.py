@@ -1,8 +1,8 @@
-"""`narrow()`: what of a policy another system can say. Every writer begins with it, and says the result exactly.
+"""`narrow()`: the part of a policy that another system can express. Every writer begins with it.
 
 Rules for the next maintainer:
 
-- What a system cannot say is in `Abilities`, not in its writer: here it is left out in one place, and named.
+- Limits of a system are in `Abilities`, not in its writer: here they are applied and named in one place.
 - A blocked pin is never written among the pins, though no other system blocks keys.
 """
 
@@ -101,9 +101,13 @@ def narrow(policy: PinPolicy, abilities: Abilities) -> Narrowed:
     if policy.unpinned_hosts == "block":
         text = f"is 'block', which is left out: {system} leaves hosts without pins alone"
         narrowed.losses.append(Loss(None, "unpinned_hosts", text))
+    if policy.blocked_pins:
+        text = f"are left out: no key can be blocked for all hosts in {system}"
+        narrowed.losses.append(Loss(None, "blocked_pins", text))
     for name, pins in policy.hosts.items():
         pattern = HostPattern.parse(name)
-        why = _no_pattern(pattern, abilities) or _no_set(pins, abilities)
+        written = _written(pins, policy.blocked, abilities)
+        why = _no_pattern(pattern, abilities) or _no_set(pins, written, abilities)
         if why:
             narrowed.leave_out(pattern, why)
         elif pins.is_exempt:
@@ -113,7 +117,8 @@ def narrow(policy: PinPolicy, abilities: Abilities) -> Narrowed:
             text = f"is exempt, its pins are left out: {system} cannot report a mismatch and go on"
             narrowed.losses.append(Loss(name, WHOLE, text))
         else:
-            narrowed.entries[pattern] = _entry(name, pins, abilities, narrowed.losses)
+            expires = _say_losses(name, pins, policy.blocked, abilities, narrowed.losses)
+            narrowed.entries[pattern] = Entry(written, expires, pins.report_only)
     if abilities.one_entry_a_name:
         _keep_one_a_name(narrowed, system)
     return narrowed
@@ -147,32 +152,34 @@ def _no_pattern(pattern: HostPattern, abilities: Abilities) -> str | None:
     return None
 
 
-def _no_set(pins: PinSet, abilities: Abilities) -> str | None:
-    """Say why the system cannot have such a pin set, or None."""
+def _no_set(pins: PinSet, written: tuple[Pin, ...], abilities: Abilities) -> str | None:
+    """Say why the system cannot have such a pin set, of which `written` can be said, or None."""
     system = abilities.system
     if pins.is_exempt and not abilities.exempt:
         return f"{system} cannot exempt a host"
     if pins.report_only and not abilities.report_only and not abilities.exempt:
         return f"{system} cannot report a mismatch and go on"
-    if not pins.is_exempt and not _written(pins, abilities):
+    if not pins.is_exempt and not written:
         return f"{system} can have none of its pins"
     return None
 
 
-def _written(pins: PinSet, abilities: Abilities) -> tuple[Pin, ...]:
-    distinct = dict.fromkeys((*pins.pins, *pins.backup_pins))
-    return tuple(pin for pin in distinct if pin not in pins.blocked and (abilities.certificates or pin.kind == "spki"))
+def _written(pins: PinSet, blocked: frozenset[Pin], abilities: Abilities) -> tuple[Pin, ...]:
+    """Return the pins to write: those that neither the set nor the policy (`blocked`) blocks."""
+    distinct = (pin for pin in dict.fromkeys((*pins.pins, *pins.backup_pins)) if pin not in pins.blocked)
+    return tuple(pin for pin in distinct if pin not in blocked and (abilities.certificates or pin.kind == "spki"))
 
 
-def _entry(name: str, pins: PinSet, abilities: Abilities, losses: list[Loss]) -> Entry:
-    """Return what is left of a pin set, and add what is not to `losses`."""
+def _say_losses(
+    name: str, pins: PinSet, blocked: frozenset[Pin], abilities: Abilities, losses: list[Loss]
+) -> datetime | None:
+    """Add to `losses` what the system cannot say of a pin set, and return its date of expiry there."""
     system = abilities.system
 
     def lose(field: str, text: str) -> None:
         losses.append(Loss(name, field, f"{text} {system}"))
 
-    written = _written(pins, abilities)
-    if any(pin in pins.blocked for pin in pins.accepted):
+    if not pins.accepted.isdisjoint(pins.blocked | blocked):
         lose("pins", "are left out where they are blocked as well, in")
     if not abilities.certificates and any(pin.kind == "cert" for pin in pins.accepted):
         lose("pins", "of whole certificates are left out: there are none in")
@@ -182,7 +189,9 @@ def _entry(name: str, pins: PinSet, abilities: Abilities, losses: list[Loss]) ->
         lose("blocked_pins", "are left out: no key can be blocked in")
     if pins.on_expiry == "block":
         lose("on_expiry", "is 'block', which is left out: no host can be refused for expired pins in")
-    return Entry(written, _expires(pins.expires, abilities, lose), pins.report_only)
+    if any(pin.note is not None for pin in (*pins.pins, *pins.backup_pins)):
+        lose("note", "of a pin is left out: there are none in")
+    return _expires(pins.expires, abilities, lose)
 
 
 def _expires(expires: datetime | None, abilities: Abilities, lose: Callable[[str, str], None]) -> datetime | None:

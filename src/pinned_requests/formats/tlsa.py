@@ -140,7 +140,7 @@ def _pin(pattern: HostPattern, data: list[str]) -> Pin | Loss:
 def write(policy: PinPolicy, _now: datetime | None) -> Writing:
     """Write TLSA records. A host without a port is written for 443, the port of https."""
     narrowed = narrow(policy, _ABILITIES)
-    _give_ports(narrowed)
+    _give_ports(narrowed, policy)
     dane = "is not asked for by usages 2 and 3, and a client believes records that DNSSEC signs, alone"
     narrowed.losses.append(Loss(None, "CA validation", dane))
     losses = narrowed.finish(_ABILITIES.system)
@@ -154,13 +154,14 @@ def write(policy: PinPolicy, _now: datetime | None) -> Writing:
     return Writing("\n".join(lines) + "\n", losses)
 
 
-def _give_ports(narrowed: Narrowed) -> None:
+def _give_ports(narrowed: Narrowed, policy: PinPolicy) -> None:
     for pattern in list(narrowed.entries):
         with_port = pattern._replace(port=pattern.port or _HTTPS)
         if len(f"_{with_port.port}._tcp.{pattern.host}") > MAX_NAME:
             narrowed.leave_out(pattern, "its records would have too long a name")
-        elif with_port != pattern and with_port in narrowed.entries:
-            narrowed.leave_out(pattern, f"the records of port {_HTTPS} are those of {with_port}")
+        elif with_port != pattern and str(with_port) in policy.hosts:
+            # Also where that entry was left out, as a report-only one is: these pins would be enforced in its place.
+            narrowed.leave_out(pattern, f"{with_port} has an entry of its own, and DNS has records for a port")
         elif with_port != pattern:
             narrowed.entries[with_port] = narrowed.entries.pop(pattern)
             text = f"holds on port {_HTTPS} alone: DNS has records for a port"

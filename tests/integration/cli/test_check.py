@@ -100,6 +100,19 @@ def test_blocked_key(lab: Any, check: Checker) -> None:
     assert check.kinds({f"localhost:{server.port}": pins}) == ["blocked-key"]
 
 
+def test_notes_are_shown(lab: Any, check: Checker, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the pin that matched, that is blocked, or that is served though it is a backup; escaped."""
+    name = f"localhost:{lab.serve(lab.honest).port}"
+    shown = f"{pin_of(lab.honest)}  (2026\\n leaf)"
+    leaf = pin_of(lab.honest).with_note("2026\n leaf")
+    [host] = check({name: {"pins": lab.backup, "backup_pins": leaf}})["hosts"]
+    assert host["findings"][0]["text"].startswith(f"the backup {shown} is served")
+    assert main(["check", "pins.json", "--ca-bundle", lab.bundle]) == 1
+    assert f"  {shown}\n" in capsys.readouterr().out
+    [host] = check({name: {"pins": [pin_of(lab.honest), lab.backup], "blocked_pins": leaf}})["hosts"]
+    assert host["findings"][0]["text"] == f"the chain holds the blocked {shown}"
+
+
 def test_no_backup_pin(lab: Any, check: Checker) -> None:
     """Pins of served keys alone are no reserve, however many; one that is not served is."""
     server = lab.serve(lab.honest)

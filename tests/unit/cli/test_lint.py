@@ -23,6 +23,19 @@ GOOD = {"pins": A, "backup_pins": B}
 pytestmark = pytest.mark.filterwarnings("ignore::pinned_requests.MissingBackupPinWarning")
 
 
+def test_notes_are_shown() -> None:
+    """Escaped: whoever wrote the policy wrote them."""
+    pins = {"pins": [{"pin": A, "note": "leaf\n2026"}, B], "backup_pins": A}
+    (finding,) = (finding for _, finding in doubts(PinPolicy({"a.example": pins}), NOW, 30 * DAY))
+    assert finding.text.startswith(f"{A}  (leaf\\n2026) is a pin and a backup pin")
+
+
+def test_a_pin_that_the_whole_policy_blocks() -> None:
+    """It is accepted in vain."""
+    assert kinds([A, B], blocked_pins=A) == ["blocked-pin-accepted"]
+    assert kinds([A, B], blocked_pins=C) == []
+
+
 def kinds(pins: Any, pattern: str = "api.example.com", **options: Any) -> list[str]:
     """Return the kinds of doubts of a policy of one entry."""
     found = list(doubts(PinPolicy({pattern: pins}, **options), NOW, 30 * DAY))
