@@ -128,19 +128,28 @@ class _HandshakeAdapter(HTTPAdapter):
         pass  # the pool has the settings
 
 
-def _send(adapter: PinnedAdapter, send: Callable[..., Response], request: PreparedRequest, **settings: Any) -> Response:
-    """Send a request by `send`, found on the adapter. Keyword arguments are those of `HTTPAdapter.send`.
+def _send(  # noqa: PLR0913, PLR0917  requests' signature, behind two arguments of ours
+    adapter: PinnedAdapter,
+    send: Callable[..., Response],
+    request: PreparedRequest,
+    stream: bool = False,  # noqa: FBT001, FBT002  requests' signature
+    timeout: Any = None,
+    verify: Any = True,  # noqa: FBT002  requests' signature
+    cert: Any = None,
+    proxies: dict[str, str] | None = None,
+) -> Response:
+    """Send a request by `send`, found on the adapter, as `HTTPAdapter.send` does.
 
     Raises:
         PinningError: the request was refused. No byte of it was sent.
         PolicyError: `verify` or `cert` would change the caller's own `ssl_context`.
         requests.exceptions.RequestException: as `HTTPAdapter.send`.
     """
-    settings["verify"] = _verification(adapter.pinning, settings.get("verify", True), settings.get("cert"))
+    verify = _verification(adapter.pinning, verify, cert)
     try:
         if not sends_through_requests(adapter):
             demand_unseen(adapter.pinning.guard, request.url, adapter)
-        return send(request, **settings)
+        return send(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
     except RequestsConnectionError as error:
         refusal = error if isinstance(error, PinningError) else next(iter(error.args), None)
         if not isinstance(refusal, PinningError):
