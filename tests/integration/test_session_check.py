@@ -15,7 +15,6 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from pinned_requests import (
     Pin,
     PinCheck,
-    PinMismatchError,
     PinnedAdapter,
     PinnedSession,
     PinSet,

@@ -1,4 +1,4 @@
-"""`Guard`: whom it tells of a violation, and that what they do changes nothing."""
+"""`Guard` and its notification: sinks are told of each violation, and cannot change a decision."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pinned_requests import Pin, PinPolicy, PinSet, ViolationReport
+from pinned_requests import Pin, PinPolicy, PinSet, PolicyError, PolicyStore, ViolationReport
 from pinned_requests.core.chain import Chain, SeenCertificate
-from pinned_requests.enforcement import telemetry
-from pinned_requests.enforcement.guard import Guard
-from pinned_requests.transport import guard as module
+from pinned_requests.enforcement import guard as module
+from pinned_requests.enforcement import notification, telemetry
+from pinned_requests.enforcement.guard import Admission, Guard
+from pinned_requests.enforcement.notification import AUDIT_EVENT
+from pinned_requests.enforcement.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,12 +35,17 @@ def _now(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def meet(guard: Guard, host: str = HOST, port: int | None = 443) -> None:
     """Let the guard see a connection to a host with that chain."""
-    guard.enforce(guard.judge(host, port, CHAIN), ())
+    guard.enforce(guard.judge(admission(guard, host, port), CHAIN))
+
+
+def admission(guard: Guard, host: str = HOST, port: int | None = 443) -> Admission:
+    """What the guard says of the host before the handshake."""
+    return guard.admit("https", host, port)
 
 
 def guard_of(on_violation: Any = None, pattern: str = HOST, **fields: Any) -> Guard:
     """A guard with a pin that does not fit the chain."""
-    return Guard.of(PinPolicy({pattern: PinSet([OTHER], [BACKUP], **fields)}), on_violation=on_violation)
+    return Guard(PinPolicy({pattern: PinSet([OTHER], [BACKUP], **fields)}), on_violation=on_violation)
 
 
 @pytest.fixture
@@ -81,17 +88,50 @@ def test_what_is_softened_is_not_audited(caplog: pytest.LogCaptureFixture, audit
     assert audited == []
 
 
-def test_a_check_is_no_violation(caplog: pytest.LogCaptureFixture, audited: list[Any]) -> None:
-    """`session.check()` tells its caller alone."""
+def test_a_guard_that_reports_to_one_sink(caplog: pytest.LogCaptureFixture, audited: list[Any]) -> None:
+    """`session.check()` decides by the same policy, and tells its caller alone."""
+    guard, reports = guard_of(pytest.fail), list[ViolationReport]()
     with pytest.raises(Refusal):
-        meet(CheckingGuard(guard_of().store, pytest.fail))
+        meet(guard.reporting_to(reports.append))
+    assert [report.outcome for report in reports] == ["mismatch"]
     assert ours(caplog) == audited == []
+
+
+def test_an_admission_of_an_earlier_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The policy in force decides, and not the one before the handshake; so does the time."""
+    guard = guard_of(expires="2027-03-02T00:00:00Z", on_expiry="block")
+    before = admission(guard)
+    assert guard.judge(before, CHAIN).outcome == "mismatch"
+    monkeypatch.setattr(module, "_now", lambda: NOW + dt.timedelta(days=1))
+    verdict = guard.judge(before, CHAIN)
+    assert (verdict.outcome, verdict.is_allowed) == ("expired", False)
+    guard.store.set({HOST: PinSet([KEY], [BACKUP])})
+    assert guard.judge(before, CHAIN).outcome == "match"
+    guard.store.set({"elsewhere.example.com": PinSet([KEY], [BACKUP])})
+    assert guard.judge(before, CHAIN).outcome == "unpinned-host"
+
+
+def test_block_beside_a_store_holds_for_later_policies() -> None:
+    """`unpinned_hosts="block"` lasts, and the policy in force is one object until the store has another one."""
+    pins = {HOST: PinSet([KEY], [BACKUP])}
+    store = PolicyStore(PinPolicy(pins, unpinned_hosts="block"))
+    strict, lax = Guard(store, unpinned_hosts="block"), Guard(store)
+    store.set(PinPolicy(pins, unpinned_hosts="allow"))
+    assert strict.policy is strict.policy
+    assert (strict.policy.unpinned_hosts, lax.policy.unpinned_hosts) == ("block", "allow")
+    with pytest.raises(Refusal):
+        admission(strict, "other.example.com")
+    admission(lax, "other.example.com")
+    assert not strict.decides_like(lax)
+    with pytest.raises(PolicyError, match="contradicts"):
+        Guard(store, unpinned_hosts="block")
 
 
 def test_fields_and_log_records_do_not_clash() -> None:
     """No name of a field is one that a log record has already."""
     record = logging.makeLogRecord({})
-    report = ViolationReport(guard_of().judge(HOST, 443, CHAIN), NOW)
+    guard = guard_of()
+    report = ViolationReport(guard.judge(admission(guard), CHAIN), NOW)
     taken = {*vars(record), "message", "asctime", "taskName"}
     assert report.fields().keys() & taken == set()
 
@@ -103,7 +143,7 @@ def fail_audit(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 
 def fail_filter(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     """Let a filter of the log fail, which logging does not catch."""
-    monkeypatch.setattr(module.logger, "filters", [lambda _record: raising(error)])
+    monkeypatch.setattr(notification.logger, "filters", [lambda _record: raising(error)])
 
 
 def fail_telemetry(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
@@ -113,7 +153,7 @@ def fail_telemetry(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> Non
 
 def fail_reporter(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     """Let the reporter to `report_uri` fail."""
-    monkeypatch.setattr(Guard, "_post", lambda _self, _report: raising(error))
+    monkeypatch.setattr(notification, "_post", lambda *_: raising(error))
 
 
 def raising(error: BaseException) -> object:
@@ -124,16 +164,20 @@ def raising(error: BaseException) -> object:
 @pytest.mark.parametrize("fail", [fail_audit, fail_filter, fail_telemetry, fail_reporter])
 @pytest.mark.parametrize("error", [OSError("mine"), ValueError("mine"), KeyError("mine")], ids=repr)
 @pytest.mark.parametrize("report_only", [False, True])
-def test_whoever_is_told_changes_nothing(
+def test_a_failing_sink_changes_nothing(
     monkeypatch: pytest.MonkeyPatch,
     fail: Callable[..., None],
     error: Exception,
     report_only: bool,  # noqa: FBT001 - pytest's way
 ) -> None:
-    """Their errors make no pass of a refusal, no refusal of a pass, and no other error; the others are told."""
+    """Its error neither allows nor refuses a connection, and does not replace the refusal; other sinks are told."""
     fail(monkeypatch, error)
     reports: list[ViolationReport] = []
-    guard = guard_of(reports.append, report_only=report_only)
+    policy = PinPolicy(
+        {HOST: PinSet([OTHER], [BACKUP], report_only=report_only)}, report_uri="https://reports.example.net/"
+    )
+    guard = Guard(policy, on_violation=reports.append)
+    monkeypatch.setattr("pinned_requests.reporting.http.HTTPReporter.__call__", lambda *_: None)
     if report_only:
         meet(guard)
     else:
@@ -192,11 +236,11 @@ def test_expired_pins_that_refuse_are_logged_each_time(caplog: pytest.LogCapture
 
 def test_the_hosts_that_were_warned_of_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A redirect chooses hosts below an expired pattern."""
-    monkeypatch.setattr(module, "MAX_WARNED", 10)
+    monkeypatch.setattr(notification, "MAX_WARNED", 10)
     guard = guard_of(pattern="**.example.com", expires=EXPIRED)
     for number in range(50):
         meet(guard, f"h{number}.example.com")
-        assert len(guard._warned) <= 10
+        assert len(guard._notify.__self__._warned) <= 10  # type: ignore[attr-defined]  # of a bound method
 
 
 def test_once_from_many_threads(caplog: pytest.LogCaptureFixture) -> None:

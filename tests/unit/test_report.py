@@ -60,7 +60,7 @@ def test_a_mismatch_reads_as_the_documentation_prints_it() -> None:
 def test_a_chain_that_ends_below_the_root() -> None:
     """The text says why a pin of the root cannot match."""
     chain = Chain((CHAIN[0], seen(2, "CN=Example CA", root=False)), is_verified=True)
-    hint = "  The chain ended at a trusted certificate that is not self-signed: nothing above it counts."
+    hint = "  The chain ended at a trusted certificate that is not self-signed: no pin above it can match."
     lines = MISMATCH.splitlines()
     assert "\n".join([*lines[:4], hint, *lines[4:]]) == str(report(PINS, chain))
 
@@ -69,7 +69,7 @@ def test_a_chain_that_ends_below_the_root() -> None:
 def test_an_unverified_chain(number: int, hinted: bool) -> None:  # noqa: FBT001 - pytest's way
     """The text says that only the leaf counts, and where a pin would have fitted."""
     lines = str(report(PinSet([pin(number), pin(3)]), UNVERIFIED)).splitlines()
-    hint = "  A pin fits the certificate at depth 1, but nothing vouches for that; pin the leaf."
+    hint = "  A pin matches the certificate at depth 1, which is not verified; pin the leaf."
     assert lines[1] == "  Chain (not verified: only its first certificate counts):"
     assert (hint in lines) is hinted
 
@@ -86,6 +86,28 @@ api.example.com:443 presented a certificate chain with a blocked key.
     {TWO}""" == str(report(pins, VERIFIED))
 
 
+def test_a_key_that_the_policy_blocks_for_every_host() -> None:
+    """It is refused for a pinned, an unpinned and an exempt host alike, and the text says who blocks it."""
+    for pins in (PINS, PinSet.exempt(), ELSEWHERE):
+        violation = report(pins, VERIFIED, unpinned_hosts="allow", blocked_pins=[pin(2).with_note("leaked CA")])
+        assert violation.outcome is Outcome.BLOCKED_KEY
+        assert str(violation).splitlines()[-2:] == [
+            "  Blocked by the policy, for every host:",
+            f"    {TWO}  (leaked CA)",
+        ]
+
+
+def test_notes() -> None:
+    """The notes of pins are shown, escaped."""
+    pins = PinSet([pin(3).with_note("2026 leaf\n")], [pin(4).with_note("safe B")], [pin(2).with_note("stolen")])
+    leaf = Chain(CHAIN[:1], is_verified=True)
+    assert str(report(pins, leaf)).splitlines()[-2:] == [
+        rf"    {THREE}  (2026 leaf\n)",
+        f"    {FOUR}  (safe B)  (backup)",
+    ]
+    assert str(report(pins, VERIFIED)).splitlines()[-1] == f"    {TWO}  (stolen)"
+
+
 @pytest.mark.parametrize(
     ("pins", "chain", "first", "lines"),
     [
@@ -98,20 +120,20 @@ api.example.com:443 presented a certificate chain with a blocked key.
         (
             PinSet([pin(3), pin(4)], expires="2027-03-01T13:00:00+01:00"),
             UNVERIFIED,
-            "The pins of api.example.com:443 expired at 2027-03-01T12:00:00Z.",
+            "The pins of api.example.com:443 expired at 2027-03-01T12:00:00Z; update the policy.",
             4,
         ),
         (
             PINS,
             Chain.missing("a forwarding proxy hides it"),
-            "api.example.com:443 is pinned, and its certificate chain cannot be had: a forwarding proxy hides it.",
+            "api.example.com:443 is pinned, and its certificate chain is not available: a forwarding proxy hides it.",
             4,
         ),
         (
             ELSEWHERE,
             VERIFIED,
             (
-                "api.example.com:443 is not pinned, and the policy blocks hosts without pins "
+                "refused api.example.com:443: it is not pinned, and the policy blocks unpinned hosts "
                 '(pin it, exempt it, or set unpinned_hosts="allow").'
             ),
             1,
@@ -133,7 +155,7 @@ def test_other_outcomes(pins: Any, chain: Chain, first: str, lines: int) -> None
 def test_an_insecure_url_and_how_the_peer_is_written(host: str, port: int | None, peer: str) -> None:
     """IPv6 addresses stand in brackets; a port that is not known does not."""
     verdict = Verdict(Outcome.INSECURE_URL, False, host, port, None, None, Chain.missing("none"))  # noqa: FBT003 - a record
-    text = f"{peer} was to be reached without TLS, where no key can be checked; use https://."
+    text = f"refused plain http:// to {peer}: the policy blocks unpinned hosts; use https://."
     assert text == str(ViolationReport(verdict, NOW))
 
 
@@ -164,7 +186,7 @@ def test_names_and_hosts_are_escaped_and_cut() -> None:
 def test_a_long_host_leaves_room_for_what_is_said() -> None:
     """A redirect to a host of 253 characters does not push the sentence out of its line."""
     text = str(report(ELSEWHERE, VERIFIED, host=".".join(["a" * 62] * 4)))
-    assert "… :443 is not pinned".replace(" ", "", 1) in text.splitlines()[0]
+    assert "…:443: it is not pinned" in text.splitlines()[0]
 
 
 def test_json_has_the_form_of_rfc_7469() -> None:
@@ -218,7 +240,8 @@ def test_json_without_a_pattern_or_a_verified_chain() -> None:
 
 def test_a_report_holds_nothing_of_the_request() -> None:
     """Its fields are verdict, date and served chain: there is no place for a path, query, header or body."""
-    assert ViolationReport._fields == ("verdict", "date_time", "served_chain")
+    violation = report(PINS, VERIFIED)
+    assert violation._fields() == (violation.verdict, NOW, ())
     assert Verdict._fields == ("outcome", "is_allowed", "host", "port", "pattern", "pins", "chain", "pin", "depth")
 
 

@@ -19,7 +19,8 @@ from pinned_requests import Pin, PinPolicy, PinSet, ViolationReport
 from pinned_requests.core.chain import Chain
 from pinned_requests.core.verdict import evaluate
 from pinned_requests.enforcement import telemetry
-from pinned_requests.enforcement.guard import Guard, Refusal
+from pinned_requests.enforcement.guard import Guard
+from pinned_requests.enforcement.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +58,7 @@ def test_a_counter_and_an_event_on_the_current_span(reader: InMemoryMetricReader
     tracer_provider = TracerProvider(shutdown_on_exit=False)
     tracer_provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = tracer_provider.get_tracer("test")
-    guard = Guard.of(POLICY)
+    guard = Guard(POLICY)
     with tracer.start_as_current_span("request"):
         for host in ("a.example.com", "b.example.com"):
             with pytest.raises(Refusal):
@@ -83,7 +84,7 @@ def test_a_failure_of_it_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     reports: list[ViolationReport] = []
     try:
         with pytest.raises(Refusal):
-            Guard.of(POLICY, on_violation=reports.append).admit("http", "a.example.com", 80)
+            Guard(POLICY, on_violation=reports.append).admit("http", "a.example.com", 80)
     finally:
         telemetry._instruments.cache_clear()
     assert len(reports) == 1

@@ -12,7 +12,7 @@ import pytest
 
 from pinned_requests import Pin, PinPolicy, PinSet
 from pinned_requests.core.chain import Chain, SeenCertificate
-from pinned_requests.core.verdict import Outcome, Verdict, admit, evaluate
+from pinned_requests.core.verdict import Outcome, Verdict, admit, evaluate, settle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -89,6 +89,56 @@ def test_the_first_match_from_the_leaf_is_named_and_a_key_before_a_certificate()
     """Depth and pin are those nearest to the leaf."""
     pins = PinSet([key(2), certificate_pin(1), key(1)])
     assert (key(1), 1) == decide(pins, VERIFIED)[-2:]
+
+
+@pytest.mark.parametrize(
+    "pins",
+    [
+        PinSet([key(0), key(1)]),
+        PinSet([key(0), key(1)], report_only=True),
+        PinSet([key(0), key(1)], expires=NOW),
+        PinSet.exempt(),
+        None,
+    ],
+    ids=["pinned", "report-only", "expired", "exempt", "unpinned"],
+)
+@pytest.mark.parametrize("kind", [key, certificate_pin])
+@pytest.mark.parametrize("depth", [0, 1, 2])
+@pytest.mark.parametrize("chain", BOTH, ids=["verified", "unverified"])
+def test_a_key_that_the_policy_blocks_is_refused_for_every_host(
+    chain: Chain, depth: int, kind: Any, pins: PinSet | None
+) -> None:
+    """Whatever the host's own set says, at any depth, verified or not; a missing chain is refused as well."""
+    hosts = {HOST: pins} if pins else {}
+    policy = PinPolicy(hosts, unpinned_hosts="allow", blocked_pins=[key(12), kind(depth)])
+    found = evaluate(policy, HOST, chain, NOW, port=443)
+    assert (found.outcome, found.is_allowed, found.pin, found.depth) == (
+        *(Outcome.BLOCKED_KEY, False),
+        *(kind(depth), depth),
+    )
+    missing = evaluate(policy, HOST, MISSING, NOW)
+    assert (missing.outcome, missing.is_allowed) == (Outcome.CHAIN_UNAVAILABLE, False)
+    elsewhere = PinPolicy(hosts, unpinned_hosts="allow", blocked_pins=[key(12)])
+    assert evaluate(elsewhere, HOST, chain, NOW).outcome is not Outcome.BLOCKED_KEY
+
+
+def test_a_blocked_key_has_no_say_without_tls() -> None:
+    """A plain connection to an exempt or unpinned host shows no key."""
+    policy = PinPolicy({HOST: PinSet.exempt()}, unpinned_hosts="allow", blocked_pins=[key(0)])
+    for host in (HOST, "other.example.com"):
+        assert admit(policy, "http", host, 80, NOW).is_allowed
+
+
+def test_a_name_that_is_not_the_origin() -> None:
+    """A proxy and an SNI name are subject to pins only if the policy names them; a blocked key refuses them too."""
+    policy = PinPolicy({HOST: PinSet([key(0), key(1)])}, blocked_pins=[key(2)])
+    free = admit(policy, "https", "proxy.example.net", 8080, NOW, only_if_named=True)
+    assert (free.outcome, free.is_allowed) == (Outcome.UNPINNED, True)
+    assert settle(policy, free, VERIFIED, NOW).outcome is Outcome.BLOCKED_KEY
+    named = admit(policy, "http", HOST, 8080, NOW, only_if_named=True)
+    assert (named.outcome, named.is_allowed) == (Outcome.INSECURE_URL, False)
+    odd = admit(policy, "https", "a..b", 8080, NOW, only_if_named=True)
+    assert (odd.outcome, odd.is_allowed) == (Outcome.UNPINNED_HOST, False)
 
 
 @pytest.mark.parametrize("expired", [False, True])

@@ -151,12 +151,13 @@ class ViolationReport(Value):
             lines += [f"  Chain ({heading}):", *_cut(f"{seen.spki_pin}  {seen.subject}" for seen in self.chain)]
             lines += self._hints()
         if verdict.outcome is Outcome.BLOCKED_KEY and verdict.pin:
-            is_of_set = verdict.pins is not None and verdict.pin in verdict.pins.blocked
-            where = f"for {self.noted_host}" if is_of_set else "by the policy, for every host"
-            lines += [f"  Blocked {where}:", *_cut([str(verdict.pin)])]
+            of_set = verdict.pins.blocked_pins if verdict.pins else ()
+            where = f"for {self.noted_host}" if verdict.pin in of_set else "by the policy, for every host"
+            lines += [f"  Blocked {where}:", *_cut([verdict.pin.describe()])]
         elif verdict.pins and self.known_pins and verdict.outcome in (Outcome.MISMATCH, Outcome.CHAIN_UNAVAILABLE):
-            spelled = [str(pin) for pin in verdict.pins.pins] + [f"{pin}  (backup)" for pin in verdict.pins.backup_pins]
-            lines += [f"  Pinned for {self.noted_host}:", *_cut(spelled)]
+            in_use = [pin.describe() for pin in verdict.pins.pins]
+            backup = [f"{pin.describe()}  (backup)" for pin in verdict.pins.backup_pins]
+            lines += [f"  Pinned for {self.noted_host}:", *_cut(in_use + backup)]
         return "\n".join(escape(line) for line in lines)
 
     def _sentence(self) -> str:  # noqa: PLR0911  a sentence for each outcome

@@ -170,9 +170,11 @@ def settle(  # noqa: PLR0911  a return for each outcome
         return Verdict(Outcome.CHAIN_UNAVAILABLE, REFUSED, *known)
 
     # First, and at any depth, also of an unverified chain: a compromised key is never acceptable.
-    for blocked in (policy.blocked, pins.blocked if pins else None):
-        if blocked and (found := _find(blocked, chain.certificates)):
-            return Verdict(Outcome.BLOCKED_KEY, REFUSED, *known, *found)
+    for owner in (policy, pins):
+        if owner is not None and owner.blocked and (found := _find(owner.blocked, chain.certificates)):
+            pin, depth = found
+            listed = owner.blocked_pins[owner.blocked_pins.index(pin)]  # the equal pin that carries the note
+            return Verdict(Outcome.BLOCKED_KEY, REFUSED, *known, listed, depth)
     if pins is None:
         return early
 

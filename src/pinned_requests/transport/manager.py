@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from urllib3 import PoolManager, ProxyManager
 
-from pinned_requests.core.text import show
+from pinned_requests.core.host import DEFAULT_PORTS
 from pinned_requests.enforcement.guard import Guard
-from pinned_requests.exceptions import UnpinnableAdapterError
+from pinned_requests.enforcement.refusal import Refusal
 from pinned_requests.transport.connection import Pinning
 from pinned_requests.transport.pool import pin_pool
+from pinned_requests.transport.stand_in import RefusingManager
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,6 +29,22 @@ class PinnedManager(PoolManager):
     """A manager that is pinned; see `pin_manager()`."""
 
     pinning: Pinning
+
+    def connection_from_host(
+        self, host: str | None, port: int | None = None, scheme: str | None = "http", *args: Any, **kwargs: Any
+    ) -> HTTPConnectionPool:
+        """Return the pool for a host; behind a proxy, only if the policy lets the proxy forward requests for it.
+
+        Raises:
+            PinningError: it does not.
+        """
+        if self.proxy is not None and scheme != "https" and host:  # the pool is the proxy's, and never sees the host
+            name = scheme or "http"  # as urllib3
+            try:
+                self.pinning.guard.admit(name, host, port or DEFAULT_PORTS.get(name))
+            except Refusal as refusal:
+                raise refusal.as_error() from None
+        return super().connection_from_host(host, port, scheme, *args, **kwargs)
 
     def _new_pool(self, scheme: str, host: str, port: int, *args: Any, **kwargs: Any) -> HTTPConnectionPool:
         pool = super()._new_pool(scheme, host, port, *args, **kwargs)
@@ -90,18 +107,15 @@ class PinnedProxyManager(PinnedPoolManager, ProxyManager):
 def pin_manager(manager: Any, pinning: Pinning) -> Any:
     """Pin a manager of urllib3's in place and return it. Pools that it has made already are closed.
 
+    One that is pinned by another policy is replaced by a stand-in that refuses.
+
     The class of the object changes: adapters keep managers of any class, with settings of their own.
     (`tests/attacks/test_adapters.py` fails without it.) Another object is returned unchanged: the adapter pins its
     pools.
-
-    Raises:
-        UnpinnableAdapterError: it is pinned by another policy.
     """
     if isinstance(manager, PinnedManager):
         if not manager.pinning.agrees_with(pinning):
-            raise UnpinnableAdapterError(
-                f"{show(manager)} follows another policy than the adapter that it is in; use one PolicyStore for both"
-            )
+            return RefusingManager(manager)
     elif isinstance(manager, PoolManager):
         manager_class: Any = type(manager)
         vars(manager)["pinning"] = pinning

@@ -1,4 +1,4 @@
-"""Adapters that take the place of another, or that need no pinning."""
+"""Stand-ins that refuse in the place of an adapter or manager, and mocks, which need no pinning."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from requests.adapters import BaseAdapter
 
+from pinned_requests.core.text import show
+from pinned_requests.exceptions import UnpinnableAdapterError
+
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
+    from urllib3 import PoolManager
 
     from pinned_requests.exceptions import PinningError
 
@@ -31,6 +35,29 @@ class RefusingAdapter(BaseAdapter):
 
     def close(self) -> None:
         """Do nothing: it holds nothing."""
+
+
+class RefusingManager:
+    """Stands in for a manager that follows another policy than the adapter that it is in. It can be closed.
+
+    Args:
+        manager: of urllib3's.
+    """
+
+    def __init__(self, manager: PoolManager) -> None:
+        self.connection_pool_kw = manager.connection_pool_kw  # requests reads it for each request
+        self.clear = manager.clear
+        self._error = (
+            f"{show(manager)} follows another policy than the adapter that it is in; use one PolicyStore for both"
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        """Refuse all else.
+
+        Raises:
+            UnpinnableAdapterError: always.
+        """
+        raise UnpinnableAdapterError(self._error)
 
 
 def is_mock(adapter: object) -> bool:
