@@ -37,7 +37,7 @@ FORBIDDEN_IN_CORE = {"importlib", "logging", "requests", "socket", "ssl", "urlli
 LAZY_IN_CORE = {
     f"{PACKAGE}.core.spki": {"cryptography"},
     f"{PACKAGE}.core.host": {"idna"},
-    f"{PACKAGE}.core.policy_text": {"tomli", "tomli_w", "tomllib"},  # the standard library of 3.10 has no tomllib
+    f"{PACKAGE}.core.policy_text": {"tomli", "tomllib"},  # the standard library of 3.10 has no tomllib
 }
 
 
