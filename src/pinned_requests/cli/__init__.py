@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_EXTRA = {"defusedxml", "rich", "tomli_w", "typer"}
+_EXTRA = {"defusedxml", "rich", "typer"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

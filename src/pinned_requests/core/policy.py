@@ -216,11 +216,7 @@ class PinPolicy(Value):
             raise _as_policy_error(e, f"the environment variable {show(name)}") from None
 
     def to_toml(self) -> str:
-        """Return the policy as TOML, which `from_toml` reads back to an equal one.
-
-        Raises:
-            ImportError: `tomli-w` is not installed (extra `cli`).
-        """
+        """Return the policy as TOML, which `from_toml` reads back to an equal one."""
         return policy_text.dump_toml(self._document())
 
     def to_json(self) -> str:

@@ -1,12 +1,13 @@
 """The text of a policy, TOML or JSON, of one schema: `policy.schema.json`, beside this package.
 
-Here text becomes a mapping of plain values and back; what they mean is said by `PinPolicy`. TOML is read by `tomli`
-where that is installed (compiled, it takes half the time), else by the standard library.
+Text becomes a mapping of plain values here, and back. `PinPolicy` says what they mean. TOML is read by `tomli` where it
+is installed (compiled, it takes half the time), else by the standard library.
 
 Rules for the next maintainer:
 
-- What a text may cost is bounded before it is parsed: a parser makes a hundred bytes of memory of one byte of text.
-- A name that stands there twice is an error, never the last one wins: a reviewer may have read the first.
+- The cost of a text is bounded before it is parsed, to 10 s and 2 GB for the worst one. Both parsers hold the GIL, and
+  are linear in what the bounds below count. `tests/unit/test_toml_bounds.py` shows it, text by text.
+- A duplicate name is an error; the last one never wins: a reviewer may have read the first.
 """
 
 from __future__ import annotations
@@ -24,15 +25,19 @@ from pinned_requests.core.text import escape, show
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MAX_SIZE = 32 << 20  # bytes: 100,000 hosts with two pins each take 20 MB
-MAX_VALUES = 1_000_000  # commas and brackets, each before a value: 100,000 hosts with four fields have some 600,000
-MAX_DOTS = 100  # in a line of TOML: a key takes quadratic time; host names and pins stand in quotes
-MAX_DOTTED = 250_000  # in all of it, each a table of its own: 100,000 hosts have one each
-_QUOTED = r'"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\''  # a string of TOML, on one line
+MAX_SIZE = 48 << 20  # bytes: 100,000 hosts with two pins each take 16 MB in TOML, with the longest notes 46 MB
+MAX_MARKS = 2_500_000  # marks of structure: 100,000 such hosts have 2.4 million; a parser takes up to 4 µs for each
+MAX_LINES = 2_000_000  # 100,000 such hosts have 700,000; a parser takes 1 µs for an empty comment
+MAX_DOTS = 100  # in a line: a dotted key takes quadratic time
+MAX_DOTTED = 250_000  # dots in all: each makes a table of 700 bytes. 100,000 hosts have one each
+MAX_WORD = 1000  # characters of a number, date or bare key: the pattern of a number takes 120 bytes for each
+# A string on one line, with or without its end: so each character is looked at once.
+_STRING = r'"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+"?|\'[^\'\n]*+\'?'
+_LONG_WORD = rf"(?<![\w.+:-])[\w.+:-]{{{MAX_WORD + 1}}}"
 
 
 def looks_like_json(text: object) -> bool:
-    """Say whether a text begins as a JSON object does, which no TOML text does."""
+    """Return whether a text begins like a JSON object, as no TOML text does."""
     return text.lstrip()[:1] in ("{", b"{") if isinstance(text, (str, bytes)) else False
 
 
@@ -40,9 +45,11 @@ def load_json(text: str | bytes) -> dict[str, Any]:
     """Return the object that a JSON text (RFC 8259) holds.
 
     Raises:
-        PolicyError: it holds none, a name stands in an object twice, or it is larger than any policy.
+        PolicyError: not a JSON object, a name is twice in an object, or the text is larger than any policy.
     """
     plain = _bounded(text)
+    if sum(map(plain.count, ",[{")) > MAX_MARKS:
+        raise PolicyError(f"the text is larger than any policy: more than {MAX_MARKS} values")
     try:
         value = json.loads(plain, object_pairs_hook=_once_each, parse_constant=_no_number)
     except PolicyError:
@@ -50,9 +57,9 @@ def load_json(text: str | bytes) -> dict[str, Any]:
     except RecursionError:
         raise PolicyError("the JSON text is nested deeper than any policy") from None
     except ValueError as e:
-        raise PolicyError(f"the text is no JSON: {escape(str(e))}") from None
+        raise PolicyError(f"invalid JSON: {escape(str(e))}") from None
     if not isinstance(value, dict):
-        raise PolicyError(f"the JSON text holds {show(value)}, and a policy is an object with 'hosts'")
+        raise PolicyError(f"the JSON text is {show(value)}; a policy is an object with 'hosts'")
     return value
 
 
@@ -60,25 +67,16 @@ def load_toml(text: str | bytes) -> dict[str, Any]:
     """Return the table that a TOML 1.0 text holds.
 
     Raises:
-        PolicyError: it is no TOML, or larger than any policy.
+        PolicyError: invalid TOML, or larger than any policy.
     """
     plain = _bounded(text)
-    if '"""' in plain or "'''" in plain:
-        raise PolicyError("the TOML text holds a string over several lines, and no policy needs that")
-    keys = re.sub(_QUOTED, "", plain)
-    if keys.count(".") > MAX_DOTTED or any(line.count(".") > MAX_DOTS for line in keys.splitlines()):
-        raise PolicyError(
-            f"the TOML text has more than {MAX_DOTS} dots outside of quotes in a line, or {MAX_DOTTED} in all, and no "
-            "policy needs that"
-        )
-    if keys.count("=") > MAX_VALUES:
-        raise PolicyError(f"the text is larger than any policy: more than {MAX_VALUES} values")
+    _bound_toml(plain)
     try:
         table: dict[str, Any] = _toml_parser()(plain)
     except RecursionError:
         raise PolicyError("the TOML text is nested deeper than any policy") from None
     except (ValueError, OverflowError) as e:
-        raise PolicyError(f"the text is no TOML: {escape(str(e))}") from None
+        raise PolicyError(f"invalid TOML: {escape(str(e))}") from None
     return table
 
 
@@ -88,16 +86,26 @@ def dump_json(document: Mapping[str, Any]) -> str:
 
 
 def dump_toml(document: Mapping[str, Any]) -> str:
-    """Return a document as TOML text.
+    """Return a document as TOML text: lists over several lines, and tables in them on one line."""
+    lines = [_toml_line(name, value) for name, value in document.items() if name != "hosts"]
+    for host, fields in document.get("hosts", {}).items():
+        lines += ["", f"[hosts.{_toml(host)}]", *(_toml_line(name, value) for name, value in fields.items())]
+    return "\n".join(lines) + "\n"
 
-    Raises:
-        ImportError: `tomli-w` is not installed.
-    """
-    try:
-        import tomli_w  # noqa: PLC0415  of the extra `cli`; programs that only read policies do without
-    except ImportError:
-        raise ImportError("to write TOML takes tomli-w: pip install 'pinned-requests[cli]'; JSON does not") from None
-    return tomli_w.dumps(document)
+
+def _toml_line(name: str, value: object) -> str:
+    if isinstance(value, list):
+        return f"{name} = [\n" + "".join(f"    {_toml(item)},\n" for item in value) + "]"
+    return f"{name} = {_toml(value)}"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {_toml(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, datetime):
+        return _rfc3339(value)
+    # Text and booleans are written as in JSON, but for one control character that TOML wants escaped as well.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _toml_parser() -> Any:
@@ -112,14 +120,35 @@ def _toml_parser() -> Any:
     return tomli.loads
 
 
-def _bounded(text: object) -> str:
-    """Return `text` as `str`, if no parser can make too much of it.
+def _bound_toml(text: str) -> None:
+    """Refuse what would cost a TOML parser too much time or memory.
 
     Raises:
-        PolicyError: it is neither text nor bytes, no UTF-8, or too large.
+        PolicyError: there is too much of something; the message says of what.
+    """
+    if '"""' in text or "'''" in text:
+        raise PolicyError("the TOML text has a string over several lines; write it on one line")
+    bare = re.sub(_STRING, "", text)  # right in comments, too: neither they nor strings go on in the next line
+    # Three for a table, two for a key: what they cost beside a value, or an escape in a string.
+    if sum(map(bare.count, "[[[{,==")) + text.count("\\") > MAX_MARKS or bare.count("\n") > MAX_LINES:
+        raise PolicyError(f"the text is larger than any policy: too many values, or more than {MAX_LINES} lines")
+    if bare.count(".") > MAX_DOTTED or any(line.count(".") > MAX_DOTS for line in bare.split("\n")):
+        raise PolicyError(
+            f"the TOML text has more than {MAX_DOTS} dots outside of strings in a line, or {MAX_DOTTED} in all; write "
+            'tables as [hosts."api.example.com"]'
+        )
+    if re.search(_LONG_WORD, bare):
+        raise PolicyError(f"the TOML text has a number or name of more than {MAX_WORD} characters outside of strings")
+
+
+def _bounded(text: object) -> str:
+    """Return `text` as `str` of bounded size.
+
+    Raises:
+        PolicyError: neither `str` nor bytes, not UTF-8, or too large.
     """
     if not isinstance(text, (str, bytes)):
-        raise PolicyError(f"{show(text)} is no text of a policy; give str or bytes, TOML or JSON")
+        raise PolicyError(f"{show(text)} is not text; give TOML or JSON as str or bytes")
     if len(text) > MAX_SIZE:
         raise PolicyError(f"the text is larger than {MAX_SIZE >> 20} MB, and no policy is")
     try:
@@ -128,8 +157,8 @@ def _bounded(text: object) -> str:
     except UnicodeError:
         raise PolicyError("the text is not in UTF-8") from None
     # One character outside Latin-1 makes every character of a `str` take two or four bytes.
-    if sys.getsizeof(plain) > 2 * MAX_SIZE or sum(map(plain.count, ",[{")) > MAX_VALUES:
-        raise PolicyError(f"the text is larger than any policy: more than {MAX_VALUES} values, or {MAX_SIZE >> 20} MB")
+    if sys.getsizeof(plain) > 2 * MAX_SIZE:
+        raise PolicyError(f"the text is larger than {MAX_SIZE >> 20} MB, and no policy is")
     return plain
 
 
@@ -137,16 +166,16 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
-        raise PolicyError(f"{show(twice)} stands in one object of the JSON text twice; keep one of them")
+        raise PolicyError(f"{show(twice)} is twice in one object of the JSON text; keep one of them")
     return found
 
 
 def _no_number(name: str) -> float:
-    raise PolicyError(f"{name} is no JSON")
+    raise PolicyError(f"invalid JSON: {name}")
 
 
 def _rfc3339(value: object) -> str:
-    """Spell a date as JSON has it: as text (RFC 3339 §5.6)."""
+    """Return a date as RFC 3339 §5.6 has it: of TOML a value, of JSON a text."""
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
-    raise TypeError(f"{type(value).__name__} is no part of a policy")
+    raise TypeError(f"a policy has no {type(value).__name__}")

@@ -131,7 +131,7 @@ def write(name: str, policy: PinPolicy, *, host: str | None = None, now: datetim
     Raises:
         PolicyError: no such format, or nothing of the policy can be said in it, or `host` or
             `now` is wrong.
-        ImportError: a library of the extra `cli` is not installed, which writing `toml` needs.
+        ImportError: a library of the extra `cli` is not installed.
     """
     known = _known(name)
     lost = []
