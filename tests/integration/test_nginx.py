@@ -118,8 +118,8 @@ class Nginx:
         self._wait_for(lambda: self._workers_started() > before and self._workers_ended() >= before)
 
     def _write(self, credential: Credential) -> None:
-        # New files in the place of the old, as certbot does it: since 1.27.4 nginx keeps over a reload what it read from
-        # a file of the same inode and second of change (`ssl_object_cache_inheritable`).
+        # New files replace the old, as with certbot: since 1.27.4 nginx keeps over a reload what it read from a file of
+        # the same inode and second of change (`ssl_object_cache_inheritable`).
         for name, content in (("chain.pem", credential.served_pem), ("key.pem", credential.key_pem)):
             new = self._folder / f"{name}.new"
             new.write_bytes(content)
