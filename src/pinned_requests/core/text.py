@@ -15,6 +15,8 @@ def escape(text: str, limit: int = MAX_LINE) -> str:
     Names in certificates and hosts in redirects are the attacker's choice: a line feed would forge log records, an
     escape sequence would drive the terminal, a right-to-left override would turn the text around.
     """
+    if len(text) <= limit and text.isprintable():
+        return text
     pieces = [c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text[: limit + 1]]
     if sum(map(len, pieces)) <= limit:
         return "".join(pieces)

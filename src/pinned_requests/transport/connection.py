@@ -55,7 +55,7 @@ class Pinning(NamedTuple):
 
     def agrees_with(self, other: Pinning) -> bool:
         """Whether connections of both satisfy the same policies in the same context."""
-        return self.guard.decides_like(other.guard) and self.context is other.context
+        return self is other or (self.guard.decides_like(other.guard) and self.context is other.context)
 
 
 class _Peer:

@@ -49,4 +49,4 @@ def merge_environment_settings(  # noqa: PLR0913, PLR0917  requests' signature
 
 
 def _has_proxy_variable() -> bool:
-    return any(name.lower().endswith("_proxy") for name in os.environ)
+    return "_proxy\n" in "\n".join([*os.environ, ""]).lower()

@@ -197,7 +197,7 @@ def pin_pool(pool: Any, pinning: Pinning, origins: Callable[[], Iterable[Origin]
             whose chain is not checked; or it is pinned by another policy.
     """
     if isinstance(pool, PinnedPool):
-        if pool.pinning is not pinning and not pool.pinning.agrees_with(pinning):
+        if not pool.pinning.agrees_with(pinning):
             raise UnpinnableAdapterError(
                 f"{show(pool)} was pinned by another policy than that of the adapter which returns it; use one "
                 "PolicyStore for both"

@@ -119,7 +119,8 @@ class PinnedSession(requests.Session):
             return _guarded(value, self)
         if name == "adapters" and "_pinning" in vars(self):
             for prefix, adapter in tuple(value.items()):
-                self._pin(prefix, adapter)
+                if type(adapter) is not PinnedAdapter:  # else it is pinned
+                    self._pin(prefix, adapter)
         return value
 
     def __bool__(self) -> bool:
@@ -146,7 +147,8 @@ class PinnedSession(requests.Session):
     def _pin(self, prefix: str, adapter: BaseAdapter) -> None:
         """Pin an adapter in place, if its prefix fits URLs of HTTP. An error waits until the adapter is used."""
         start = str(prefix).lower()
-        if is_mock(adapter) or not any(each.startswith(start) or start.startswith(each) for each in _DEFAULT_PREFIXES):
+        fits_http = start.startswith(_DEFAULT_PREFIXES) or "https://".startswith(start) or "http://".startswith(start)
+        if not fits_http or is_mock(adapter):
             return
         with suppress(PolicyError):
             pin_adapter(adapter, self._pinning)
