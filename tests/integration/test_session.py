@@ -7,7 +7,10 @@ import copy
 import pickle
 import socket
 import ssl
+import subprocess
+import sys
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +18,7 @@ import pytest
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3 import Retry
+from urllib3.exceptions import InsecureRequestWarning
 
 import pinned_requests
 from pinned_requests import (
@@ -26,6 +30,7 @@ from pinned_requests import (
     PinnedSession,
     PinningError,
     PinPolicy,
+    PinSet,
     PolicyError,
     PolicyStore,
     UnpinnableAdapterError,
@@ -555,3 +560,29 @@ def test_every_connection_makes_a_full_handshake(lab: Any) -> None:
         server.settle()
         assert server.handshakes == 3
         assert context.session_stats()["hits"] == 0
+
+
+def test_no_warning_where_the_leaf_pin_matched(lab: Any) -> None:
+    """Under `verify=False` the connection is verified by its pin; a mismatch that is only reported is not verified."""
+    server = lab.serve(lab.honest)
+    with PinnedSession(lab.pins) as session, warnings.catch_warnings():
+        warnings.simplefilter("error", InsecureRequestWarning)
+        assert session.get(server.url(), verify=False).text == "ok"
+    reported = PinSet([lab.backup], [Pin("spki", bytes(32))], report_only=True)
+    with PinnedSession({"localhost": reported}) as session, pytest.warns(InsecureRequestWarning):
+        assert session.get(server.url(), verify=False).text == "ok"
+
+
+def test_a_refusal_imports_no_reporter() -> None:
+    """What counts and logs violations is not in `reporting/`."""
+    code = """
+import sys
+from pinned_requests import PinnedSession, PinningError, PinSet
+session = PinnedSession({"unrelated.test": PinSet.exempt()})
+try:
+    session.get("https://localhost:1/")
+except PinningError:
+    print([name for name in sys.modules if name.startswith("pinned_requests.reporting")])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert done.stdout == "[]\n"
