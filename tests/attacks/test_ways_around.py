@@ -266,6 +266,18 @@ def test_a_redirect_of_a_pool_that_forwards(scene: Any) -> None:
     pool.close()
 
 
+def test_a_proxy_that_is_asked_for_a_page_of_its_own(scene: Any) -> None:
+    """An https proxy is exempt from `unpinned_hosts="block"` as a proxy, and not as the host of a URL."""
+    proxy = scene.serve(scene.honest)
+    policy = PinPolicy({"start.test": PinSet.exempt(), "pinned.test": pins_of(scene, scene.honest)})
+    manager = PinnedProxyManager(policy, proxy.url(), ca_certs=scene.bundle, use_forwarding_for_https=True)
+    with pytest.raises(UnpinnedHostError):
+        manager.request("GET", proxy.url("/secret"), headers={"X": SECRET})
+    assert scene.toll(proxy) == (0, 0, 0)
+    assert manager.request("GET", "http://start.test/").data == b"ok"
+    manager.clear()
+
+
 # --- 5. `adapter.poolmanager` ----------------------------------------------------------------------------------------
 
 

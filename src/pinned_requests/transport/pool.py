@@ -107,11 +107,10 @@ class PinnedPool(HTTPConnectionPool):
         """
         guard = self.pinning.guard
         scheme, host, port = origin_by_urllib3(url)
-        own_host, own_port = self._origin
-        if scheme == self.scheme == "https" and port == own_port and _canonical(host) == _canonical(own_host):
-            return  # through a tunnel: the connection checks the chain
         admission = guard.admit(scheme, host, port)
-        if scheme == "https":
+        own_host, own_port = self._origin
+        is_tunneled = scheme == self.scheme and port == own_port and _canonical(host) == _canonical(own_host)
+        if scheme == "https" and not is_tunneled:  # else the connection checks the chain
             guard.enforce(guard.judge(admission, NO_ORIGIN_CHAIN))
 
     def _close_idle(self) -> None:
