@@ -104,13 +104,20 @@ def test_a_lookup_takes_steps_by_labels_not_by_patterns() -> None:
             Counting.count += 1
             return super().get(*args)
 
+        def __contains__(self, key: object) -> bool:
+            Counting.count += 1
+            return super().__contains__(key)
+
         def __iter__(self) -> Iterator[Any]:
             raise AssertionError
 
-    policy = PinPolicy({f"*.h{number}.example.com": PAIR for number in range(2000)})
-    object.__setattr__(policy, "_index", Counting(policy._index))
-    assert None is policy.lookup("a.b.c.d.example.com")
-    assert Counting.count == 6
+    pairs = {f"*.h{number}.example.com": PAIR for number in range(2000)}
+    for policy, count in ((PinPolicy(pairs), 7), (PinPolicy({**pairs, "a.example:8443": PAIR}), 8)):
+        Counting.count = 0
+        object.__setattr__(policy, "_hosts", Counting(policy._hosts))
+        object.__setattr__(policy, "_bases", Counting.fromkeys(policy._bases))
+        assert None is policy.lookup("a.b.c.d.example.com", 443)
+        assert Counting.count == count
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ PinLike = Pin | str | Mapping[str, str | None]
 PinsOf = PinLike | Iterable[PinLike]
 PinsLike = Union["PinSet", PinsOf, Mapping[str, Any]]
 
+_NO_PINS: frozenset[Pin] = frozenset()
+_put = object.__setattr__
 _PACKAGE = __name__.partition(".")[0]
 _DISTINCT_PINS = 2  # RFC 7469 §4.3: one in use and one backup
 _DATE = r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)?"
@@ -81,22 +83,19 @@ class PinSet(Value):
         report_only: bool = False,
         is_exempt: bool = False,
     ) -> None:
-        in_use, in_reserve, compromised = (
-            read_pins("pins", pins),
-            read_pins("backup_pins", backup_pins),
-            read_pins("blocked_pins", blocked_pins),
-        )
-        self._set(
-            pins=in_use,
-            backup_pins=in_reserve,
-            blocked_pins=compromised,
-            expires=_aware_utc(expires),
-            on_expiry=one_of("on_expiry", on_expiry, ("unpin", "block")),
-            report_only=_boolean("report_only", report_only),
-            is_exempt=_boolean("exempt", is_exempt),
-            accepted=frozenset(in_use + in_reserve),
-            blocked=frozenset(compromised),
-        )
+        in_use = read_pins("pins", pins)
+        in_reserve = read_pins("backup_pins", backup_pins)
+        compromised = read_pins("blocked_pins", blocked_pins)
+        # Not by `_set()`, and empty sets are one: a policy may hold a hundred thousand of these.
+        _put(self, "pins", in_use)
+        _put(self, "backup_pins", in_reserve)
+        _put(self, "blocked_pins", compromised)
+        _put(self, "expires", None if expires is None else _aware_utc(expires))
+        _put(self, "on_expiry", one_of("on_expiry", on_expiry, ("unpin", "block")))
+        _put(self, "report_only", _boolean("report_only", report_only))
+        _put(self, "is_exempt", _boolean("exempt", is_exempt))
+        _put(self, "accepted", frozenset(in_use + in_reserve) if in_use or in_reserve else _NO_PINS)
+        _put(self, "blocked", frozenset(compromised) if compromised else _NO_PINS)
 
         if self.is_exempt and (self.accepted or self.blocked):
             raise PolicyError("a pin set is exempt or has pins, not both; remove either")
@@ -231,9 +230,7 @@ def pin_fields(pin: Pin) -> str | dict[str, str]:
     return str(pin) if pin.note is None else {"pin": str(pin), "note": pin.note}
 
 
-def _aware_utc(value: object) -> datetime | None:
-    if value is None:
-        return None
+def _aware_utc(value: object) -> datetime:
     moment = _read_date(value) if isinstance(value, str) else value
     if not isinstance(moment, datetime):
         raise PolicyError(f"'expires' is {show(value)}; give an aware datetime or text such as '2027-03-01T00:00:00Z'")

@@ -24,7 +24,6 @@ from pinned_requests.core.text import show
 from pinned_requests.core.value import Value
 
 if TYPE_CHECKING:
-    from pinned_requests.core.host import PatternKind
     from pinned_requests.core.pin import Pin
     from pinned_requests.core.pinset import PinsLike, PinsOf
 
@@ -65,12 +64,22 @@ class PinPolicy(Value):
     `blocked` is the frozen set of `blocked_pins`, for look-ups.
     """
 
-    __slots__ = ("_hosts", "_index", "_outdated", "_report_uri", "_unpinned_hosts", "blocked", "blocked_pins")
+    __slots__ = (
+        "_bases",
+        "_has_ports",
+        "_hosts",
+        "_outdated",
+        "_report_uri",
+        "_unpinned_hosts",
+        "blocked",
+        "blocked_pins",
+    )
     blocked: frozenset[Pin]
     blocked_pins: tuple[Pin, ...]
     _outdated: str | None
     _hosts: dict[str, PinSet]
-    _index: dict[str, dict[tuple[PatternKind, int | None], Entry]]
+    _bases: set[str]  # what follows the wildcard of a pattern: where none does, none is looked for
+    _has_ports: bool
     _report_uri: ReportURI | None
     _unpinned_hosts: UnpinnedHosts
 
@@ -83,7 +92,7 @@ class PinPolicy(Value):
         blocked_pins: PinsOf = (),
     ) -> None:
         if not isinstance(hosts, Mapping):
-            raise PolicyError(f"{show(hosts)} is no policy; give a mapping of host patterns to pins")
+            raise PolicyError(f"{show(hosts)} is not a policy; give a mapping of host patterns to pins")
         compromised = read_pins("blocked_pins", blocked_pins)
         self._set(
             blocked_pins=compromised,
@@ -92,21 +101,23 @@ class PinPolicy(Value):
             _report_uri=None if report_uri is None else ReportURI.parse(report_uri),
             _outdated=None,
             _hosts={},
-            _index={},
+            _bases=set(),
         )
-        spellings: dict[str, str] = {}
+        has_ports = False
         for spelling, value in hosts.items():
             pattern = HostPattern.parse(spelling)
             name = str(pattern)
-            if name in spellings:
-                raise PolicyError(f"{show(spellings[name])} and {show(spelling)} are the same host; keep one of them")
-            spellings[name] = spelling
+            if name in self._hosts:
+                other = next(each for each in hosts if str(HostPattern.parse(each)) == name)
+                raise PolicyError(f"{show(other)} and {show(spelling)} are the same host; keep one of them")
+            has_ports = has_ports or pattern.port is not None
+            if pattern.kind != "exact":
+                self._bases.add(pattern.host)
             try:
-                pins = PinSet.of(value)
+                self._hosts[name] = PinSet.of(value)
             except PolicyError as e:
                 raise type(e)(f"{name}: {e}") from None
-            self._hosts[name] = pins
-            self._index.setdefault(pattern.host, {})[pattern.kind, pattern.port] = Entry(name, pins)
+        self._set(_has_ports=has_ports)
         if not self._hosts and not self.blocked:
             raise PolicyError("the policy neither names a host nor blocks a key; give it 'hosts' or 'blocked_pins'")
         if self._report_uri is not None:
@@ -302,16 +313,25 @@ class PinPolicy(Value):
         """
         if port is not None and type(port) is not int:
             raise PolicyError(f"{show(port)} is no port; give a number or None")
-        if (here := self._index.get(host)) and (entry := _first(here, ("exact", "subtree"), port)):
+        end = f":{port}" if self._has_ports and port is not None else ""
+        if entry := self._entry(f"[{host}]" if ":" in host else host, end):
             return entry
-        kinds: tuple[PatternKind, ...] = ("one-label", "subtree")
-        parent = host
-        while dot := parent.find(".") + 1:
-            parent = parent[dot:]
-            if (here := self._index.get(parent)) and (entry := _first(here, kinds, port)):
-                return entry
-            kinds = ("subtree",)
+        base = host if self._bases else ""
+        prefixes: tuple[str, ...] = ("**.",)
+        while base:
+            if base in self._bases:
+                for prefix in prefixes:
+                    if entry := self._entry(prefix + base, end):
+                        return entry
+            prefixes = ("*.", "**.") if base is host else ("**.",)
+            base = base.partition(".")[2]
         return None
+
+    def _entry(self, pattern: str, end: str) -> Entry | None:
+        """Return the entry of a pattern: with the port that `end` holds, or without."""
+        if end and (pins := self._hosts.get(pattern + end)) is not None:
+            return Entry(pattern + end, pins)
+        return None if (pins := self._hosts.get(pattern)) is None else Entry(pattern, pins)
 
     def demand_unpinned(self, uri: ReportURI) -> None:
         """Refuse a URI on a pinned host: a wrong pin would also stop the report about it.
@@ -360,12 +380,3 @@ def _restore(
 ) -> PinPolicy:
     policy = PinPolicy(hosts, unpinned_hosts=unpinned_hosts, report_uri=report_uri, blocked_pins=blocked_pins)
     return policy if outdated is None else policy.as_outdated(outdated)
-
-
-def _first(
-    here: Mapping[tuple[PatternKind, int | None], Entry], kinds: tuple[PatternKind, ...], port: int | None
-) -> Entry | None:
-    for kind in kinds:
-        if entry := here.get((kind, port)) or here.get((kind, None)):
-            return entry
-    return None

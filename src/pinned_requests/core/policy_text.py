@@ -1,7 +1,7 @@
 """The text of a policy, TOML or JSON, of one schema: `policy.schema.json`, beside this package.
 
-Text becomes a mapping of plain values here, and back. `PinPolicy` says what they mean. TOML is read by `tomli` where it
-is installed (compiled, it takes half the time), else by the standard library.
+Text becomes a mapping of plain values here, and back. `PinPolicy` says what they mean. TOML is read by `plain_toml`
+where it can, else by `tomli` if that is installed (compiled, it takes half the time), else by the standard library.
 
 Rules for the next maintainer:
 
@@ -19,6 +19,7 @@ from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from pinned_requests.core import plain_toml
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.text import escape, show
 
@@ -70,6 +71,10 @@ def load_toml(text: str | bytes) -> dict[str, Any]:
         PolicyError: invalid TOML, or larger than any policy.
     """
     plain = _bounded(text)
+    if plain.count("\n") > MAX_LINES:
+        raise PolicyError(f"the text is larger than any policy: more than {MAX_LINES} lines")
+    if (plainly := plain_toml.read(plain)) is not None:
+        return plainly
     _bound_toml(plain)
     try:
         table: dict[str, Any] = _toml_parser()(plain)
@@ -130,8 +135,8 @@ def _bound_toml(text: str) -> None:
         raise PolicyError("the TOML text has a string over several lines; write it on one line")
     bare = re.sub(_STRING, "", text)  # right in comments, too: neither they nor strings go on in the next line
     # Three for a table, two for a key: what they cost beside a value, or an escape in a string.
-    if sum(map(bare.count, "[[[{,==")) + text.count("\\") > MAX_MARKS or bare.count("\n") > MAX_LINES:
-        raise PolicyError(f"the text is larger than any policy: too many values, or more than {MAX_LINES} lines")
+    if sum(map(bare.count, "[[[{,==")) + text.count("\\") > MAX_MARKS:
+        raise PolicyError("the text is larger than any policy: it has too many values")
     if bare.count(".") > MAX_DOTTED or any(line.count(".") > MAX_DOTS for line in bare.split("\n")):
         raise PolicyError(
             f"the TOML text has more than {MAX_DOTS} dots outside of strings in a line, or {MAX_DOTTED} in all; write "
