@@ -143,7 +143,13 @@ class PinnedHTTPSConnection(HTTPSConnection):
         return verdict if self._is_for_the_proxy() else self._check(self._admission, NO_ORIGIN_CHAIN, None)
 
     def _check_proxy(self, sock: object) -> Verdict:
-        is_verified = self._proxy_loan.vouches() and _is_name_checked(self.proxy_config)
+        # Without a configuration for the proxy, urllib3 makes the handshake with the settings of the connection.
+        config = self.proxy_config
+        is_verified = (
+            self._loan.vouches() and _is_name_checked(self)
+            if config is None
+            else self._proxy_loan.vouches() and _is_name_checked(config)
+        )
         return self._check(self._proxy_admission, verified_chain(sock, is_verified=is_verified), sock)
 
     def _check(self, admission: Admission, chain: Chain, sock: object) -> Verdict:
@@ -186,12 +192,12 @@ class PinnedHTTPSConnection(HTTPSConnection):
         """
         self._settings = settings = _settings(self)
         context = self.pinning.context
-        is_forwarding = self.proxy is not None and self._tunnel_host is None
+        is_forwarding = self.proxy is not None and self._tunnel_host is None and self.proxy_config is not None
         if context is not None:
             self._loan = Loan(context, context.verify_mode, is_shared=False)
         elif self.ssl_context is not None:
             self._loan = Loan(self.ssl_context, settings.cert_reqs, is_shared=False)
-        elif is_forwarding:  # there is one handshake, with the proxy
+        elif is_forwarding:  # there is one handshake, with the proxy and its own settings
             yield
             return
         else:
@@ -289,4 +295,4 @@ def _does_ssl_match(asserting: Any) -> bool:
 
 def _is_name_checked(asserting: Any) -> bool:
     """Say whether the certificate is matched with a host name: not with a fingerprint, nor with False."""
-    return asserting is not None and not asserting.assert_fingerprint and asserting.assert_hostname is not False
+    return not asserting.assert_fingerprint and asserting.assert_hostname is not False
