@@ -433,6 +433,9 @@ def test_an_adapter_with_a_laxer_manager_inside(scene: Any) -> None:
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
     with pytest.raises(UnpinnableAdapterError):
         session.get(mitm.url(), auth=("user", SECRET))
+    with pytest.raises(UnpinnableAdapterError):
+        session.get_adapter(mitm.url()).poolmanager.connection_from_url(mitm.url())
+    session.close()  # a manager that is refused can be closed
     assert scene.toll(mitm) == (0, 0, 0)
     store = PolicyStore({"localhost": pins_of(scene, scene.honest)})
     shared = scene.trusting(PinnedSession(store))
