@@ -21,7 +21,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.auth import HTTPDigestAuth
 from urllib3 import HTTPResponse, PoolManager
-from urllib3.connection import HTTPConnection
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
 from pinned_requests import (
@@ -472,6 +472,44 @@ def test_a_plain_pool_with_a_connection_class_of_its_own(scene: Any) -> None:
         manager.request("GET", plain.url(), headers={"X": SECRET})
     assert scene.toll(plain) == (0, 0, 0)
     assert manager.request("GET", plain.url(host="127.0.0.1")).data == b"ok"
+    manager.clear()
+
+
+class OwnTLSConnection(HTTPSConnection):
+    """Makes the handshake without the inherited method."""
+
+    def connect(self) -> None:
+        """Connect."""
+        context = ssl._create_unverified_context()  # noqa: S323  of a connection that checks nothing
+        self.sock = context.wrap_socket(socket.create_connection((self.host, self.port), 10))
+        self.is_verified = True
+
+
+class OwnTransport(HTTPSConnection):
+    """Sends over a socket that its pool never sees."""
+
+    def connect(self) -> None:
+        """Leave the connection closed, as far as the pool can see."""
+        self.is_verified = True
+
+    def request(self, method: str, url: str, *_args: Any, **_kwargs: Any) -> None:
+        """Send."""
+        speak(f"https://{self.host}:{self.port}{url}?{method}")
+
+
+@pytest.mark.parametrize("connection_class", [OwnTLSConnection, OwnTransport])
+def test_a_tls_pool_with_a_connection_class_of_its_own(scene: Any, connection_class: Any) -> None:
+    """A connection whose chain was not evaluated is not used, however it was made."""
+    mitm = scene.serve(scene.attacker)
+    manager = PinnedPoolManager({"localhost": pins_of(scene, scene.honest)}, ca_certs=scene.bundle)
+    pool = manager.connection_from_url(mitm.url())
+    pool.ConnectionCls = connection_class
+    with pytest.raises(ChainUnavailableError):
+        pool.urlopen("GET", "/", headers={"X": SECRET})
+    assert got_no_byte(scene, mitm)
+    pool.ConnectionCls = urllib3.HTTPSConnectionPool.ConnectionCls
+    mitm.credential = scene.honest
+    assert pool.urlopen("GET", "/").data == b"ok"
     manager.clear()
 
 
