@@ -118,8 +118,12 @@ class Nginx:
         self._wait_for(lambda: self._workers_started() > before and self._workers_ended() >= before)
 
     def _write(self, credential: Credential) -> None:
-        (self._folder / "chain.pem").write_bytes(credential.served_pem)
-        (self._folder / "key.pem").write_bytes(credential.key_pem)
+        # New files replace the old, as with certbot: since 1.27.4 nginx keeps over a reload what it read from a file of
+        # the same inode and second of change (`ssl_object_cache_inheritable`).
+        for name, content in (("chain.pem", credential.served_pem), ("key.pem", credential.key_pem)):
+            new = self._folder / f"{name}.new"
+            new.write_bytes(content)
+            new.replace(self._folder / name)
 
     def _workers_started(self) -> int:
         return self._log().count("start worker process ")
