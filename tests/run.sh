@@ -15,4 +15,4 @@ export PYTHONPYCACHEPREFIX="$venv/pycache"
 
 "${PYTHON:-python3}" -m venv "$venv"
 "$venv/bin/python" -m pip install -qq --disable-pip-version-check --editable '.[dev]'
-"$venv/bin/python" -m pytest -q -n auto "$@"
+"$venv/bin/python" -W error -m pytest -q -n auto "$@"
