@@ -214,7 +214,7 @@ def test_vcrpy_with_a_connection_from_before(lab: Any, tmp_path: Path) -> None:
     other = {"localhost": [Pin.from_certificate(lab.attacker.certificate), lab.backup]}
     session = lab.trusting(PinnedSession(lab.pins))
     assert session.get(server.url()).text == "ok"
-    session._pinning.guard.store.set(other)
+    session._pinned_by.guard.store.set(other)
     with vcr.use_cassette(str(tmp_path / "cassette.yaml")) as recording, pytest.raises(PinMismatchError):
         session.get(server.url())
     assert len(recording) == 0

@@ -65,7 +65,7 @@ FORBIDDEN_IN_CORE = {"importlib", "logging", "requests", "socket", "ssl", "urlli
 LAZY_IN_CORE = {
     f"{PACKAGE}.core.spki": {"cryptography"},
     f"{PACKAGE}.core.host": {"idna"},
-    f"{PACKAGE}.core.policy_text": {"tomli", "tomllib"},
+    f"{PACKAGE}.core.policy_text": {"rtoml", "tomllib"},
 }
 
 

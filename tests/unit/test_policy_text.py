@@ -53,11 +53,11 @@ POLICY = PinPolicy(
 )
 
 
-@pytest.fixture(params=["tomli", "tomllib"])
+@pytest.fixture(params=["rtoml", "tomllib"])
 def _either_parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both TOML parsers: the faster tomli, and the standard library's where it is not installed."""
+    """Both TOML parsers: the faster rtoml, and the standard library's where it is not installed."""
     if request.param == "tomllib":
-        monkeypatch.setitem(sys.modules, "tomli", None)
+        monkeypatch.setitem(sys.modules, "rtoml", None)
 
 
 @pytest.mark.usefixtures("_either_parser")

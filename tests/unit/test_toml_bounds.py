@@ -1,7 +1,7 @@
 """What a TOML text can cost: no text takes a parser longer than 10 s, and most are refused at once.
 
 Here each kind of text is small, and a parser that takes quadratic time is seen all the same. The same texts as large as
-they can be, each in a process of its own, with time and memory, for `tomllib` and `tomli`:
+they can be, each in a process of its own, with time and memory, for `tomllib` and `rtoml`:
 
     python tests/unit/test_toml_bounds.py [MEGABYTES] [NAME…]
 """
@@ -128,11 +128,11 @@ TEXTS: dict[str, Callable[[int], str]] = {
 }
 
 
-@pytest.fixture(params=["tomli", "tomllib"])
+@pytest.fixture(params=["rtoml", "tomllib"])
 def _either_parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both TOML parsers."""
     if request.param == "tomllib":
-        monkeypatch.setitem(sys.modules, "tomli", None)
+        monkeypatch.setitem(sys.modules, "rtoml", None)
 
 
 @pytest.mark.usefixtures("_either_parser")
@@ -166,7 +166,7 @@ def test_no_text_takes_long(name: str) -> None:
 )
 def test_what_is_refused_before_it_is_parsed(name: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """More of anything than a policy needs; the parser does not see it."""
-    monkeypatch.setattr(policy_text, "_toml_parser", lambda: pytest.fail("it was parsed"))
+    monkeypatch.setattr(policy_text, "_parse_toml", lambda _: pytest.fail("it was parsed"))
     with pytest.raises(PolicyError, match=says):
         policy_text.load_toml(TEXTS[name](16 << 20))
 
@@ -205,9 +205,9 @@ def measure(text: str) -> str:
 def main(megabytes: str = "48", *names: str) -> None:
     """Measure all texts, or some, with both parsers: the largest, which most bounds refuse, and the largest parsed."""
     for name in names or TEXTS:
-        for parser in ("tomllib", "tomli"):
+        for parser in ("tomllib", "rtoml"):
             for make in (f"t.TEXTS[{name!r}]({megabytes} << 20)", f"t.largest({name!r}, {megabytes} << 20)"):
-                without = "sys.modules['tomli'] = None; " if parser == "tomllib" else ""
+                without = "sys.modules['rtoml'] = None; " if parser == "tomllib" else ""
                 call = f"import sys; {without}import {parser}, test_toml_bounds as t; print(t.measure({make}))"
                 done = subprocess.run(
                     [sys.executable, "-c", call], check=False, capture_output=True, text=True, cwd=sys.path[0]

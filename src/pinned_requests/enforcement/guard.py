@@ -62,7 +62,8 @@ class Guard:
     ) -> None:
         self.store = _store(pins, unpinned_hosts)
         self.blocks_unpinned = unpinned_hosts == "block"
-        self._adjusted = (self.store.current, self.store.current)
+        current = self.store.current
+        self._adjusted = (current, current.blocking_unpinned())
         self._notify: Callable[[ViolationReport, PinPolicy], None] = Notifier(on_violation, self.policy).notify
 
     @property
@@ -112,9 +113,9 @@ class Guard:
         """Return what can be said before a connection is made. Nothing is enforced or reported."""
         return admit(self.policy, scheme, host, port, _now())
 
-    def judge(self, admission: Admission, chain: Chain) -> Verdict:
-        """Return the verdict on an `https` connection by the policy in force. Nothing is enforced or reported."""
-        policy, now = self.policy, _now()
+    def judge(self, admission: Admission, chain: Chain, policy: PinPolicy | None = None) -> Verdict:
+        """Return the verdict on an `https` connection, by `policy` or the one in force. Nothing is enforced."""
+        policy, now = policy or self.policy, _now()
         early = admission.verdict
         if policy is not admission.policy:
             early = admit(policy, "https", early.host, early.port, now, only_if_named=admission.only_if_named)

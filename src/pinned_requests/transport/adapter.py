@@ -25,7 +25,7 @@ from pinned_requests.transport.connection import Pinning
 from pinned_requests.transport.delegation import sends_through_requests
 from pinned_requests.transport.manager import pin_manager
 from pinned_requests.transport.origin import origins_of
-from pinned_requests.transport.pool import PinnedPool, pin_pool
+from pinned_requests.transport.pool import PINNING, PinnedPool, pin_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,7 +40,31 @@ if TYPE_CHECKING:
     from pinned_requests.transport.pool import Handshake
 
 
-class PinnedAdapter(HTTPAdapter):
+class PinnedHTTPAdapter(HTTPAdapter):
+    """An adapter that is pinned; see `pin_adapter()`. It has no public names of its own: others are adopted into it."""
+
+    pinned_by: Pinning
+    pinned_for_session = False  # whether a session pinned it, with the policy of that session
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__getattribute__ is not PinnedHTTPAdapter.__getattribute__:
+            raise UnpinnableAdapterError(
+                f"{show(cls.__name__)} has a __getattribute__ of its own, which may go around the pins; use __getattr__"
+            )
+
+    def __getattribute__(self, name: str) -> Any:
+        """Return an attribute; if a connection could be reached through it, pinned."""
+        value = super().__getattribute__(name)
+        pinned = _PINNED.get(name)
+        return value if pinned is None else pinned(self, value)
+
+    def __reduce_ex__(self, _protocol: Any) -> tuple[Any, ...]:
+        """Let pickle and copy keep the pins, whatever a subclass makes of `__attrs__` and `__getstate__`."""
+        return _restore, (_base_of(type(self)), self.pinned_by, self.pinned_for_session), self.__getstate__()
+
+
+class PinnedAdapter(PinnedHTTPAdapter):
     """A transport adapter that sends requests only to servers whose key is pinned.
 
     Mounted on any `requests.Session`, it pins all that the session sends through it, and nothing else: mount it for
@@ -57,11 +81,10 @@ class PinnedAdapter(HTTPAdapter):
 
     Raises:
         PolicyError: `pins` is wrong; `unpinned_hosts` contradicts it.
-    """
 
-    __attrs__ = [*HTTPAdapter.__attrs__, "pinning", "belongs_to_session"]  # noqa: RUF012  as in requests: what is pickled
-    pinning: Pinning
-    belongs_to_session = False  # whether a session pinned it, with the policy of that session
+    A subclass whose `send()` does not call the inherited one is refused for hosts that must be pinned
+    (`UnpinnableAdapterError`).
+    """
 
     def __init__(
         self,
@@ -71,47 +94,45 @@ class PinnedAdapter(HTTPAdapter):
         on_violation: Callable[[ViolationReport], object] | None = None,
         **kwargs: Any,
     ) -> None:
-        self.pinning = Pinning(Guard(pins, unpinned_hosts=unpinned_hosts, on_violation=on_violation))
+        self.pinned_by = Pinning(Guard(pins, unpinned_hosts=unpinned_hosts, on_violation=on_violation))
         super().__init__(*args, **kwargs)
-
-    def __getattribute__(self, name: str) -> Any:
-        """Return an attribute; if a connection could be reached through it, pinned."""
-        value = super().__getattribute__(name)
-        pinned = _PINNED.get(name)
-        return value if pinned is None else pinned(self, value)
 
     @property
     def policy(self) -> PinPolicy:
         """The policy in force."""
-        return self.pinning.guard.policy
+        return self.pinned_by.guard.policy
 
-    def handshake(self, request: PreparedRequest, **settings: Any) -> Verdict:
-        """Make a new connection as for `request`, send nothing over it, and return the verdict on it.
 
-        Args:
-            request: whose URL counts.
-            settings: those of `send()`.
+def handshake(adapter: PinnedHTTPAdapter, request: PreparedRequest, **settings: Any) -> Verdict:
+    """Make a new connection as `adapter` would for `request`, send nothing over it, and return the verdict on it.
 
-        Raises:
-            PolicyError: as `send()`.
-            requests.exceptions.RequestException: no connection was made, or the certificate is not valid.
-        """
-        cert = settings.get("cert")
-        settings["verify"] = verify = _verification(self.pinning, settings.get("verify", True), cert)
-        pool = self.get_connection_with_tls_context(request, verify, proxies=settings.get("proxies"), cert=cert)
-        if isinstance(pool, PinnedPool):
-            self.cert_verify(pool, request.url or "", verify, cert)
-            handshake = pool.for_handshake()
-            try:
-                _HandshakeAdapter(handshake).send(request, **settings)
-            except RequestsConnectionError:
-                if handshake.verdict is None:
-                    raise
-            if handshake.verdict is not None:
-                return handshake.verdict
-        guard = self.pinning.guard
-        _scheme, host, port = origins_of(request.url)[0]
-        return guard.judge(guard.admit("https", host, port), Chain.missing("no handshake was made"))
+    Args:
+        adapter: whose settings count.
+        request: whose URL counts.
+        settings: those of `send()`.
+
+    Raises:
+        UnpinnableAdapterError: the adapter opens connections of its own.
+        PolicyError: as `send()`.
+        requests.exceptions.RequestException: no connection was made, or the certificate is not valid.
+    """
+    guard, cert = adapter.pinned_by.guard, settings.get("cert")
+    if not sends_through_requests(adapter):
+        demand_unseen(guard, request.url, adapter)
+    settings["verify"] = verify = _verification(adapter.pinned_by, settings.get("verify", True), cert)
+    pool = adapter.get_connection_with_tls_context(request, verify, proxies=settings.get("proxies"), cert=cert)
+    if isinstance(pool, PinnedPool):
+        adapter.cert_verify(pool, request.url or "", verify, cert)
+        made = pool.for_handshake()
+        try:
+            _HandshakeAdapter(made).send(request, **settings)
+        except RequestsConnectionError:
+            if made.verdict is None:
+                raise
+        if made.verdict is not None:
+            return made.verdict
+    _scheme, host, port = origins_of(request.url)[0]
+    return guard.judge(guard.admit("https", host, port), Chain.missing("no handshake was made"))
 
 
 class _HandshakeAdapter(HTTPAdapter):
@@ -129,7 +150,7 @@ class _HandshakeAdapter(HTTPAdapter):
 
 
 def _send(  # noqa: PLR0913, PLR0917  requests' signature, behind two arguments of ours
-    adapter: PinnedAdapter,
+    adapter: PinnedHTTPAdapter,
     send: Callable[..., Response],
     request: PreparedRequest,
     stream: bool = False,  # noqa: FBT001, FBT002  requests' signature
@@ -137,51 +158,72 @@ def _send(  # noqa: PLR0913, PLR0917  requests' signature, behind two arguments 
     verify: Any = True,  # noqa: FBT002  requests' signature
     cert: Any = None,
     proxies: dict[str, str] | None = None,
+    **others: Any,
 ) -> Response:
-    """Send a request by `send`, found on the adapter, as `HTTPAdapter.send` does.
+    """Send a request by `send`, found on the adapter, as `HTTPAdapter.send` does. `others` are those of a subclass.
 
     Raises:
         PinningError: the request was refused. No byte of it was sent.
         PolicyError: `verify` or `cert` would change the caller's own `ssl_context`.
         requests.exceptions.RequestException: as `HTTPAdapter.send`.
     """
-    verify = _verification(adapter.pinning, verify, cert)
+    verify = _verification(adapter.pinned_by, verify, cert)
     try:
         if not sends_through_requests(adapter):
-            demand_unseen(adapter.pinning.guard, request.url, adapter)
-        return send(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
+            demand_unseen(adapter.pinned_by.guard, request.url, adapter)
+        if type(adapter) is not PinnedAdapter:  # a subclass may put another URL in its place
+            vars(request)[_ASKED] = origins_of(request.url)
+        return send(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies, **others)
     except RequestsConnectionError as error:
         refusal = error if isinstance(error, PinningError) else next(iter(error.args), None)
         if not isinstance(refusal, PinningError):
             raise
         refusal.request = request
         raise refusal from None
+    finally:
+        vars(request).pop(_ASKED, None)
 
 
-def _pool(adapter: PinnedAdapter, find: Callable[..., Any], request: Any, *args: Any, **kwargs: Any) -> Any:
+_ASKED = "_pinned_origins"  # on a request: what its URL named when it came to the adapter
+
+
+def _pool(adapter: PinnedHTTPAdapter, find: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Return the pool for a request; `get_connection()`, of adapters written before requests 2.32, takes the URL."""
-    pool = find(request, *args, **kwargs)
-    pin_pool(pool, adapter.pinning, lambda: origins_of(getattr(request, "url", request)))
+    pool = find(*args, **kwargs)
+    request = args[0] if args else kwargs.get("request", kwargs.get("url"))
+    guard, url = adapter.pinned_by.guard, getattr(request, "url", request)
+    pin_pool(pool, adapter.pinned_by, lambda: origins_of(url))
+    asked = getattr(request, _ASKED, ())
+    if asked and asked != origins_of(url):  # the URL's host decides, also if the adapter connects to another one
+        for scheme, host, port in asked:
+            is_checked = scheme == "https" and isinstance(pool, PinnedPool) and pool.is_for(host, port)
+            if not is_checked and not guard.allows_unseen(scheme, host, port):
+                raise UnpinnableAdapterError(
+                    f"{show(adapter)} sends a request for {escape(host)}, which must be pinned, to another host; set "
+                    "server_hostname to the host of the URL, or exempt that"
+                )
     return pool
 
 
-def _manager(adapter: PinnedAdapter, find: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    return pin_manager(find(*args, **kwargs), adapter.pinning)
+def _manager(adapter: PinnedHTTPAdapter, find: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return pin_manager(find(*args, **kwargs), adapter.pinned_by)
 
 
-def _managers(adapter: PinnedAdapter, managers: dict[str, Any]) -> dict[str, Any]:
-    for manager in tuple(managers.values()):
-        pin_manager(manager, adapter.pinning)
+def _managers(adapter: PinnedHTTPAdapter, managers: dict[str, Any]) -> dict[str, Any]:
+    for proxy, manager in tuple(managers.items()):
+        pinned = pin_manager(manager, adapter.pinned_by)
+        if pinned is not manager:
+            managers[proxy] = pinned
     return managers
 
 
-_PINNED: dict[str, Callable[[PinnedAdapter, Any], Any]] = {
+_PINNED: dict[str, Callable[[PinnedHTTPAdapter, Any], Any]] = {
     "send": partial(partial, _send),
     "get_connection_with_tls_context": partial(partial, _pool),
     "get_connection": partial(partial, _pool),
     "proxy_manager_for": partial(partial, _manager),
     "proxy_manager": _managers,
-    "poolmanager": lambda adapter, manager: pin_manager(manager, adapter.pinning),
+    "poolmanager": lambda adapter, manager: pin_manager(manager, adapter.pinned_by),
 }
 
 
@@ -204,14 +246,13 @@ def _verification(pinning: Pinning, verify: Any, cert: Any) -> Any:
 
 def session_adapter(pinning: Pinning, **settings: Any) -> PinnedAdapter:
     """Return an adapter that a session makes for itself, with `settings` for `HTTPAdapter`."""
-    adapter = PinnedAdapter.__new__(PinnedAdapter)
-    adapter.pinning, adapter.belongs_to_session = pinning, True
+    adapter = _restore(PinnedAdapter, pinning, belongs_to_session=True)
     HTTPAdapter.__init__(adapter, **settings)
-    return adapter
+    return cast("PinnedAdapter", adapter)
 
 
-def pin_adapter(adapter: BaseAdapter, pinning: Pinning) -> PinnedAdapter | None:
-    """Pin an adapter for a session, in place, and return it; None if it is not an `HTTPAdapter`.
+def pin_adapter(adapter: BaseAdapter, pinning: Pinning) -> PinnedHTTPAdapter | None:
+    """Pin an adapter for a session, in place, and return it; None if that is not possible.
 
     The class of the object changes, because a mounted adapter keeps its identity and its settings, and stays pinned
     when it is pickled or copied. (`tests/attacks/test_adapters.py` fails without it.)
@@ -219,40 +260,43 @@ def pin_adapter(adapter: BaseAdapter, pinning: Pinning) -> PinnedAdapter | None:
     Raises:
         UnpinnableAdapterError: another session has pinned it, with another policy.
     """
-    if isinstance(adapter, PinnedAdapter):
-        if adapter.belongs_to_session and not adapter.pinning.agrees_with(pinning):
-            raise UnpinnableAdapterError(
-                f"{show(adapter)} belongs to a session with another policy; give each session an adapter of its own, "
-                "or one PolicyStore to both"
-            )
-        return adapter
     if not isinstance(adapter, HTTPAdapter):
         return None
-    adapter_class: Any = type(adapter)
     changed = cast("Any", adapter)
-    try:
-        changed.pinning, changed.belongs_to_session = pinning, True
-        changed.__class__ = _pinned_class(adapter_class)
-    except (AttributeError, TypeError):  # __slots__, or a class of C
-        return None
+    if not isinstance(adapter, PinnedHTTPAdapter):
+        with PINNING:
+            if not isinstance(adapter, PinnedHTTPAdapter):
+                adapter_class: Any = type(adapter)
+                try:
+                    changed.pinned_by, changed.pinned_for_session = pinning, True
+                    changed.__class__ = _pinned_class(adapter_class)
+                except Exception:  # noqa: BLE001  __slots__, a class of C, or what an `__init_subclass__` raises
+                    return None
+    if changed.pinned_for_session and not changed.pinned_by.agrees_with(pinning):
+        raise UnpinnableAdapterError(
+            f"{show(adapter)} belongs to a session with another policy; give each session an adapter of its own, "
+            "or one PolicyStore to both"
+        )
     return changed  # type: ignore[no-any-return]  # it is one now
 
 
 @lru_cache(maxsize=64)  # classes: a handful, unless a program creates them as it runs
-def _pinned_class(base: type) -> type[PinnedAdapter]:
-    if base is HTTPAdapter:
-        return PinnedAdapter
-    attributes = {
-        "__attrs__": [*cast("Any", base).__attrs__, "pinning", "belongs_to_session"],
-        "__reduce_ex__": lambda self, _protocol: (_restore, (base,), self.__getstate__()),
-    }
-    return type(base.__name__, (base, PinnedAdapter), attributes)
+def _pinned_class(base: type) -> type[PinnedHTTPAdapter]:
+    return PinnedAdapter if base is HTTPAdapter else type(base.__name__, (base, PinnedHTTPAdapter), {"_adopted": base})
 
 
-def _restore(base: type) -> PinnedAdapter:
-    """Return a new object of the pinned class of `base`, for pickle and copy to fill."""
-    pinned = _pinned_class(base)
-    return pinned.__new__(pinned)
+def _base_of(cls: type[Any]) -> type[Any]:
+    """Return the class that can be imported: of an adopted adapter, the one that it had."""
+    return vars(cls).get("_adopted", cls)  # type: ignore[no-any-return]  # set in `_pinned_class()`
+
+
+def _restore(base: type[Any], pinning: Pinning, belongs_to_session: bool) -> PinnedHTTPAdapter:  # noqa: FBT001  for pickle
+    """Return a new pinned object, for a constructor, pickle or copy to fill."""
+    cls: Any = base
+    pinned: Any = cls if issubclass(base, PinnedHTTPAdapter) else _pinned_class(cls)
+    adapter = pinned.__new__(pinned)
+    adapter.pinned_by, adapter.pinned_for_session = pinning, belongs_to_session
+    return adapter  # type: ignore[no-any-return]  # of a class that is not known here
 
 
 def demand_unseen(guard: Guard, url: str | None, adapter: object) -> None:

@@ -14,6 +14,9 @@ from urllib3.util.ssltransport import SSLTransport
 from pinned_requests.core.chain import Chain
 from pinned_requests.tls import chain as ssl_chain
 
+# Modules whose sockets leave the handshake to OpenSSL, in the context that they show. They wait in another way.
+_OF_OPENSSL = {"ssl", "gevent.ssl", "gevent._ssl3", "eventlet.green.ssl"}
+
 
 def verified_chain(sock: object, *, is_verified: bool) -> Chain:
     """Return the chain that the TLS library built for a connection, leaf first.
@@ -52,7 +55,7 @@ def _verifies_by_openssl(tls: ssl.SSLSocket | ssl.SSLObject) -> bool:
     Classes that are not those of `ssl` may make the handshake under another mode than they show. truststore does so
     where the system verifies (macOS, Windows), and not where OpenSSL does (Linux).
     """
-    for name in {type(tls).__module__, ssl.SSLContext.__module__} - {"ssl"}:
+    for name in {type(tls).__module__, ssl.SSLContext.__module__} - _OF_OPENSSL:
         configure = getattr(sys.modules.get(name), "_configure_context", None)
         if not getattr(configure, "__module__", "").endswith("truststore._openssl"):
             return False

@@ -73,12 +73,13 @@ class _Peer:
 class PinnedHTTPSConnection(HTTPSConnection):
     """A connection that is evaluated as soon as the handshake is complete."""
 
-    pinning: Pinning
-    origin: tuple[str, int | None]  # host and port that requests are for
-    verdict: Verdict | None = None  # on the origin, of the last handshake
-    _peers: tuple[_Peer, ...] = ()
-    _checked_socket: object = None
-    _pid = 0
+    # Names that no subclass of others uses: `origin` is what a connection class might call its own.
+    pinned_by: Pinning
+    pinned_origin: tuple[str, int | None]  # host and port that requests are for
+    pinned_verdict: Verdict | None = None  # on the origin, of the last handshake
+    _pinned_peers: tuple[_Peer, ...] = ()
+    _pinned_socket: object = None  # whose chain was evaluated
+    _pinned_pid = 0  # by this process
 
     def connect(self) -> None:
         """Connect, make the handshake, and evaluate the chain.
@@ -86,35 +87,37 @@ class PinnedHTTPSConnection(HTTPSConnection):
         Raises:
             Refusal: the policy does not allow this connection. It is closed.
         """
-        self._peers, self._checked_socket, self.verdict = (), None, None
-        guard = self.pinning.guard
-        if self.proxy is not None:
-            scheme = self.proxy.scheme or "http"
-            self._proxy_admission = guard.admit(scheme, self.host, self.port, only_if_named=True)
+        self._pinned_peers, self._pinned_socket, self.pinned_verdict = (), None, None
+        guard = self.pinned_by.guard
+        if self._tunnel_host is not None:  # the pool's own host, or that of a caller of `set_tunnel()`
+            self.pinned_origin = (self._tunnel_host, self._tunnel_port or self.default_port)
+        if self.proxy is not None or self._tunnel_host is not None:
+            scheme = (self._tunnel_scheme if self.proxy is None else self.proxy.scheme) or "http"
+            self._pinned_proxy = guard.admit(scheme, self.host, self.port, only_if_named=True)
         if not self._is_for_the_proxy():
-            self._admission = guard.admit("https", *self.origin)
+            self._pinned_admission = guard.admit("https", *self.pinned_origin)
         try:
             with self._lend_context():
                 super().connect()
-            self.verdict = self._check_origin()
+            self.pinned_verdict = self._check_origin()
         except Refusal:
             hang_up(self)
             raise
-        if self.verdict.outcome is Outcome.MATCH:
+        if self.pinned_verdict.outcome is Outcome.MATCH:
             self.is_verified = True  # by its pin: urllib3 need not warn
-        self._checked_socket, self._pid = self.sock, os.getpid()
+        self._pinned_socket, self._pinned_pid = self.sock, os.getpid()
 
     @property
     def is_checked(self) -> bool:
         """Whether the chain of this very socket was evaluated, in this process and not before a fork."""
-        return self.sock is not None and self.sock is self._checked_socket and self._pid == os.getpid()
+        return self.sock is not None and self.sock is self._pinned_socket and self._pinned_pid == os.getpid()
 
     def is_acceptable(self) -> bool:
         """Say whether the open connection may carry a request under the policy in force."""
         if not self.is_checked:
             return False
-        policy = self.pinning.guard.policy
-        for peer in self._peers:
+        policy = self.pinned_by.guard.policy
+        for peer in self._pinned_peers:
             if peer.accepted_by is policy:
                 continue
             verdict = self._judge(peer)
@@ -122,6 +125,22 @@ class PinnedHTTPSConnection(HTTPSConnection):
                 return False
             self._enforce(peer, verdict, self.sock)
         return True
+
+    def putrequest(self, *args: Any, **kwargs: Any) -> None:
+        """Begin a request, if the policy in force still accepts the peers: it may have changed since the check.
+
+        Raises:
+            Refusal: it does not. The connection is closed.
+        """
+        if self.is_checked:
+            policy = self.pinned_by.guard.policy
+            for peer in self._pinned_peers:
+                if peer.accepted_by is not policy and not (verdict := self._judge(peer)).is_allowed:
+                    try:
+                        self._enforce(peer, verdict, self.sock)
+                    finally:
+                        hang_up(self)
+        super().putrequest(*args, **kwargs)
 
     def _tunnel(self) -> None:
         """Ask a proxy for a tunnel, after a check of its chain if the connection to it is TLS."""
@@ -131,41 +150,41 @@ class PinnedHTTPSConnection(HTTPSConnection):
 
     def _check_origin(self) -> Verdict:
         if self.proxy is None or self._tunnel_host is not None:
-            is_verified = self._loan.vouches() and _is_name_checked(self)
+            is_verified = self._pinned_loan.vouches() and _is_name_checked(self)
             chain = verified_chain(self.sock, is_verified=is_verified)
-            verdict = self._check(self._admission, chain, self.sock)
-            if self.server_hostname and _is_other_host(self.server_hostname, verdict.host):
-                port = self.origin[1]
-                named = self.pinning.guard.admit("https", self.server_hostname, port, only_if_named=True)
-                self._check(named, chain, self.sock)
+            verdict = self._check(self._pinned_admission, chain, self.sock)
+            for name in {self.server_hostname, self.assert_hostname}:  # in SNI, and in the certificate
+                if isinstance(name, str) and name and _is_other_host(name, verdict.host):
+                    named = self.pinned_by.guard.admit("https", name, self.pinned_origin[1], only_if_named=True)
+                    self._check(named, chain, self.sock)
             return verdict
         verdict = self._check_proxy(self.sock)
-        return verdict if self._is_for_the_proxy() else self._check(self._admission, NO_ORIGIN_CHAIN, None)
+        return verdict if self._is_for_the_proxy() else self._check(self._pinned_admission, NO_ORIGIN_CHAIN, None)
 
     def _check_proxy(self, sock: object) -> Verdict:
         # Without a configuration for the proxy, urllib3 makes the handshake with the settings of the connection.
         config = self.proxy_config
         is_verified = (
-            self._loan.vouches() and _is_name_checked(self)
+            self._pinned_loan.vouches() and _is_name_checked(self)
             if config is None
-            else self._proxy_loan.vouches() and _is_name_checked(config)
+            else self._pinned_proxy_loan.vouches() and _is_name_checked(config)
         )
-        return self._check(self._proxy_admission, verified_chain(sock, is_verified=is_verified), sock)
+        return self._check(self._pinned_proxy, verified_chain(sock, is_verified=is_verified), sock)
 
     def _check(self, admission: Admission, chain: Chain, sock: object) -> Verdict:
         peer = _Peer(admission, chain)
-        self._peers = (*self._peers, peer)
+        self._pinned_peers = (*self._pinned_peers, peer)
         verdict = self._judge(peer)
         self._enforce(peer, verdict, sock)
         return verdict
 
     def _judge(self, peer: _Peer) -> Verdict:
-        guard = self.pinning.guard
+        guard = self.pinned_by.guard
         policy = guard.policy
-        verdict = guard.judge(peer.admission, peer.chain)
+        verdict = guard.judge(peer.admission, peer.chain, policy)
         # Policies and chains are immutable: only the passing of time changes the verdict of one on the other.
         is_timeless = verdict.pins is None or verdict.pins.expires is None
-        is_final = is_timeless and verdict.is_allowed and not verdict.is_violation and guard.policy is policy
+        is_final = is_timeless and verdict.is_allowed and not verdict.is_violation
         peer.accepted_by = policy if is_final else None
         return verdict
 
@@ -173,14 +192,14 @@ class PinnedHTTPSConnection(HTTPSConnection):
         """Refuse, or report a violation that is allowed if that was not done since the handshake."""
         if not verdict.is_allowed or (verdict.is_violation and verdict.outcome is not peer.reported):
             peer.reported = verdict.outcome
-            self.pinning.guard.enforce(verdict, lambda: served_chain(sock))
+            self.pinned_by.guard.enforce(verdict, lambda: served_chain(sock))
 
     def _is_for_the_proxy(self) -> bool:
         """Say whether requests go to the proxy itself, in absolute form: `http://` URLs through an `https://` proxy."""
         return (
             self.proxy is not None
             and self._tunnel_host is None
-            and self.origin == ((self.proxy.host or "").strip("[]"), self.proxy.port)
+            and self.pinned_origin == ((self.proxy.host or "").strip("[]"), self.proxy.port)
         )
 
     @contextlib.contextmanager
@@ -190,25 +209,25 @@ class PinnedHTTPSConnection(HTTPSConnection):
         A context that came by way of urllib3's own `ssl_context` argument is treated as urllib3 treats it: it may load
         the CA bundle into it.
         """
-        self._settings = settings = _settings(self)
-        context = self.pinning.context
+        self._pinned_settings = settings = _settings(self)
+        context = self.pinned_by.context
         is_forwarding = self.proxy is not None and self._tunnel_host is None and self.proxy_config is not None
         if context is not None:
-            self._loan = Loan(context, context.verify_mode, is_shared=False)
+            self._pinned_loan = Loan(context, context.verify_mode, is_shared=False)
         elif self.ssl_context is not None:
-            self._loan = Loan(self.ssl_context, settings.cert_reqs, is_shared=False)
+            self._pinned_loan = Loan(self.ssl_context, settings.cert_reqs, is_shared=False)
         elif is_forwarding:  # there is one handshake, with the proxy and its own settings
             yield
             return
         else:
-            self._loan = Loan(shared_context(settings), settings.cert_reqs, is_shared=True)
-        if context is None and not self._loan.is_shared:
+            self._pinned_loan = Loan(shared_context(settings), settings.cert_reqs, is_shared=True)
+        if context is None and not self._pinned_loan.is_shared:
             yield
             return
         changes: dict[str, Any] = dict.fromkeys(
             ("ca_certs", "ca_cert_dir", "ca_cert_data", "cert_file", "key_file", "key_password")
         )
-        changes |= {"ssl_context": self._loan.context, "cert_reqs": self._loan.cert_reqs}
+        changes |= {"ssl_context": self._pinned_loan.context, "cert_reqs": self._pinned_loan.cert_reqs}
         before = {name: getattr(self, name) for name in changes}
         vars(self).update(changes)
         try:
@@ -223,15 +242,15 @@ class PinnedHTTPSConnection(HTTPSConnection):
         """
         config = self.proxy_config
         if config is not None and config.ssl_context is not None:
-            self._proxy_loan = Loan(config.ssl_context, config.ssl_context.verify_mode, is_shared=False)
+            self._pinned_proxy_loan = Loan(config.ssl_context, config.ssl_context.verify_mode, is_shared=False)
         elif self._tunnel_host is None and self.ssl_context is not None:  # urllib3 falls back to it if it forwards
-            self._proxy_loan = self._loan
+            self._pinned_proxy_loan = self._pinned_loan
         elif config is not None:
-            settings = self._settings._replace(
+            settings = self._pinned_settings._replace(
                 cert_file=None, key_file=None, key_password=None, check_hostname=_does_ssl_match(config)
             )
-            self._proxy_loan = Loan(shared_context(settings), settings.cert_reqs, is_shared=True)
-            self.proxy_config = config._replace(ssl_context=self._proxy_loan.context)
+            self._pinned_proxy_loan = Loan(shared_context(settings), settings.cert_reqs, is_shared=True)
+            self.proxy_config = config._replace(ssl_context=self._pinned_proxy_loan.context)
         try:
             return super()._connect_tls_proxy(hostname, sock)
         finally:

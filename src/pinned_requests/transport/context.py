@@ -21,10 +21,13 @@ import ssl
 import threading
 import weakref
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from urllib3.exceptions import SSLError
 from urllib3.util import ssl_ as urllib3_ssl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MAX_CONTEXTS = 64  # contexts: some 0.5 MB each with a CA bundle; a process with more client certificates builds anew
 
@@ -52,7 +55,7 @@ class TLSSettings(NamedTuple):
     ca_cert_data: str | bytes | None = None
     cert_file: str | None = None
     key_file: str | None = None
-    key_password: str | bytes | None = None
+    key_password: str | bytes | Callable[[], str | bytes] | None = None
     ssl_version: int | str | None = None
     minimum_version: int | None = None
     maximum_version: int | None = None
@@ -83,7 +86,7 @@ class Loan:
         is_asked_for = cert_reqs == ssl.CERT_REQUIRED
         self._was_required = is_asked_for and (is_shared or context.verify_mode == ssl.CERT_REQUIRED)
         if not is_shared and not is_asked_for:
-            _used_unverified.add(context)
+            _record(context, cert_reqs)
 
     def vouches(self) -> bool:
         """Say, after the handshake, whether OpenSSL was certainly asked to verify the chain in it."""
@@ -92,6 +95,19 @@ class Loan:
         return self.context.verify_mode == ssl.CERT_REQUIRED and self.context not in _used_unverified
 
 
+def _record(context: ssl.SSLContext, cert_reqs: ssl.VerifyMode) -> None:
+    """Note that a context is used unverified; not if it refuses that, as one that checks host names does."""
+    with _recording:
+        is_known = context in _used_unverified
+        _used_unverified.add(context)
+        try:
+            context.verify_mode = cert_reqs  # what urllib3 is about to do, and to report if it fails
+        except ValueError:
+            if not is_known:
+                _used_unverified.discard(context)
+
+
+_recording = threading.Lock()
 # Contexts of callers that a connection was about to use without verification, for the life of the context.
 _used_unverified: weakref.WeakSet[ssl.SSLContext] = weakref.WeakSet()
 
@@ -173,11 +189,20 @@ def _key(settings: TLSSettings) -> object:
     secret = password.encode() if isinstance(password, str) else password
     return (
         settings._replace(key_password=None, ca_cert_data=None),
-        _digest(secret),
+        secret if callable(secret) else _digest(secret),  # OpenSSL calls it
         _digest(settings.ca_cert_data),
         urllib3_ssl.SSLContext,  # another class after truststore or pyOpenSSL have been injected
+        _default_authorities(settings),
         *(_identity(path) for path in (settings.ca_certs, settings.ca_cert_dir, settings.cert_file, settings.key_file)),
     )
+
+
+def _default_authorities(settings: TLSSettings) -> object:
+    """Return what changes when OpenSSL's default CA certificates do; they count where no others are given."""
+    if settings.ca_certs or settings.ca_cert_dir or settings.ca_cert_data:
+        return None
+    paths = ssl.get_default_verify_paths()
+    return paths.cafile, paths.capath, _identity(paths.cafile), _identity(paths.capath)
 
 
 _SALT = os.urandom(16)  # so that a digest of a password that leaks from this process cannot be looked up
@@ -203,8 +228,8 @@ def _identity(path: str | None) -> tuple[int, ...] | None:
 
 def _forget_locks() -> None:
     """Reset in a forked child: a thread of the parent may have held a lock."""
-    global _slots_lock  # noqa: PLW0603  a lock that is held cannot be released from here
-    _slots_lock = threading.Lock()
+    global _slots_lock, _recording
+    _slots_lock, _recording = threading.Lock(), threading.Lock()
     _slots.clear()
 
 

@@ -35,7 +35,8 @@ def merge_environment_settings(  # noqa: PLR0913, PLR0917  requests' signature
         verify: of the request.
         cert: of the request.
     """
-    is_usual = session.trust_env and inherited.__func__ is _OF_REQUESTS and not (proxies and "no_proxy" in proxies)
+    is_of_requests = getattr(inherited, "__func__", None) is _OF_REQUESTS
+    is_usual = is_of_requests and session.trust_env and not (proxies and "no_proxy" in proxies)
     if not is_usual or _HAS_SYSTEM_PROXIES or _has_proxy_variable():
         return inherited(url, proxies, stream, verify, cert)
     if verify is True or verify is None:

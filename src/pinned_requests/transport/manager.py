@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from urllib3 import PoolManager, ProxyManager
@@ -11,7 +11,8 @@ from pinned_requests.core.host import DEFAULT_PORTS
 from pinned_requests.enforcement.guard import Guard
 from pinned_requests.enforcement.refusal import Refusal
 from pinned_requests.transport.connection import Pinning
-from pinned_requests.transport.pool import pin_pool
+from pinned_requests.transport.origin import origins_of
+from pinned_requests.transport.pool import PINNING, pin_pool
 from pinned_requests.transport.stand_in import RefusingManager
 
 if TYPE_CHECKING:
@@ -23,12 +24,22 @@ if TYPE_CHECKING:
     from pinned_requests.core.policy import PinPolicy, UnpinnedHosts
     from pinned_requests.core.report import ViolationReport
     from pinned_requests.policy_store import PolicyStore
+    from pinned_requests.transport.origin import Origin
 
 
 class PinnedManager(PoolManager):
     """A manager that is pinned; see `pin_manager()`."""
 
-    pinning: Pinning
+    pinned_by: Pinning
+
+    def __getattribute__(self, name: str) -> Any:
+        """Return an attribute; a method that gives out pools, pinned: subclasses override each of them.
+
+        (`tests/attacks/test_ways_around.py` fails without it.)
+        """
+        value = super().__getattribute__(name)
+        asked = _GIVES_POOLS.get(name)
+        return value if asked is None else partial(_pinned, self, value, asked)
 
     def connection_from_host(
         self, host: str | None, port: int | None = None, scheme: str | None = "http", *args: Any, **kwargs: Any
@@ -41,21 +52,33 @@ class PinnedManager(PoolManager):
         if self.proxy is not None and scheme != "https" and host:  # the pool is the proxy's, and never sees the host
             name = scheme or "http"  # as urllib3
             try:
-                self.pinning.guard.admit(name, host, port or DEFAULT_PORTS.get(name))
+                self.pinned_by.guard.admit(name, host, port or DEFAULT_PORTS.get(name))
             except Refusal as refusal:
                 raise refusal.as_error() from None
         return super().connection_from_host(host, port, scheme, *args, **kwargs)
 
-    def _new_pool(self, scheme: str, host: str, port: int, *args: Any, **kwargs: Any) -> HTTPConnectionPool:
-        pool = super()._new_pool(scheme, host, port, *args, **kwargs)
-        pin_pool(pool, self.pinning, lambda: [(scheme, host, port)])
-        return pool
 
-    def connection_from_pool_key(self, pool_key: Any, request_context: dict[str, Any]) -> HTTPConnectionPool:
-        """Return the pool for a key, pinned also if a subclass made it its own way."""
-        pool = super().connection_from_pool_key(pool_key, request_context)
-        pin_pool(pool, self.pinning, lambda: [(pool_key.key_scheme, pool_key.key_host, pool_key.key_port)])
-        return pool
+def _origin(host: Any, port: Any = None, scheme: Any = None, *_: Any, **__: Any) -> list[Origin]:
+    name = scheme or "http"  # as urllib3
+    return [(name, host or "", port or DEFAULT_PORTS.get(name))]
+
+
+def _pinned(
+    manager: PinnedManager, find: Callable[..., Any], asked: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
+    pool = find(*args, **kwargs)
+    pin_pool(pool, manager.pinned_by, partial(asked, *args, **kwargs))
+    return pool
+
+
+# Methods of a manager that give out pools, and what they are asked for.
+_GIVES_POOLS: dict[str, Callable[..., Any]] = {
+    "connection_from_url": lambda url, *_, **__: origins_of(url),
+    "connection_from_host": _origin,
+    "connection_from_context": lambda request_context: _origin(**request_context),
+    "connection_from_pool_key": lambda _pool_key, request_context: _origin(**request_context),
+    "_new_pool": lambda scheme, host, port, *_, **__: _origin(host, port, scheme),
+}
 
 
 class PinnedPoolManager(PinnedManager):
@@ -84,13 +107,13 @@ class PinnedPoolManager(PinnedManager):
         on_violation: Callable[[ViolationReport], object] | None = None,
         **kwargs: Any,
     ) -> None:
-        self.pinning = Pinning(Guard(pins, unpinned_hosts=unpinned_hosts, on_violation=on_violation))
+        self.pinned_by = Pinning(Guard(pins, unpinned_hosts=unpinned_hosts, on_violation=on_violation))
         super().__init__(*args, **kwargs)
 
     @property
     def policy(self) -> PinPolicy:
         """The policy in force."""
-        return self.pinning.guard.policy
+        return self.pinned_by.guard.policy
 
 
 class PinnedProxyManager(PinnedPoolManager, ProxyManager):
@@ -113,14 +136,15 @@ def pin_manager(manager: Any, pinning: Pinning) -> Any:
     (`tests/attacks/test_adapters.py` fails without it.) Another object is returned unchanged: the adapter pins its
     pools.
     """
-    if isinstance(manager, PinnedManager):
-        if not manager.pinning.agrees_with(pinning):
-            return RefusingManager(manager)
-    elif isinstance(manager, PoolManager):
-        manager_class: Any = type(manager)
-        vars(manager)["pinning"] = pinning
-        manager.__class__ = _pinned_manager_class(manager_class)
-        manager.clear()
+    if isinstance(manager, PoolManager) and not isinstance(manager, PinnedManager):
+        with PINNING:
+            if not isinstance(manager, PinnedManager):
+                manager_class: Any = type(manager)
+                vars(manager)["pinned_by"] = pinning
+                manager.__class__ = _pinned_manager_class(manager_class)
+                manager.clear()
+    if isinstance(manager, PinnedManager) and not manager.pinned_by.agrees_with(pinning):
+        return RefusingManager(manager)
     return manager
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import copy
 import os
 import sys
+import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -46,10 +47,31 @@ if TYPE_CHECKING:
     from pinned_requests.transport.origin import Origin
 
 
+class _Lock:
+    """Held for the few assignments that pin an object, so that of two threads one does it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()  # a thread of the parent may have held it
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+PINNING = _Lock()
+
+
 class PinnedPool(HTTPConnectionPool):
     """A pool that is pinned; see `pin_pool()`."""
 
-    pinning: Pinning
+    pinned_by: Pinning
     _pid = 0  # of the process that made its connections
 
     def urlopen(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
@@ -59,28 +81,44 @@ class PinnedPool(HTTPConnectionPool):
             PinningError: the request was refused. No byte of it was sent.
         """
         try:
+            self._admit_plain()
             if self.proxy is not None and not url.startswith("/"):
                 self._admit_forwarded(url)
+            elif self._is_of_the_proxy:  # a page of the proxy itself
+                self.pinned_by.guard.admit(self.scheme, *self._origin)
             return super().urlopen(method, url, *args, **kwargs)
         except Refusal as refusal:
             raise refusal.as_error() from None
+
+    def is_for(self, host: str, port: int | None) -> bool:
+        """Say whether connections of this pool are checked by the pins of a host: it is theirs, or is named in SNI."""
+        own_host, own_port = self._origin
+        names = (own_host, self.conn_kw.get("server_hostname"), getattr(self, "assert_hostname", None))
+        return port == own_port and _canonical(host) in {_canonical(name) for name in names if isinstance(name, str)}
 
     def for_handshake(self) -> Handshake:
         """Return what makes one new handshake with the settings of this pool."""
         return Handshake(self)
 
     def _get_conn(self, timeout: float | None = None) -> Any:
-        self._admit_plain()
         if self._pid != os.getpid():
             self._close_idle()
         connection: Any = super()._get_conn(timeout)
+        self._admit_plain()  # after `super()`: urllib3 gives back the place that it took
         pinned = self._pin(connection)
         if pinned is not None and not pinned.is_closed and not pinned.is_acceptable():
             hang_up(pinned)
         return connection
 
+    def _new_conn(self) -> Any:
+        connection: Any = super()._new_conn()
+        self._pin(connection)
+        return connection
+
     def _validate_conn(self, conn: Any) -> None:
         super()._validate_conn(conn)
+        if isinstance(conn, PinnedHTTPSConnection) and conn.is_closed:  # a subclass leaves that to the request
+            conn.connect()
         if self.scheme != "https" or (isinstance(conn, PinnedHTTPSConnection) and conn.is_checked):
             return
         pinned = self._pin(conn)
@@ -95,7 +133,7 @@ class PinnedPool(HTTPConnectionPool):
             Refusal: it does.
         """
         if self.scheme != "https":
-            self.pinning.guard.admit(self.scheme, *self._origin, only_if_named=self.proxy is not None)
+            self.pinned_by.guard.admit(self.scheme, *self._origin, only_if_named=self._is_of_the_proxy)
 
     def _admit_forwarded(self, url: str) -> None:
         """Decide about a URL in absolute form: the proxy connects to its host, and this pool does not see the chain.
@@ -105,7 +143,7 @@ class PinnedPool(HTTPConnectionPool):
         Raises:
             Refusal: its host is pinned, or blocked, or missing.
         """
-        guard = self.pinning.guard
+        guard = self.pinned_by.guard
         scheme, host, port = origin_by_urllib3(url)
         admission = guard.admit(scheme, host, port)
         own_host, own_port = self._origin
@@ -136,7 +174,7 @@ class PinnedPool(HTTPConnectionPool):
                 return None
             real.__class__ = pinned_class
         pinned: PinnedHTTPSConnection = real
-        pinned.pinning, pinned.origin = self.pinning, self._origin
+        pinned.pinned_by, pinned.pinned_origin = self.pinned_by, self._origin
         return pinned
 
     @property
@@ -144,9 +182,15 @@ class PinnedPool(HTTPConnectionPool):
         """Host and port that requests are for; a pool without a port connects to the default one."""
         return self.host or "", self.port or DEFAULT_PORTS.get(self.scheme)
 
+    @property
+    def _is_of_the_proxy(self) -> bool:
+        """Whether this pool connects to the proxy, for requests that the proxy forwards."""
+        proxy = self.proxy
+        return proxy is not None and self._origin == ((proxy.host or "").strip("[]"), proxy.port)
+
     def _refuse_unseen(self, connection: object) -> None:
         chain = Chain.missing(f"a {type(connection).__name__} connects in a way that does not show it")
-        guard = self.pinning.guard
+        guard = self.pinned_by.guard
         guard.enforce(guard.judge(guard.admit("https", *self._origin), chain))
 
 
@@ -160,14 +204,18 @@ class Handshake:
         self.verdict: Verdict | None = None
         self._pool: Any = copy.copy(pool)
         self._pool.pool = pool.QueueCls(1)
-        self._pool.pinning = pool.pinning._replace(guard=pool.pinning.guard.reporting_to(self._note))
-        self._connection: Any = None
+        self._pool.pinned_by = pool.pinned_by._replace(guard=pool.pinned_by.guard.reporting_to(self._note))
 
     def urlopen(self, **kwargs: Any) -> Any:
         """Connect as for a request, and return an empty response."""
         pool = self._pool
-        connection = self._connection = pool._new_conn()  # noqa: SLF001  the pool is a copy of our own class
-        pinned = pool._pin(connection)  # noqa: SLF001  as above
+        try:
+            connection = _inner(pool._new_conn())  # noqa: SLF001  the pool is a copy of our own class
+            pinned = pool._pin(connection)  # noqa: SLF001  as above
+        except Refusal as refusal:
+            raise refusal.as_error() from None
+        if pinned is not None and _speaks_http2(connection):
+            connection.__class__ = PinnedHTTPSConnection  # HTTP/2 sends its preface as soon as it is connected
         # What urllib3 does with the connection after it was checked: nothing.
         connection.request = lambda *_args, **_kwargs: None
         connection.getresponse = lambda: HTTPResponse(status=204)
@@ -176,7 +224,7 @@ class Handshake:
             return pool.urlopen(**kwargs)
         finally:
             if self.verdict is None and pinned is not None:
-                self.verdict = pinned.verdict
+                self.verdict = pinned.pinned_verdict
             hang_up(connection)
 
     def _note(self, report: ViolationReport) -> None:
@@ -195,16 +243,19 @@ def pin_pool(pool: Any, pinning: Pinning, origins: Callable[[], Iterable[Origin]
         UnpinnableAdapterError: it is not a pool of urllib3's, and the policy does not allow connections to the host
             whose chain is not checked; or it is pinned by another policy.
     """
+    if isinstance(pool, HTTPConnectionPool) and not isinstance(pool, PinnedPool):
+        with PINNING:
+            if not isinstance(pool, PinnedPool):
+                pool_class: Any = type(pool)
+                vars(pool)["pinned_by"] = pinning
+                pool.port = pool.port or DEFAULT_PORTS.get(pool.scheme)  # http.client may find one in an IPv6 address
+                pool.__class__ = _pinned_pool_class(pool_class)
     if isinstance(pool, PinnedPool):
-        if not pool.pinning.agrees_with(pinning):
+        if not pool.pinned_by.agrees_with(pinning):
             raise UnpinnableAdapterError(
                 f"{show(pool)} was pinned by another policy than that of the adapter which returns it; use one "
                 "PolicyStore for both"
             )
-    elif isinstance(pool, HTTPConnectionPool):
-        pool_class: Any = type(pool)
-        vars(pool)["pinning"] = pinning
-        pool.__class__ = _pinned_pool_class(pool_class)
     elif not all(pinning.guard.allows_unseen(*origin) for origin in origins()):
         raise UnpinnableAdapterError(
             f"{show(pool)} opens its connections in a way that cannot be pinned; send through PinnedAdapter, or exempt "
@@ -221,6 +272,11 @@ def _inner(connection: Any) -> Any:
     """Return the connection that vcrpy wraps to record or play it, or `connection`."""
     vcr = sys.modules.get("vcr.stubs")
     return connection.real_connection if vcr is not None and isinstance(connection, vcr.VCRConnection) else connection
+
+
+def _speaks_http2(connection: object) -> bool:
+    http2 = sys.modules.get("urllib3.http2.connection")
+    return http2 is not None and isinstance(connection, http2.HTTP2Connection)
 
 
 def _canonical(host: str) -> str | None:

@@ -15,10 +15,18 @@ import requests
 
 from pinned_requests.core.check import PinCheck
 from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.text import show
 from pinned_requests.enforcement.guard import Guard
 from pinned_requests.enforcement.refusal import Refusal
 from pinned_requests.exceptions import PinningError, UnpinnableAdapterError
-from pinned_requests.transport.adapter import PinnedAdapter, demand_unseen, pin_adapter, session_adapter
+from pinned_requests.transport.adapter import (
+    PinnedAdapter,
+    PinnedHTTPAdapter,
+    demand_unseen,
+    handshake,
+    pin_adapter,
+    session_adapter,
+)
 from pinned_requests.transport.connection import Pinning
 from pinned_requests.transport.environment import merge_environment_settings
 from pinned_requests.transport.origin import origins_of
@@ -67,8 +75,8 @@ class PinnedSession(requests.Session):
     protect from code that runs on this machine.
     """
 
-    __attrs__ = [*requests.Session.__attrs__, "_pinning"]  # noqa: RUF012  as in requests: what is pickled
-    _pinning: Pinning
+    __attrs__ = [*requests.Session.__attrs__, "_pinned_by"]  # noqa: RUF012  as in requests: what is pickled
+    _pinned_by: Pinning
     _default_adapter: Callable[[], PinnedAdapter] | None = None  # while requests' constructor mounts its defaults
 
     def __init__(  # noqa: PLR0913  each a documented option
@@ -95,7 +103,7 @@ class PinnedSession(requests.Session):
             unpinned_hosts=self._option("unpinned_hosts", unpinned_hosts),
             on_violation=self._option("on_violation", on_violation),
         )
-        self._pinning = Pinning(guard, self._option("ssl_context", ssl_context))
+        self._pinned_by = Pinning(guard, self._option("ssl_context", ssl_context))
         settings = {
             "max_retries": self._option("max_retries", max_retries),
             "pool_connections": self._option("pool_connections", pool_connections),
@@ -103,7 +111,7 @@ class PinnedSession(requests.Session):
             "pool_block": self._option("pool_block", pool_block),
         }
         given = {name: value for name, value in settings.items() if value is not None}
-        self._default_adapter = lambda: session_adapter(self._pinning, **given)
+        self._default_adapter = lambda: session_adapter(self._pinned_by, **given)
         super().__init__(**kwargs)
         del self._default_adapter
 
@@ -117,11 +125,18 @@ class PinnedSession(requests.Session):
         value = super().__getattribute__(name)
         if name == "get_adapter":
             return _guarded(value, self)
-        if name == "adapters" and "_pinning" in vars(self):
+        if name == "adapters" and "_pinned_by" in vars(self):
             for prefix, adapter in tuple(value.items()):
                 if type(adapter) is not PinnedAdapter:  # else it is pinned
-                    self._pin(prefix, adapter)
+                    _pin(self, prefix, adapter)
         return value
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__getattribute__ is not PinnedSession.__getattribute__:
+            raise PolicyError(
+                f"{show(cls.__name__)} has a __getattribute__ of its own, which may go around the pins; use __getattr__"
+            )
 
     def __bool__(self) -> bool:
         """Return True: `session or requests.Session()` must not swap a pinned session for another."""
@@ -130,7 +145,7 @@ class PinnedSession(requests.Session):
     @property
     def policy(self) -> PinPolicy:
         """The policy in force."""
-        return self._pinning.guard.policy
+        return self._pinned_by.guard.policy
 
     def mount(self, prefix: str, adapter: BaseAdapter) -> None:
         """Register an adapter for a prefix, as `requests.Session.mount` does. Never raises.
@@ -141,43 +156,8 @@ class PinnedSession(requests.Session):
         if self._default_adapter is not None and prefix in _DEFAULT_PREFIXES and prefix not in self.adapters:
             adapter = self._default_adapter()
         super().mount(prefix, adapter)
-        if "_pinning" in vars(self):
-            self._pin(prefix, adapter)
-
-    def _pin(self, prefix: str, adapter: BaseAdapter) -> None:
-        """Pin an adapter in place, if its prefix fits URLs of HTTP. An error waits until the adapter is used."""
-        start = str(prefix).lower()
-        fits_http = start.startswith(_DEFAULT_PREFIXES) or "https://".startswith(start) or "http://".startswith(start)
-        if not fits_http or is_mock(adapter):
-            return
-        with suppress(PolicyError):
-            pin_adapter(adapter, self._pinning)
-
-    def _guarded(self, adapter: BaseAdapter, url: str) -> BaseAdapter:
-        """Return the adapter that will carry a request to `url`, pinned, or one that refuses in its place."""
-        scheme = url[:8].lower()
-        if not scheme.startswith(_DEFAULT_PREFIXES) or is_mock(adapter):
-            return adapter
-        if "_pinning" not in vars(self):
-            return RefusingAdapter(
-                UnpinnableAdapterError(
-                    "the constructor of PinnedSession was not called: a class before it among the bases calls that of "
-                    "requests.Session by name; call PinnedSession.__init__(self, pins)"
-                )
-            )
-        guard = self._pinning.guard
-        try:
-            pinned = pin_adapter(adapter, self._pinning)
-            if pinned is None:
-                demand_unseen(guard, url, adapter)
-            elif not pinned.belongs_to_session and scheme.startswith("http://"):
-                for origin in origins_of(url):  # an adapter with a policy of its own does not decide this
-                    guard.admit(*origin)
-        except PinningError as error:
-            return RefusingAdapter(error)
-        except Refusal as refusal:
-            return RefusingAdapter(refusal.as_error())
-        return adapter
+        if "_pinned_by" in vars(self):
+            _pin(self, prefix, adapter)
 
     def check(self, url: str, *, timeout: Any = None) -> PinCheck:
         """Answer "is it on?": make one handshake with this session's settings, send no HTTP, and return what was found.
@@ -199,14 +179,14 @@ class PinnedSession(requests.Session):
         request.prepare(method="GET", url=url)
         address = request.url or ""
         adapter = self.get_adapter(url=address)
-        guard = self._pinning.guard
-        if isinstance(adapter, PinnedAdapter) and not adapter.belongs_to_session:
-            guard = adapter.pinning.guard
+        guard = self._pinned_by.guard
+        if isinstance(adapter, PinnedHTTPAdapter) and not adapter.pinned_for_session:
+            guard = adapter.pinned_by.guard
         verdict = guard.preview(*origins_of(address)[0])
         if address.lower().startswith("https://") and not verdict.is_refused_early:
             settings = self.merge_environment_settings(address, {}, None, None, None)
-            if isinstance(adapter, PinnedAdapter):
-                verdict = adapter.handshake(request, timeout=timeout, **settings)
+            if isinstance(adapter, PinnedHTTPAdapter):
+                verdict = handshake(adapter, request, timeout=timeout, **settings)
             elif isinstance(adapter, RefusingAdapter):
                 adapter.send(request)
         return PinCheck.of(verdict)
@@ -215,7 +195,7 @@ class PinnedSession(requests.Session):
         """Return the settings as requests does; a CA bundle of the environment does not reach a caller's context."""
         inherited: Any = super().merge_environment_settings
         settings = merge_environment_settings(self, inherited, url, proxies, stream, verify, cert)
-        pinning = vars(self).get("_pinning")
+        pinning = vars(self).get("_pinned_by")
         if pinning is not None and pinning.context is not None and verify in (None, True):
             settings["verify"] = self.verify
         return settings
@@ -224,14 +204,46 @@ class PinnedSession(requests.Session):
         return getattr(self, name, None) if given is None and hasattr(type(self), name) else given
 
 
+def _pin(session: PinnedSession, prefix: str, adapter: BaseAdapter) -> None:
+    """Pin an adapter in place, if its prefix fits URLs of HTTP. An error waits until the adapter is used."""
+    start = str(prefix).lower()
+    fits_http = start.startswith(_DEFAULT_PREFIXES) or "https://".startswith(start) or "http://".startswith(start)
+    if fits_http and not is_mock(adapter):
+        with suppress(PolicyError):
+            pin_adapter(adapter, session._pinned_by)  # noqa: SLF001  a part of the session
+
+
 def _guarded(find: Any, session: PinnedSession) -> MethodType:
     """Return `get_adapter` as a bound method, which requests-mock takes from the session and puts back."""
     function = getattr(find, "__func__", None)
-    if isinstance(function, partial) and function.func is _find:
+    if isinstance(function, partial) and function.func is _find and find.__self__ is session:
         return find  # type: ignore[no-any-return]  # it was put back
     return MethodType(partial(_find, find), session)
 
 
-def _find(find: Callable[..., BaseAdapter], session: PinnedSession, url: str) -> BaseAdapter:
-    """Find the adapter for `url`, and guard it."""
-    return session._guarded(find(url=url), url)  # noqa: SLF001  a part of the session
+def _find(find: Callable[..., BaseAdapter], session: PinnedSession, url: str, *args: Any, **kwargs: Any) -> BaseAdapter:
+    """Find the adapter that will carry a request to `url`, and return it pinned, or one that refuses in its place."""
+    adapter = find(*args, url=url, **kwargs)
+    scheme = url.lstrip().partition(":")[0].lower()
+    if scheme not in ("https", "http") or is_mock(adapter):
+        return adapter
+    pinning = vars(session).get("_pinned_by")
+    if pinning is None:
+        return RefusingAdapter(
+            UnpinnableAdapterError(
+                "the constructor of PinnedSession was not called: a class before it among the bases calls that of "
+                "requests.Session by name; call PinnedSession.__init__(self, pins)"
+            )
+        )
+    try:
+        pinned = pin_adapter(adapter, pinning)
+        if pinned is None:
+            demand_unseen(pinning.guard, url, adapter)
+        elif not pinned.pinned_for_session and scheme == "http":
+            for origin in origins_of(url):  # an adapter with a policy of its own does not decide this
+                pinning.guard.admit(*origin)
+    except PinningError as error:
+        return RefusingAdapter(error)
+    except Refusal as refusal:
+        return RefusingAdapter(refusal.as_error())
+    return adapter

@@ -63,4 +63,6 @@ class RefusingManager:
 def is_mock(adapter: object) -> bool:
     """Say whether an adapter is requests-mock's, which answers by itself and never connects."""
     module = sys.modules.get("requests_mock.adapter")
-    return module is not None and isinstance(adapter, module.Adapter)
+    if module is None or not isinstance(adapter, module.Adapter):
+        return False
+    return type(adapter).send is module.Adapter.send and "send" not in vars(adapter)

@@ -1,0 +1,398 @@
+"""Ways around the check from outside of it: rewritten URLs, odd classes, pools and connections used directly.
+
+Each has its honest twin, and counts the bytes at the server that would have got them.
+"""
+
+from __future__ import annotations
+
+import pickle
+import ssl
+import threading
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3 import PoolManager
+
+from pinned_requests import (
+    ChainUnavailableError,
+    InsecureURLError,
+    Pin,
+    PinMismatchError,
+    PinnedAdapter,
+    PinnedPoolManager,
+    PinnedProxyManager,
+    PinnedSession,
+    PinningError,
+    PinPolicy,
+    PinSet,
+    PolicyError,
+    PolicyStore,
+    UnpinnableAdapterError,
+    UnpinnedHostError,
+)
+from pinned_requests.enforcement.guard import Guard
+from pinned_requests.transport.adapter import pin_adapter
+from pinned_requests.transport.connection import Pinning
+
+if TYPE_CHECKING:
+    from pinned_requests.testing import Credential
+
+SECRET = "the-secret-of-the-request"  # noqa: S105  what the attacker is after
+
+
+def pins_of(scene: Any, credential: Credential) -> list[Pin]:
+    """Pin a key, with a backup."""
+    return [Pin.from_certificate(credential.certificate), scene.backup]
+
+
+# --- Adapters and sessions -------------------------------------------------------------------------------------------
+
+
+class Resolving(HTTPAdapter):
+    """Puts the address in the place of the host, as adapters do that resolve names by themselves."""
+
+    named = True
+
+    def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send to the address."""
+        host = urlsplit(request.url).hostname
+        if self.named:
+            self.poolmanager.connection_pool_kw["assert_hostname"] = host
+        request.url = request.url.replace(host, "127.0.0.1", 1)
+        request.headers["Host"] = host
+        return super().send(request, *args, **kwargs)
+
+
+class Rewriting(Resolving):
+    """Says nothing of the name to the TLS library."""
+
+    named = False
+
+
+class PinnedResolving(Resolving, PinnedAdapter):
+    """The same, as a subclass of ours."""
+
+
+@pytest.mark.parametrize("others", ["allow", "exempt"])
+@pytest.mark.parametrize("kind", [Resolving, Rewriting, PinnedResolving])
+def test_an_adapter_that_connects_to_another_host(scene: Any, kind: Any, others: str) -> None:
+    """The URL's host decides: where the adapter connects to does not unpin it."""
+    hosts: dict[str, Any] = {"localhost": pins_of(scene, scene.honest)}
+    if others == "exempt":
+        hosts["127.0.0.1"] = PinSet.exempt()
+    policy = PinPolicy(hosts, unpinned_hosts="block" if others == "exempt" else "allow")
+    session = scene.trusting(requests.Session() if kind is PinnedResolving else PinnedSession(policy))
+    session.mount("https://", kind(policy) if kind is PinnedResolving else kind())
+    mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
+    with pytest.raises(PinningError):
+        session.get(mitm.url(), auth=("user", SECRET))
+    assert scene.toll(mitm).application_bytes == 0
+    if kind is not Rewriting:  # whose connection shows the pinned name to no one
+        assert session.get(server.url()).text == "ok"
+
+
+def test_a_look_up_of_attributes_of_its_own(scene: Any) -> None:
+    """A class whose `__getattribute__` does not call the inherited one is refused where it is made or used."""
+
+    class Plain(HTTPAdapter):
+        def __getattribute__(self, name: str) -> Any:
+            return object.__getattribute__(self, name)
+
+    session = scene.pinned(Pin.from_certificate(scene.honest.certificate))
+    session.mount("https://", Plain())
+    mitm = scene.serve(scene.attacker)
+    with pytest.raises(UnpinnableAdapterError):
+        session.get(mitm.url(), auth=("user", SECRET))
+    assert scene.toll(mitm) == (0, 0, 0)
+    for base in (PinnedAdapter, PinnedSession):
+        with pytest.raises(PolicyError, match="__getattr__"):
+            type("Own", (base,), {"__getattribute__": object.__getattribute__})
+
+
+def test_the_look_up_of_another_session(scene: Any) -> None:
+    """`b.get_adapter = a.get_adapter`: the adapter belongs to the session with the other policy, and is refused."""
+    theirs = scene.trusting(PinnedSession({"localhost": pins_of(scene, scene.attacker)}))
+    ours = scene.trusting(PinnedSession({"localhost": pins_of(scene, scene.honest)}))
+    ours.get_adapter = theirs.get_adapter
+    mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
+    with pytest.raises(UnpinnableAdapterError):
+        ours.get(mitm.url(), auth=("user", SECRET))
+    assert scene.toll(mitm) == (0, 0, 0)
+    del ours.get_adapter
+    assert ours.get(server.url()).text == "ok"
+
+
+def test_two_sessions_that_pin_one_adapter_at_once(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two threads one pins it; the session of the other one refuses it."""
+    adapter, entered, go = HTTPAdapter(), threading.Event(), threading.Event()
+    guards = [Guard({"localhost": pins_of(scene, each)}) for each in (scene.honest, scene.attacker)]
+    from pinned_requests.transport import adapter as module  # noqa: PLC0415  to hold a thread in it
+
+    pinned_class = module._pinned_class
+
+    def slow(base: Any) -> Any:
+        entered.set()
+        go.wait(10)
+        return pinned_class(base)
+
+    monkeypatch.setattr(module, "_pinned_class", slow)
+    first = threading.Thread(target=lambda: pin_adapter(adapter, Pinning(guards[0])))
+    first.start()
+    entered.wait(10)
+    refused: list[BaseException] = []
+
+    def second() -> None:
+        try:
+            pin_adapter(adapter, Pinning(guards[1]))
+        except UnpinnableAdapterError as e:
+            refused.append(e)
+
+    other = threading.Thread(target=second)
+    other.start()
+    go.set()
+    first.join(10)
+    other.join(10)
+    assert adapter.pinned_by.guard is guards[0]  # type: ignore[attr-defined]  # it is pinned now
+    assert len(refused) == 1
+
+
+class Stateful(HTTPAdapter):
+    """Pickles and copies in its own way."""
+
+    __attrs__ = ["max_retries"]  # noqa: RUF012  as in requests
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"max_retries": self.max_retries, "config": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__()  # type: ignore[misc]  # as some do
+        vars(self).update(state)
+
+
+def test_an_adapter_with_a_state_of_its_own(scene: Any) -> None:
+    """It stays pinned when it is pickled."""
+    session = scene.pinned(Pin.from_certificate(scene.honest.certificate))
+    session.mount("https://", Stateful())
+    again = pickle.loads(pickle.dumps(session.adapters["https://"]))  # noqa: S301  our own
+    plain = scene.trusting(requests.Session())
+    plain.mount("https://", again)
+    mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
+    with pytest.raises(PinMismatchError):
+        plain.get(mitm.url(), auth=("user", SECRET))
+    assert plain.get(server.url()).text == "ok"
+
+
+# --- Managers, pools and connections ---------------------------------------------------------------------------------
+
+
+def own_pool(url: str, bundle: str) -> Any:
+    """A pool that no manager of ours has made."""
+    return urllib3.connectionpool.connection_from_url(url, ca_certs=bundle)
+
+
+@pytest.mark.parametrize(
+    "name", ["connection_from_host", "connection_from_url", "connection_from_context", "connection_from_pool_key"]
+)
+@pytest.mark.parametrize("inside", ["manager", "adapter"])
+def test_a_manager_that_makes_its_pools_by_itself(scene: Any, name: str, inside: str) -> None:
+    """Whichever method a subclass overrides, what it gives out is pinned."""
+    pins = {"localhost": pins_of(scene, scene.honest)}
+    mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
+    current = [mitm]
+    own = {name: lambda *_args, **_kwargs: own_pool(current[0].url(), scene.bundle)}
+    if inside == "manager":
+        manager: Any = type("Own", (PinnedPoolManager,), own)(pins, ca_certs=scene.bundle)
+    else:
+        session = scene.trusting(PinnedSession(pins))
+        adapter = HTTPAdapter()
+        adapter.poolmanager = type("Own", (PoolManager,), own)(ca_certs=scene.bundle)
+        session.mount("https://", adapter)
+        manager = adapter.poolmanager
+    with pytest.raises(PinMismatchError):
+        manager.request("GET", mitm.url(), headers={"X": SECRET})
+    assert scene.toll(mitm) == (1, 1, 0)
+    current[0] = server
+    assert manager.request("GET", server.url()).data == b"ok"
+
+
+def test_a_plain_pool_with_a_proxy_that_it_does_not_use(scene: Any) -> None:
+    """urllib3's plain pools connect to their own host, whatever proxy they have."""
+    plain = scene.serve(None)
+    proxy = urllib3.util.parse_url("http://127.0.0.1:9")
+    manager = PinnedPoolManager({"unrelated.test": PinSet.exempt()})
+    context = {"scheme": "http", "host": "localhost", "port": plain.port, "_proxy": proxy}
+    pools = [
+        manager.connection_from_context({**context}),
+        manager._new_pool("http", "localhost", plain.port, {"_proxy": proxy}),
+    ]
+    for pool in pools:
+        with pytest.raises(InsecureURLError):
+            pool.urlopen("GET", "/secret")
+    assert scene.toll(plain) == (0, 0, 0)
+    free = PinnedPoolManager({"localhost": PinSet.exempt()})
+    assert free.connection_from_context({**context}).urlopen("GET", "/").data == b"ok"
+    manager.clear()
+    free.clear()
+
+
+def test_a_page_of_the_proxy_itself(scene: Any) -> None:
+    """A path on the proxy's pool is a request for the proxy as a host, which the policy blocks."""
+    proxy = scene.serve(None)
+    manager = PinnedProxyManager({"start.test": PinSet.exempt()}, proxy.url())
+    pool = manager.connection_from_url("http://start.test/")
+    with pytest.raises(InsecureURLError):
+        pool.urlopen("GET", "/secret")
+    assert scene.toll(proxy) == (0, 0, 0)
+    assert pool.urlopen("GET", "http://start.test/", assert_same_host=False).data == b"ok"
+    manager.clear()
+
+
+def test_a_connection_out_of_a_pool(scene: Any) -> None:
+    """`_new_conn()` gives a connection that checks the chain."""
+    mitm = scene.serve(scene.attacker)
+    manager = PinnedPoolManager({"localhost": pins_of(scene, scene.honest)}, ca_certs=scene.bundle)
+    connection = manager.connection_from_url(mitm.url())._new_conn()
+    with pytest.raises(Exception, match="holds none of its pins"):
+        connection.request("GET", "/", headers={"X": SECRET})
+    assert scene.toll(mitm) == (1, 1, 0)
+    manager.clear()
+
+
+def test_a_tunnel_to_a_pinned_host(scene: Any) -> None:
+    """A connection that is told to tunnel is checked by the tunnel's host, before the proxy is asked."""
+    policy = PinPolicy(
+        {"localhost": pins_of(scene, scene.honest), "127.0.0.1": PinSet.exempt()}, unpinned_hosts="allow"
+    )
+    proxy = scene.serve(None)
+    manager = PinnedPoolManager(policy, ca_certs=scene.bundle)
+    connection = manager.connection_from_host("127.0.0.1", proxy.port, "https")._new_conn()
+    connection.set_tunnel("a..b", 443, headers={"Proxy-Authorization": SECRET}, scheme="http")
+    with pytest.raises(Exception, match="not pinned"):
+        connection.connect()
+    assert scene.toll(proxy) == (0, 0, 0)
+    manager.clear()
+
+
+@pytest.mark.parametrize("is_kept_alive", [False, True])
+def test_a_policy_that_changes_while_a_sink_runs(scene: Any, *, is_kept_alive: bool) -> None:
+    """The request is decided by the policy that is in force when it begins."""
+    reported = PinSet(pins_of(scene, scene.honest), report_only=True)
+    store = PolicyStore({"localhost": reported, "elsewhere.test": PinSet.exempt()})
+    mitm = scene.serve(scene.attacker)
+    calls = 0
+
+    def react(_report: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1 + is_kept_alive:
+            store.set({"localhost": pins_of(scene, scene.honest)})
+
+    session = scene.trusting(PinnedSession(store, on_violation=react))
+    if is_kept_alive:
+        assert session.get(mitm.url()).text == "ok"
+        store.set({"localhost": reported, "other.test": PinSet.exempt()})
+        session.close()
+    before = scene.toll(mitm).application_bytes
+    with pytest.raises(PinMismatchError):
+        session.get(mitm.url(), auth=("user", SECRET))
+    assert scene.toll(mitm).application_bytes == before
+
+
+def test_a_full_pool(scene: Any) -> None:
+    """A refusal of plain HTTP takes no place in a pool that blocks."""
+    plain = scene.serve(None)
+    session = scene.trusting(
+        PinnedSession(
+            {"localhost": pins_of(scene, scene.honest), "127.0.0.1": PinSet.exempt()}, pool_block=True, pool_maxsize=1
+        )
+    )
+    for _ in range(3):
+        with pytest.raises(InsecureURLError):
+            session.get(plain.url())
+    assert session.get(plain.url(host="127.0.0.1")).text == "ok"
+
+
+def test_block_while_the_policy_changes(scene: Any) -> None:
+    """`unpinned_hosts="block"` holds also if the store changes while the guard is made."""
+    pins = {"localhost": pins_of(scene, scene.honest)}
+    block, allow = (PinPolicy(pins, unpinned_hosts=each) for each in ("block", "allow"))  # type: ignore[arg-type]  # a str to mypy
+
+    class Changing(PolicyStore):
+        answers = iter([block, block, allow])
+
+        @property
+        def current(self) -> PinPolicy:
+            return next(self.answers, allow)
+
+    guard = Guard(Changing(block), unpinned_hosts="block")
+    assert guard.policy.unpinned_hosts == "block"
+
+
+# --- Contexts --------------------------------------------------------------------------------------------------------
+
+
+def test_default_authorities_that_change(scene: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a CA bundle of its own, a manager trusts what OpenSSL trusts now: a withdrawn CA is not trusted."""
+    bundle = tmp_path / "ca.pem"
+    bundle.write_bytes(scene.root.certificate_pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
+    manager = PinnedPoolManager({"unrelated.test": PinSet.exempt()}, unpinned_hosts="allow")
+    server = scene.serve(scene.honest)
+    assert manager.request("GET", server.url()).data == b"ok"
+    manager.clear()
+    from pinned_requests.testing import Authority  # noqa: PLC0415  for this test alone
+
+    replaced = tmp_path / "new.pem"
+    replaced.write_bytes(Authority.create().certificate_pem)
+    replaced.replace(bundle)
+    with pytest.raises(urllib3.exceptions.HTTPError):
+        manager.request("GET", server.url(), retries=False)
+    manager.clear()
+
+
+def test_a_request_that_could_not_be_made_unverified(scene: Any) -> None:
+    """A context that checks host names refuses CERT_NONE: it was not used unverified, and still vouches."""
+
+    class Own(HTTPAdapter):
+        def init_poolmanager(self, *args: Any, **kwargs: Any) -> Any:
+            return super().init_poolmanager(
+                *args, ssl_context=ssl.create_default_context(cafile=scene.bundle), **kwargs
+            )
+
+    session = scene.pinned(Pin.from_certificate(scene.root.certificate))
+    session.mount("https://", Own())
+    server = scene.serve(scene.honest)
+    with pytest.raises(ValueError, match="check_hostname"):
+        session.get(server.url(), verify=False)
+    assert session.get(server.url()).text == "ok"
+
+
+# --- check() ---------------------------------------------------------------------------------------------------------
+
+
+def test_check_says_what_get_does(scene: Any) -> None:
+    """An adapter that cannot be pinned, and a pool whose connections cannot: no answer that `get()` would not give."""
+
+    class Own(HTTPAdapter):
+        def send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+            raise AssertionError
+
+    session = scene.pinned(Pin.from_certificate(scene.honest.certificate))
+    server = scene.serve(scene.honest)
+    assert session.check(server.url()).ok
+    pool = session.get_adapter(server.url()).poolmanager.connection_from_url(
+        server.url(), {"cert_reqs": "CERT_REQUIRED"}
+    )
+    pool.ConnectionCls = urllib3.connection.HTTPConnection
+    with pytest.raises(ChainUnavailableError):
+        pool.urlopen("GET", "/")
+    session.mount("https://", Own())
+    with pytest.raises(UnpinnableAdapterError):
+        session.check(server.url())
+    with pytest.raises(UnpinnedHostError):
+        session.get("https://other.example.com/")
