@@ -17,7 +17,14 @@ from pinned_requests.core import plain_toml, policy_text
 A, B = (Pin("spki", bytes([number]) * 32) for number in range(2))
 PLAIN = PinPolicy(
     {
-        "a.example": PinSet([A, B], A, B, expires="2027-03-01T00:00:00Z", on_expiry="block", report_only=True),
+        "a.example": PinSet(
+            [A.with_note("{pin = é, '#'}"), B],
+            A,
+            B.with_note("x"),
+            expires="2027-03-01T00:00:00Z",
+            on_expiry="block",
+            report_only=True,
+        ),
         "*.é.example:8443": [A, B],
         "[2001:db8::1]": PinSet([A, B], expires="2027-03-01T12:34:56.789Z"),
         "b.example": PinSet.exempt(),
@@ -59,6 +66,11 @@ PIECES = st.sampled_from(
             "{",
             "}",
             "{pin = ",
+            '{pin = "x", note = "y"}',
+            '{pin = "x"}',
+            '{note = "y", pin = "x"}',
+            '{pin = "x", note = "y",}',
+            '[{pin = "", note = ""}, "x"]',
             '["x"]',
             '["x", "y"]',
             '["x" "y"]',
@@ -119,12 +131,12 @@ def test_a_policy_that_was_tampered_with(data: st.DataObject) -> None:
 
 
 def test_what_a_policy_writes_is_plain() -> None:
-    """No parser is asked, and dates are dates; with a note, one is."""
+    """No parser is asked, and dates are dates; for a note with an escape, one is."""
     document = plain_toml.read(PLAIN)
     assert document == parsed(PLAIN)
     assert document is not None
     assert document["hosts"]["[2001:db8::1]"]["expires"] == dt.datetime(2027, 3, 1, 12, 34, 56, 789000, dt.timezone.utc)
-    assert plain_toml.read(PinPolicy({"a.example": [A.with_note("x"), B]}).to_toml()) is None
+    assert plain_toml.read(PinPolicy({"a.example": [A.with_note("\n"), B]}).to_toml()) is None
     assert plain_toml.read(PinPolicy(blocked_pins=A).to_toml()) == {"unpinned_hosts": "block", "blocked_pins": [str(A)]}
 
 
