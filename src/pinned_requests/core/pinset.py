@@ -1,6 +1,6 @@
 """`PinSet`: what is pinned for a host.
 
-Values are frozen and complete once built: whatever is wrong with them is said by the constructor, not by a request.
+Values are frozen and complete once built: every mistake is an error of the constructor, never of a request.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class PinSet(Value):
         is_exempt: whether this is the set without pins that takes a host out of a wider pattern; see `exempt()`.
 
     Raises:
-        PolicyError: no pin and not exempt (or both), a naive or unreadable date, a value of the wrong type.
+        PolicyError: neither pins nor exempt (or both), a naive or unreadable date, a value of the wrong type.
         PinFormatError: a pin cannot be read.
 
     Two more attributes follow from these, for look-ups: `accepted` (`pins` and `backup_pins`) and `blocked`, both
@@ -116,17 +116,17 @@ class PinSet(Value):
 
     @classmethod
     def exempt(cls) -> PinSet:
-        """Return the set that takes a host out of a wider pattern: requests treats that host as ever."""
+        """Return the set that takes a host out of a wider pattern: requests to it are not pinned."""
         return cls(is_exempt=True)
 
     @classmethod
     def of(cls, value: PinsLike) -> PinSet:
-        """Return `value` as a `PinSet`: one of its own, a pin, an iterable of pins, or a mapping of the fields.
+        """Return the `PinSet` of a pin, an iterable of pins or a mapping of the fields; a `PinSet` unchanged.
 
         In a mapping `exempt` stands for `is_exempt`.
 
         Raises:
-            PolicyError: it is none of these, has an unknown field, or is wrong as the constructor has it.
+            PolicyError: as the constructor; or `value` is of another type, or has an unknown field.
         """
         if isinstance(value, PinSet):
             return value
@@ -139,7 +139,7 @@ class PinSet(Value):
         return cls(value)
 
     def fields(self) -> dict[str, Any]:
-        """Return what differs from the default, as plain values and the date: `PinSet.of` reads it back."""
+        """Return the fields that differ from the default, as plain values and the date: `PinSet.of` reads them back."""
         if self.is_exempt:
             return {"exempt": True}
         names = ("pins", "backup_pins", "blocked_pins")
@@ -154,7 +154,7 @@ class PinSet(Value):
         return fields
 
     def has_expired(self, now: datetime) -> bool:
-        """Say whether the pins are expired at `now` (aware)."""
+        """Return whether the pins are expired at `now` (aware)."""
         return self.expires is not None and now >= self.expires
 
     def __eq__(self, other: object) -> bool:
@@ -189,10 +189,10 @@ def _restore_set(*values: Any) -> PinSet:
 
 
 def read_pins(name: str, value: object) -> tuple[Pin, ...]:
-    """Return the distinct pins that the field `name` holds: one pin, or an iterable of pins.
+    """Return the distinct pins in the field `name`: of one pin, or of an iterable of pins.
 
     Raises:
-        PolicyError: it holds something else.
+        PolicyError: it has something else.
         PinFormatError: a pin cannot be read.
     """
     if type(value) is tuple and not value:
@@ -238,10 +238,10 @@ def _aware_utc(value: object) -> datetime:
         raise PolicyError(f"'expires' is {show(str(moment))}, without a time zone; add one, such as 'Z'")
     try:
         utc = moment.astimezone(timezone.utc)
-        # Built anew: a subclass, such as the "not a time" of pandas, may compare in its own way and never expire.
+        # A plain copy: a subclass, such as the "not a time" of pandas, may compare in its own way and never expire.
         return datetime(utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second, utc.microsecond, timezone.utc)
     except (OverflowError, TypeError, ValueError):
-        raise PolicyError(f"'expires' is {show(str(moment))}, which is no date in UTC; give another") from None
+        raise PolicyError(f"'expires' is {show(str(moment))}, which has no date in UTC; give another") from None
 
 
 def _read_date(text: str) -> datetime | None:

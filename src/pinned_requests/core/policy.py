@@ -34,7 +34,7 @@ _NO_HOSTS: Mapping[str, PinsLike] = MappingProxyType({})
 
 
 class Entry(NamedTuple):
-    """What a policy says of a host: the pattern that matched, in its canonical spelling, and its pins."""
+    """The entry of a policy for a host: the pattern that matched, in its canonical spelling, and its pins."""
 
     pattern: str
     pins: PinSet
@@ -132,7 +132,7 @@ class PinPolicy(Value):
         report_uri: str | None = None,
         blocked_pins: PinsOf = (),
     ) -> PinPolicy:
-        """Return the policy of a mapping; the same as the constructor, beside the other ways to make one.
+        """Return the policy of a mapping, as the constructor does.
 
         Raises:
             PolicyError: as the constructor.
@@ -141,7 +141,7 @@ class PinPolicy(Value):
 
     @classmethod
     def from_toml(cls, text: str | bytes) -> PinPolicy:
-        """Return the policy that a TOML text holds.
+        """Return the policy in a TOML text.
 
         ::
 
@@ -154,23 +154,23 @@ class PinPolicy(Value):
             expires = 2027-03-01T00:00:00Z
 
         Raises:
-            PolicyError: as the constructor, naming host and field; a field is unknown, or the text is no TOML.
+            PolicyError: as the constructor, naming host and field; a field is unknown, or the TOML is invalid.
         """
         return cls._of(policy_text.load_toml(text))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> PinPolicy:
-        """Return the policy that a JSON text holds: an object of the same schema as in TOML, with dates as text.
+        """Return the policy in a JSON text: an object of the same schema as in TOML, with dates as text.
 
         Raises:
-            PolicyError: as the constructor, naming host and field; a field is unknown, a name stands there twice, or
-                the text is no JSON.
+            PolicyError: as the constructor, naming host and field; a field is unknown, a name is twice in an
+                object, or the JSON is invalid.
         """
         return cls._of(policy_text.load_json(text))
 
     @classmethod
     def from_text(cls, text: str | bytes) -> PinPolicy:
-        """Return the policy that a text holds: JSON if it begins with `{`, else TOML.
+        """Return the policy in a text: JSON if it begins with `{`, else TOML.
 
         Raises:
             PolicyError: as `from_json` and `from_toml`.
@@ -179,21 +179,21 @@ class PinPolicy(Value):
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> PinPolicy:
-        """Return the policy that a file holds: TOML or JSON, by its suffix (`.toml`, `.json`).
+        """Return the policy in a file: TOML or JSON, by its suffix (`.toml`, `.json`).
 
         `PolicyStore.from_file` follows the file as it changes.
 
         Raises:
-            PolicyError: as `from_toml` and `from_json`, naming the file; the suffix is another, or it is no file.
+            PolicyError: as `from_toml` and `from_json`, naming the file; or it has another suffix.
             OSError: it cannot be read.
         """
         try:
             place = Path(path)
         except TypeError:
-            raise PolicyError(f"{show(path)} is no path; give that of a .toml or .json file") from None
+            raise PolicyError(f"{show(path)} is not a path; give that of a .toml or .json file") from None
         read = {".toml": cls.from_toml, ".json": cls.from_json}.get(place.suffix.lower())
         if read is None:
-            raise PolicyError(f"{show(str(place))} is no path of a policy; give that of a .toml or .json file")
+            raise PolicyError(f"{show(str(place))} is not the path of a policy; give that of a .toml or .json file")
         try:
             with place.open("rb") as file:
                 text = file.read(policy_text.MAX_SIZE + 1)
@@ -298,7 +298,7 @@ class PinPolicy(Value):
             port: the port of the connection; without one, patterns with a port do not match.
 
         Raises:
-            PolicyError: `host` cannot be normalized, or `port` is no number.
+            PolicyError: `host` cannot be normalized, or `port` is not a number.
         """
         entry = self.find(normalize_host(host), port)
         return entry and entry.pins
@@ -309,10 +309,10 @@ class PinPolicy(Value):
         The exact host comes first, then the longest fixed part; `*.` before `**.`, with a port before without.
 
         Raises:
-            PolicyError: the port is no number: it would match no pattern with a port, and the host pass for unpinned.
+            PolicyError: the port is not a number: no pattern with a port would match, and the host seem unpinned.
         """
         if port is not None and type(port) is not int:
-            raise PolicyError(f"{show(port)} is no port; give a number or None")
+            raise PolicyError(f"{show(port)} is not a port; give a number or None")
         end = f":{port}" if self._has_ports and port is not None else ""
         if entry := self._entry(f"[{host}]" if ":" in host else host, end):
             return entry
@@ -367,7 +367,7 @@ class PinPolicy(Value):
 
 
 def _as_policy_error(error: ValueError, where: str) -> PolicyError:
-    """Return `error`, of its own type if that is one of ours, with the place in front."""
+    """Return a `PolicyError`, of the type of `error` if that is one, with the place in front."""
     return (type(error) if isinstance(error, PolicyError) else PolicyError)(f"{where}: {error}")
 
 
