@@ -23,16 +23,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=60, help="measurements of each contender in a scenario (60)")
     parser.add_argument("--quick", action="store_true", help="an ECDSA server with TLS 1.3 only")
+    parser.add_argument("--only", metavar="WORDS", help="only scenarios with this in their title")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--plot", type=Path, help="draw new and kept-alive connections into this PNG or SVG file")
     options = parser.parse_args()
 
     python = f"{platform.python_implementation()} {platform.python_version()}"
-    today = dt.datetime.now(dt.timezone.utc).date().isoformat()
+    today = dt.datetime.now(dt.UTC).date().isoformat()
     machine = f"{python}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores, {today}"
     print(f"{machine}\n")
     scenarios = []
-    for scenario in run(options.rounds, quick=options.quick):
+    for scenario in run(options.rounds, quick=options.quick, only=options.only):
         show(scenario)
         scenarios.append(scenario)
     if options.json:
@@ -44,16 +45,20 @@ def main() -> None:
         draw(scenarios, machine, options.plot)
 
 
-def run(rounds: int, *, quick: bool) -> Iterable[Scenario]:
-    """Yield all scenarios: first those of the server that a program meets most."""
+def run(rounds: int, *, quick: bool, only: str | None) -> Iterable[Scenario]:
+    """Yield the scenarios: first those of the server that a program meets most."""
+
+    def is_wanted(title: str) -> bool:
+        return only is None or only in title
+
     servers = [(key, tls) for key in KEYS for tls in reversed(VERSIONS)]
     for key, tls in servers[:1] if quick else servers:
         with tempfile.TemporaryDirectory() as folder, running(Path(folder), key, tls) as target:
-            for scenario in on_the_wire(target, rounds):
+            for scenario in on_the_wire(target, rounds, is_wanted):
                 yield scenario._replace(name=f"{scenario.name} ({key.upper()}, TLS {tls})")
             if (key, tls) == servers[0]:
-                yield from in_fresh_processes(target, max(rounds // 4, 5))
-    yield from in_memory()
+                yield from in_fresh_processes(target, max(rounds // 4, 5), is_wanted)
+    yield from in_memory(is_wanted)
 
 
 def show(scenario: Scenario) -> None:
@@ -61,7 +66,7 @@ def show(scenario: Scenario) -> None:
     print(scenario.name)
     reference = next(iter(scenario.figures.values()))
     for name, value in scenario.figures.items():
-        print(f"  {name:34} {value:10.3f} {scenario.unit}  {value / reference:8.3f} x", flush=True)
+        print(f"  {name:36} {value:10.3f} {scenario.unit}  {value / reference:8.3f} x", flush=True)
     print(flush=True)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import http.client
 import ssl
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -14,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from requests.adapters import HTTPAdapter
 
-from pinned_requests import Pin, PinnedSession
+from pinned_requests import Pin, PinnedPoolManager, PinnedSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +41,7 @@ class OfRequests:
     """A session of requests', of any kind."""
 
     def __init__(self, target: Target, session: requests.Session) -> None:
-        session.trust_env, session.verify = False, target.bundle
+        session.verify = target.bundle
         self.session = session
         self.url = target.url
 
@@ -54,7 +56,7 @@ class OfRequests:
 
 def pinned_requests(target: Target) -> Client:
     """Return a `PinnedSession`."""
-    return OfRequests(target, PinnedSession({"localhost": [Pin.from_certificate(target.leaf), OTHER_PIN]}))
+    return OfRequests(target, PinnedSession(_pins(target)))
 
 
 def plain_requests(target: Target) -> Client:
@@ -107,10 +109,10 @@ def requests_with_fingerprint(target: Target) -> Client:
 
 
 class OfUrllib3:
-    """A pool manager with `assert_fingerprint`, which shares no context either."""
+    """A pool manager of urllib3's, of any kind."""
 
-    def __init__(self, target: Target) -> None:
-        self.manager = urllib3.PoolManager(ca_certs=target.bundle, assert_fingerprint=_fingerprint(target).hex())
+    def __init__(self, target: Target, manager: urllib3.PoolManager) -> None:
+        self.manager = manager
         self.url = target.url
 
     def get(self, *, close: bool = False) -> object:
@@ -120,6 +122,49 @@ class OfUrllib3:
     def end(self) -> None:
         """Close the pools."""
         self.manager.clear()
+
+
+def plain_urllib3(target: Target) -> Client:
+    """Return a `urllib3.PoolManager`, which loads the CA bundle for each connection."""
+    return OfUrllib3(target, urllib3.PoolManager(ca_certs=target.bundle))
+
+
+def pinned_urllib3(target: Target) -> Client:
+    """Return a `PinnedPoolManager`."""
+    return OfUrllib3(target, PinnedPoolManager(_pins(target), ca_certs=target.bundle))
+
+
+def urllib3_with_fingerprint(target: Target) -> Client:
+    """Return a `urllib3.PoolManager` with `assert_fingerprint`, which shares no context either."""
+    fingerprint = _fingerprint(target).hex()
+    return OfUrllib3(target, urllib3.PoolManager(ca_certs=target.bundle, assert_fingerprint=fingerprint))
+
+
+class OfHttpClient:
+    """The standard library alone, with one context for the process: the limit for a new connection."""
+
+    def __init__(self, target: Target) -> None:
+        url = urlsplit(target.url)
+        self.address = (url.hostname or "", url.port)
+        self.path = url.path or "/"
+        self.context = shared_context(target.bundle)
+        self.kept = self._connection()
+
+    def _connection(self) -> http.client.HTTPSConnection:
+        return http.client.HTTPSConnection(*self.address, context=self.context)
+
+    def get(self, *, close: bool = False) -> object:
+        """Fetch, and read the body."""
+        connection = self._connection() if close else self.kept
+        connection.request("GET", self.path, headers=CLOSE if close else {})
+        body = connection.getresponse().read()
+        if close:
+            connection.close()
+        return body
+
+    def end(self) -> None:
+        """Close the connection that was kept."""
+        self.kept.close()
 
 
 class OfHttpx:
@@ -216,6 +261,10 @@ class OfCurlCffi:
         self.session.close()
 
 
+def _pins(target: Target) -> dict[str, list[Pin | str]]:
+    return {"localhost": [Pin.from_certificate(target.leaf), OTHER_PIN]}
+
+
 def _fingerprint(target: Target) -> bytes:
     der = x509.load_pem_x509_certificate(target.leaf).public_bytes(Encoding.DER)
     return hashlib.sha256(der).digest()
@@ -226,9 +275,12 @@ CONTENDERS: dict[str, Callable[[Target], Client]] = {
     "pinned_requests": pinned_requests,
     "requests, shared context": requests_with_shared_context,
     "requests, FingerprintAdapter": requests_with_fingerprint,
-    "urllib3, assert_fingerprint": OfUrllib3,
+    "urllib3": plain_urllib3,
+    "PinnedPoolManager": pinned_urllib3,
+    "urllib3, assert_fingerprint": urllib3_with_fingerprint,
     "httpx (no pins)": OfHttpx,
     "aiohttp, Fingerprint": OfAiohttp,
     "pycurl, PINNEDPUBLICKEY": OfPycurl,
     "curl_cffi, PINNEDPUBLICKEY": OfCurlCffi,
+    "ssl and http.client, shared context": OfHttpClient,
 }

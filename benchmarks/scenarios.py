@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,12 +18,16 @@ from pinned_requests.core.verdict import evaluate
 from pinned_requests.testing import Authority
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from benchmarks.server import Target
 
+Wanted = Callable[[str], bool]  # says of the title of a scenario whether to measure it
 SECOND_PIN = "sha256/BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA="
-OF_REQUESTS = ("requests", "pinned_requests", "requests, shared context")
+# The first is the one that the others are compared to.
+SHARED_CONTEXT = ("requests, shared context", "pinned_requests", "ssl and http.client, shared context")
+OF_REQUESTS = ("requests", *SHARED_CONTEXT)
+OF_URLLIB3 = ("urllib3", "PinnedPoolManager")
 LIVE_SESSIONS = 1_000
 
 # In a fresh interpreter: what a program does for its first request.
@@ -54,63 +59,81 @@ class Scenario(NamedTuple):
     figures: dict[str, float]
 
 
-def on_the_wire(target: Target, rounds: int) -> Iterable[Scenario]:
-    """Measure all contenders against a running server."""
-    workers = {name: Worker(name, target) for name in CONTENDERS}
-    running = {name: worker for name, worker in workers.items() if worker.is_available}
+def on_the_wire(target: Target, rounds: int, wanted: Wanted) -> Iterable[Scenario]:
+    """Measure the contenders against a running server."""
+    workers: dict[str, Worker] = {}
 
-    def measure(title: str, task: str, rounds: int, names: Iterable[str] = running) -> Scenario:
-        tasks = {name: partial(running[name].seconds, task) for name in names}
-        return Scenario(title, "ms", milliseconds(medians(tasks, rounds)))
+    def measure(title: str, task: str, rounds: int, names: Iterable[str] = CONTENDERS) -> Iterable[Scenario]:
+        if not wanted(title):
+            return
+        for name in names:
+            if name not in workers:
+                workers[name] = Worker(name, target)
+        tasks = {name: partial(workers[name].seconds, task) for name in names if workers[name].is_available}
+        yield Scenario(title, "ms", milliseconds(medians(tasks, rounds)))
 
+    threads = f"{THREADS} threads, {THREADS} new connections each"
     try:
-        yield measure("new connection on a session", "new", rounds)
-        yield measure("request on a kept-alive connection", "kept", rounds * 20)
-        yield measure(f"{THREADS} threads, {THREADS} new connections each", "threads", max(rounds // 4, 3), OF_REQUESTS)
-        yield measure("fresh session and one request", "fresh", rounds)
+        yield from measure("new connection on a session", "new", rounds)
+        yield from measure("new connection, to a shared context without pins", "new", rounds * 5, SHARED_CONTEXT)
+        yield from measure("request on a kept-alive connection", "kept", rounds * 20)
+        yield from measure("request on a kept-alive connection, to urllib3", "kept", rounds * 40, OF_URLLIB3)
+        yield from measure(threads, "threads", max(rounds // 4, 3), OF_REQUESTS)
+        yield from measure(f"{threads}, to a shared context without pins", "threads", rounds, SHARED_CONTEXT)
+        yield from measure("fresh session and one request", "fresh", rounds)
     finally:
         for worker in workers.values():
             worker.end()
 
 
-def in_fresh_processes(target: Target, rounds: int) -> Iterable[Scenario]:
+def in_fresh_processes(target: Target, rounds: int, wanted: Wanted) -> Iterable[Scenario]:
     """Measure what a whole process spends."""
     arguments = (target.url, target.bundle, str(Pin.from_certificate(target.leaf)), OTHER_PIN)
-    spent = processes({name: ARGUMENTS + code for name, code in FIRST_REQUEST.items()}, rounds, arguments)
-    yield Scenario(
-        "first request of a fresh process, wall time", "ms", milliseconds({n: s.seconds for n, s in spent.items()})
-    )
-    yield Scenario(
-        "first request of a fresh process, peak memory", "MB", megabytes({n: s.memory for n, s in spent.items()})
-    )
-    held = {
-        name: process(ARGUMENTS + code + HOLD, (*arguments, str(LIVE_SESSIONS))).memory for name, code in LIVE.items()
-    }
-    yield Scenario(f"{LIVE_SESSIONS:,} live sessions with one connection each, peak memory", "MB", megabytes(held))
-    first, second = import_times(("requests", "pinned_requests"), rounds)
-    yield Scenario("import", "ms", milliseconds({"requests": first, "requests, then pinned_requests": first + second}))
+    first = "first request of a fresh process"
+    if wanted(first):
+        spent = processes({name: ARGUMENTS + code for name, code in FIRST_REQUEST.items()}, rounds, arguments)
+        yield Scenario(f"{first}, wall time", "ms", milliseconds({name: s.seconds for name, s in spent.items()}))
+        yield Scenario(f"{first}, peak memory", "MB", megabytes({name: s.memory for name, s in spent.items()}))
+    live = f"{LIVE_SESSIONS:,} live sessions with one connection each, peak memory"
+    if wanted(live):
+        codes = {name: ARGUMENTS + code + HOLD for name, code in LIVE.items()}
+        held = {name: process(code, (*arguments, str(LIVE_SESSIONS))).memory for name, code in codes.items()}
+        yield Scenario(live, "MB", megabytes(held))
+    if wanted("import"):
+        requests, pinned = import_times(("requests", "pinned_requests"), rounds)
+        times = {"requests": requests, "requests, then pinned_requests": requests + pinned}
+        yield Scenario("import", "ms", milliseconds(times))
 
 
-def in_memory() -> Iterable[Scenario]:
-    """Measure the decision alone, and look-ups of a host that is not there, which take the longest way."""
+def in_memory(wanted: Wanted) -> Iterable[Scenario]:
+    """Measure the decision alone, how policies load, and look-ups of a host without an entry, which take longest."""
+    evaluation = "pin evaluation, the root of 3 certificates pinned"
+    if wanted(evaluation):
+        yield Scenario(evaluation, "µs", {"evaluate()": per_call(evaluating()) * 1e6})
+    loading = "load a policy of 100,000 hosts with two pins each"
+    if wanted(loading):
+        large = policy_of(100_000)
+        texts = {"JSON": (PinPolicy.from_json, large.to_json()), "TOML": (PinPolicy.from_toml, large.to_toml())}
+        loads = {name: partial(per_call, partial(read, text), 1, 1) for name, (read, text) in texts.items()}
+        yield Scenario(loading, "s", medians(loads, rounds=5))
+    if wanted("policy lookup"):
+        found = {f"{count:,} hosts": per_call(looking_up(policy_of(count))) * 1e6 for count in (1, 1_000, 100_000)}
+        yield Scenario("policy lookup", "µs", found)
+
+
+def evaluating() -> Callable[[], object]:
+    """Return a call that evaluates a chain whose root is pinned."""
     leaf = Authority.create().intermediate().issue("api.example.com")
     certificates = [certificate.public_bytes(Encoding.DER) for certificate in leaf.chain]
     chain = Chain.of(certificates, is_verified=True)
-    root_pinned = PinPolicy({"api.example.com": [Pin.from_certificate(certificates[-1]), OTHER_PIN]})
-    now = dt.datetime.now(dt.timezone.utc)
-    seconds = per_call(lambda: evaluate(root_pinned, "api.example.com", chain, now, port=443))
-    yield Scenario("pin evaluation, the root of 3 certificates pinned", "µs", {"evaluate()": seconds * 1e6})
+    policy = PinPolicy({"api.example.com": [Pin.from_certificate(certificates[-1]), OTHER_PIN]})
+    now = dt.datetime.now(dt.UTC)
+    return lambda: evaluate(policy, "api.example.com", chain, now, port=443)
 
-    policies = {
-        f"{count:,} hosts": PinPolicy({f"host{n}.example.com": [OTHER_PIN, SECOND_PIN] for n in range(count)})
-        for count in (1, 1_000, 100_000)
-    }
-    large = policies["100,000 hosts"]
-    texts = {"JSON": (PinPolicy.from_json, large.to_json()), "TOML": (PinPolicy.from_toml, large.to_toml())}
-    loaded = {name: per_call(partial(read, text), calls=1, repeats=3) for name, (read, text) in texts.items()}
-    yield Scenario("load a policy of 100,000 hosts with two pins each", "s", loaded)
-    found = {name: per_call(looking_up(policy)) * 1e6 for name, policy in policies.items()}
-    yield Scenario("policy lookup", "µs", found)
+
+def policy_of(count: int) -> PinPolicy:
+    """Return a policy with so many hosts, and two pins for each."""
+    return PinPolicy({f"host{n}.example.com": [OTHER_PIN, SECOND_PIN] for n in range(count)})
 
 
 def looking_up(policy: PinPolicy) -> Callable[[], object]:

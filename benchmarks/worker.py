@@ -7,6 +7,7 @@ urllib3 slow each other down, which no program that uses one of them would see.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -28,7 +29,11 @@ class Worker:
 
     def __init__(self, name: str, target: Target) -> None:
         command = [sys.executable, "-m", "benchmarks.worker", name, target.url, target.bundle, target.leaf_file]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603  our own
+        # The sessions trust the environment, as sessions do. It must not send them elsewhere.
+        variables = {name: value for name, value in os.environ.items() if not _is_setting(name)}
+        self._process = subprocess.Popen(  # noqa: S603  our own
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables
+        )
         self.is_available = self._answer() == "ready"
 
     def seconds(self, task: str) -> float:
@@ -44,6 +49,11 @@ class Worker:
     def _answer(self) -> str:
         assert self._process.stdout is not None  # noqa: S101  it is a pipe
         return self._process.stdout.readline().strip()
+
+
+def _is_setting(name: str) -> bool:
+    """Say whether requests takes a proxy or a CA bundle from a variable."""
+    return name.lower().endswith("_proxy") or name in {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}
 
 
 def serve(name: str, target: Target) -> None:
