@@ -82,10 +82,13 @@ def write(policy: PinPolicy, _now: datetime | None) -> Writing:
 def _domains(narrowed: Narrowed) -> dict[str, tuple[Entry, bool]]:
     """Return the entry of each domain and whether it includes subdomains; what does not fit is left out."""
     entries = narrowed.entries
+    left_out = {loss.host for loss in narrowed.losses if loss.field == WHOLE}  # with pins of their own: not these
     for pattern in [pattern for pattern in entries if pattern.kind == "subtree"]:
         entry = entries.pop(pattern)
         for kind in ("exact", "one-label"):
-            entries.setdefault(HostPattern(kind, pattern.host), entry)
+            narrower = HostPattern(kind, pattern.host)
+            if str(narrower) not in left_out:
+                entries.setdefault(narrower, entry)
         text = "holds on the host and one label below it alone: Apple has no pattern for all"
         narrowed.losses.append(Loss(str(pattern), WHOLE, text))
     domains: dict[str, tuple[Entry, bool]] = {}
