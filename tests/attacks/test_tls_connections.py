@@ -16,6 +16,7 @@ import socket
 import ssl
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -355,7 +356,7 @@ def test_an_unknown_method_of_a_later_python_is_not_reachable(scene: Any) -> Non
     with open_socket(pinned_context(scene), server.port) as tls:
         tls.do_handshake()
         with pytest.raises(AttributeError):
-            tls._sslobj.send_early_data(SECRET)
+            tls._sslobj.verify_client_post_handshake()  # the C object has it
         assert tls.version() == "TLSv1.3"
         assert tls.cipher()
         assert tls.getpeercert()["subjectAltName"]
@@ -385,9 +386,27 @@ def test_an_error_in_the_check_refuses(scene: Any, monkeypatch: pytest.MonkeyPat
             tls.sendall(SECRET)
 
 
-def test_two_threads_make_one_check(scene: Any) -> None:
+def test_a_refused_connection_is_shut_down(scene: Any) -> None:
+    """The server sees its end, while the client still has the socket. The descriptor is the client's to close."""
+    mitm = scene.serve(scene.attacker)
+    with open_socket(pinned_context(scene), mitm.port) as tls:
+        with pytest.raises(PinMismatchError):
+            tls.do_handshake()
+        scene.toll(mitm)
+        assert mitm.open_connections == 0
+        assert tls.fileno() > 0
+
+
+def test_two_threads_make_one_check(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever is first, both are refused, and one violation is reported."""
     reports: list[Any] = []
+    judge = Guard.judge
+
+    def judge_slowly(*args: Any) -> Any:
+        time.sleep(0.1)
+        return judge(*args)
+
+    monkeypatch.setattr(Guard, "judge", judge_slowly)
     mitm = scene.serve(scene.attacker)
     with (
         nothing_through(scene, mitm),

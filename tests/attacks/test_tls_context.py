@@ -144,6 +144,23 @@ def test_a_write_by_the_class_of_c_is_noticed(scene: Any, monkeypatch: pytest.Mo
     refused(scene, context, PinMismatchError, credential=scene.honest)
 
 
+def test_a_write_that_comes_too_late_is_noticed(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection was made without verification, whatever the context says when `ssl` has made it."""
+    context = context_for(scene, pins={"localhost": pins_of(scene, scene.root)})
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    original = _ssl._SSLContext._wrap_socket
+
+    def wrap(self: Any, *args: Any, **kwargs: Any) -> Any:
+        tls = original(self, *args, **kwargs)
+        if self is context:
+            _ssl._SSLContext.check_hostname.__set__(self, 1)  # type: ignore[attr-defined]  # of the C class
+        return tls
+
+    monkeypatch.setattr(type(context).__mro__[1], "_wrap_socket", wrap, raising=False)
+    refused(scene, context, PinMismatchError, credential=forged_for(scene))
+
+
 def test_a_write_after_the_handshake_changes_nothing(scene: Any) -> None:
     """OpenSSL has copied the mode: what is read after the handshake does not count, in either direction."""
     context = context_for(scene, pins={"localhost": pins_of(scene, scene.root)})
