@@ -25,6 +25,8 @@ from pinned_requests.exceptions import (
     UnpinnedHostError,
 )
 from pinned_requests.policy_store import PolicyStore
+from pinned_requests.tls.context import PinnedSSLContext
+from pinned_requests.tls.errors import pinning_error
 from pinned_requests.transport.adapter import PinnedAdapter
 from pinned_requests.transport.api import delete, get, head, options, patch, post, put, request
 from pinned_requests.transport.manager import PinnedPoolManager, PinnedProxyManager
@@ -44,6 +46,7 @@ __all__ = [
     "PinnedAdapter",
     "PinnedPoolManager",
     "PinnedProxyManager",
+    "PinnedSSLContext",
     "PinnedSession",
     "PinningError",
     "PinsExpiredError",
@@ -57,6 +60,7 @@ __all__ = [
     "head",
     "options",
     "patch",
+    "pinning_error",
     "post",
     "put",
     "request",

@@ -19,6 +19,8 @@
           └── UnpinnableAdapterError
     UserWarning
      └── MissingBackupPinWarning      a pin set has no second pin
+
+A refusal by `PinnedSSLContext` is, in addition, an `ssl.SSLCertVerificationError`.
 """
 
 from __future__ import annotations

@@ -58,6 +58,8 @@ class PolicyStore:
     A store can be pickled if its source can. A forked child starts a thread of its own.
     """
 
+    # The policy in force if nothing but `set()` can change it, else None: an attribute, for what looks at each write.
+    steady: PinPolicy | None = None
     _current: PinPolicy
     _refusing: PinPolicy  # the same policy past `max_age`; one object for as long as `_current` is
     _loaded: tuple[float, float]  # when the policy was last known to be good, by both clocks
@@ -206,6 +208,7 @@ class PolicyStore:
             text = f"the policy could not be refreshed for more than {self._max_age} seconds"
             self._refusing = policy.as_outdated(text)
         self._current = policy
+        self.steady = policy if self._refresher is None and self._max_age is None else None
 
     def _age(self) -> float:
         """Return the seconds since the policy was known to be good, by the clock that says more.
@@ -225,8 +228,8 @@ class PolicyStore:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._max_age = state["max_age"]
-        self._put(state["policy"], state["loaded"])
         self._refresher = state["refresher"]
+        self._put(state["policy"], state["loaded"])
         if self._refresher is not None:
             self._refresher.serve(self._put)
 

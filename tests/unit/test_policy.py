@@ -116,7 +116,7 @@ def test_a_lookup_takes_steps_by_labels_not_by_patterns() -> None:
         Counting.count = 0
         object.__setattr__(policy, "_hosts", Counting(policy._hosts))
         object.__setattr__(policy, "_bases", Counting.fromkeys(policy._bases))
-        assert None is policy.lookup("a.b.c.d.example.com", 443)
+        assert None is policy.lookup("a.b.c.d.example.com", 8443)
         assert Counting.count == count
 
 
@@ -175,6 +175,30 @@ def test_wrong_lookups(host: Any, port: Any) -> None:
     """What cannot be looked up is no host without pins."""
     with pytest.raises(PolicyError):
         _policy("example.com:443").lookup(host, port)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "host", "ports"),
+    [
+        (["a.example"], "a.example", (None,)),
+        (["a.example"], "b.example", (None,)),
+        (["a.example:8443"], "a.example", (8443,)),
+        (["a.example:8443"], "A.Example.", (8443,)),
+        (["a.example:8443"], "b.example", (None,)),
+        (["a.example:8443", "a.example:444"], "a.example", (444, 8443)),
+        (["a.example", "a.example:8443"], "a.example", (8443, None)),
+        (["*.example:8443"], "a.example", (8443,)),
+        (["*.example:8443"], "a.b.example", (None,)),
+        (["**.example:8443", "**.example"], "a.b.example", (8443, None)),
+        (["a.example", "**.example:8443"], "a.example", (None,)),  # the exact host wins on that port as well
+        (["[::1]:8443", "192.0.2.1:444"], "[0::1]", (8443,)),
+        (["[2001:db8::8443]", "a.example:8443"], "2001:db8::8443", (None,)),
+        (["a.example:8443"], "not a host", (None,)),
+    ],
+)
+def test_the_ports_of_a_host(patterns: list[str], host: str, ports: tuple[int | None, ...]) -> None:
+    """Those to look it up by where the port is not known: each entry of the host is found by one of them."""
+    assert _policy(*patterns).ports_of(host) == ports
 
 
 def test_a_policy_is_a_value() -> None:

@@ -66,8 +66,8 @@ VERDICT = evaluate(
     POLICY, "api.example.com", Chain.of([], is_verified=True), dt.datetime(2026, 11, 22, tzinfo=dt.timezone.utc)
 )
 
-# What urllib3's own managers cannot either: they hold locks.
-UNPICKLABLE = {"PinnedPoolManager", "PinnedProxyManager"}
+# What urllib3's own managers and the contexts of ssl cannot either.
+UNPICKLABLE = {"PinnedPoolManager", "PinnedProxyManager", "PinnedSSLContext"}
 
 # How to make a value of each class; exceptions, which are not listed, take a text.
 VALUES: dict[str, Callable[[], Any]] = {
@@ -172,7 +172,8 @@ def public_exceptions() -> dict[str, type[BaseException]]:
     found = {}
     while left:
         kind = left.pop()
-        if kind.__module__.startswith("pinned_requests"):
+        # The errors of PinnedSSLContext have the names of the public ones that they derive from.
+        if kind.__module__.startswith("pinned_requests") and getattr(pinned_requests, kind.__name__, kind) is kind:
             found[kind.__name__] = kind
             left += kind.__subclasses__()
     return found

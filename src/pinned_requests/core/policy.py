@@ -66,9 +66,9 @@ class PinPolicy(Value):
 
     __slots__ = (
         "_bases",
-        "_has_ports",
         "_hosts",
         "_outdated",
+        "_ports",
         "_report_uri",
         "_unpinned_hosts",
         "blocked",
@@ -79,7 +79,7 @@ class PinPolicy(Value):
     _outdated: str | None
     _hosts: dict[str, PinSet]
     _bases: set[str]  # what follows the wildcard of a pattern: where none does, none is looked for
-    _has_ports: bool
+    _ports: set[int]  # of the patterns that have one
     _report_uri: ReportURI | None
     _unpinned_hosts: UnpinnedHosts
 
@@ -102,22 +102,22 @@ class PinPolicy(Value):
             _outdated=None,
             _hosts={},
             _bases=set(),
+            _ports=set(),
         )
-        has_ports = False
         for spelling, value in hosts.items():
             pattern = HostPattern.parse(spelling)
             name = str(pattern)
             if name in self._hosts:
                 other = next(each for each in hosts if str(HostPattern.parse(each)) == name)
                 raise PolicyError(f"{show(other)} and {show(spelling)} are the same host; keep one of them")
-            has_ports = has_ports or pattern.port is not None
+            if pattern.port is not None:
+                self._ports.add(pattern.port)
             if pattern.kind != "exact":
                 self._bases.add(pattern.host)
             try:
                 self._hosts[name] = PinSet.of(value)
             except PolicyError as e:
                 raise type(e)(f"{name}: {e}") from None
-        self._set(_has_ports=has_ports)
         if not self._hosts and not self.blocked:
             raise PolicyError("the policy neither names a host nor blocks a key; give it 'hosts' or 'blocked_pins'")
         if self._report_uri is not None:
@@ -313,7 +313,7 @@ class PinPolicy(Value):
         """
         if port is not None and type(port) is not int:
             raise PolicyError(f"{show(port)} is not a port; give a number or None")
-        end = f":{port}" if self._has_ports and port is not None else ""
+        end = f":{port}" if port in self._ports else ""
         if entry := self._entry(f"[{host}]" if ":" in host else host, end):
             return entry
         base = host if self._bases else ""
@@ -326,6 +326,27 @@ class PinPolicy(Value):
             prefixes = ("*.", "**.") if base is host else ("**.",)
             base = base.partition(".")[2]
         return None
+
+    def ports_of(self, host: str) -> tuple[int | None, ...]:
+        """Return the ports to look a host up by where the port of the connection is not known.
+
+        With an entry for each of them satisfied, every entry that the policy has for the host is.
+
+        Args:
+            host: in any spelling.
+
+        Returns:
+            The ports that patterns for the host name, and None, which stands for all others, if `find()` has an entry
+            for it or there is no port at all.
+        """
+        try:
+            name = normalize_host(host)
+        except PolicyError:
+            return (None,)
+        named = [
+            port for port in sorted(self._ports) if (e := self.find(name, port)) and e.pattern.endswith(f":{port}")
+        ]
+        return (*named, None) if not named or self.find(name, None) else tuple(named)
 
     def _entry(self, pattern: str, end: str) -> Entry | None:
         """Return the entry of a pattern: with the port that `end` holds, or without."""

@@ -1,4 +1,4 @@
-"""TLS by the standard library's `ssl` alone: the chain of an `ssl` socket.
+"""`PinnedSSLContext`: TLS by the standard library's `ssl` alone, for every client that takes a context.
 
-No urllib3 and no requests belong here: what they add to `ssl` is in transport/.
+No urllib3 belongs here: what it adds to `ssl` is in transport/. requests is needed for the exception tree only.
 """

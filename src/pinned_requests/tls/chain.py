@@ -8,6 +8,7 @@ Rules for the next maintainer:
 
 from __future__ import annotations
 
+import _ssl
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -17,31 +18,28 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable
 
+# Since CPython 3.13 SSLSocket and SSLObject have the methods, which give bytes. The C object behind both has them in
+# every version, and gives objects of `_ssl`, or None on a resumed session.
 if sys.version_info >= (3, 13):
-    # The methods became public, on SSLSocket and SSLObject alike; on a resumed session they give [].
 
-    def _verified(tls: Any) -> Iterable[bytes]:
-        return tls.get_verified_chain()  # type: ignore[no-any-return]  # typeshed has no common class of both
-
-    def _served(tls: Any) -> Iterable[bytes]:
-        return tls.get_unverified_chain()  # type: ignore[no-any-return]  # as above
+    def _source(tls: Any) -> Any:
+        return tls
 
 else:
-    # They are methods of the C object behind both classes, and give objects of `_ssl`; on a resumed session None.
-    import _ssl
 
-    def _verified(tls: Any) -> Iterable[bytes]:
-        return [c.public_bytes(_ssl.ENCODING_DER) for c in tls._sslobj.get_verified_chain() or ()]  # noqa: SLF001  no public way
-
-    def _served(tls: Any) -> Iterable[bytes]:
-        return [c.public_bytes(_ssl.ENCODING_DER) for c in tls._sslobj.get_unverified_chain() or ()]  # noqa: SLF001  as above
+    def _source(tls: Any) -> Any:
+        return getattr(tls, "_sslobj", tls)
 
 
-def verified_chain(tls: ssl.SSLSocket | ssl.SSLObject, *, is_verified: bool) -> Chain:
+def _as_der(certificates: Iterable[Any] | None) -> tuple[bytes, ...]:
+    return tuple(c if isinstance(c, bytes) else c.public_bytes(_ssl.ENCODING_DER) for c in certificates or ())
+
+
+def verified_chain(tls: ssl.SSLSocket | ssl.SSLObject | Any, *, is_verified: bool) -> Chain:
     """Return the chain that OpenSSL built in the handshake, leaf first.
 
     Args:
-        tls: after its handshake.
+        tls: after its handshake; or the C object of `ssl` behind it.
         is_verified: whether OpenSSL was asked to verify it, and the host name was matched.
 
     Returns:
@@ -50,15 +48,15 @@ def verified_chain(tls: ssl.SSLSocket | ssl.SSLObject, *, is_verified: bool) -> 
     if tls.session_reused:
         return Chain.missing("the TLS session was resumed, without a certificate")
     try:
-        certificates = tuple(_verified(tls))
+        certificates = _as_der(_source(tls).get_verified_chain())
     except (AttributeError, ValueError, OSError):  # closed, or no handshake yet
         return Chain.missing("the TLS connection is closed")
     return Chain.of(certificates, is_verified=is_verified)
 
 
-def served_chain(tls: ssl.SSLSocket | ssl.SSLObject) -> tuple[bytes, ...]:
+def served_chain(tls: ssl.SSLSocket | ssl.SSLObject | Any) -> tuple[bytes, ...]:
     """Return the certificates as the peer sent them, in DER, for a report; empty if they are not available."""
     try:
-        return tuple(_served(tls))
+        return _as_der(_source(tls).get_unverified_chain())
     except (AttributeError, ValueError, OSError):
         return ()

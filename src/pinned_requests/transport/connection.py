@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 # Not from `urllib3.connection`, where HTTP/2 replaces it: the check would be above HTTP/2's class.
 from urllib3.connectionpool import HTTPSConnection  # type: ignore[attr-defined]  # not in its __all__
@@ -25,6 +25,8 @@ from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import normalize_host
 from pinned_requests.core.verdict import Outcome
 from pinned_requests.enforcement.refusal import Refusal
+from pinned_requests.exceptions import PinningError
+from pinned_requests.tls.context import PinnedSSLContext
 from pinned_requests.transport.chain import served_chain, verified_chain
 from pinned_requests.transport.context import Loan, TLSSettings, shared_context
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from urllib3.connection import HTTPConnection
 
     from pinned_requests.core.policy import PinPolicy
+    from pinned_requests.core.report import ViolationReport
     from pinned_requests.core.verdict import Verdict
     from pinned_requests.enforcement.guard import Admission, Guard
 
@@ -103,6 +106,11 @@ class PinnedHTTPSConnection(HTTPSConnection):
         except Refusal:
             hang_up(self)
             raise
+        except PinningError as error:  # of a caller's PinnedSSLContext, which urllib3 would retry
+            report: ViolationReport = cast("Any", error).report
+            self.pinned_verdict = report.verdict
+            hang_up(self)
+            raise Refusal(report) from None
         if self.pinned_verdict.outcome is Outcome.MATCH:
             self.is_verified = True  # by its pin: urllib3 need not warn
         self._pinned_socket, self._pinned_pid = self.sock, os.getpid()
@@ -116,6 +124,11 @@ class PinnedHTTPSConnection(HTTPSConnection):
         """Say whether the open connection may carry a request under the policy in force."""
         if not self.is_checked:
             return False
+        if isinstance(self.pinned_by.context, PinnedSSLContext):
+            try:
+                getattr(self.sock, "sslobj", cast("Any", self.sock)).do_handshake()  # by the policy of that context
+            except PinningError:
+                return False
         policy = self.pinned_by.guard.policy
         for peer in self._pinned_peers:
             if peer.accepted_by is policy:

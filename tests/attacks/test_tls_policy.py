@@ -1,0 +1,263 @@
+"""A `PinnedSSLContext` whose policy changes while connections are open: it holds from the next write on."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import socket
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pinned_requests import (
+    BlockedKeyError,
+    Pin,
+    PinMismatchError,
+    PinnedSSLContext,
+    PinningError,
+    PinPolicy,
+    PinSet,
+    PinsExpiredError,
+    PolicyStore,
+    UnpinnedHostError,
+)
+from pinned_requests.core.verdict import Outcome
+from pinned_requests.enforcement import guard
+from pinned_requests.testing import Response
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PART = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
+
+
+def pins_of(scene: Any, credential: Any, **fields: Any) -> PinSet:
+    """Pin a credential's key."""
+    return PinSet([Pin.from_certificate(credential.certificate)], [scene.backup], **fields)
+
+
+@pytest.fixture(params=["fixed", "followed"])
+def store(request: pytest.FixtureRequest, scene: Any) -> PolicyStore:
+    """A store of a fixed policy, and one that follows a source."""
+    policy = PinPolicy({"localhost": pins_of(scene, scene.honest)})
+    return PolicyStore(policy) if request.param == "fixed" else PolicyStore(lambda: policy, max_age=3600)
+
+
+@pytest.fixture(params=["socket", "object"])
+def connection(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A function that makes an open connection of a context, and returns its write method."""
+    opened: list[Any] = []
+
+    def connect(context: ssl.SSLContext, port: int) -> Any:
+        sock = socket.create_connection(("127.0.0.1", port), 10)
+        opened.append(sock)
+        if request.param == "socket":
+            tls: Any = context.wrap_socket(sock, server_hostname="localhost")
+            opened.append(tls)
+            return tls.sendall
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+
+        def write(data: bytes) -> None:
+            while True:
+                try:
+                    tls.write(data)
+                except ssl.SSLWantReadError:  # noqa: PERF203  an exception is how ssl asks for a wait
+                    sock.sendall(outgoing.read())
+                    incoming.write(sock.recv(1 << 16))
+                else:
+                    sock.sendall(outgoing.read())
+                    return
+
+        return write
+
+    yield connect
+    for each in opened:
+        each.close()
+
+
+def test_a_new_policy_holds_from_the_next_write_on(scene: Any, store: PolicyStore, connection: Any) -> None:
+    """In the middle of an upload. The key is not pinned any more, so nothing more goes out."""
+    server = scene.serve(scene.honest)
+    write = connection(PinnedSSLContext(store, cafile=scene.bundle), server.port)
+    write(PART)
+    store.set({"localhost": pins_of(scene, scene.attacker)})
+    for _ in range(2):
+        with pytest.raises(PinMismatchError):
+            write(PART)
+    store.set({"localhost": pins_of(scene, scene.honest)})
+    with pytest.raises(PinMismatchError):  # it was shut down
+        write(PART)
+    assert scene.toll(server).application_bytes == len(PART)
+
+
+def test_there_and_back_between_two_writes(scene: Any, store: PolicyStore, connection: Any) -> None:
+    """The policy in force accepts the chain: what held in between does not matter."""
+    server = scene.serve(scene.honest)
+    write = connection(PinnedSSLContext(store, cafile=scene.bundle), server.port)
+    before = store.current
+    write(PART)
+    store.set({"localhost": pins_of(scene, scene.attacker)})
+    store.set(before)
+    write(PART)
+    store.set({"localhost": pins_of(scene, scene.honest)})
+    write(PART)
+    store.set({"localhost": pins_of(scene, scene.attacker)})
+    with pytest.raises(PinMismatchError):
+        write(PART)
+    assert scene.toll(server).application_bytes == 3 * len(PART)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda scene: {"localhost": pins_of(scene, scene.honest, blocked_pins=[scene.issuer])}, BlockedKeyError),
+        (
+            lambda scene: PinPolicy({"localhost": pins_of(scene, scene.honest)}, blocked_pins=[scene.issuer]),
+            BlockedKeyError,
+        ),
+        (lambda scene: PinPolicy({"localhost": PinSet.exempt()}, blocked_pins=[scene.issuer]), BlockedKeyError),
+        (lambda scene: {"other.example.com": pins_of(scene, scene.honest)}, UnpinnedHostError),
+        (
+            lambda scene: {
+                "localhost": pins_of(scene, scene.honest, expires="2020-01-01T00:00:00Z", on_expiry="block")
+            },
+            PinsExpiredError,
+        ),
+        (
+            lambda scene: {
+                "localhost": pins_of(scene, scene.honest),
+                "localhost:8443": pins_of(scene, scene.attacker),
+            },
+            PinMismatchError,
+        ),
+    ],
+    ids=["blocked", "blocked-for-all", "blocked-exempt", "unpinned", "expired", "another-port"],
+)
+def test_other_changes(scene: Any, store: PolicyStore, connection: Any, change: Any, error: Any) -> None:
+    """A key that is blocked, a host that is not pinned any more, pins that have expired, an entry for another port."""
+    scene.issuer = Pin.from_certificate(scene.intermediate.certificate)
+    server = scene.serve(scene.honest)
+    write = connection(PinnedSSLContext(store, cafile=scene.bundle), server.port)
+    write(PART)
+    store.set(change(scene))
+    with pytest.raises(error):
+        write(PART)
+    assert scene.toll(server).application_bytes == len(PART)
+
+
+@pytest.mark.parametrize("on_expiry", ["block", "unpin"])
+def test_expiry_holds_on_open_connections(scene: Any, connection: Any, monkeypatch: Any, on_expiry: str) -> None:
+    """No policy changes; the time does. With "unpin" the CA validation of the handshake is what is left."""
+    reports: list[Any] = []
+    pins = pins_of(scene, scene.honest, expires="2999-01-01T00:00:00Z", on_expiry=on_expiry)
+    server = scene.serve(scene.honest)
+    context = PinnedSSLContext({"localhost": pins}, cafile=scene.bundle, on_violation=reports.append)
+    write = connection(context, server.port)
+    write(PART)
+    monkeypatch.setattr(guard, "_now", lambda: dt.datetime(3000, 1, 1, tzinfo=dt.timezone.utc))
+    if on_expiry == "block":
+        with pytest.raises(PinsExpiredError):
+            write(PART)
+    else:
+        write(PART)
+        write(PART)
+    assert scene.toll(server).application_bytes == (1 if on_expiry == "block" else 3) * len(PART)
+    assert [report.outcome for report in reports] == [Outcome.EXPIRED]
+
+
+def test_a_policy_that_is_too_old_refuses(scene: Any, connection: Any, monkeypatch: Any) -> None:
+    """`max_age` holds on open connections."""
+    policy = PinPolicy({"localhost": pins_of(scene, scene.honest)})
+    store = PolicyStore(lambda: policy, max_age=3600)
+    server = scene.serve(scene.honest)
+    write = connection(PinnedSSLContext(store, cafile=scene.bundle), server.port)
+    write(PART)
+    monkeypatch.setattr(PolicyStore, "_age", lambda _self: 3601.0)
+    with pytest.raises(PinsExpiredError):
+        write(PART)
+    assert scene.toll(server).application_bytes == len(PART)
+
+
+def test_report_only_is_reported_once_a_connection(scene: Any, connection: Any) -> None:
+    """However much is written; another connection is another report."""
+    reports: list[Any] = []
+    pins = pins_of(scene, scene.honest, report_only=True)
+    context = PinnedSSLContext({"localhost": pins}, cafile=scene.bundle, on_violation=reports.append)
+    server = scene.serve(scene.attacker)
+    for connections in (1, 2):
+        write = connection(context, server.port)
+        for _ in range(3):
+            write(PART)
+        assert [report.outcome for report in reports] == [Outcome.MISMATCH] * connections
+    assert reports[0].served_chain[0] == scene.attacker.certificate_der
+    assert scene.toll(server).application_bytes == 6 * len(PART)
+
+
+def test_a_refusal_is_reported_once(scene: Any) -> None:
+    """However often the client tries."""
+    reports: list[Any] = []
+    mitm = scene.serve(scene.attacker)
+    pins = {"localhost": pins_of(scene, scene.honest)}
+    context = PinnedSSLContext(pins, cafile=scene.bundle, on_violation=reports.append)
+    sock = socket.create_connection(("127.0.0.1", mitm.port), 10)
+    with context.wrap_socket(sock, server_hostname="localhost", do_handshake_on_connect=False) as tls:
+        for _ in range(3):
+            with pytest.raises(PinMismatchError):
+                tls.sendall(PART)
+    (report,) = reports
+    assert (report.outcome, report.host, report.port) == (Outcome.MISMATCH, "localhost", None)
+    assert report.served_chain[0] == scene.attacker.certificate_der
+
+
+def test_a_sink_that_uses_the_connection(scene: Any) -> None:
+    """It is called in the middle of the check, and does not get around it, nor hang."""
+    mitm = scene.serve(scene.attacker)
+    errors: list[Exception] = []
+
+    def use(_report: Any) -> None:
+        try:
+            tls.sendall(PART)
+        except Exception as error:
+            errors.append(error)
+            raise
+
+    context = PinnedSSLContext({"localhost": pins_of(scene, scene.honest)}, cafile=scene.bundle, on_violation=use)
+    sock = socket.create_connection(("127.0.0.1", mitm.port), 10)
+    tls = context.wrap_socket(sock, server_hostname="localhost", do_handshake_on_connect=False)
+    with tls, pytest.raises(PinMismatchError):
+        tls.sendall(PART)
+    assert scene.toll(mitm).application_bytes == 0
+    assert len(errors) == 1
+    assert all(isinstance(error, PinningError) for error in errors)
+
+
+@pytest.mark.parametrize("moment", ["handshake", "open"])
+def test_no_handler_of_the_loop_is_called(scene: Any, moment: str) -> None:
+    """A loop tells its handler of errors that are not those of a connection. A refusal is one of a connection."""
+    told: list[Any] = []
+    server = scene.serve(scene.attacker if moment == "handshake" else scene.honest, handler=lambda _request: Response())
+    store = PolicyStore({"localhost": pins_of(scene, scene.honest)})
+    context = PinnedSSLContext(store, cafile=scene.bundle)
+
+    async def talk() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, details: told.append(details))
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", server.port, ssl=context, server_hostname="localhost"
+        )
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await reader.read(12)
+        store.set({"localhost": pins_of(scene, scene.attacker)})
+        writer.write(PART)
+        try:
+            await writer.drain()
+            await reader.read()
+            await writer.wait_closed()
+        finally:
+            writer.close()
+
+    with pytest.raises(PinMismatchError):
+        asyncio.run(talk())
+    assert told == []
+    assert scene.toll(server).application_bytes == (0 if moment == "handshake" else 35)
