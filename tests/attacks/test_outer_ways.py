@@ -218,6 +218,62 @@ def test_a_manager_that_makes_its_pools_by_itself(scene: Any, name: str, inside:
     assert manager.request("GET", server.url()).data == b"ok"
 
 
+class OwnPool:
+    """Not a pool of urllib3's, and not a subclass."""
+
+    def __init__(self, host: str, port: int, **_: Any) -> None:
+        self.inner = urllib3.HTTPSConnectionPool(host, port, cert_reqs="CERT_NONE")
+
+    def urlopen(self, method: str, url: str, **_: Any) -> Any:
+        """Send without a look at any key."""
+        return self.inner.urlopen(method, url, headers={"X": SECRET})
+
+    def close(self) -> None:
+        """Close."""
+        self.inner.close()
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_a_pool_class_that_is_not_urllib3s(scene: Any) -> None:
+    """It is used for hosts that the policy leaves alone, and refused for others, also if keys are blocked."""
+    mitm = scene.serve(scene.attacker)
+    policy = PinPolicy({"localhost": pins_of(scene, scene.honest)}, unpinned_hosts="allow")
+    blocking = PinPolicy(policy.hosts, unpinned_hosts="allow", blocked_pins=[scene.backup])
+    for each, host in ((policy, "localhost"), (blocking, "localhost"), (blocking, "127.0.0.1")):
+        manager = PinnedPoolManager(each)
+        manager.pool_classes_by_scheme = {"https": OwnPool}  # type: ignore[dict-item]  # what the test is about
+        with pytest.raises(UnpinnableAdapterError):
+            manager.request("GET", mitm.url(host=host))
+    assert scene.toll(mitm) == (0, 0, 0)
+    manager = PinnedPoolManager(policy)
+    manager.pool_classes_by_scheme = {"https": OwnPool}  # type: ignore[dict-item]  # as above
+    assert manager.request("GET", mitm.url(host="127.0.0.1")).data == b"ok"
+    manager.clear()
+
+
+def test_the_client_certificate_is_not_for_the_proxy(
+    scene: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The context of the handshake with a proxy, also with one that forwards, has no client certificate."""
+    from pinned_requests.transport import connection  # noqa: PLC0415  to see which settings are asked for
+
+    client = tmp_path / "client.pem"
+    credential = scene.root.issue("client.example.com")
+    client.write_bytes(credential.key_pem + credential.certificate_pem)
+    asked: list[Any] = []
+    shared_context = connection.shared_context
+    monkeypatch.setattr(
+        connection, "shared_context", lambda settings: asked.append(settings) or shared_context(settings)
+    )
+    proxy = scene.serve(scene.honest)
+    manager = PinnedProxyManager(
+        {"start.test": PinSet.exempt()}, proxy.url(), ca_certs=scene.bundle, cert_file=str(client)
+    )
+    assert manager.request("GET", "http://start.test/").data == b"ok"
+    assert [settings.cert_file for settings in asked] == [None]
+    manager.clear()
+
+
 def test_a_plain_pool_with_a_proxy_that_it_does_not_use(scene: Any) -> None:
     """urllib3's plain pools connect to their own host, whatever proxy they have."""
     plain = scene.serve(None)

@@ -66,8 +66,9 @@ def _origin(host: Any, port: Any = None, scheme: Any = None, *_: Any, **__: Any)
 def _pinned(
     manager: PinnedManager, find: Callable[..., Any], asked: Callable[..., Any], *args: Any, **kwargs: Any
 ) -> Any:
+    origins = asked(*args, **kwargs)  # before the call: urllib3 takes them out of the context
     pool = find(*args, **kwargs)
-    pin_pool(pool, manager.pinned_by, partial(asked, *args, **kwargs))
+    pin_pool(pool, manager.pinned_by, lambda: origins)
     return pool
 
 
@@ -76,7 +77,7 @@ _GIVES_POOLS: dict[str, Callable[..., Any]] = {
     "connection_from_url": lambda url, *_, **__: origins_of(url),
     "connection_from_host": _origin,
     "connection_from_context": lambda request_context: _origin(**request_context),
-    "connection_from_pool_key": lambda _pool_key, request_context: _origin(**request_context),
+    "connection_from_pool_key": lambda key, *_, **__: _origin(key.key_host, key.key_port, key.key_scheme),
     "_new_pool": lambda scheme, host, port, *_, **__: _origin(host, port, scheme),
 }
 
