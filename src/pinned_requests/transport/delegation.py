@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from functools import lru_cache
 from typing import Any, cast
 
@@ -29,6 +28,7 @@ def _hands_on(cls: type, send: object) -> bool:
     if cls in (HTTPAdapter, BaseAdapter):
         return True
     import dis  # noqa: PLC0415  only for classes of others
+    import inspect  # noqa: PLC0415  as above
 
     function = inspect.unwrap(cast("Any", send))
     if not hasattr(function, "__code__"):
