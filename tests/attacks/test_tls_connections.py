@@ -416,7 +416,7 @@ def test_threads_make_one_check(scene: Any, monkeypatch: pytest.MonkeyPatch, ref
         def use() -> None:
             barrier.wait()
             try:
-                tls.send(b"1234")
+                tls.do_handshake()  # OpenSSL does not let two threads write
             except PinningError as error:
                 errors.append(type(error))
 
@@ -426,7 +426,7 @@ def test_threads_make_one_check(scene: Any, monkeypatch: pytest.MonkeyPatch, ref
         for thread in threads:
             thread.join()
     assert (len(errors), len(reports)) == ((4, 1) if refused else (0, 0))
-    assert scene.toll(server).application_bytes == (0 if refused else 16)
+    assert scene.toll(server)[1:] == (1, 0)
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="there is no /proc")
