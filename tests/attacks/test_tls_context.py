@@ -158,7 +158,7 @@ def test_a_write_that_comes_too_late_is_noticed(scene: Any, monkeypatch: pytest.
         return tls
 
     monkeypatch.setattr(type(context).__mro__[1], "_wrap_socket", wrap, raising=False)
-    refused(scene, context, PinMismatchError, credential=forged_for(scene))
+    refused(scene, context, PinMismatchError, credential=scene.honest)  # whose chain nobody has verified
 
 
 def test_a_write_after_the_handshake_changes_nothing(scene: Any) -> None:
@@ -481,6 +481,28 @@ def test_the_default_authorities(scene: Any, monkeypatch: pytest.MonkeyPatch) ->
     accepted(scene, context)
     refused(scene, context)
     assert context.verify_flags == ssl.create_default_context().verify_flags
+
+
+def test_arguments_by_place(scene: Any) -> None:
+    """As anyio gives them."""
+    context = context_for(scene, assumed_host="other.example.com")
+    assert context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), False, "localhost").server_hostname == "localhost"  # noqa: FBT003  by place
+    mitm = scene.serve(scene.attacker)
+    sock = socket.create_connection(("127.0.0.1", mitm.port), 10)
+    with sock, pytest.raises(PinMismatchError) as caught:
+        context.wrap_socket(sock, False, True, True, "localhost")  # noqa: FBT003  by place
+    assert caught.value.host == "localhost"
+
+
+def test_another_socket_class_in_the_place_of_ssls(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not known what it does without TLS."""
+
+    class Other(ssl.SSLSocket):
+        pass
+
+    monkeypatch.setattr(ssl, "SSLSocket", Other)
+    with socket.socket() as sock, pytest.raises(PolicyError):
+        context_for(scene).wrap_socket(sock, server_hostname="localhost")
 
 
 def test_it_is_a_context(scene: Any) -> None:

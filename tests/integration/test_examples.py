@@ -75,6 +75,13 @@ ALL = {
         ),
         ("test_every_attacker_is_refused", "test_a_stolen_key_is_withdrawn_without_a_release"),
     ),
+    "async_sdk": Example(
+        "tests",
+        "async_sdk",
+        "async_sdk/src/acme_async/client.py",
+        (("            verify=context,", "            verify=True,"),),
+        ("test_every_attacker_is_refused", "test_a_new_policy_holds_on_open_connections"),
+    ),
 }
 
 

@@ -35,7 +35,7 @@ def test_python(code: str) -> None:
     code = "\n".join(line for line in code.splitlines() if not line.startswith("session.get"))
     names: dict[str, object] = {}
     exec(compile(code, "README.md", "exec"), names)  # noqa: S102 - our own text
-    assert {"PinnedSession", "PinPolicy", "pytest"} & names.keys()
+    assert {"PinnedSession", "PinnedSSLContext", "PinPolicy", "pytest"} & names.keys()
 
 
 def test_pins() -> None:

@@ -158,16 +158,31 @@ class PinnedSSLContext(_Base):  # type: ignore[misc]  # mypy cannot follow the l
         """The policy in force."""
         return self._guard.policy
 
-    def wrap_socket(self, *args: Any, server_hostname: Any = None, **kwargs: Any) -> Any:
+    def wrap_socket(  # noqa: PLR0913, PLR0917  the signature of ssl, whose arguments clients give by place
+        self,
+        sock: Any,
+        server_side: bool = False,  # noqa: FBT001, FBT002  as above
+        do_handshake_on_connect: bool = True,  # noqa: FBT001, FBT002  as above
+        suppress_ragged_eofs: bool = True,  # noqa: FBT001, FBT002  as above
+        server_hostname: Any = None,
+        session: Any = None,
+    ) -> Any:
         """Wrap a socket, as `ssl.SSLContext.wrap_socket()`."""
-        kwargs["server_hostname"] = server_hostname or self._assumed_host
-        if ssl.SSLSocket.__module__ == "gevent.ssl":  # its sockets are made in another way
-            return ssl.SSLContext.wrap_socket(self, *args, **kwargs)
-        return super().wrap_socket(*args, **kwargs)
+        # gevent's sockets are made in another way.
+        base = ssl.SSLContext if ssl.SSLSocket.__module__ == "gevent.ssl" else _Base
+        name = server_hostname or self._assumed_host
+        return base.wrap_socket(self, sock, server_side, do_handshake_on_connect, suppress_ragged_eofs, name, session)
 
-    def wrap_bio(self, *args: Any, server_hostname: Any = None, **kwargs: Any) -> Any:
+    def wrap_bio(
+        self,
+        incoming: Any,
+        outgoing: Any,
+        server_side: bool = False,  # noqa: FBT001, FBT002  the signature of ssl
+        server_hostname: Any = None,
+        session: Any = None,
+    ) -> Any:
         """Wrap a pair of buffers, as `ssl.SSLContext.wrap_bio()`."""
-        return super().wrap_bio(*args, server_hostname=server_hostname or self._assumed_host, **kwargs)
+        return super().wrap_bio(incoming, outgoing, server_side, server_hostname or self._assumed_host, session)
 
     def _wrap_socket(self, *args: Any, **kwargs: Any) -> CheckedTLS:
         return self._checked(super()._wrap_socket, args, kwargs)
