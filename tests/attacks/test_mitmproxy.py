@@ -340,7 +340,7 @@ def test_check(cast: Any, mitmproxy: Mitmproxy, route: Route) -> None:
     with pinned(cast) as session:
         session.proxies = route.proxies or {}
         check = session.check(route.to_intercepted)
-        assert (check.verdict, check.verified) == (Outcome.MISMATCH, True)
+        assert (check.outcome, check.verified) == (Outcome.MISMATCH, True)
         assert check.chain[-1].spki_pin == Pin.from_certificate(mitmproxy.certificate_pem)
         assert mitmproxy.take() == (1, 1, "")
         assert session.check(route.to_passed).ok

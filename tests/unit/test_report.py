@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pinned_requests import Pin, PinPolicy, PinSet, ViolationReport
+from pinned_requests import Pin, PinCheck, PinPolicy, PinSet, ViolationReport
 from pinned_requests.core.chain import Chain, SeenCertificate
 from pinned_requests.core.verdict import Outcome, Verdict, evaluate
 from pinned_requests.testing import Authority
@@ -243,6 +243,16 @@ def test_a_report_holds_nothing_of_the_request() -> None:
     violation = report(PINS, VERIFIED)
     assert violation._fields() == (violation.verdict, NOW, ())
     assert Verdict._fields == ("outcome", "is_allowed", "host", "port", "pattern", "pins", "chain", "pin", "depth")
+
+
+def test_repr() -> None:
+    """One line without what the peer chose but its name; `PinCheck` shows its fields."""
+    violation = report(PINS, VERIFIED, host="API.example.com")
+    assert repr(violation) == "<ViolationReport mismatch of api.example.com, 2027-03-01T12:30:15Z>"
+    check = PinCheck("a.example", 443, Outcome.EXEMPT)
+    assert repr(check).startswith("PinCheck(host='a.example', port=443, outcome=<Outcome.EXEMPT: 'exempt'>, ")
+    assert violation.allowed is False
+    assert {check, PinCheck("a.example", 443, Outcome.EXEMPT)} == {check}
 
 
 def test_properties() -> None:

@@ -77,7 +77,7 @@ _GIVES_POOLS: dict[str, Callable[..., Any]] = {
     "connection_from_url": lambda url, *_, **__: origins_of(url),
     "connection_from_host": _origin,
     "connection_from_context": lambda request_context: _origin(**request_context),
-    "connection_from_pool_key": lambda key, *_, **__: _origin(key.key_host, key.key_port, key.key_scheme),
+    "connection_from_pool_key": lambda pool_key, request_context: _origin(**request_context),  # noqa: ARG005  urllib3's names
     "_new_pool": lambda scheme, host, port, *_, **__: _origin(host, port, scheme),
 }
 

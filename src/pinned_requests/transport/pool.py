@@ -248,7 +248,8 @@ def pin_pool(pool: Any, pinning: Pinning, origins: Callable[[], Iterable[Origin]
             if not isinstance(pool, PinnedPool):
                 pool_class: Any = type(pool)
                 vars(pool)["pinned_by"] = pinning
-                pool.port = pool.port or DEFAULT_PORTS.get(pool.scheme)  # http.client may find one in an IPv6 address
+                if pool.port is None:  # http.client may find one in an IPv6 address
+                    pool.port = DEFAULT_PORTS.get(pool.scheme)
                 pool.__class__ = _pinned_pool_class(pool_class)
     if isinstance(pool, PinnedPool):
         if not pool.pinned_by.agrees_with(pinning):
