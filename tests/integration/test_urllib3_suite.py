@@ -107,8 +107,8 @@ def _run(command: list[object]) -> None:
         pytest.skip(f"pip cannot get urllib3's test-suite: {done.stderr.strip().splitlines()[-1:]}")
 
 
-# Asserts that a connection out of `_new_conn()` is of urllib3's own class; a pool of ours gives out no other than pinned
-# ones (tests/attacks/test_outer_ways.py).
+# It asserts that a connection out of `_new_conn()` is of urllib3's own class. Pools of ours give out pinned ones alone
+# (tests/attacks/test_outer_ways.py).
 COMPARES_CLASSES = ["test.with_dummyserver.test_proxy_poolmanager.TestHTTPProxyManager::test_proxy_verified"]
 
 

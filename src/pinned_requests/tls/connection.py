@@ -71,11 +71,12 @@ class CheckedTLS:
             "_port",
             "_refused",
         ),
-        *("_reported", "_steady", "_store", "_tls"),
+        *("_reported", "_steady", "_store", "_tls", "_write"),
     )
 
     def __init__(self, tls: Any, guard: Guard, port: int | None, *, is_verified: bool) -> None:
         self._tls = tls
+        self._write = tls.write
         self._guard = guard
         self._store = guard.store
         self._port = port
@@ -109,7 +110,7 @@ class CheckedTLS:
         """Write, as the C object does, if the policy in force accepts the chain."""
         if self._steady is not self._store.steady:
             self._begin()
-        return self._tls.write(data)  # type: ignore[no-any-return]  # of an untyped object
+        return self._write(data)  # type: ignore[no-any-return]  # of an untyped object
 
     def shutdown(self) -> Any:
         """Send and await close_notify, as the C object does."""
