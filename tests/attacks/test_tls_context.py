@@ -119,6 +119,13 @@ def test_without_verification_the_leaf_alone_counts(scene: Any, mode: ssl.Verify
     accepted(scene, of_leaf)
 
 
+def test_optional_verification_with_a_host_name_check(scene: Any) -> None:
+    """As the contract has it: without `CERT_REQUIRED` the leaf alone counts."""
+    context = context_for(scene, pins={"localhost": pins_of(scene, scene.root)})
+    context.verify_mode = ssl.CERT_OPTIONAL
+    refused(scene, context, PinMismatchError, credential=scene.honest)
+
+
 def test_without_a_host_name_check_the_leaf_alone_counts(scene: Any) -> None:
     """Any server of that CA could stand behind the name."""
     context = context_for(scene, pins={"localhost": pins_of(scene, scene.root)})
