@@ -460,18 +460,6 @@ def test_fork(scene: Any) -> None:
     in_another_process(scene, MAKE + textwrap.dedent(child))
 
 
-def test_an_open_connection_in_a_forked_child_follows_the_policy(scene: Any) -> None:
-    """Its check is of the object, which the child has, too."""
-    context = context_for(scene)
-    server = scene.serve(scene.honest)
-    sock = socket.create_connection(("127.0.0.1", server.port), 10)
-    with sock, context.wrap_socket(sock, server_hostname="localhost") as tls:
-        context.store.set({"localhost": pins_of(scene, scene.attacker)})
-        with pytest.raises(PinMismatchError):
-            tls.sendall(SECRET)
-    assert scene.toll(server).application_bytes == 0
-
-
 def test_further_cas_never_widen_the_pins(scene: Any) -> None:
     """As requests loads certifi's into any context."""
     context = context_for(scene, cafile=None, cadata=scene.root.certificate_pem.decode())
