@@ -21,6 +21,7 @@ from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.text import escape, show
 from pinned_requests.enforcement.guard import Guard
 from pinned_requests.exceptions import PinningError, UnpinnableAdapterError
+from pinned_requests.transport.attributes import demand_no_other, look_up
 from pinned_requests.transport.connection import Pinning
 from pinned_requests.transport.delegation import sends_through_requests
 from pinned_requests.transport.manager import pin_manager
@@ -48,16 +49,13 @@ class PinnedHTTPAdapter(HTTPAdapter):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if cls.__getattribute__ is not PinnedHTTPAdapter.__getattribute__:
-            raise UnpinnableAdapterError(
-                f"{show(cls.__name__)} has a __getattribute__ of its own, which may go around the pins; use __getattr__"
-            )
+        demand_no_other(cls, PinnedHTTPAdapter)
 
     def __getattribute__(self, name: str) -> Any:
         """Return an attribute; if a connection could be reached through it, pinned."""
-        value = super().__getattribute__(name)
-        pinned = _PINNED.get(name)
-        return value if pinned is None else pinned(self, value)
+        if name in _PINNED:
+            return _PINNED[name](self, look_up(self, name))
+        return look_up(self, name)
 
     def __reduce_ex__(self, _protocol: Any) -> tuple[Any, ...]:
         """Let pickle and copy keep the pins, whatever a subclass makes of `__attrs__` and `__getstate__`."""
@@ -169,10 +167,11 @@ def _send(  # noqa: PLR0913, PLR0917  requests' signature, behind two arguments 
     """
     verify = _verification(adapter.pinned_by, verify, cert)
     try:
-        if not sends_through_requests(adapter):
-            demand_unseen(adapter.pinned_by.guard, request.url, adapter)
-        if type(adapter) is not PinnedAdapter:  # a subclass may put another URL in its place
-            vars(request)[_ASKED] = origins_of(request.url)
+        is_ours = type(adapter) is PinnedAdapter and not any("send" in vars(each) for each in (adapter, PinnedAdapter))
+        if not is_ours:
+            if not sends_through_requests(adapter):
+                demand_unseen(adapter.pinned_by.guard, request.url, adapter)
+            vars(request)[_ASKED] = origins_of(request.url)  # a subclass may put another URL in its place
         return send(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies, **others)
     except RequestsConnectionError as error:
         refusal = error if isinstance(error, PinningError) else next(iter(error.args), None)

@@ -10,6 +10,7 @@ from urllib3 import PoolManager, ProxyManager
 from pinned_requests.core.host import DEFAULT_PORTS
 from pinned_requests.enforcement.guard import Guard
 from pinned_requests.enforcement.refusal import Refusal
+from pinned_requests.transport.attributes import demand_no_other, look_up
 from pinned_requests.transport.connection import Pinning
 from pinned_requests.transport.origin import origins_of
 from pinned_requests.transport.pool import PINNING, pin_pool
@@ -32,14 +33,18 @@ class PinnedManager(PoolManager):
 
     pinned_by: Pinning
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        demand_no_other(cls, PinnedManager)
+
     def __getattribute__(self, name: str) -> Any:
         """Return an attribute; a method that gives out pools, pinned: subclasses override each of them.
 
         (`tests/attacks/test_ways_around.py` fails without it.)
         """
-        value = super().__getattribute__(name)
-        asked = _GIVES_POOLS.get(name)
-        return value if asked is None else partial(_pinned, self, value, asked)
+        if name in _GIVES_POOLS:
+            return partial(_pinned, self, look_up(self, name), _GIVES_POOLS[name])
+        return look_up(self, name)
 
     def connection_from_host(
         self, host: str | None, port: int | None = None, scheme: str | None = "http", *args: Any, **kwargs: Any

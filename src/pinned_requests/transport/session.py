@@ -15,7 +15,6 @@ import requests
 
 from pinned_requests.core.check import PinCheck
 from pinned_requests.core.errors import PolicyError
-from pinned_requests.core.text import show
 from pinned_requests.enforcement.guard import Guard
 from pinned_requests.enforcement.refusal import Refusal
 from pinned_requests.exceptions import PinningError, UnpinnableAdapterError
@@ -27,6 +26,7 @@ from pinned_requests.transport.adapter import (
     pin_adapter,
     session_adapter,
 )
+from pinned_requests.transport.attributes import demand_no_other, look_up
 from pinned_requests.transport.connection import Pinning
 from pinned_requests.transport.environment import merge_environment_settings
 from pinned_requests.transport.origin import origins_of
@@ -122,10 +122,10 @@ class PinnedSession(requests.Session):
         google-auth assigns `adapters`, others call `requests.Session.send(session, …)`.
         (`tests/attacks/test_adapters.py` fails without it.)
         """
-        value = super().__getattribute__(name)
+        value = look_up(self, name)
         if name == "get_adapter":
             return _guarded(value, self)
-        if name == "adapters" and "_pinned_by" in vars(self):
+        if name == "adapters" and "_pinned_by" in look_up(self, "__dict__"):
             for prefix, adapter in tuple(value.items()):
                 if type(adapter) is not PinnedAdapter:  # else it is pinned
                     _pin(self, prefix, adapter)
@@ -133,10 +133,7 @@ class PinnedSession(requests.Session):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if cls.__getattribute__ is not PinnedSession.__getattribute__:
-            raise PolicyError(
-                f"{show(cls.__name__)} has a __getattribute__ of its own, which may go around the pins; use __getattr__"
-            )
+        demand_no_other(cls, PinnedSession)
 
     def __bool__(self) -> bool:
         """Return True: `session or requests.Session()` must not swap a pinned session for another."""
