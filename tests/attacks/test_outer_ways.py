@@ -317,14 +317,13 @@ def test_a_connection_out_of_a_pool(scene: Any) -> None:
 
 def test_a_tunnel_to_a_pinned_host(scene: Any) -> None:
     """A connection that is told to tunnel is checked by the tunnel's host, before the proxy is asked."""
-    policy = PinPolicy(
-        {"localhost": pins_of(scene, scene.honest), "127.0.0.1": PinSet.exempt()}, unpinned_hosts="allow"
-    )
+    expired = PinSet(pins_of(scene, scene.honest), expires="2020-01-01T00:00:00Z", on_expiry="block")
+    hosts = {"localhost": expired, "127.0.0.1": PinSet.exempt()}
     proxy = scene.serve(None)
-    manager = PinnedPoolManager(policy, ca_certs=scene.bundle)
+    manager = PinnedPoolManager(hosts, ca_certs=scene.bundle)
     connection = manager.connection_from_host("127.0.0.1", proxy.port, "https")._new_conn()
-    connection.set_tunnel("a..b", 443, headers={"Proxy-Authorization": SECRET}, scheme="http")
-    with pytest.raises(Exception, match="not pinned"):
+    connection.set_tunnel("localhost", 443, headers={"Proxy-Authorization": SECRET}, scheme="http")
+    with pytest.raises(Exception, match="expired"):
         connection.connect()
     assert scene.toll(proxy) == (0, 0, 0)
     manager.clear()

@@ -373,6 +373,21 @@ def test_a_forwarding_proxy(lab: Any, proxy: str) -> None:
     manager.clear()
 
 
+def test_a_port_as_text(lab: Any) -> None:
+    """urllib3 takes it; the pins of that port hold."""
+    server, mitm = lab.serve(lab.honest), lab.serve(lab.attacker)
+    for each in (server, mitm):
+        manager = PinnedPoolManager({f"localhost:{each.port}": lab.pins["localhost"]}, ca_certs=lab.bundle)
+        pool = manager.connection_from_host("localhost", str(each.port), "https")  # type: ignore[arg-type]  # what the test is about
+        if each is server:
+            assert pool.urlopen("GET", "/").data == b"ok"
+        else:
+            with pytest.raises(PinMismatchError):
+                pool.urlopen("GET", "/")
+        manager.clear()
+    assert_nothing_leaked(mitm)
+
+
 def test_a_proxy_that_is_the_attacker(lab: Any) -> None:
     """An HTTPS proxy whose host is pinned, with another key: it is not even asked for a tunnel."""
     mitm = lab.serve(lab.attacker)

@@ -93,7 +93,11 @@ def test_requests_asks_the_system_where_that_has_proxies(
     fresh: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(fresh)
     called = []
-    inherited = fresh._OF_REQUESTS = lambda _session, *arguments: called.append(arguments)
+
+    def inherited(_session: Any, *arguments: Any) -> None:
+        called.append(arguments)
+
+    fresh._OF_REQUESTS = inherited, requests.sessions.get_environ_proxies
     session = requests.Session()
     for name in list(os.environ):
         if name.lower().endswith("_proxy"):
@@ -102,3 +106,15 @@ def test_requests_asks_the_system_where_that_has_proxies(
     fresh.merge_environment_settings(session, MethodType(inherited, session), URLS[0], {}, None, None, None)
 
     assert called == [(URLS[0], {}, None, None, None)] * calls
+
+
+def test_a_patched_look_up_of_proxies_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a program or a test puts in its place gives the proxies."""
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(requests.sessions, "get_environ_proxies", lambda *_, **__: {"https": PROXY})
+    session = requests.Session()
+    inherited: Any = session.merge_environment_settings
+    settings = environment.merge_environment_settings(session, inherited, URLS[0], {}, None, None, None)
+    assert settings["proxies"] == {"https": PROXY}

@@ -10,6 +10,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+import requests.sessions
 from requests.sessions import Session, merge_setting
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 # On these, proxies also come from the settings of the system.
 _HAS_SYSTEM_PROXIES = sys.platform in ("darwin", "win32")
-_OF_REQUESTS = Session.merge_environment_settings
+_OF_REQUESTS = Session.merge_environment_settings, requests.sessions.get_environ_proxies  # type: ignore[attr-defined]  # not in __all__
 
 
 def merge_environment_settings(  # noqa: PLR0913, PLR0917  requests' signature
@@ -35,7 +36,9 @@ def merge_environment_settings(  # noqa: PLR0913, PLR0917  requests' signature
         verify: of the request.
         cert: of the request.
     """
-    is_of_requests = getattr(inherited, "__func__", None) is _OF_REQUESTS
+    # Neither overridden nor patched.
+    found = getattr(inherited, "__func__", None), requests.sessions.get_environ_proxies  # type: ignore[attr-defined]  # as above
+    is_of_requests = found == _OF_REQUESTS
     is_usual = is_of_requests and session.trust_env and not (proxies and "no_proxy" in proxies)
     if not is_usual or _HAS_SYSTEM_PROXIES or _has_proxy_variable():
         return inherited(url, proxies, stream, verify, cert)

@@ -180,7 +180,10 @@ class PinnedPool(HTTPConnectionPool):
     @property
     def _origin(self) -> tuple[str, int | None]:
         """Host and port that requests are for; a pool without a port connects to the default one."""
-        return self.host or "", self.port or DEFAULT_PORTS.get(self.scheme)
+        port: Any = self.port
+        if isinstance(port, str) and port.isdecimal():  # urllib3 takes that, too
+            port = int(port)
+        return self.host or "", port or DEFAULT_PORTS.get(self.scheme)
 
     @property
     def _is_of_the_proxy(self) -> bool:
