@@ -63,7 +63,7 @@ def settings_of(session: requests.Session, own: tuple[bool, tuple[Any, ...]], ur
     arguments = copy.deepcopy(asked)
     try:
         result: Any = session.merge_environment_settings(url, *arguments)
-    except ValueError as e:
+    except (ValueError, AttributeError) as e:  # the second from requests 2.32, for proxies=None
         result = type(e)
     return result, arguments[0]
 
