@@ -275,7 +275,7 @@ def test_the_client_certificate_is_not_for_the_proxy(
 
 
 def test_a_plain_pool_with_a_proxy_that_it_does_not_use(scene: Any) -> None:
-    """urllib3's plain pools connect to their own host, whatever proxy they have."""
+    """urllib3's plain pools connect to their own host, also if they have a proxy."""
     plain = scene.serve(None)
     proxy = urllib3.util.parse_url("http://127.0.0.1:9")
     manager = PinnedPoolManager({"unrelated.test": PinSet.exempt()})

@@ -1,4 +1,4 @@
-"""Text that is shown to people: escaped and cut, whatever it came from.
+"""Text that is shown to people: escaped and cut.
 
 Rule for the next maintainer: names in certificates, hosts in redirects and pasted configuration are untrusted. Show
 them through `show()` or `escape()`.
@@ -10,7 +10,7 @@ MAX_LINE = 200  # characters: long enough for any host name, short enough that n
 
 
 def escape(text: str, limit: int = MAX_LINE) -> str:
-    """Return `text` on one line: whatever does not print is escaped, and what is longer than `limit` characters is cut.
+    """Return `text` on one line: unprintable characters are escaped, and it is cut at `limit` characters.
 
     Names in certificates and hosts in redirects are the attacker's choice: a line feed would forge log records, an
     escape sequence would drive the terminal, a right-to-left override would turn the text around.
@@ -43,5 +43,5 @@ def show(value: object) -> str:
 
 
 def exact(text: str) -> str:
-    """Return the characters of `text` as a `str` proper: what a subclass overrides has no say in comparisons."""
+    """Return the characters of `text` as a plain `str`: a subclass may override comparisons."""
     return text if type(text) is str else str.__str__(text)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 class PinnedHTTPAdapter(HTTPAdapter):
-    """An adapter that is pinned; see `pin_adapter()`. It has no public names of its own: others are adopted into it."""
+    """An adapter that is pinned; see `pin_adapter()`. It adds no public names: adapters of others become one."""
 
     pinned_by: Pinning
     pinned_for_session = False  # whether a session pinned it, with the policy of that session
@@ -58,7 +58,7 @@ class PinnedHTTPAdapter(HTTPAdapter):
         return look_up(self, name)
 
     def __reduce_ex__(self, _protocol: Any) -> tuple[Any, ...]:
-        """Let pickle and copy keep the pins, whatever a subclass makes of `__attrs__` and `__getstate__`."""
+        """Let pickle and copy keep the pins, also if a subclass overrides `__attrs__` or `__getstate__`."""
         return _restore, (_base_of(type(self)), self.pinned_by, self.pinned_for_session), self.__getstate__()
 
 
