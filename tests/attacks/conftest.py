@@ -72,6 +72,10 @@ class Scene:
         pin_set = {"pins": pins, "backup_pins": [self.backup], **fields}
         return self.trusting(PinnedSession({host: pin_set}, **dict(options)))
 
+    def pins_of(self, credential: Credential) -> list[Pin]:
+        """Pin a key, with a backup."""
+        return [Pin.from_certificate(credential.certificate), self.backup]
+
     def trusting(self, session: Any) -> Any:
         """Let a session of any kind trust the root, and close it after the test."""
         session.verify = self.bundle

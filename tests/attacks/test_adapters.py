@@ -32,7 +32,6 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from pinned_requests import (
     InsecureURLError,
-    Pin,
     PinMismatchError,
     PinnedAdapter,
     PinnedSession,
@@ -48,21 +47,16 @@ from pinned_requests.testing import Response
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from pinned_requests.testing import Credential, TLSServer
+    from pinned_requests.testing import TLSServer
 
 SECRET = "the-secret-of-the-request"  # noqa: S105  what the attacker is after
 CIPHER = "ECDHE-ECDSA-CHACHA20-POLY1305"
 ROUNDS = 25  # requests a thread
 
 
-def pins_of(scene: Any, credential: Credential) -> list[Pin]:
-    """Pin a key, with a backup."""
-    return [Pin.from_certificate(credential.certificate), scene.backup]
-
-
 def pinned(scene: Any, *hosts: str, **options: Any) -> Any:
     """Make a session with the pin of the honest server's key, for localhost and for other names of it."""
-    pins = pins_of(scene, scene.honest)
+    pins = scene.pins_of(scene.honest)
     return scene.trusting(PinnedSession(dict.fromkeys(("localhost", *hosts), pins), **options))
 
 
@@ -244,7 +238,7 @@ def test_adapters_of_others(scene: Any, proxy: Any, name: str, through: str, how
         adapter = kind.make()
     else:
         session = scene.trusting(requests.Session())
-        adapter = kind.make_beside({"localhost": pins_of(scene, scene.honest)})
+        adapter = kind.make_beside({"localhost": scene.pins_of(scene.honest)})
     session.mount("https://", adapter)
     if through == "proxy":
         session.proxies = {"https": proxy.url}
@@ -270,7 +264,7 @@ def test_host_header(scene: Any) -> None:
     """The name to verify comes from a header; whom the pins are for is still told by the URL alone."""
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
     session = scene.trusting(
-        PinnedSession({"127.0.0.1": pins_of(scene, scene.honest), "api.example.com": PinSet.exempt()})
+        PinnedSession({"127.0.0.1": scene.pins_of(scene.honest), "api.example.com": PinSet.exempt()})
     )
     session.mount("https://", HostHeaderSSLAdapter())
     headers = {"Host": "api.example.com"}
@@ -355,7 +349,7 @@ def test_retries_are_made_but_for_refusals(scene: Any) -> None:
 def test_one_adapter_on_two_sessions(scene: Any) -> None:
     """An adapter belongs to the session that pinned it; a session with another policy refuses to send through it."""
     adapter = HTTPAdapter()
-    ours, theirs = pinned(scene), scene.trusting(PinnedSession({"localhost": pins_of(scene, scene.attacker)}))
+    ours, theirs = pinned(scene), scene.trusting(PinnedSession({"localhost": scene.pins_of(scene.attacker)}))
     for session in (ours, theirs):
         session.mount("https://", adapter)
         assert session.adapters["https://"] is adapter
@@ -375,7 +369,7 @@ def test_one_adapter_on_two_sessions(scene: Any) -> None:
 
 def test_one_adapter_on_two_sessions_of_one_store(scene: Any) -> None:
     """Sessions that share a store may share an adapter; a stricter one may not use the adapter of a laxer one."""
-    store = PolicyStore(PinPolicy({"localhost": pins_of(scene, scene.honest)}, unpinned_hosts="block"))
+    store = PolicyStore(PinPolicy({"localhost": scene.pins_of(scene.honest)}, unpinned_hosts="block"))
     adapter = HTTPAdapter()
     first, second = (scene.trusting(PinnedSession(store)) for _ in range(2))
     strict = scene.trusting(PinnedSession(store, unpinned_hosts="block"))
@@ -390,7 +384,7 @@ def test_one_adapter_on_two_sessions_of_one_store(scene: Any) -> None:
 def test_adapter_with_a_policy_of_its_own(scene: Any) -> None:
     """It follows its own pins; plain http is the session's business; and it is the same on any other session after."""
     own = PinnedAdapter(
-        PinPolicy({"localhost": pins_of(scene, scene.attacker), "127.0.0.1": PinSet.exempt()}, unpinned_hosts="allow")
+        PinPolicy({"localhost": scene.pins_of(scene.attacker), "127.0.0.1": PinSet.exempt()}, unpinned_hosts="allow")
     )
     session = pinned(scene, "127.0.0.1")
     default = session.adapters["https://"]
@@ -671,9 +665,7 @@ WAYS_IN = [
 @pytest.mark.parametrize("kind", UNPINNABLE)
 def test_what_cannot_be_pinned(scene: Any, kind: Any, way_in: Any) -> None:
     """It connects in a way of its own, where nobody could look at the key: it gets no request for a pinned host."""
-    policy = PinPolicy(
-        {"localhost": pins_of(scene, scene.honest), "127.0.0.1": PinSet.exempt()}, unpinned_hosts="block"
-    )
+    policy = PinPolicy({"localhost": scene.pins_of(scene.honest), "127.0.0.1": PinSet.exempt()}, unpinned_hosts="block")
     session, send = way_in(scene, policy, kind())
     mitm, plain = scene.serve(scene.attacker), scene.serve(None)
     with pytest.raises(UnpinnableAdapterError) as caught:
@@ -696,7 +688,7 @@ def test_what_cannot_be_pinned(scene: Any, kind: Any, way_in: Any) -> None:
 @pytest.mark.parametrize("kind", UNPINNABLE)
 def test_what_cannot_be_pinned_where_unpinned_hosts_are_allowed(scene: Any, kind: Any) -> None:
     """It carries what is for other hosts, as ever, and is refused for the pinned one whether by redirect or not."""
-    policy = PinPolicy({"localhost": pins_of(scene, scene.honest)}, unpinned_hosts="allow")
+    policy = PinPolicy({"localhost": scene.pins_of(scene.honest)}, unpinned_hosts="allow")
     session, _ = by_mount(scene, policy, kind())
     mitm = scene.serve(scene.attacker)
     for url in (mitm.url(), mitm.url(host="LOCALHOST."), mitm.url(host="localhost.")):
@@ -712,7 +704,7 @@ def test_mixin_behind(scene: Any) -> None:
     class Own(PinnedSession, Mixin):
         found = Bare()
 
-    session = scene.trusting(Own({"localhost": pins_of(scene, scene.honest)}))
+    session = scene.trusting(Own({"localhost": scene.pins_of(scene.honest)}))
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
     with pytest.raises(PinMismatchError):
         session.get(mitm.url())
@@ -724,7 +716,7 @@ def test_mixin_behind(scene: Any) -> None:
 def test_whichever_way_an_adapter_comes_it_is_pinned(scene: Any, way_in: Any) -> None:
     """The ways in of the last tests, with an adapter that can be pinned."""
     adapter = HTTPAdapter()
-    session, send = way_in(scene, PinPolicy({"localhost": pins_of(scene, scene.honest)}), adapter)
+    session, send = way_in(scene, PinPolicy({"localhost": scene.pins_of(scene.honest)}), adapter)
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
     with pytest.raises(PinMismatchError):
         send(session, mitm.url())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pickle
 import ssl
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -37,15 +37,7 @@ from pinned_requests.enforcement.guard import Guard
 from pinned_requests.transport.adapter import pin_adapter
 from pinned_requests.transport.connection import Pinning
 
-if TYPE_CHECKING:
-    from pinned_requests.testing import Credential
-
 SECRET = "the-secret-of-the-request"  # noqa: S105  what the attacker is after
-
-
-def pins_of(scene: Any, credential: Credential) -> list[Pin]:
-    """Pin a key, with a backup."""
-    return [Pin.from_certificate(credential.certificate), scene.backup]
 
 
 # --- Adapters and sessions -------------------------------------------------------------------------------------------
@@ -80,7 +72,7 @@ class PinnedResolving(Resolving, PinnedAdapter):
 @pytest.mark.parametrize("kind", [Resolving, Rewriting, PinnedResolving])
 def test_an_adapter_that_connects_to_another_host(scene: Any, kind: Any, others: str) -> None:
     """The URL's host decides: where the adapter connects to does not unpin it."""
-    hosts: dict[str, Any] = {"localhost": pins_of(scene, scene.honest)}
+    hosts: dict[str, Any] = {"localhost": scene.pins_of(scene.honest)}
     if others == "exempt":
         hosts["127.0.0.1"] = PinSet.exempt()
     policy = PinPolicy(hosts, unpinned_hosts="block" if others == "exempt" else "allow")
@@ -114,8 +106,8 @@ def test_a_look_up_of_attributes_of_its_own(scene: Any) -> None:
 
 def test_the_look_up_of_another_session(scene: Any) -> None:
     """`b.get_adapter = a.get_adapter`: the adapter belongs to the session with the other policy, and is refused."""
-    theirs = scene.trusting(PinnedSession({"localhost": pins_of(scene, scene.attacker)}))
-    ours = scene.trusting(PinnedSession({"localhost": pins_of(scene, scene.honest)}))
+    theirs = scene.trusting(PinnedSession({"localhost": scene.pins_of(scene.attacker)}))
+    ours = scene.trusting(PinnedSession({"localhost": scene.pins_of(scene.honest)}))
     ours.get_adapter = theirs.get_adapter
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
     with pytest.raises(UnpinnableAdapterError):
@@ -128,7 +120,7 @@ def test_the_look_up_of_another_session(scene: Any) -> None:
 def test_two_sessions_that_pin_one_adapter_at_once(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two threads one pins it; the session of the other one refuses it."""
     adapter, entered, go = HTTPAdapter(), threading.Event(), threading.Event()
-    guards = [Guard({"localhost": pins_of(scene, each)}) for each in (scene.honest, scene.attacker)]
+    guards = [Guard({"localhost": scene.pins_of(each)}) for each in (scene.honest, scene.attacker)]
     from pinned_requests.transport import adapter as module  # noqa: PLC0415  to hold a thread in it
 
     pinned_class = module._pinned_class
@@ -199,7 +191,7 @@ def own_pool(url: str, bundle: str) -> Any:
 @pytest.mark.parametrize("inside", ["manager", "adapter"])
 def test_a_manager_that_makes_its_pools_by_itself(scene: Any, name: str, inside: str) -> None:
     """Whichever method a subclass overrides, what it gives out is pinned."""
-    pins = {"localhost": pins_of(scene, scene.honest)}
+    pins = {"localhost": scene.pins_of(scene.honest)}
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
     current = [mitm]
     own = {name: lambda *_args, **_kwargs: own_pool(current[0].url(), scene.bundle)}
@@ -237,7 +229,7 @@ class OwnPool:
 def test_a_pool_class_that_is_not_urllib3s(scene: Any) -> None:
     """It is used for hosts that the policy leaves alone, and refused for others, also if keys are blocked."""
     mitm = scene.serve(scene.attacker)
-    policy = PinPolicy({"localhost": pins_of(scene, scene.honest)}, unpinned_hosts="allow")
+    policy = PinPolicy({"localhost": scene.pins_of(scene.honest)}, unpinned_hosts="allow")
     blocking = PinPolicy(policy.hosts, unpinned_hosts="allow", blocked_pins=[scene.backup])
     for each, host in ((policy, "localhost"), (blocking, "localhost"), (blocking, "127.0.0.1")):
         manager = PinnedPoolManager(each)
@@ -307,7 +299,7 @@ def test_a_page_of_the_proxy_itself(scene: Any) -> None:
 def test_a_connection_out_of_a_pool(scene: Any) -> None:
     """`_new_conn()` gives a connection that checks the chain."""
     mitm = scene.serve(scene.attacker)
-    manager = PinnedPoolManager({"localhost": pins_of(scene, scene.honest)}, ca_certs=scene.bundle)
+    manager = PinnedPoolManager({"localhost": scene.pins_of(scene.honest)}, ca_certs=scene.bundle)
     connection = manager.connection_from_url(mitm.url())._new_conn()
     with pytest.raises(Exception, match="holds none of its pins"):
         connection.request("GET", "/", headers={"X": SECRET})
@@ -317,7 +309,7 @@ def test_a_connection_out_of_a_pool(scene: Any) -> None:
 
 def test_a_tunnel_to_a_pinned_host(scene: Any) -> None:
     """A connection that is told to tunnel is checked by the tunnel's host, before the proxy is asked."""
-    expired = PinSet(pins_of(scene, scene.honest), expires="2020-01-01T00:00:00Z", on_expiry="block")
+    expired = PinSet(scene.pins_of(scene.honest), expires="2020-01-01T00:00:00Z", on_expiry="block")
     hosts = {"localhost": expired, "127.0.0.1": PinSet.exempt()}
     proxy = scene.serve(None)
     manager = PinnedPoolManager(hosts, ca_certs=scene.bundle)
@@ -332,7 +324,7 @@ def test_a_tunnel_to_a_pinned_host(scene: Any) -> None:
 @pytest.mark.parametrize("is_kept_alive", [False, True])
 def test_a_policy_that_changes_while_a_sink_runs(scene: Any, *, is_kept_alive: bool) -> None:
     """The request is decided by the policy that is in force when it begins."""
-    reported = PinSet(pins_of(scene, scene.honest), report_only=True)
+    reported = PinSet(scene.pins_of(scene.honest), report_only=True)
     store = PolicyStore({"localhost": reported, "elsewhere.test": PinSet.exempt()})
     mitm = scene.serve(scene.attacker)
     calls = 0
@@ -341,7 +333,7 @@ def test_a_policy_that_changes_while_a_sink_runs(scene: Any, *, is_kept_alive: b
         nonlocal calls
         calls += 1
         if calls == 1 + is_kept_alive:
-            store.set({"localhost": pins_of(scene, scene.honest)})
+            store.set({"localhost": scene.pins_of(scene.honest)})
 
     session = scene.trusting(PinnedSession(store, on_violation=react))
     if is_kept_alive:
@@ -359,7 +351,7 @@ def test_a_full_pool(scene: Any) -> None:
     plain = scene.serve(None)
     session = scene.trusting(
         PinnedSession(
-            {"localhost": pins_of(scene, scene.honest), "127.0.0.1": PinSet.exempt()}, pool_block=True, pool_maxsize=1
+            {"localhost": scene.pins_of(scene.honest), "127.0.0.1": PinSet.exempt()}, pool_block=True, pool_maxsize=1
         )
     )
     for _ in range(3):
@@ -370,7 +362,7 @@ def test_a_full_pool(scene: Any) -> None:
 
 def test_block_while_the_policy_changes(scene: Any) -> None:
     """`unpinned_hosts="block"` holds also if the store changes while the guard is made."""
-    pins = {"localhost": pins_of(scene, scene.honest)}
+    pins = {"localhost": scene.pins_of(scene.honest)}
     block, allow = (PinPolicy(pins, unpinned_hosts=each) for each in ("block", "allow"))  # type: ignore[arg-type]  # a str to mypy
 
     class Changing(PolicyStore):

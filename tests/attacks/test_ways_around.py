@@ -49,11 +49,6 @@ if TYPE_CHECKING:
 SECRET = "the-secret-of-the-request"  # noqa: S105  what the attacker is after
 
 
-def pins_of(scene: Any, credential: Credential) -> list[Pin]:
-    """Pin a key, with a backup."""
-    return [Pin.from_certificate(credential.certificate), scene.backup]
-
-
 def got_no_byte(scene: Any, server: TLSServer) -> bool:
     """Say whether a server got nothing of HTTP."""
     return bool(scene.toll(server).application_bytes == 0 and SECRET.encode() not in server.received)
@@ -162,8 +157,8 @@ def test_digest_auth_is_judged_by_the_policy_of_its_session(scene: Any) -> None:
         return Response(401, headers=(("WWW-Authenticate", 'Digest realm="r", nonce="n", qop="auth"'),))
 
     honest, attacker = scene.serve(scene.honest, handler=challenge), scene.serve(scene.attacker, handler=challenge)
-    ours = scene.trusting(PinnedSession({"localhost": pins_of(scene, scene.honest)}))
-    theirs = scene.trusting(PinnedSession({"localhost": pins_of(scene, scene.attacker)}))
+    ours = scene.trusting(PinnedSession({"localhost": scene.pins_of(scene.honest)}))
+    theirs = scene.trusting(PinnedSession({"localhost": scene.pins_of(scene.attacker)}))
     adapter = HTTPAdapter()
     theirs.mount("https://", adapter)  # its policy accepts the attacker
     ours.mount("https://", adapter)
@@ -192,7 +187,7 @@ AMBIGUOUS = [
 def test_urls_that_parsers_read_differently(scene: Any, url: str, unpinned_hosts: Any) -> None:
     """None of them makes the proxy forward something to a host that must be pinned, whichever parser reads it."""
     proxy = scene.serve(None)
-    hosts = {"pinned.test": pins_of(scene, scene.honest), "start.test": PinSet.exempt()}
+    hosts = {"pinned.test": scene.pins_of(scene.honest), "start.test": PinSet.exempt()}
     manager = PinnedProxyManager(PinPolicy(hosts, unpinned_hosts=unpinned_hosts), proxy.url())
     pool = manager.connection_from_url("http://start.test/")
     for send in (manager.urlopen, manager.request, partial(pool.urlopen, assert_same_host=False)):
@@ -213,7 +208,7 @@ def test_a_redirect_to_such_a_url(scene: Any) -> None:
     for location in AMBIGUOUS:
         to = Response(302, headers=(("Location", location),))
         proxy = scene.serve(None, handler=lambda request, to=to: Response() if "pinned" in request.path else to)
-        hosts = {"pinned.test": pins_of(scene, scene.honest), "start.test": PinSet.exempt()}
+        hosts = {"pinned.test": scene.pins_of(scene.honest), "start.test": PinSet.exempt()}
         manager = PinnedProxyManager(hosts, proxy.url())
         with contextlib.suppress(PinningError, urllib3.exceptions.HTTPError, ValueError):
             manager.request("GET", "http://start.test/", headers={"X": SECRET}, retries=3)
@@ -227,7 +222,7 @@ def test_a_redirect_to_such_a_url(scene: Any) -> None:
 def test_a_url_without_a_scheme_or_host(scene: Any) -> None:
     """`evil.test/secret` is plain http:// to urllib3; a URL without a host is refused under any policy."""
     proxy = scene.serve(None)
-    hosts = {"pinned.test": pins_of(scene, scene.honest), "start.test": PinSet.exempt()}
+    hosts = {"pinned.test": scene.pins_of(scene.honest), "start.test": PinSet.exempt()}
     for unpinned_hosts in ("block", "allow"):
         manager = PinnedProxyManager(PinPolicy(hosts, unpinned_hosts=unpinned_hosts), proxy.url())  # type: ignore[arg-type]  # a str to mypy
         with pytest.raises(InsecureURLError):
@@ -244,7 +239,7 @@ def test_a_url_without_a_scheme_or_host(scene: Any) -> None:
 def test_a_pool_that_forwards_https(scene: Any) -> None:
     """A proxied plain pool sends `GET https://pinned.test/` in plain text if it is told not to compare hosts."""
     proxy = scene.serve(None)
-    policy = PinPolicy({"pinned.test": pins_of(scene, scene.honest)}, unpinned_hosts="allow")
+    policy = PinPolicy({"pinned.test": scene.pins_of(scene.honest)}, unpinned_hosts="allow")
     pool = PinnedProxyManager(policy, proxy.url()).connection_from_url("http://start.test/")
     with pytest.raises(ChainUnavailableError):
         pool.urlopen("GET", "https://pinned.test/", headers={"X": SECRET}, assert_same_host=False)
@@ -257,7 +252,7 @@ def test_a_redirect_of_a_pool_that_forwards(scene: Any) -> None:
     """The same by a redirect at the level of the pool."""
     to = Response(302, headers=(("Location", "https://pinned.test/"),))
     proxy = scene.serve(None, handler=lambda request: to if "start.test" in request.path else Response(body=b"ok"))
-    policy = PinPolicy({"pinned.test": pins_of(scene, scene.honest)}, unpinned_hosts="allow")
+    policy = PinPolicy({"pinned.test": scene.pins_of(scene.honest)}, unpinned_hosts="allow")
     pool = PinnedProxyManager(policy, proxy.url()).connection_from_url("http://start.test/")
     with pytest.raises(ChainUnavailableError):
         pool.urlopen("GET", "http://start.test/", assert_same_host=False, retries=3)
@@ -269,7 +264,7 @@ def test_a_redirect_of_a_pool_that_forwards(scene: Any) -> None:
 def test_a_proxy_that_is_asked_for_a_page_of_its_own(scene: Any) -> None:
     """An https proxy is exempt from `unpinned_hosts="block"` as a proxy, and not as the host of a URL."""
     proxy = scene.serve(scene.honest)
-    policy = PinPolicy({"start.test": PinSet.exempt(), "pinned.test": pins_of(scene, scene.honest)})
+    policy = PinPolicy({"start.test": PinSet.exempt(), "pinned.test": scene.pins_of(scene.honest)})
     manager = PinnedProxyManager(policy, proxy.url(), ca_certs=scene.bundle, use_forwarding_for_https=True)
     with pytest.raises(UnpinnedHostError):
         manager.request("GET", proxy.url("/secret"), headers={"X": SECRET})
@@ -367,7 +362,7 @@ class Swapping(PinnedAdapter):
 @pytest.mark.parametrize("make", [Unpinned, replaced, patched])
 def test_pinned_adapters_that_do_not_send_through_requests(scene: Any, make: Any, host_session: str) -> None:
     """They are refused for a pinned host, on a pinned session and on a plain one, and used for an exempt one."""
-    pins = {"localhost": pins_of(scene, scene.honest), "127.0.0.1": PinSet.exempt()}
+    pins = {"localhost": scene.pins_of(scene.honest), "127.0.0.1": PinSet.exempt()}
     session = scene.trusting(PinnedSession(pins) if host_session == "pinned" else requests.Session())
     session.mount("https://", make(pins))
     mitm = scene.serve(scene.attacker)
@@ -382,7 +377,7 @@ def test_pinned_adapters_that_do_not_send_through_requests(scene: Any, make: Any
 @pytest.mark.parametrize("host_session", ["pinned", "plain"])
 def test_a_pinned_adapter_that_returns_pools_of_its_own(scene: Any, host_session: str) -> None:
     """Its pools are pinned as they leave it."""
-    pins = {"localhost": pins_of(scene, scene.honest)}
+    pins = {"localhost": scene.pins_of(scene.honest)}
     session = scene.trusting(PinnedSession(pins) if host_session == "pinned" else requests.Session())
     session.mount("https://", Swapping(pins))
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
@@ -437,7 +432,7 @@ def test_an_adapter_with_a_laxer_manager_inside(scene: Any) -> None:
         session.get_adapter(mitm.url()).poolmanager.connection_from_url(mitm.url())
     session.close()  # a manager that is refused can be closed
     assert scene.toll(mitm) == (0, 0, 0)
-    store = PolicyStore({"localhost": pins_of(scene, scene.honest)})
+    store = PolicyStore({"localhost": scene.pins_of(scene.honest)})
     shared = scene.trusting(PinnedSession(store))
     shared.mount("https://", Lax(store, scene.bundle))
     assert shared.get(server.url()).text == "ok"
@@ -465,7 +460,7 @@ class OwnPlainPool(HTTPConnectionPool):
 def test_a_plain_pool_with_a_connection_class_of_its_own(scene: Any) -> None:
     """Plain HTTP to a pinned host is refused by the pool, whatever its connections do."""
     plain = scene.serve(None)
-    policy = PinPolicy({"localhost": pins_of(scene, scene.honest)}, unpinned_hosts="allow")
+    policy = PinPolicy({"localhost": scene.pins_of(scene.honest)}, unpinned_hosts="allow")
     manager = PinnedPoolManager(policy)
     manager.pool_classes_by_scheme = {"http": OwnPlainPool, "https": urllib3.HTTPSConnectionPool}
     with pytest.raises(InsecureURLError):
@@ -501,7 +496,7 @@ class OwnTransport(HTTPSConnection):
 def test_a_tls_pool_with_a_connection_class_of_its_own(scene: Any, connection_class: Any) -> None:
     """A connection whose chain was not evaluated is not used, however it was made."""
     mitm = scene.serve(scene.attacker)
-    manager = PinnedPoolManager({"localhost": pins_of(scene, scene.honest)}, ca_certs=scene.bundle)
+    manager = PinnedPoolManager({"localhost": scene.pins_of(scene.honest)}, ca_certs=scene.bundle)
     pool = manager.connection_from_url(mitm.url())
     pool.ConnectionCls = connection_class
     with pytest.raises(ChainUnavailableError):
@@ -518,7 +513,7 @@ def test_a_tls_pool_with_a_connection_class_of_its_own(scene: Any, connection_cl
 
 def test_block_beside_a_store_outlasts_its_policies(scene: Any) -> None:
     """`unpinned_hosts="block"` is the session's word, also when a later policy of the store allows unpinned hosts."""
-    pins = {"localhost": pins_of(scene, scene.honest)}
+    pins = {"localhost": scene.pins_of(scene.honest)}
     store = PolicyStore(PinPolicy(pins))
     strict, lax = (scene.trusting(PinnedSession(store, **options)) for options in ({"unpinned_hosts": "block"}, {}))
     server = scene.serve(scene.honest)
@@ -532,7 +527,7 @@ def test_block_beside_a_store_outlasts_its_policies(scene: Any) -> None:
 def test_credentials_for_a_pinned_proxy_do_not_travel_in_plain_text(scene: Any) -> None:
     """A proxy with an entry of its own is not spoken to over `http://`; one without an entry is."""
     stand_in, server = scene.serve(None), scene.serve(None)
-    own = {"127.0.0.1": pins_of(scene, scene.honest), "localhost": PinSet.exempt()}
+    own = {"127.0.0.1": scene.pins_of(scene.honest), "localhost": PinSet.exempt()}
     session = scene.trusting(PinnedSession(PinPolicy(own, unpinned_hosts="allow")))
     session.proxies = dict.fromkeys(("http", "https"), f"http://user:{SECRET}@127.0.0.1:{stand_in.port}")
     for url in (server.url(), "https://api.example.com/"):
