@@ -200,7 +200,7 @@ def test_server_certificate_used_as_issuer(scene: Any) -> None:
 
 def test_expired_leaf_with_a_pinned_key(scene: Any) -> None:
     """A pin does not replace validation: the expired certificate of a pinned key fails as it does in requests."""
-    yesterday = dt.datetime.now(dt.timezone.utc) - dt.timedelta(days=1)
+    yesterday = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
     expired = scene.intermediate.issue("localhost", key=scene.honest.key, not_after=yesterday)
     server = scene.serve(expired)
     session: PinnedSession = scene.pinned(Pin.from_certificate(scene.honest.certificate))

@@ -48,7 +48,7 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 @pytest.mark.parametrize("of", ["stranger", "other-name", "self-signed", "expired"])
 def test_report_only_softens_no_certificate_error(scene: Any, of: str) -> None:
     """Chain, name and dates are validated as ever; the right pin does not help either."""
-    yesterday = dt.datetime.now(dt.timezone.utc) - dt.timedelta(days=1)
+    yesterday = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
     credential = {
         "stranger": lambda: Authority.create("Stranger").issue("localhost"),
         "other-name": lambda: scene.root.issue("other.example.com"),
@@ -121,7 +121,7 @@ def test_the_second_of_expiry(  # noqa: PLR0913, PLR0917 - one argument a thing 
     on_expiry: str,
 ) -> None:
     """Until then pins hold. From then on the host falls back, warned of once and reported, or is not connected to."""
-    expires = dt.datetime(2027, 3, 1, 12, tzinfo=dt.timezone.utc)
+    expires = dt.datetime(2027, 3, 1, 12, tzinfo=dt.UTC)
     monkeypatch.setattr(guard, "_now", lambda: expires + late)
     reports: list[ViolationReport] = []
     client = ask(expires=expires, on_expiry=on_expiry, on_violation=reports.append)
@@ -150,7 +150,7 @@ def test_the_second_of_expiry(  # noqa: PLR0913, PLR0917 - one argument a thing 
 
 def test_expired_pins_fall_back_to_certificates_that_are_valid(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """And to no others."""
-    expires = dt.datetime(2027, 3, 1, 12, tzinfo=dt.timezone.utc)
+    expires = dt.datetime(2027, 3, 1, 12, tzinfo=dt.UTC)
     monkeypatch.setattr(guard, "_now", lambda: expires)
     session = scene.pinned(honest(scene), expires=expires)
     stranger, twin = scene.serve(Authority.create("Stranger").issue("localhost")), scene.serve(scene.attacker)

@@ -128,7 +128,7 @@ def test_the_attacker_cuts_the_connection(scene: Any, session_with: Any) -> None
 
 def test_the_pins_expire(scene: Any, session_with: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pins of an open connection expire, and the policy blocks the host then: no handshake is made."""
-    expires = dt.datetime.now(dt.timezone.utc) + dt.timedelta(hours=1)
+    expires = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
     store = PolicyStore({"localhost": pins_of(scene, scene.honest, expires=expires, on_expiry="block")})
     session, server = session_with(store), scene.serve(scene.honest)
     assert session.get(server.url()).text == "ok"
@@ -148,7 +148,7 @@ def test_the_pins_expire(scene: Any, session_with: Any, monkeypatch: pytest.Monk
 
 def test_the_pins_expire_and_fall_back(scene: Any, session_with: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """By default expired pins fall back to CA validation, which an unverified connection has not had."""
-    expires = dt.datetime.now(dt.timezone.utc) + dt.timedelta(hours=1)
+    expires = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
     store = PolicyStore({"localhost": pins_of(scene, scene.honest, expires=expires)})
     session, server = session_with(store), scene.serve(scene.honest)
     assert session.get(server.url(), verify=False).text == "ok"

@@ -28,8 +28,7 @@ from pinned_requests.testing import Response, TLSServer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from typing_extensions import Self
+    from typing import Self
 
 MITMDUMP = shutil.which(os.environ.get("MITMDUMP") or "mitmdump")
 WAIT = 60.0  # seconds: mitmproxy imports much, and makes an RSA key, before it listens

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from copy import deepcopy
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -204,7 +204,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch, offset: timedelta) -> None:
     class Clock(datetime):
         @classmethod
         def now(cls, tz: Any = None) -> Any:
-            return datetime.now(timezone.utc).astimezone(tz) + offset
+            return datetime.now(UTC).astimezone(tz) + offset
 
     class Module:
         datetime = Clock

@@ -98,7 +98,7 @@ def until_done(call: Callable[[], Any], sock: Any) -> Any:
     while True:
         try:
             return call()
-        except ssl.SSLWantReadError:  # noqa: PERF203  an exception is how ssl asks for a wait
+        except ssl.SSLWantReadError:
             select.select([sock], [], [], 10)
         except ssl.SSLWantWriteError:
             select.select([], [sock], [], 10)
@@ -130,7 +130,7 @@ class Pump:
         while True:
             try:
                 result = call(self.tls)
-            except ssl.SSLWantReadError:  # noqa: PERF203  an exception is how ssl asks for a wait
+            except ssl.SSLWantReadError:
                 self.flush()
                 self.incoming.write(self.sock.recv(1 << 16))
             else:

@@ -63,7 +63,7 @@ def connection(request: pytest.FixtureRequest) -> Iterator[Any]:
             while True:
                 try:
                     tls.write(data)
-                except ssl.SSLWantReadError:  # noqa: PERF203  an exception is how ssl asks for a wait
+                except ssl.SSLWantReadError:
                     sock.sendall(outgoing.read())
                     incoming.write(sock.recv(1 << 16))
                 else:
@@ -156,7 +156,7 @@ def test_expiry_holds_on_open_connections(scene: Any, connection: Any, monkeypat
     context = PinnedSSLContext({"localhost": pins}, cafile=scene.bundle, on_violation=reports.append)
     write = connection(context, server.port)
     write(PART)
-    monkeypatch.setattr(guard, "_now", lambda: dt.datetime(3000, 1, 1, tzinfo=dt.timezone.utc))
+    monkeypatch.setattr(guard, "_now", lambda: dt.datetime(3000, 1, 1, tzinfo=dt.UTC))
     if on_expiry == "block":
         with pytest.raises(PinsExpiredError):
             write(PART)

@@ -20,7 +20,7 @@ from pinned_requests.reporting import JSONLinesReporter, jsonlines
 if TYPE_CHECKING:
     from pathlib import Path
 
-NOW = dt.datetime(2027, 3, 1, tzinfo=dt.timezone.utc)
+NOW = dt.datetime(2027, 3, 1, tzinfo=dt.UTC)
 POLICY = PinPolicy({"**.example.com": [f"sha256/{c * 42}A=" for c in "AB"]})
 PROCESSES, EACH = 3, 200
 

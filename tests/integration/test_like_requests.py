@@ -282,7 +282,7 @@ def test_prepared_requests_with_odd_urls(lab: Any) -> None:
 
 def test_invalid_certificates(lab: Any) -> None:
     """Expired, of another name, of an unknown CA, self-signed: the same errors; unverified, the same warnings."""
-    now = dt.datetime.now(dt.timezone.utc)
+    now = dt.datetime.now(dt.UTC)
     day = dt.timedelta(days=1)
     credentials = [
         lab.honest,

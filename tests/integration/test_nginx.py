@@ -19,8 +19,7 @@ from pinned_requests import Pin, PinMismatchError, PinnedSession, PolicyStore
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from typing_extensions import Self
+    from typing import Self
 
     from pinned_requests.testing import Credential
 

@@ -104,7 +104,7 @@ def test_expired(lab: Any, on_expiry: str, connections: int) -> None:
     server = lab.serve(lab.honest)
     expired = {
         "pins": lab.pins["localhost"],
-        "expires": dt.datetime.now(dt.timezone.utc) - DAY,
+        "expires": dt.datetime.now(dt.UTC) - DAY,
         "on_expiry": on_expiry,
     }
     session = lab.trusting(PinnedSession({"localhost": expired}, on_violation=pytest.fail))
@@ -202,7 +202,7 @@ def test_a_changed_policy(lab: Any) -> None:
 
 def test_errors_are_those_of_get(lab: Any, tmp_path: Any) -> None:
     """No connection, an invalid certificate, an odd URL, wrong files: the same classes."""
-    now = dt.datetime.now(dt.timezone.utc)
+    now = dt.datetime.now(dt.UTC)
     issuer = lab.honest.issuer
     plain = lab.serve(None)
     servers = [

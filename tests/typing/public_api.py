@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import requests
@@ -59,7 +59,7 @@ def policies(pin: Pin) -> tuple[PolicyStore, object]:
         [pin, str(pin)],
         backup_pins=str(pin),
         blocked_pins={pin},
-        expires=datetime(2027, 3, 1, tzinfo=timezone.utc),
+        expires=datetime(2027, 3, 1, tzinfo=UTC),
         on_expiry="block",
         report_only=True,
     )
@@ -77,7 +77,7 @@ def policies(pin: Pin) -> tuple[PolicyStore, object]:
     found: PinSet | None = policy.lookup(HOST, 443)
     seen: tuple[object, ...] = ()
     if found is not None and found.expires is not None:
-        remaining = found.expires - datetime.now(timezone.utc)
+        remaining = found.expires - datetime.now(UTC)
         seen = (remaining.days, found.pins, found.backup_pins, found.blocked_pins)
     store = PolicyStore(PinPolicy.from_mapping({HOST: [pin]}))
     store.set(policy)

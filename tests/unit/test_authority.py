@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HOST = "api.example.com"
-NOW = dt.datetime.now(dt.timezone.utc)
+NOW = dt.datetime.now(dt.UTC)
 DAY = dt.timedelta(days=1)
 
 # OpenSSL's x509_vfy.h, X509_V_ERR_…

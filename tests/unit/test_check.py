@@ -11,7 +11,7 @@ from pinned_requests.core.chain import Chain, SeenCertificate
 from pinned_requests.core.check import PinCheck
 from pinned_requests.core.verdict import Outcome, evaluate
 
-NOW = dt.datetime(2027, 3, 1, tzinfo=dt.timezone.utc)
+NOW = dt.datetime(2027, 3, 1, tzinfo=dt.UTC)
 KEY, OTHER = Pin("spki", bytes(32)), Pin("spki", b"\1" * 32)
 SEEN = SeenCertificate("CN=a.example", KEY, Pin("cert", bytes(32)), frozenset((KEY,)), True, b"DER")  # noqa: FBT003 - a record
 CHAIN = Chain((SEEN,), is_verified=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from pinned_requests.formats.bounds import MAX_LINE, MAX_MARKS, MAX_TEXT
 
 pytestmark = pytest.mark.filterwarnings("ignore::pinned_requests.core.errors.MissingBackupPinWarning")
 
-NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
 PIN = "A" * 43 + "="
 HEX = "00" * 32
 READ = [name for name, each in FORMATS.items() if each.reads and name not in ("toml", "json")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from pinned_requests.formats import read, write
 
 pytestmark = pytest.mark.filterwarnings("ignore::pinned_requests.core.errors.MissingBackupPinWarning")
 
-NOW = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=timezone.utc)
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
 A, B = Pin("spki", b"a" * 32), Pin("spki", b"b" * 32)
 BASE64_A, BASE64_B = (str(pin).removeprefix("sha256/") for pin in (A, B))
 CERTIFICATE = Pin("cert", b"c" * 32)
@@ -165,7 +165,7 @@ def test_header_at_the_end_of_time() -> None:
             "rfc7469",
             f"Public-Key-Pins: {HEADER}; max-age=2147483648",
             host="api.example.com",
-            now=datetime(9999, 12, 31, tzinfo=timezone.utc),
+            now=datetime(9999, 12, 31, tzinfo=UTC),
         )
 
 

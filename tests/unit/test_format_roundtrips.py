@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pinned_requests.core.errors.Mis
 # Each of these runs for several formats.
 few = settings(max_examples=60)
 
-NOW = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=timezone.utc)
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
 FOREIGN = [name for name in FORMATS if name not in ("toml", "json")]
 READ = [name for name in FOREIGN if FORMATS[name].reads]
 FIELDS = ("backup_pins", "blocked_pins", "expires", "on_expiry", "report_only")
@@ -44,8 +44,8 @@ pins = st.lists(st.one_of(spki_pins, spki_pins, spki_pins, cert_pins), min_size=
 few_pins = st.one_of(st.just([]), st.lists(st.one_of(spki_pins, cert_pins), max_size=2))
 dates = st.one_of(
     st.none(),
-    st.integers(1, 4000).map(lambda days: datetime(2026, 1, 2, tzinfo=timezone.utc) + timedelta(days)),
-    st.datetimes(datetime(2026, 1, 3), datetime(9999, 12, 30), timezones=st.just(timezone.utc)),  # noqa: DTZ001  Hypothesis wants these bounds naive
+    st.integers(1, 4000).map(lambda days: datetime(2026, 1, 2, tzinfo=UTC) + timedelta(days)),
+    st.datetimes(datetime(2026, 1, 3), datetime(9999, 12, 30), timezones=st.just(UTC)),  # noqa: DTZ001  Hypothesis wants these bounds naive
 )
 pin_sets = st.one_of(
     st.builds(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import pytest
 
@@ -15,7 +15,7 @@ from pinned_requests.core.pinset import PinSet
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.formats import FORMATS, Loss, read, write
 
-NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
 A, B, C = (Pin("spki", letter * 32) for letter in (b"a", b"b", b"c"))
 POLICY = PinPolicy({"api.example.com": [A, B], "**.example.org": [B, C]}, unpinned_hosts="allow")
 

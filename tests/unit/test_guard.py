@@ -22,7 +22,7 @@ from pinned_requests.enforcement.refusal import Refusal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NOW = dt.datetime(2027, 3, 1, tzinfo=dt.timezone.utc)
+NOW = dt.datetime(2027, 3, 1, tzinfo=dt.UTC)
 KEY, OTHER, BACKUP = (Pin("spki", bytes([number]) * 32) for number in (1, 2, 3))
 CHAIN = Chain((SeenCertificate("CN=a", KEY, OTHER, frozenset((KEY,)), True, b"DER"),), is_verified=True)  # noqa: FBT003 - a record
 HOST = "api.example.com"

@@ -23,7 +23,7 @@ from pinned_requests.reporting.http import shared_reporter
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NOW = dt.datetime(2027, 3, 1, tzinfo=dt.timezone.utc)
+NOW = dt.datetime(2027, 3, 1, tzinfo=dt.UTC)
 URL = "https://reports.example.net/secret-token"
 SOON = 10.0  # seconds: a wait that takes longer has failed
 

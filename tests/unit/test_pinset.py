@@ -6,7 +6,7 @@ import copy
 import datetime as dt
 import pickle
 import warnings
-from enum import Enum
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 from pinned_requests import MissingBackupPinWarning, Pin, PinFormatError, PinPolicy, PinSet, PolicyError
 from pinned_requests.core import pinset as pinset_module
 
-UTC = dt.timezone.utc
+UTC = dt.UTC
 A, B, C, D = (Pin("spki", bytes([number]) * 32) for number in range(4))
 BASE64 = str(A).removeprefix("sha256/")
 PAIR = PinSet([A, B])
@@ -208,7 +208,7 @@ def test_wrong_dates(value: Any) -> None:
         PinSet([A, B], expires=value)
 
 
-class _Text(str, Enum):
+class _Text(StrEnum):
     BLOCK = "block"
 
 

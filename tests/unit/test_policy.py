@@ -17,7 +17,7 @@ from pinned_requests.core import pinset as pinset_module
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-UTC = dt.timezone.utc
+UTC = dt.UTC
 A, B, C, D = (Pin("spki", bytes([number]) * 32) for number in range(4))
 BASE64 = str(A).removeprefix("sha256/")
 PAIR = PinSet([A, B])

@@ -45,7 +45,7 @@ JSON = json.dumps(
 )
 POLICY = PinPolicy(
     {
-        "api.example.com": PinSet(A, B, expires=dt.datetime(2027, 3, 1, tzinfo=dt.timezone.utc)),
+        "api.example.com": PinSet(A, B, expires=dt.datetime(2027, 3, 1, tzinfo=dt.UTC)),
         "*.example.com": PinSet.exempt(),
     },
     unpinned_hosts="allow",
@@ -80,7 +80,7 @@ def test_text_of_either_kind() -> None:
     )
 
 
-DATES = st.none() | st.datetimes(dt.datetime(2000, 1, 1), dt.datetime(2100, 1, 1), timezones=st.just(dt.timezone.utc))  # noqa: DTZ001  hypothesis adds the zone
+DATES = st.none() | st.datetimes(dt.datetime(2000, 1, 1), dt.datetime(2100, 1, 1), timezones=st.just(dt.UTC))  # noqa: DTZ001  hypothesis adds the zone
 NOTED = st.builds(Pin.with_note, st.sampled_from([A, B, C]), st.text(st.characters(codec="utf-8"), max_size=120))
 PINS = st.lists(st.sampled_from([A, B, C, Pin("cert", b"x" * 32)]) | NOTED, min_size=2, max_size=3)
 SETS = st.just(PinSet.exempt()) | st.builds(

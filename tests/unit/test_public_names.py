@@ -62,9 +62,7 @@ def test_a_public_name_stands_in_the_package(name: str) -> None:
 
 PIN, BACKUP = (Pin("spki", bytes([number]) * 32) for number in range(2))
 POLICY = PinPolicy({"api.example.com": [PIN, BACKUP]})
-VERDICT = evaluate(
-    POLICY, "api.example.com", Chain.of([], is_verified=True), dt.datetime(2026, 11, 22, tzinfo=dt.timezone.utc)
-)
+VERDICT = evaluate(POLICY, "api.example.com", Chain.of([], is_verified=True), dt.datetime(2026, 11, 22, tzinfo=dt.UTC))
 
 # What urllib3's own managers and the contexts of ssl cannot either.
 UNPICKLABLE = {"PinnedPoolManager", "PinnedProxyManager", "PinnedSSLContext"}
@@ -78,7 +76,7 @@ VALUES: dict[str, Callable[[], Any]] = {
     "PinnedAdapter": lambda: pinned_requests.PinnedAdapter(POLICY),
     "PinnedSession": lambda: pinned_requests.PinnedSession(POLICY),
     "PolicyStore": lambda: pinned_requests.PolicyStore(POLICY),
-    "ViolationReport": lambda: pinned_requests.ViolationReport(VERDICT, dt.datetime.now(dt.timezone.utc), ()),
+    "ViolationReport": lambda: pinned_requests.ViolationReport(VERDICT, dt.datetime.now(dt.UTC), ()),
 }
 
 

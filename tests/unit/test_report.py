@@ -13,7 +13,7 @@ from pinned_requests.core.chain import Chain, SeenCertificate
 from pinned_requests.core.verdict import Outcome, Verdict, evaluate
 from pinned_requests.testing import Authority
 
-NOW = dt.datetime(2027, 3, 1, 12, 30, 15, 123456, dt.timezone.utc)
+NOW = dt.datetime(2027, 3, 1, 12, 30, 15, 123456, dt.UTC)
 
 
 def pin(number: int, kind: Any = "spki") -> Pin:
@@ -195,7 +195,7 @@ def test_json_has_the_form_of_rfc_7469() -> None:
     chain = Chain.of([leaf.certificate_der], is_verified=True)
     pins = PinSet([pin(3)], [pin(4, "cert")], expires="2027-03-01T12:00:00Z", report_only=True)
     verdict = evaluate(
-        PinPolicy({"**.example.com": pins}), "API.example.com", chain, dt.datetime(2027, 1, 1, tzinfo=dt.timezone.utc)
+        PinPolicy({"**.example.com": pins}), "API.example.com", chain, dt.datetime(2027, 1, 1, tzinfo=dt.UTC)
     )
     value = json.loads(ViolationReport(verdict, NOW, (leaf.certificate_der, leaf.certificate_der)).to_json())
     pem = leaf.certificate_pem.decode()

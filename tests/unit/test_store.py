@@ -29,7 +29,7 @@ from pinned_requests.sources.loaders import FileLoader, Loader, Start
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-NOW = dt.datetime(2026, 11, 22, tzinfo=dt.timezone.utc)
+NOW = dt.datetime(2026, 11, 22, tzinfo=dt.UTC)
 A, B, C = (Pin("spki", bytes([number]) * 32) for number in range(3))
 OLD = PinPolicy({"api.example.com": PinSet.exempt()})
 NEW = PinPolicy({"api.example.com": PinSet.exempt()}, unpinned_hosts="allow")

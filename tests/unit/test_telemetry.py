@@ -25,7 +25,7 @@ from pinned_requests.enforcement.refusal import Refusal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NOW = dt.datetime(2027, 3, 1, tzinfo=dt.timezone.utc)
+NOW = dt.datetime(2027, 3, 1, tzinfo=dt.UTC)
 PINS = PinSet([Pin("spki", bytes(32)), Pin("spki", b"\x01" * 32)])
 POLICY = PinPolicy({"**.example.com": PINS})
 

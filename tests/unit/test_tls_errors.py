@@ -6,7 +6,6 @@ import copy
 import datetime as dt
 import pickle
 import ssl
-from builtins import ExceptionGroup  # the linter takes it for unknown
 from typing import Any
 
 import pytest
@@ -20,7 +19,7 @@ from pinned_requests.enforcement.refusal import ERRORS
 from pinned_requests.tls.errors import MAX_SEARCHED, tls_error
 
 PIN, BACKUP = (Pin("spki", bytes([number]) * 32) for number in range(2))
-NOW = dt.datetime(2026, 11, 22, tzinfo=dt.timezone.utc)
+NOW = dt.datetime(2026, 11, 22, tzinfo=dt.UTC)
 
 
 def error_of(outcome: Outcome = Outcome.MISMATCH) -> Any:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 HOST = "api.example.com"
-NOW = dt.datetime(2027, 3, 1, tzinfo=dt.timezone.utc)
+NOW = dt.datetime(2027, 3, 1, tzinfo=dt.UTC)
 SECOND = dt.timedelta(seconds=1)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pinned_requests import PinPolicy, PinSet
 
-_EVER_BEFORE = datetime.min.replace(tzinfo=timezone.utc)  # nothing has expired
+_EVER_BEFORE = datetime.min.replace(tzinfo=UTC)  # nothing has expired
 MAX_JOBS = 64  # threads: each holds a connection
 
 KINDS = {
@@ -89,7 +89,7 @@ def check(policy: PinPolicy, hosts: Sequence[str], options: Options, *, jobs: in
     targets = list(dict.fromkeys(map(read_target, hosts))) if hosts else named_hosts(policy)
     if not targets:
         raise CommandError("the policy pins no host by its name; name hosts that its patterns match")
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     executor = ThreadPoolExecutor(max_workers=min(jobs, MAX_JOBS))
     try:
         asked = executor.map(partial(check_host, policy, options=options, now=now), targets)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pinned_requests.cli.inputs import read_bounded
@@ -34,7 +34,7 @@ def convert(  # noqa: PLR0913  each an option of the command
         OSError: the file cannot be read.
     """
     source = source or _by_suffix(path)
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     is_hostless = source in FORMATS and FORMATS[source].is_hostless
     policy, lost_in_reading = read(source, read_bounded(path, MAX_SIZE), host=host if is_hostless else None, now=now)
     text, lost_in_writing = write(target, policy, host=None if is_hostless else host, now=now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from pinned_requests.cli.output import Finding, Row, show_json, show_table
@@ -45,7 +45,7 @@ def lint(policy: PinPolicy, within: timedelta, ignored: frozenset[str], *, as_js
     Returns:
         1 for a finding, else 0.
     """
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     found: dict[str, list[Finding]] = {}
     for place, finding in doubts(policy, now, within):
         if finding.kind not in ignored:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from copy import deepcopy
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from types import MappingProxyType
@@ -240,7 +240,7 @@ class Repository:
         if days is not None:
             signed.unrecognized_fields[_DAYS_FIELD] = days
         signed.version = self._next_version(signed)
-        signed.expires = (datetime.now(timezone.utc) + timedelta(days=_days(signed))).replace(microsecond=0)
+        signed.expires = (datetime.now(UTC) + timedelta(days=_days(signed))).replace(microsecond=0)
         metadata.signatures.clear()
         keys = {keyid: judge.keys[keyid] for judge in judges for keyid in judge.roles[role].keyids}
         missing = []
@@ -327,7 +327,7 @@ def _days(signed: Any) -> int:
 
 
 def _left(signed: Any) -> timedelta:
-    left: timedelta = signed.expires - datetime.now(timezone.utc)
+    left: timedelta = signed.expires - datetime.now(UTC)
     return left
 
 

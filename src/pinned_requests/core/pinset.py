@@ -9,7 +9,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, Literal, Union
 
 from pinned_requests.core.errors import MissingBackupPinWarning, PolicyError, one_of, unknown
@@ -237,9 +237,9 @@ def _aware_utc(value: object) -> datetime:
     if moment.utcoffset() is None:
         raise PolicyError(f"'expires' is {show(str(moment))}, without a time zone; add one, such as 'Z'")
     try:
-        utc = moment.astimezone(timezone.utc)
+        utc = moment.astimezone(UTC)
         # A plain copy: a subclass, such as the "not a time" of pandas, may compare in its own way and never expire.
-        return datetime(utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second, utc.microsecond, timezone.utc)
+        return datetime(utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second, utc.microsecond, UTC)
     except (OverflowError, TypeError, ValueError):
         raise PolicyError(f"'expires' is {show(str(moment))}, which has no date in UTC; give another") from None
 

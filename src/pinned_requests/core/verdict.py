@@ -32,7 +32,7 @@ ALLOWED, REFUSED = True, False
 _NO_CHAIN_YET = Chain.missing("no handshake has been made")
 
 
-class Outcome(str, enum.Enum):
+class Outcome(enum.StrEnum):
     """What was found. The value is its name in reports."""
 
     MATCH = "match"

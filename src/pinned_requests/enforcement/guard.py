@@ -7,7 +7,7 @@ is decided by the guard of the object that sends it.
 from __future__ import annotations
 
 import copy
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -166,4 +166,4 @@ def _pass_on(sink: Callable[[ViolationReport], object], report: ViolationReport,
 
 
 def _now() -> datetime:
-    return datetime.now(timezone.utc)
+    return datetime.now(UTC)

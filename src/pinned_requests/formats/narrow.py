@@ -8,7 +8,7 @@ Rules for the next maintainer:
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pinned_requests.core.errors import PolicyError
@@ -200,7 +200,7 @@ def _expires(expires: datetime | None, abilities: Abilities, lose: Callable[[str
     if abilities.expires is None:
         lose("expires", "is left out: pins hold for ever in")
         return None
-    midnight = datetime(expires.year, expires.month, expires.day, tzinfo=timezone.utc)
+    midnight = datetime(expires.year, expires.month, expires.day, tzinfo=UTC)
     kept = midnight if abilities.expires == "day" else expires.replace(microsecond=0)
     if kept != expires:
         lose("expires", f"is cut to the {abilities.expires}, and so earlier, in")

@@ -92,7 +92,7 @@ def _forged_issuer(identity: Identity) -> Disguise:
 
 
 def _expired(identity: Identity) -> Disguise:
-    yesterday = dt.datetime.now(dt.timezone.utc) - _EXPIRED_FOR
+    yesterday = dt.datetime.now(dt.UTC) - _EXPIRED_FOR
     return Disguise(identity.impostor().renew(not_after=yesterday))
 
 

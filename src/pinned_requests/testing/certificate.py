@@ -171,7 +171,7 @@ def with_validity(
             raise ValueError(
                 f"a naive date {moment.isoformat()!r}: say which zone it is in, as with tzinfo=datetime.timezone.utc"
             )
-    now = dt.datetime.now(dt.timezone.utc)
+    now = dt.datetime.now(dt.UTC)
     begin = not_before or min(now, not_after or now) - _DAY
     end = not_after or max(now, begin) + lifetime
     return builder.not_valid_before(begin).not_valid_after(end)

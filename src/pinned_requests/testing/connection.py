@@ -216,7 +216,7 @@ class Connection:
         while True:
             try:
                 return operation()
-            except ssl.SSLWantReadError:  # noqa: PERF203 - an exception is how ssl asks for a wait
+            except ssl.SSLWantReadError:
                 self._await(selectors.EVENT_READ)
             except ssl.SSLWantWriteError:
                 self._await(selectors.EVENT_WRITE)

@@ -21,8 +21,7 @@ from pinned_requests.testing.wsgi import App, as_handler
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
-
-    from typing_extensions import Self
+    from typing import Self
 
     from pinned_requests.testing.audit import AuditResult
     from pinned_requests.testing.site import Site

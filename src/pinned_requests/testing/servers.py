@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
     from types import TracebackType
-
-    from typing_extensions import Self
+    from typing import Self
 
     from pinned_requests.testing.authority import Credential
 

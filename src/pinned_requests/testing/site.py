@@ -10,8 +10,7 @@ from pinned_requests.testing.redirect import Route, redirection
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-    from typing_extensions import Self
+    from typing import Self
 
     from pinned_requests.testing.identity import Identity
     from pinned_requests.testing.message import Request

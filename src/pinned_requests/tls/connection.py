@@ -17,7 +17,7 @@ from __future__ import annotations
 import _socket
 import contextlib
 import threading
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pinned_requests.core.chain import Chain
@@ -193,4 +193,4 @@ class CheckedTLS:
     def _failure(self, chain: Chain) -> ViolationReport:
         host = self._tls.server_hostname or ""
         verdict = Verdict(Outcome.CHAIN_UNAVAILABLE, REFUSED, host, self._port, None, None, chain)
-        return ViolationReport(verdict, datetime.now(timezone.utc))
+        return ViolationReport(verdict, datetime.now(UTC))

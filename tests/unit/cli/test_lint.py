@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 A, B, C = (f"sha256/{letter * 42}A=" for letter in "ABC")
-NOW = dt.datetime(2026, 6, 1, tzinfo=dt.timezone.utc)
+NOW = dt.datetime(2026, 6, 1, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)
 GOOD = {"pins": A, "backup_pins": B}
 
@@ -119,7 +119,7 @@ def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_within(tmp_path: Path) -> None:
     """What is soon is said by `--within`."""
     path = tmp_path / "p.toml"
-    expires = dt.datetime.now(dt.timezone.utc) + 10 * DAY
+    expires = dt.datetime.now(dt.UTC) + 10 * DAY
     path.write_text(PinPolicy({"a.example.com": {**GOOD, "expires": expires}}).to_toml())
     assert [main(["lint", str(path), "--within", span]) for span in ("9d", "11d", "1w", "2w", "24h", "241h")] == [
         *(0, 1, 0, 1, 0),

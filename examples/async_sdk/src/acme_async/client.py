@@ -11,8 +11,7 @@ from pinned_requests import PinnedSSLContext, PinPolicy, PolicyStore, pinning_er
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-    from typing_extensions import Self
+    from typing import Self
 
 API = "https://api.acme.example/v1"
 SHIPPED = files("acme_async")

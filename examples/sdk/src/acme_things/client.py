@@ -10,8 +10,7 @@ from pinned_requests import PinnedSession
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-    from typing_extensions import Self
+    from typing import Self
 
 API = "https://api.acme.example/v1"
 CACHE = Path("~/.cache/acme-things")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, NamedTuple
@@ -70,7 +70,7 @@ class Bundle(NamedTuple):
         if target not in targets.targets:
             raise RemotePolicyError("target", f"the repository's own targets do not include {show(target)}")
         targets.targets[target].verify_length_and_hashes(self.policy.encode())
-        now = datetime.now(timezone.utc)
+        now = datetime.now(UTC)
         return [each.type for each in (trusted, timestamp, snapshot, targets) if each.is_expired(now)]
 
     @classmethod

@@ -25,8 +25,8 @@ from tuf.ngclient.fetcher import FetcherInterface
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Self
 
-    from typing_extensions import Self
     from urllib3.connection import HTTPConnection
 
 DEADLINE = 60.0  # seconds for all downloads of one update
