@@ -29,9 +29,7 @@ Timeout = Annotated[
     float, typer.Option(min=0.1, max=600, metavar="SECONDS", help="For a connection and its handshake.")
 ]
 Proxy = Annotated[str | None, typer.Option(metavar="URL", help="The proxy; default: that of the environment.")]
-CaBundle = Annotated[
-    str | None, typer.Option(metavar="PATH", exists=True, help="CA certificates to trust; default: as requests.")
-]
+CaBundle = Annotated[str | None, typer.Option(metavar="PATH", help="CA certificates to trust; default: as requests.")]
 Within = Annotated[str, typer.Option(metavar="SPAN", help="What is soon: hours, days or weeks, such as 12h, 30d, 4w.")]
 Ignore = Annotated[list[str] | None, typer.Option(metavar="KIND", help="A kind of finding that is none; repeatable.")]
 Policy = Annotated[Path, typer.Argument(metavar="POLICY", help="A policy file, .toml or .json.")]
@@ -51,10 +49,10 @@ def pin(  # noqa: PLR0913  one argument an option
 
     A file holds certificates, CSRs or keys, in PEM or DER. What exists or has a slash in it is a file, all else a host.
     """
-    from pinned_requests.cli.live import way_of  # noqa: PLC0415  a command imports what it needs
-    from pinned_requests.cli.pin import pin as run  # noqa: PLC0415
+    from pinned_requests.cli.pin import pin as run  # noqa: PLC0415  a command imports what it needs
+    from pinned_requests.monitoring.route import Route  # noqa: PLC0415
 
-    return lambda: run(sources, way_of(timeout, proxy, ca_bundle, is_insecure=insecure), as_json=json)
+    return lambda: run(sources, Route(timeout, proxy, ca_bundle, is_insecure=insecure).check(), as_json=json)
 
 
 @app.command()
@@ -76,9 +74,9 @@ def init(  # noqa: PLR0913  one argument an option
     It has the pins of leaf and issuer, and that of the new key. Nothing is overwritten.
     """
     from pinned_requests.cli.init import init as run  # noqa: PLC0415  a command imports what it needs
-    from pinned_requests.cli.live import way_of  # noqa: PLC0415
+    from pinned_requests.monitoring.route import Route  # noqa: PLC0415
 
-    return lambda: run(hosts, output, backup_key, key_type, way_of(timeout, proxy, ca_bundle), as_json=json)
+    return lambda: run(hosts, output, backup_key, key_type, Route(timeout, proxy, ca_bundle).check(), as_json=json)
 
 
 @app.command()
@@ -99,15 +97,16 @@ def check(  # noqa: PLR0913  one argument an option
 
     Those that it names; or those given, which its patterns may match.
     """
-    from pinned_requests.cli import check as command  # noqa: PLC0415  a command imports what it needs
+    from pinned_requests.cli.check import check as command  # noqa: PLC0415  a command imports what it needs
     from pinned_requests.cli.inputs import read_span  # noqa: PLC0415
-    from pinned_requests.cli.live import way_of  # noqa: PLC0415
+    from pinned_requests.monitoring.check import Options  # noqa: PLC0415
+    from pinned_requests.monitoring.findings import KINDS  # noqa: PLC0415
+    from pinned_requests.monitoring.route import Route  # noqa: PLC0415
 
     def run() -> int:
-        options = command.Options(
-            way_of(timeout, proxy, ca_bundle), read_span(within), samples, _kinds(ignore, command.KINDS)
-        )
-        return command.check(PinPolicy.from_file(policy), hosts or [], options, jobs=jobs, as_json=json)
+        route = Route(timeout, proxy, ca_bundle).check()
+        options = Options(route, read_span(within), samples, _kinds(ignore, KINDS))
+        return command(PinPolicy.from_file(policy), hosts or [], options, jobs=jobs, as_json=json)
 
     return run
 

@@ -33,18 +33,6 @@ class CommandError(Exception):
     exit_code = 2
 
 
-class Finding(NamedTuple):
-    """One thing that is wrong or doubtful.
-
-    Attributes:
-        kind: its name, for `--ignore` and for machines.
-        text: what it is, and what to do, escaped.
-    """
-
-    kind: str
-    text: str
-
-
 class Row(NamedTuple):
     """One row of a table: what it is about, what is to be said of it, and whether that is good (None: neither)."""
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pinned_requests import Pin, PinPolicy
-from pinned_requests.cli import check as check_module
 from pinned_requests.cli import main
+from pinned_requests.monitoring import check as check_module
 from pinned_requests.testing import Credential
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ def test_many_hosts_at_a_time(lab: Any, check: Checker) -> None:
     most, asked, lock = [0], [0], threading.Lock()
     servers = [lab.serve(lab.honest) for _ in range(6)]
     policy = {f"localhost:{server.port}": [pin_of(lab.honest), lab.backup] for server in servers}
-    look = check_module.look
+    fetch = check_module.fetch
 
     def counted(*arguments: Any) -> Any:
         with lock:
@@ -279,13 +279,13 @@ def test_many_hosts_at_a_time(lab: Any, check: Checker) -> None:
             most[0] = max(most[0], asked[0])
         try:
             barrier.wait(5)
-            return look(*arguments)
+            return fetch(*arguments)
         finally:
             with lock:
                 asked[0] -= 1
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(check_module, "look", counted)
+        patch.setattr(check_module, "fetch", counted)
         barrier = threading.Barrier(3)
         said = check(policy, "--jobs", "3")
     assert [host["host"] for host in said["hosts"]] == list(policy)
