@@ -35,6 +35,7 @@ ROOMS = (
     "sources",
     "publishing",
     "monitoring",
+    "editing",
     "formats",
     FACADE,
     "testing",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pinned_requests import PinPolicy, PinSet
-from pinned_requests.cli.backup import make_backup_key
-from pinned_requests.cli.files import SECRET, NewFile, check_new, create
 from pinned_requests.cli.output import CommandError, Row, show_json, show_table
 from pinned_requests.core.text import escape, show
+from pinned_requests.editing.backup import make_backup_key
+from pinned_requests.editing.files import SECRET, NewFile, check_new, create
 from pinned_requests.monitoring.fetch import fetch
 from pinned_requests.monitoring.target import read_target
 

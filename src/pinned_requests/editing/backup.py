@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pinned_requests import Pin
-from pinned_requests.cli.output import CommandError
+from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import is_address
+from pinned_requests.core.pin import Pin
 from pinned_requests.core.text import show
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def make_backup_key(hosts: Sequence[str], key_type: str = "ecdsa-p256") -> Backu
         key_type: one of `KEY_TYPES`.
 
     Raises:
-        CommandError: there is no such type.
+        PolicyError: the type is unknown.
     """
     from cryptography import x509  # noqa: PLC0415  heavy
     from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
@@ -65,5 +65,5 @@ def _generate(key_type: str) -> Any:
     if key_type == "rsa-3072":
         return rsa.generate_private_key(public_exponent=65537, key_size=3072)
     if key_type not in KEY_TYPES:
-        raise CommandError(f"{show(key_type)} is no type of key; there are {', '.join(KEY_TYPES)}")
+        raise PolicyError(f"{show(key_type)} is not a type of key; choose one of {', '.join(KEY_TYPES)}")
     return ec.generate_private_key(ec.SECP256R1() if key_type == "ecdsa-p256" else ec.SECP384R1())
