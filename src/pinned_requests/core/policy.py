@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from pinned_requests.core import policy_text
 from pinned_requests.core.errors import PolicyError, one_of, unknown
 from pinned_requests.core.host import HostPattern, normalize_host
-from pinned_requests.core.pinset import PinSet, pin_fields, read_pins
+from pinned_requests.core.pinset import PIN_LISTS, PinSet, pin_fields, read_pins
 from pinned_requests.core.report_uri import ReportURI
-from pinned_requests.core.text import show
+from pinned_requests.core.text import escape, show
 from pinned_requests.core.value import Value
 
 if TYPE_CHECKING:
@@ -255,6 +255,8 @@ class PinPolicy(Value):
                 unknown("field of a policy", name, _FIELDS)
         if not isinstance(values.get("hosts", _NO_HOSTS), Mapping):
             raise PolicyError(f"'hosts' is {show(values['hosts'])}; give a table of host patterns and their pins")
+        for name, value in values.get("hosts", _NO_HOSTS).items():
+            _demand_quotes(name, value)
         return cls(**values)
 
     @property
@@ -401,3 +403,22 @@ def _restore(
 ) -> PinPolicy:
     policy = PinPolicy(hosts, unpinned_hosts=unpinned_hosts, report_uri=report_uri, blocked_pins=blocked_pins)
     return policy if outdated is None else policy.as_outdated(outdated)
+
+
+def _demand_quotes(name: str, value: object) -> None:
+    """Refuse a host without quotes: to TOML the dots of `[hosts.api.example.com]` are tables in tables.
+
+    Raises:
+        PolicyError: `value` holds a table that is not a field of a pin set.
+    """
+    labels, inner = [name], value
+    while isinstance(inner, Mapping):
+        tables = ((key, each) for key, each in inner.items() if isinstance(each, Mapping) and key not in PIN_LISTS)
+        inside = next(tables, None)
+        if inside is None:
+            break
+        labels.append(str(inside[0]))
+        inner = inside[1]
+    if len(labels) > 1:
+        dotted = escape(".".join(labels))
+        raise PolicyError(f'[hosts.{dotted}] has no quotes, and names another host; quote the host: [hosts."{dotted}"]')

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pinned_requests.core import policy_text
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import HostPattern
-from pinned_requests.core.pinset import PinSet, pin_fields, read_pins
+from pinned_requests.core.pinset import PIN_LISTS, PinSet, pin_fields, read_pins
 from pinned_requests.core.policy import PinPolicy
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pinned_requests.core.pin import Pin
 
 MAX_EDITED = 8 << 20  # bytes: tomlkit reads 1 MB a second, and keeps a hundred times the size in memory
-_PIN_FIELDS = ("pins", "backup_pins", "blocked_pins")
 
 
 def edited(text: str, new: PinPolicy) -> str:
@@ -90,11 +89,11 @@ def _edit_entry(hosts: MutableMapping[str, Any], name: str, old: PinSet, new: Pi
             return
         hosts[name] = write.fields(old)
     entry: MutableMapping[str, Any] = hosts[name]
-    for field in _PIN_FIELDS:
+    for field in PIN_LISTS:
         _edit_pins(entry, field, getattr(old, field), getattr(new, field), write)
     before, after = old.fields(), new.fields()
     for field in before.keys() | after.keys():
-        if field not in _PIN_FIELDS and before.get(field) != after.get(field):
+        if field not in PIN_LISTS and before.get(field) != after.get(field):
             raise PolicyError(f"'{field}' is not changed by a command; edit it by hand")
 
 
@@ -160,7 +159,7 @@ class _TomlWriter(_Writer):
             return self.fields(pins)
         table = tomlkit.table()
         for name, value in pins.fields().items():
-            table[name] = self.pins(getattr(pins, name)) if name in _PIN_FIELDS else value
+            table[name] = self.pins(getattr(pins, name)) if name in PIN_LISTS else value
         return table
 
     def fields(self, pins: PinSet) -> Any:
@@ -168,7 +167,7 @@ class _TomlWriter(_Writer):
 
         table = tomlkit.inline_table()
         for name, value in pins.fields().items():
-            table[name] = [_item(pin_fields(pin)) for pin in getattr(pins, name)] if name in _PIN_FIELDS else value
+            table[name] = [_item(pin_fields(pin)) for pin in getattr(pins, name)] if name in PIN_LISTS else value
         return table
 
     def pins(self, pins: Sequence[Pin]) -> Any:

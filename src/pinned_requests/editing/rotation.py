@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, timedelta
 
-    from pinned_requests.core.chain import SeenCertificate
     from pinned_requests.core.pin import Pin
     from pinned_requests.core.policy import PinPolicy
     from pinned_requests.editing.history import History
+    from pinned_requests.monitoring.served import Served
+
+
+class UnsafeStepError(PolicyError):
+    """The step would lock clients out. The text says why, and from when on it is safe where a date is known."""
 
 
 class Stage(Enum):
@@ -37,25 +41,6 @@ class Stage(Enum):
     NO_RESERVE = "no-reserve"
     READY = "ready"
     WAITING = "waiting"
-
-
-class Served(NamedTuple):
-    """What one server behind the name presents.
-
-    Attributes:
-        place: its address, or the host where the address is not known.
-        chain: leaf first; of a chain that nothing vouches for the leaf alone; empty where none was had.
-        problem: why none was had.
-    """
-
-    place: str
-    chain: tuple[SeenCertificate, ...]
-    problem: str | None = None
-
-    @property
-    def key(self) -> Pin | None:
-        """The pin of the key that it serves."""
-        return self.chain[0].spki_pin if self.chain else None
 
 
 class NotYet(NamedTuple):
@@ -176,11 +161,12 @@ def check_finish(status: Status, policy: PinPolicy, dropped: Sequence[Pin], *, i
         is_stolen: whether the key is compromised: then the step is not refused for want of a reserve.
 
     Raises:
-        PolicyError: a server could not be asked, or still presents one of them; or no key in reserve would be left.
+        UnsafeStepError: a server could not be asked, or still presents one of them; or no key in reserve would be left.
+        PolicyError: one of them is not a pin of the host, or no pin would be left.
     """
     for server in status.servers:
         if not server.chain:
-            raise PolicyError(f"{server.place} did not answer ({server.problem}): it may still have the old key")
+            raise UnsafeStepError(f"{server.place} did not answer ({server.problem}): it may still have the old key")
     pins = policy.hosts[status.pattern]
     for pin in dropped:
         if pin not in pins.accepted:
@@ -188,14 +174,16 @@ def check_finish(status: Status, policy: PinPolicy, dropped: Sequence[Pin], *, i
         at = [server.place for server in status.servers if any(pin in seen.pins for seen in server.chain)]
         if at:
             safe = status.reserve[0] if status.reserve else None
-            raise PolicyError(f"{pin.describe(pins.accepted)} is still served at {', '.join(at)}{_replacement(safe)}")
+            raise UnsafeStepError(
+                f"{pin.describe(pins.accepted)} is still served at {', '.join(at)}{_replacement(safe)}"
+            )
     if not is_stolen and not [each for each in status.reserve if each.pin not in dropped]:
-        raise PolicyError(f"no key in reserve would be left for {status.pattern}; run 'rotate next' first")
+        raise UnsafeStepError(f"no key in reserve would be left for {status.pattern}; run 'rotate next' first")
     left = changes.without(policy, status.pattern, dropped)
     for server in status.servers:
         why = refusal_of(left, status.host, status.port, {pin for seen in server.chain for pin in seen.pins})
         if why:
-            raise PolicyError(f"{server.place} serves {server.key}, and the policy without the old pin {why}")
+            raise UnsafeStepError(f"{server.place} serves {server.key}, and the policy without the old pin {why}")
 
 
 def _replacement(reserve: Serving | None) -> str:

@@ -18,7 +18,8 @@ from pinned_requests.core.chain import Chain, SeenCertificate
 from pinned_requests.core.verdict import evaluate
 from pinned_requests.editing import changes
 from pinned_requests.editing.history import History
-from pinned_requests.editing.rotation import Served, Stage, Status, check_finish, status_of
+from pinned_requests.editing.rotation import Stage, Status, UnsafeStepError, check_finish, status_of
+from pinned_requests.monitoring.served import Served
 from pinned_requests.monitoring.serving import Version, can_serve
 
 HOST = "api.example.com"
@@ -188,9 +189,9 @@ def test_a_pin_that_is_dropped_too_early() -> None:
     world.now = START + 10 * DAY
     world.write(changes.with_backup(world.policy, HOST, key(2), world.served))
     world.write(changes.without(world.policy, HOST, [key(1)]))
-    with pytest.raises(PolicyError, match=r"still served at 192\.0\.2\.0, 192\.0\.2\.1; .* safe from 2029-06-23"):
+    with pytest.raises(UnsafeStepError, match=r"still served at 192\.0\.2\.0, 192\.0\.2\.1; .* safe from 2029-06-23"):
         check_finish(world.status(), world.policy, [key(0)], is_stolen=False)
-    with pytest.raises(PolicyError, match="still served"):
+    with pytest.raises(UnsafeStepError, match="still served"):
         check_finish(world.status(), world.policy, [key(0)], is_stolen=True)
     world.write(changes.with_backup(world.policy, HOST, key(3), world.served))
     world.write(changes.without(world.policy, HOST, [key(0)]))
@@ -202,16 +203,16 @@ def test_finish_while_one_server_is_behind() -> None:
     """One server that has the old key, or does not answer, stands in the way; so does an empty reserve."""
     world = World(key(1))
     world.served = [key(1), key(0)]
-    with pytest.raises(PolicyError, match=r"still served at 192\.0\.2\.1; give it another key of the policy first"):
+    with pytest.raises(UnsafeStepError, match=r"still served at 192\.0\.2\.1; give it another key of the policy first"):
         check_finish(world.status(), world.policy, [key(0)], is_stolen=False)
     world.served = [key(1), key(1)]
-    with pytest.raises(PolicyError, match="no key in reserve"):
+    with pytest.raises(UnsafeStepError, match="no key in reserve"):
         check_finish(world.status(), world.policy, [key(0)], is_stolen=False)
     check_finish(world.status(), world.policy, [key(0)], is_stolen=True)
     silent = status_of(
         HOST, 443, world.history, [Served("192.0.2.7", (), "no answer"), Served("h", (certificate(key(1)),))], now=START
     )
-    with pytest.raises(PolicyError, match=r"192\.0\.2\.7 did not answer"):
+    with pytest.raises(UnsafeStepError, match=r"192\.0\.2\.7 did not answer"):
         check_finish(silent, world.policy, [key(0)], is_stolen=True)
     with pytest.raises(PolicyError, match="is not a pin of"):
         check_finish(world.status(), world.policy, [key(7)], is_stolen=True)
