@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_SENTENCE = 1000  # characters: a path may have 4096
 _FRAME = 7  # columns that the frame of a table with two columns takes
+_LONGEST_PIN = 60  # characters: what is longer, such as a fingerprint, is folded
 _NARROWEST = 8  # columns for the labels, whatever stands beside them
 _MANY = 10  # hosts: fewer are asked in a moment
 
@@ -69,6 +70,20 @@ def show_table(title: str | None, headings: tuple[str, str], rows: Sequence[Row]
             print(f"  {line}")
 
 
+def show_difference(lines: Sequence[str], stream: Any) -> None:
+    """Print the lines of a unified difference: in colours on a terminal."""
+    if not stream.isatty():
+        for line in lines:
+            print(line, file=stream)
+        return
+    from rich.text import Text  # noqa: PLC0415  on terminals only
+
+    console = _console(stream)
+    for line in lines:
+        style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
+        console.print(Text(line, style=style), soft_wrap=True)
+
+
 def progress(items: Iterable[Any], total: int) -> Iterator[Any]:
     """Yield `items`, with a progress bar on stderr where they are many and it is a terminal."""
     if total <= _MANY or not sys.stderr.isatty():
@@ -84,7 +99,8 @@ def _show_framed(title: str | None, headings: tuple[str, str], rows: Sequence[Ro
     from rich.text import Text  # noqa: PLC0415
 
     console = _console(sys.stdout)
-    longest = max((len(word) for row in rows for line in row.lines for word in line.split()), default=0)
+    words = (len(word) for row in rows for line in row.lines for word in line.split())
+    longest = max((length for length in words if length <= _LONGEST_PIN), default=0)
     table = Table(
         show_lines=True, title=None if title is None else Text(title), title_justify="left", title_style="bold"
     )

@@ -20,7 +20,7 @@ _URL_SAFE = str.maketrans("-_", "+/")
 _PREFIXES = ("sha256/", 'pin-sha256="', "cert-sha256/")
 
 
-def fault_of(text: str, encoded: str) -> str:
+def fault_of(text: str, encoded: str) -> str:  # noqa: PLR0911  one return a fault
     """Return what is wrong with a pin, as half a sentence.
 
     Args:

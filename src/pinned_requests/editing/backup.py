@@ -12,6 +12,7 @@ from pinned_requests.core.text import show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 KEY_TYPES = ("ecdsa-p256", "ecdsa-p384", "rsa-3072")
 _MAX_COMMON_NAME = 64  # characters: ub-common-name, RFC 5280 appendix A.1
@@ -26,6 +27,16 @@ class BackupKey(NamedTuple):
 
     def __repr__(self) -> str:
         return f"<BackupKey {self.pin}>"
+
+
+def csr_path(key: Path) -> Path:
+    """Return the path of the CSR of a key: `.csr` in place of `.key` or `.pem`, or behind any other name.
+
+    What follows the dot in `api.example.com` is not a suffix. The CSR of a key called `.csr` is the same file, which
+    `check_new()` refuses.
+    """
+    stem = key.stem if key.suffix.lower() in (".key", ".pem", ".csr") else key.name
+    return key.parent / f"{stem}.csr"
 
 
 def make_backup_key(hosts: Sequence[str], key_type: str = "ecdsa-p256") -> BackupKey:

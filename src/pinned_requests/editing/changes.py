@@ -25,10 +25,19 @@ def with_hosts(policy: PinPolicy, hosts: Mapping[str, PinSet]) -> PinPolicy:
     Raises:
         PolicyError: the policy has an entry for one of them already.
     """
-    for name in hosts:
+    check_absent(policy, hosts)
+    return _with(policy, hosts={**policy.hosts, **hosts})
+
+
+def check_absent(policy: PinPolicy, patterns: Iterable[str]) -> None:
+    """Make sure that a policy has no entry for patterns, in their canonical spelling.
+
+    Raises:
+        PolicyError: it has one.
+    """
+    for name in patterns:
         if name in policy.hosts:
             raise PolicyError(f"the policy has an entry for {name} already; change it with 'rotate' or 'repin'")
-    return _with(policy, hosts={**policy.hosts, **hosts})
 
 
 def with_backup(policy: PinPolicy, pattern: str, backup: Pin, served: Collection[Pin]) -> PinPolicy:

@@ -111,14 +111,12 @@ def _edit_pins(
         table[field] = write.pins(new)
         return
     listed: MutableSequence[Any] = table[field]
-    kept: set[tuple[Pin, str | None]] = set()
-    for at in range(len(listed) - 1, -1, -1):
-        [pin] = read_pins(field, [_plain(listed[at])])
-        if (pin, pin.note) in wanted:
-            kept.add((pin, pin.note))
-        else:
+    there = [(pin, pin.note) for item in listed for pin in read_pins(field, [_plain(item)])]
+    # New ones first: a list that was empty in between would lose its layout.
+    write.append(listed, [pin for pin in new if (pin, pin.note) not in there])
+    for at in range(len(there) - 1, -1, -1):
+        if there[at] not in wanted:
             del listed[at]
-    write.append(listed, [pin for pin in new if (pin, pin.note) not in kept])
 
 
 def _plain(item: Any) -> Any:

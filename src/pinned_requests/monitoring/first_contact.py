@@ -9,11 +9,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import requests
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
+from pinned_requests.core.chain import see_certificate
 from pinned_requests.core.pin import find_keys
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pinned_requests.core.chain import Chain
     from pinned_requests.core.pin import Pin
     from pinned_requests.monitoring.route import Route
@@ -39,6 +42,7 @@ def doubts_about(target: Target, route: Route, chain: Chain) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1)
-def public_roots() -> frozenset[Pin]:
-    """Return the SPKI pins of the roots that requests trusts by default, which are those of certifi."""
-    return frozenset(found.pin for found in find_keys(Path(requests.certs.where()).read_bytes()))
+def public_roots() -> Mapping[Pin, str]:
+    """Return the SPKI pins and names of the roots that requests trusts by default, which are those of certifi."""
+    found = find_keys(Path(DEFAULT_CA_BUNDLE_PATH).read_bytes())
+    return {each.pin: see_certificate(each.der).subject for each in found}
