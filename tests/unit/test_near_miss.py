@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pinned_requests import Pin, PinPolicy, PinSet, PolicyError
 from pinned_requests.core.near_miss import near_miss
+from pinned_requests.enforcement.guard import Guard
+from pinned_requests.enforcement.refusal import Refusal
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PINS = PinSet([Pin("spki", bytes([n]) * 32) for n in range(2)])
 POLICY = PinPolicy(
@@ -40,3 +46,22 @@ def test_a_host_without_quotes() -> None:
     document = {"hosts": {"a.example.com": {"pins": {"pin": str(PINS.pins[0])}, "report_only": True}}}
     fine = PinPolicy.from_json(json.dumps(document))
     assert fine.hosts["a.example.com"].pins == PINS.pins[:1]
+
+
+def test_a_refusal_names_it() -> None:
+    """The error of a request to a host that is nearly pinned says so."""
+    with pytest.raises(Refusal) as refused:
+        Guard(POLICY).admit("https", "h.example.net", 443)
+    assert "h.example.net is pinned for port 8443, and was asked on 443." in str(refused.value.report)
+    with pytest.raises(Refusal) as refused:
+        Guard(POLICY).admit("https", "other.test", 443)
+    assert len(str(refused.value.report).splitlines()) == 1
+
+
+def test_the_file_of_a_policy(tmp_path: Path) -> None:
+    """A policy knows the file that it was read from, also as one that refuses; a copy with other pins does not."""
+    path = tmp_path / "pins.toml"
+    path.write_text(POLICY.to_toml())
+    read = PinPolicy.from_file(path)
+    assert read.file == read.as_outdated("x").file == str(path)
+    assert (POLICY.file, read == POLICY) == (None, True)

@@ -9,7 +9,7 @@ from pinned_requests.core.host import HostPattern
 if TYPE_CHECKING:
     from pinned_requests.core.policy import PinPolicy
 
-_MAX_COMPARED = 10_000  # patterns: more take longer than an error text is worth
+_MAX_COMPARED = 1_000  # patterns: more take longer than an error text is worth, and a redirect may ask for many
 _MAX_NAME = 100  # characters: difflib takes quadratic time
 _ALIKE = 0.8  # of difflib's ratio: one or two characters of a name
 

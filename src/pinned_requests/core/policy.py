@@ -66,6 +66,7 @@ class PinPolicy(Value):
 
     __slots__ = (
         "_bases",
+        "_file",
         "_hosts",
         "_outdated",
         "_ports",
@@ -76,6 +77,7 @@ class PinPolicy(Value):
     )
     blocked: frozenset[Pin]
     blocked_pins: tuple[Pin, ...]
+    _file: str | None
     _outdated: str | None
     _hosts: dict[str, PinSet]
     _bases: set[str]  # what follows the wildcard of a pattern: where none does, none is looked for
@@ -99,6 +101,7 @@ class PinPolicy(Value):
             blocked=frozenset(compromised),
             _unpinned_hosts=one_of("unpinned_hosts", unpinned_hosts, ("block", "allow")),
             _report_uri=None if report_uri is None else ReportURI.parse(report_uri),
+            _file=None,
             _outdated=None,
             _hosts={},
             _bases=set(),
@@ -197,7 +200,7 @@ class PinPolicy(Value):
         try:
             with place.open("rb") as file:
                 text = file.read(policy_text.MAX_SIZE + 1)
-            return read(text)
+            return read(text)._with(_file=str(place))  # noqa: SLF001  of this class
         except ValueError as e:  # a null byte in the path is a plain one
             raise _as_policy_error(e, show(str(place))) from None
 
@@ -273,6 +276,11 @@ class PinPolicy(Value):
     def report_uri(self) -> str | None:
         """Where violations are posted to, or None."""
         return self._report_uri and self._report_uri.text
+
+    @property
+    def file(self) -> str | None:
+        """The path that `from_file` read the policy from, for error texts; None for any other policy and a copy."""
+        return self._file
 
     @property
     def outdated(self) -> str | None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pinned_requests.monitoring.served import Served
 
 
-class UnsafeStepError(PolicyError):
+class UnsafeStepError(ValueError):
     """The step would lock clients out. The text says why, and from when on it is safe where a date is known."""
 
 

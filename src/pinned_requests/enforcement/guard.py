@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pinned_requests.core.chain import Chain
 from pinned_requests.core.errors import PolicyError, one_of
+from pinned_requests.core.near_miss import near_miss
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.core.report import ViolationReport
 from pinned_requests.core.text import show
-from pinned_requests.core.verdict import Verdict, admit, settle
+from pinned_requests.core.verdict import Outcome, Verdict, admit, settle
 from pinned_requests.enforcement.notification import Notifier
 from pinned_requests.enforcement.refusal import Refusal
 from pinned_requests.policy_store import PolicyStore
@@ -141,8 +142,11 @@ class Guard:
         """
         if verdict.is_allowed and not verdict.is_violation:
             return
-        report = ViolationReport(verdict, _now(), served())
-        self._notify(report, self.policy)
+        policy = self.policy
+        missed = verdict.outcome is Outcome.UNPINNED_HOST
+        nearly = near_miss(policy, verdict.host, verdict.port) if missed else None
+        report = ViolationReport(verdict, _now(), served(), policy.file, nearly)
+        self._notify(report, policy)
         if not verdict.is_allowed:
             raise Refusal(report)
 

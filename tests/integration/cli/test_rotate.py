@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from pinned_requests import BlockedKeyError, Pin, PinMismatchError, PinnedSession, PinPolicy, PinSet
+from pinned_requests import BlockedKeyError, Pin, PinMismatchError, PinnedSession, PinPolicy, PinSet, PolicyStore
 from pinned_requests.cli import main
 from pinned_requests.testing import Authority
 
@@ -320,3 +320,15 @@ def test_advice_can_be_pasted(lab: Any, capsys: pytest.CaptureFixture[str]) -> N
     assert main(["rotate", "status", name, f"127.0.0.1:{server.port}", "--ca-bundle", lab.bundle]) == 0
     [line] = [line.strip() for line in capsys.readouterr().out.splitlines() if "rotate next" in line]
     assert shlex.split(line)[1:] == ["rotate", "next", name, f"127.0.0.1:{server.port}"]
+
+
+def test_a_mismatch_names_the_command(desk: Desk, lab: Any) -> None:
+    """With the policy's file; pasted, it shows the key that was refused."""
+    desk.server.credential = lab.root.issue("127.0.0.1")
+    for pins in (PinPolicy.from_file("pins.toml"), PolicyStore.from_file("pins.toml")):
+        with pytest.raises(PinMismatchError) as refused:
+            lab.trusting(PinnedSession(pins)).get(f"https://{desk.host}/")
+        command = str(refused.value).splitlines()[-1].partition("changed the key: ")[2]
+        assert shlex.split(command) == ["pinned-requests", "repin", desk.host, "--policy", "pins.toml"]
+    assert desk(*shlex.split(command)[1:]) == 2
+    assert str(Pin.from_certificate(desk.server.credential.certificate)) in desk.out
