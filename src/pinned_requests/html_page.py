@@ -169,7 +169,7 @@ summary:focus-visible, .scroll:focus-visible { outline: 2px solid var(--info); o
 .body { padding: 0 1rem 1rem; }
 ul, ol { margin: .4rem 0; padding-left: 1.25rem; }
 li { margin: .3rem 0; overflow-wrap: anywhere; }
-dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: .6rem 1rem; margin: .5rem 0; }
+dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); gap: .6rem 1rem; margin: .5rem 0; }
 dt { color: var(--muted); font-size: .85rem; }
 dd { margin: 0; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
