@@ -22,8 +22,6 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 WAIT = 60.0  # seconds
 _FAR = 50  # descriptor
 
-DESKTOP, PHONE = (1280, 900), (390, 844)
-
 
 class Look(NamedTuple):
     """What a page looked like.
@@ -47,6 +45,8 @@ class Chromium:
     Args:
         folder: an empty folder.
     """
+
+    DESKTOP, PHONE = (1280, 900), (390, 844)  # width and height of windows, in pixels
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pinned_requests.cli.check_reports.report import fine_hosts, is_judged, issuer_ends, leaf_ends, reserve
 from pinned_requests.cli.check_reports.timeline import TIMELINE_STYLE, Ends, timeline
+from pinned_requests.core.text import escape
 from pinned_requests.core.verdict import Outcome
 from pinned_requests.html_page import badge, card, element, facts, join, page, table, tile
 from pinned_requests.monitoring.details import validity
@@ -231,7 +232,7 @@ def _pins(host: HostCheck) -> Markup | None:
         return None
     is_known = is_judged(host)
     rows = [
-        (_state(use, is_known=is_known), use.pin.note or use.subject or "", element("code", str(use.pin)))
+        (_state(use, is_known=is_known), escape(use.pin.note or "") or use.subject or "", element("code", str(use.pin)))
         for use in host.uses
     ]
     return join([element("h3", "Pins"), table(("State", "Note", "Pin"), rows)])
