@@ -3,20 +3,20 @@
 This file has no `from __future__ import annotations`: typer reads the types of the arguments.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 import typer
 
-from pinned_requests import PinPolicy
 from pinned_requests.cli import keys, repo
 from pinned_requests.cli.help import HELP_OPTIONS, print_version
 from pinned_requests.cli.options import CaBundle, Json, KeyType, Policy, Proxy, Timeout, Yes
 
 Action = Callable[[], int]
 PinFormat = Literal["spki", "openssl", "curl", "rfc7469", "fingerprint", "toml"]
+Format = Literal["text", "json", "jsonl", "nagios", "prometheus", "html"]
 
 app = typer.Typer(
     epilog="Exit codes: 0 all is well, 1 a finding, 2 the command line or an input is wrong.",
@@ -40,7 +40,7 @@ def main(
 
 
 Within = Annotated[str, typer.Option(metavar="SPAN", help="What is soon: hours, days or weeks, such as 12h, 30d, 4w.")]
-Ignore = Annotated[list[str] | None, typer.Option(metavar="KIND", help="A kind of finding that is none; repeatable.")]
+Ignore = Annotated[list[str] | None, typer.Option(metavar="KIND", help="Finding to ignore (repeatable).")]
 
 
 @app.command()
@@ -132,14 +132,40 @@ def check(  # noqa: PLR0913  one argument an option
     policy: Policy,
     hosts: Annotated[list[str] | None, typer.Argument(metavar="HOST[:PORT]")] = None,
     *,
-    within: Within = "30d",
-    samples: Annotated[int, typer.Option(min=1, max=1000, help="Connections a host, to its addresses in turns.")] = 1,
-    jobs: Annotated[int, typer.Option(min=1, max=64, help="Hosts asked at a time.")] = 8,
+    form: Annotated[Format, typer.Option("--format", help="What to write; see docs/check.md.")] = "text",
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write to a file, whole or not at all; default: stdout.")
+    ] = None,
+    fail_on: Annotated[
+        Literal["critical", "warning", "info"],
+        typer.Option("--fail-on", help="The severity from which on findings make the exit code 1."),
+    ] = "warning",
     ignore: Ignore = None,
+    within: Within = "30d",
+    samples: Annotated[
+        int, typer.Option(min=1, max=1000, help="Connections to a host, to its addresses in turns.")
+    ] = 1,
+    all_addresses: Annotated[
+        bool, typer.Option("--all-addresses", help="Ask each address of a host at least once.")
+    ] = False,
+    connect_to: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST:PORT:ADDRESS", help="Ask this address, not those of the name; repeatable."),
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Remember what was seen, and learn from it.")
+    ] = None,
+    max_client_age: Annotated[
+        str, typer.Option(metavar="SPAN", help="How long a policy takes to reach the last client; with --state.")
+    ] = "90d",
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Hosts asked at a time.")] = 8,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Check hosts whose leaf is pinned without a CA: only the leaf counts.")
+    ] = False,
     proxy: Proxy = None,
     ca_bundle: CaBundle = None,
     timeout: Timeout = 10.0,
-    json: Json = False,
+    json: Annotated[bool, typer.Option("--json", help="As --format json.")] = False,
 ) -> Action:
     """Check a policy against live hosts.
 
@@ -147,18 +173,35 @@ def check(  # noqa: PLR0913  one argument an option
 
     Example: pinned-requests check pins.toml
     """
-    from pinned_requests.cli.check import check as command  # noqa: PLC0415  a command imports what it needs
+    from pinned_requests.cli.check import check as run  # noqa: PLC0415  a command imports what it needs
     from pinned_requests.cli.inputs import read_span  # noqa: PLC0415
     from pinned_requests.monitoring.check import Options  # noqa: PLC0415
-    from pinned_requests.monitoring.findings import KINDS  # noqa: PLC0415
-    from pinned_requests.monitoring.route import Route  # noqa: PLC0415
+    from pinned_requests.monitoring.findings import KINDS, Severity  # noqa: PLC0415
+    from pinned_requests.monitoring.route import Route, read_connect_to  # noqa: PLC0415
 
-    def run() -> int:
-        route = Route(timeout, proxy, ca_bundle).check()
-        options = Options(route, read_span(within), samples, _kinds(ignore, KINDS))
-        return command(PinPolicy.from_file(policy), hosts or [], options, jobs=jobs, as_json=json)
+    def options() -> Options:
+        connections = read_connect_to(connect_to or ())
+        return Options(
+            Route(timeout, proxy, ca_bundle, is_insecure=insecure, connect_to=connections).check(),
+            within=read_span(within),
+            samples=samples,
+            all_addresses=all_addresses,
+            ignored=ignored,
+            max_client_age=read_span(max_client_age),
+            jobs=jobs,
+        )
 
-    return run
+    ignored = _kinds(ignore, KINDS)
+    return partial(
+        run,
+        policy,
+        hosts or [],
+        options,
+        form="json" if json else form,
+        output=output,
+        state=state,
+        fail_on=Severity[fail_on.upper()],
+    )
 
 
 @app.command()
@@ -225,8 +268,8 @@ for command in (keys.can_serve, keys.block, keys.repin):
     app.command()(command)
 
 
-def _kinds(given: list[str] | None, known: dict[str, str]) -> frozenset[str]:
+def _kinds(given: list[str] | None, known: Iterable[str]) -> frozenset[str]:
     for kind in given or ():
         if kind not in known:
-            raise typer.BadParameter(f"{kind!r} is no kind of finding; there are {', '.join(known)}")
+            raise typer.BadParameter(f"{kind!r} is not a kind of finding; there are {', '.join(known)}")
     return frozenset(given or ())

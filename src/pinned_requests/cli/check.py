@@ -1,89 +1,110 @@
-"""`pinned-requests check`: compares what servers present with the policy, today and in the near future."""
+"""`pinned-requests check`: live hosts held against a policy, in one of the formats."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
-from functools import partial
-from typing import TYPE_CHECKING, Any
+import contextlib
+import io
+import sys
+from typing import TYPE_CHECKING
 
-from pinned_requests.cli.output import CommandError, Row, progress, show_json, show_table
-from pinned_requests.core.host import HostPattern
-from pinned_requests.core.verdict import Outcome
-from pinned_requests.monitoring.check import HostCheck, Options, check_host, described, named_hosts
-from pinned_requests.monitoring.details import details_of_certificate
+from pinned_requests import PinPolicy
+from pinned_requests.cli.check_reports import document, nagios, prometheus, text
+from pinned_requests.cli.check_reports.report import Report
+from pinned_requests.cli.errors import ExitCode, failure_of
+from pinned_requests.cli.output import progress
+from pinned_requests.core.text import escape
+from pinned_requests.monitoring.check import Checked, Options, check_hosts, named_hosts
+from pinned_requests.monitoring.history import History
 from pinned_requests.monitoring.target import read_target
+from pinned_requests.monitoring.whole_file import write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
-    from pinned_requests import PinPolicy
+    from pinned_requests.monitoring.findings import Severity
 
-MAX_JOBS = 64  # threads: each holds a connection
+FORMATS = ("text", "json", "jsonl", "nagios", "prometheus", "html")
 
 
-def check(policy: PinPolicy, hosts: Sequence[str], options: Options, *, jobs: int, as_json: bool) -> int:
-    """Check hosts against a policy, several at a time, and show what was found.
+def check(  # noqa: PLR0913  each an option of the command
+    path: Path,
+    hosts: Sequence[str],
+    make_options: Callable[[], Options],
+    *,
+    form: str,
+    output: Path | None,
+    state: Path | None,
+    fail_on: Severity,
+) -> int:
+    """Check hosts against a policy, and show what was found.
 
     Args:
-        policy: the policy.
+        path: of the policy.
         hosts: `HOST[:PORT]`; none: every host that the policy names, patterns excepted.
-        options: how.
-        jobs: how many hosts are asked at a time.
-        as_json: whether to print JSON.
+        make_options: how to check; what it raises is handled as every other error is.
+        form: one of `FORMATS`.
+        output: a file to write, whole or not at all; None is stdout.
+        state: a file that remembers, or None.
+        fail_on: the severity from which on findings count.
 
     Returns:
-        1 for a finding, else 0.
+        1 for a finding that counts, else 0; 130 after an interrupt; for Nagios, the code of the state.
 
     Raises:
-        CommandError: there is no host to check, or an option is wrong.
-        PolicyError: a host is invalid.
+        PolicyError: the policy, a host, an option or the state is wrong.
+        RouteError: the proxy or the CA bundle is wrong.
+        OSError: a file cannot be read or written.
     """
-    targets = list(dict.fromkeys(map(read_target, hosts))) if hosts else named_hosts(policy)
-    if not targets:
-        raise CommandError("the policy pins no host by its name; name hosts that its patterns match")
-    now = datetime.now(UTC)
-    executor = ThreadPoolExecutor(max_workers=min(jobs, MAX_JOBS))
     try:
-        asked = executor.map(partial(check_host, policy, options=options, now=now), targets)
-        checks = list(progress(asked, len(targets)))
-    finally:
-        executor.shutdown(cancel_futures=True)  # after an interrupt: what has not begun does not begin
-
-    found = sum(len(each.findings) for each in checks)
-    skipped = [] if hosts else [pattern for pattern in policy.hosts if HostPattern.parse(pattern).kind != "exact"]
-    if as_json:
-        show_json({"findings": found, "not_checked": skipped, "hosts": [_document(each) for each in checks]})
-    else:
-        show_table(None, ("host", "found"), [_row(each, policy) for each in checks])
-        if skipped:
-            print(f"Not checked, being patterns: {', '.join(skipped)}; name hosts that they match.")
-    return 1 if found else 0
-
-
-def _row(checked: HostCheck, policy: PinPolicy) -> Row:
-    verdict, lines = checked.verdict, []
-    if verdict is not None and verdict.pin is not None:
-        subject = verdict.chain.certificates[verdict.depth or 0].subject
-        lines = [f"{checked.outcome} at depth {verdict.depth}: {subject}", described(verdict, policy)]
-    elif verdict is not None and verdict.outcome is Outcome.MISMATCH:
-        for depth, seen in enumerate(verdict.chain.certificates):
-            lines += [f"presented at depth {depth}: {seen.subject}", str(seen.spki_pin)]
-    elif not checked.findings:
-        lines = [checked.outcome]
-    lines += [f"{finding.kind}: {finding.text}" for finding in checked.findings]
-    return Row(str(checked.target), lines, is_good=not checked.findings)
+        policy = PinPolicy.from_file(path)
+        checked = _checked(policy, hosts, make_options(), state)
+        report = Report(escape(str(path)), policy, checked, fail_on)
+        _show(_rendered(form, report), output)
+    except Exception as error:
+        failure = failure_of(error)
+        if form != "nagios" or failure is None or failure.code == ExitCode.PIPE_CLOSED:
+            raise
+        sys.stdout.write(nagios.unknown(escape(failure.sentence or "")))
+        return nagios.State.UNKNOWN
+    if form == "nagios":
+        return nagios.state(report)
+    if not checked.is_complete:
+        return ExitCode.INTERRUPTED
+    return ExitCode.FINDING if report.is_failure else ExitCode.OK
 
 
-def _document(checked: HostCheck) -> dict[str, Any]:
-    verdict = checked.verdict
-    chain = verdict.chain.certificates if verdict else ()
-    return {
-        "host": str(checked.target),
-        "outcome": checked.outcome,
-        "pattern": verdict.pattern if verdict else None,
-        "pin": str(verdict.pin) if verdict and verdict.pin else None,
-        "depth": verdict.depth if verdict else None,
-        "chain": [{"depth": at, **details_of_certificate(seen.der).document()} for at, seen in enumerate(chain)],
-        "findings": [finding._asdict() for finding in checked.findings],
-    }
+def _checked(policy: PinPolicy, hosts: Sequence[str], options: Options, state: Path | None) -> Checked:
+    targets = list(dict.fromkeys(map(read_target, hosts)))
+    history = None if state is None else History.read(state)
+    with progress(len(targets or named_hosts(policy))) as advance:
+        checked = check_hosts(policy, targets, options, history=history, on_done=advance)
+    if history is not None and state is not None:
+        history.write(state)
+    return checked
+
+
+def _rendered(form: str, report: Report) -> Callable[[], object]:
+    """Return what prints the report."""
+    if form == "text":
+        return lambda: text.show_text(report)
+    if form == "html":
+        from pinned_requests.cli.check_reports.page import as_page  # noqa: PLC0415  for this format alone
+
+        return lambda: sys.stdout.write(as_page(report))
+    render = {
+        "json": document.as_json,
+        "jsonl": document.as_json_lines,
+        "nagios": nagios.as_nagios,
+        "prometheus": prometheus.as_prometheus,
+    }[form]
+    return lambda: sys.stdout.write(render(report))
+
+
+def _show(print_report: Callable[[], object], output: Path | None) -> None:
+    if output is None:
+        print_report()
+        return
+    with contextlib.redirect_stdout(io.StringIO()) as written:
+        print_report()
+    write_whole(output, written.getvalue().encode())

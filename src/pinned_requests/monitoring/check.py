@@ -1,27 +1,45 @@
-"""What is wrong with a host: the chains that it presents, held against a policy, today and in the near future."""
+"""`check_hosts()`: live hosts held against a policy, today and in the near future."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from itertools import cycle, islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import HostPattern
-from pinned_requests.core.verdict import Outcome, Verdict, evaluate
-from pinned_requests.monitoring.details import validity
-from pinned_requests.monitoring.errors import ServerError, UnreachableError
-from pinned_requests.monitoring.fetch import addresses, fetch
-from pinned_requests.monitoring.findings import Finding
+from pinned_requests.core.verdict import Outcome
+from pinned_requests.monitoring import judging
+from pinned_requests.monitoring.findings import Finding, Severity
+from pinned_requests.monitoring.history import History, Learned, of_history
+from pinned_requests.monitoring.pin_use import PinUse, pin_uses
 from pinned_requests.monitoring.route import Route
+from pinned_requests.monitoring.sampling import INVALID_CERTIFICATE, NOT_PINNED, UNREACHABLE, Sample
+from pinned_requests.monitoring.store_findings import of_store
+from pinned_requests.monitoring.survey import Asked, survey
 from pinned_requests.monitoring.target import HTTPS_PORT, Target
+from pinned_requests.monitoring.trust_store import TrustStore
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from pinned_requests.core.pinset import PinSet
     from pinned_requests.core.policy import PinPolicy
+    from pinned_requests.monitoring.pin_use import Certificates
 
-_EVER_BEFORE = datetime.min.replace(tzinfo=UTC)  # nothing has expired
+NOT_CHECKED = "not-checked"
+
+# The worst first: the outcome of a host is the worst of its samples.
+_WORST = (
+    Outcome.BLOCKED_KEY.value,
+    Outcome.MISMATCH.value,
+    INVALID_CERTIFICATE,
+    Outcome.CHAIN_UNAVAILABLE.value,
+    Outcome.EXPIRED.value,
+    UNREACHABLE,
+    NOT_PINNED,
+    Outcome.EXEMPT.value,
+    Outcome.MATCH.value,
+)
 
 
 class Options(NamedTuple):
@@ -30,14 +48,20 @@ class Options(NamedTuple):
     Attributes:
         route: how the servers are reached.
         within: what is "soon".
-        samples: connections a host; with more than one they go to its addresses in turns.
+        samples: connections to a host; with more than one they go to its addresses in turns.
+        all_addresses: whether each address of a host gets one connection at least.
         ignored: kinds of findings to ignore.
+        max_client_age: how long a policy takes to reach the last client.
+        jobs: how many hosts are asked at a time.
     """
 
     route: Route = Route()
     within: timedelta = timedelta(days=30)
     samples: int = 1
+    all_addresses: bool = False
     ignored: frozenset[str] = frozenset()
+    max_client_age: timedelta = timedelta(days=90)
+    jobs: int = 8
 
 
 class HostCheck(NamedTuple):
@@ -45,115 +69,192 @@ class HostCheck(NamedTuple):
 
     Attributes:
         target: the host.
-        outcome: in a word.
-        verdict: on the last connection, or None without one.
-        findings: what is wrong.
+        outcome: the worst of its samples, such as `"match"`; `NOT_CHECKED` without one.
+        pattern: the pattern of the policy that matches it, or None.
+        pins: its pin set, or None.
+        samples: its connections.
+        uses: its accepted pins, and where their keys were seen.
+        findings: what is wrong, the worst first.
+        learned: what its history tells, or None without one.
+        is_complete: whether all was looked at; not after an interrupt.
     """
 
     target: Target
     outcome: str
-    verdict: Verdict | None
-    findings: tuple[Finding, ...]
+    pattern: str | None
+    pins: PinSet | None
+    samples: tuple[Sample, ...]
+    uses: tuple[PinUse, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    learned: Learned | None = None
+    is_complete: bool = True
+
+    @property
+    def severity(self) -> Severity | None:
+        """That of the worst finding, or None without one."""
+        return max((each.severity for each in self.findings), default=None)
+
+    @property
+    def worst(self) -> Sample | None:
+        """The sample that the outcome is of, or None without one."""
+        return min(self.samples, key=lambda each: _rank(each.outcome), default=None)
+
+
+class Checked(NamedTuple):
+    """What was found of all hosts.
+
+    Attributes:
+        hosts: in the order in which they were given.
+        not_checked: patterns of the policy that name no host.
+        time: when.
+        is_complete: whether all was looked at; not after an interrupt.
+    """
+
+    hosts: tuple[HostCheck, ...]
+    not_checked: tuple[str, ...]
+    time: datetime
+    is_complete: bool
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Those of all hosts."""
+        return [finding for host in self.hosts for finding in host.findings]
+
+    @property
+    def severity(self) -> Severity | None:
+        """That of the worst finding, or None without one."""
+        return max((each.severity for each in self.findings), default=None)
+
+
+def check_hosts(
+    policy: PinPolicy,
+    targets: Sequence[Target] = (),
+    options: Options = Options(),  # noqa: B008  frozen
+    *,
+    history: History | None = None,
+    on_done: Callable[[], object] = lambda: None,
+) -> Checked:
+    """Ask hosts, and say what is wrong with their chains and their pins. No HTTP is sent.
+
+    Args:
+        policy: the policy.
+        targets: the hosts; none: those that the policy names (`named_hosts()`).
+        options: how.
+        history: what was seen before, which is added to; or None.
+        on_done: called when a host is done, for a display of progress.
+
+    Returns:
+        What was found. A `KeyboardInterrupt` ends the connections and not this function: it returns what is known then.
+
+    Raises:
+        RouteError: the proxy or the CA bundle is wrong.
+        PolicyError: there is no host to check.
+    """
+    now = datetime.now(UTC)
+    skipped = () if targets else tuple(name for name in policy.hosts if HostPattern.parse(name).kind != "exact")
+    targets = targets or named_hosts(policy)
+    if not targets:
+        raise PolicyError("the policy pins no host by its name; name hosts that its patterns match")
+    asked = [target for target in targets if _is_asked(policy, target)]
+    answers = survey(
+        policy,
+        asked,
+        options.route,
+        now,
+        number=options.samples,
+        all_addresses=options.all_addresses,
+        jobs=options.jobs,
+        on_done=on_done,
+    )
+    found = dict(zip(asked, answers, strict=True))
+    store = TrustStore(options.route.trusted())
+    hosts = tuple(
+        _judge(policy, target, found.get(target, Asked((), is_complete=True)), options, store, history, now)
+        for target in targets
+    )
+    return Checked(hosts, skipped, now, is_complete=all(each.is_complete for each in hosts))
 
 
 def named_hosts(policy: PinPolicy) -> list[Target]:
-    """Return the hosts that a policy names without a wildcard and does not exempt."""
-    patterns = [HostPattern.parse(name) for name, pins in policy.hosts.items() if not pins.is_exempt]
-    exact = (Target(each.host, each.port or HTTPS_PORT) for each in patterns if each.kind == "exact")
-    return list(dict.fromkeys(exact))
+    """Return the hosts that a policy names without a wildcard; exempt ones only if it blocks keys of all hosts."""
+    return list(
+        dict.fromkeys(
+            Target(pattern.host, pattern.port or HTTPS_PORT)
+            for pattern, pins in ((HostPattern.parse(name), pins) for name, pins in policy.hosts.items())
+            if pattern.kind == "exact" and (policy.blocked or not pins.is_exempt)
+        )
+    )
 
 
-def check_host(policy: PinPolicy, target: Target, *, options: Options, now: datetime) -> HostCheck:
-    """Ask one host, and say what was found."""
+def _is_asked(policy: PinPolicy, target: Target) -> bool:
+    """Whether a connection can tell something: of a host without pins, only whether its key is blocked."""
     pins = policy.lookup(target.host, target.port)
-    if pins is not None and pins.is_exempt:
-        return HostCheck(target, Outcome.EXEMPT.value, None, ())
-    if pins is None:
-        findings = [Finding("not-pinned", "no pattern of the policy matches this host; pin it, or exempt it")]
-        return HostCheck(target, "not-pinned", None, _kept(findings, options))
-    verdicts, findings = _ask(policy, target, options, now)
-    findings += _about_expiry(pins, now, options.within)
-    findings += _about_chains(pins, verdicts, now, options.within)
-    outcome = verdicts[-1].outcome.value if verdicts else "unreachable"
-    return HostCheck(target, outcome, verdicts[-1] if verdicts else None, _kept(findings, options))
+    return bool(policy.blocked) or (pins is not None and not pins.is_exempt)
 
 
-def _kept(findings: Collection[Finding], options: Options) -> tuple[Finding, ...]:
-    return tuple(finding for finding in dict.fromkeys(findings) if finding.kind not in options.ignored)
+def _judge(  # noqa: PLR0913, PLR0917  each an input of the judgement
+    policy: PinPolicy,
+    target: Target,
+    asked: Asked,
+    options: Options,
+    store: TrustStore,
+    history: History | None,
+    now: datetime,
+) -> HostCheck:
+    entry = policy.find(target.host, target.port)
+    pattern, pins = entry or (None, None)
+    samples = tuple(_with_outcome(policy, pins, each) for each in asked.samples)
+    findings = list(judging.of_samples(policy, pins, asked.samples))
+    uses: tuple[PinUse, ...] = ()
+    learned = None
+    if history is not None:
+        for each in samples:
+            if each.chain.is_verified and each.outcome != Outcome.BLOCKED_KEY.value:
+                history.observe(str(target), each.chain.certificates, now)
+        learned = history.learned(str(target))
+    if pins is not None and not pins.is_exempt:
+        chains = [_counted(each) for each in samples if each.verdict is not None]
+        matching = [_counted(each) for each in samples if each.outcome == Outcome.MATCH.value]
+        presented = [each.chain.certificates for each in samples if not each.chain.is_verified]
+        remembered = {} if history is None else history.authorities
+        uses = pin_uses(pins, chains, store)
+        findings += judging.of_time(pins, matching, now, options.within)
+        findings += judging.of_pins(pins, uses, matching)
+        findings += of_store(pins, [c for c in chains if len(c) > 1], presented, store, remembered)
+        if learned is not None:
+            keys = frozenset() if history is None else history.keys(str(target))
+            findings += of_history(learned, uses, keys, options.max_client_age)
+        if history is not None:
+            history.authorities.update({use.pin: found.subject for use in uses if (found := store.find(use.pin))})
+    if samples and options.route.has_proxy(target):
+        text = "seen through a proxy, which can show its own certificate; compare with a check without it"
+        findings.append(Finding("seen-through-proxy", text))
+    kept = [each for each in dict.fromkeys(findings) if each.kind not in options.ignored]
+    kept.sort(key=lambda each: -each.severity)
+    outcome = _outcome(pins, samples, is_asked=_is_asked(policy, target))
+    return HostCheck(target, outcome, pattern, pins, samples, uses, tuple(kept), learned, asked.is_complete)
 
 
-def _ask(policy: PinPolicy, target: Target, options: Options, now: datetime) -> tuple[list[Verdict], list[Finding]]:
-    verdicts: list[Verdict] = []
-    findings: list[Finding] = []
-    try:
-        for place in _places(target, options):
-            where = "" if place is None else f"at {place}: "
-            try:
-                chain = fetch(target, options.route, place)
-            except ServerError as error:
-                findings.append(Finding("unreachable", f"{where}{error.reason}"))
-                continue
-            verdict = evaluate(policy, target.host, chain, now, port=target.port)
-            verdicts.append(verdict)
-            if (
-                verdict.outcome is Outcome.EXPIRED
-            ):  # to renew the pins, their owner has to know whether they still match
-                verdict = evaluate(policy, target.host, chain, _EVER_BEFORE, port=target.port)
-            if verdict.outcome is Outcome.MISMATCH:
-                findings.append(Finding("mismatch", f"{where}the chain holds none of the pins"))
-            elif verdict.outcome is Outcome.BLOCKED_KEY:
-                findings.append(
-                    Finding("blocked-key", f"{where}the chain holds the blocked {described(verdict, policy)}")
-                )
-    except UnreachableError as error:  # the name has no addresses
-        findings.append(Finding("unreachable", error.reason))
-    return verdicts, findings
+def _with_outcome(policy: PinPolicy, pins: PinSet | None, sample: Sample) -> Sample:
+    """Return a sample with the outcome for this host: any chain may hold a blocked key, also an unverified one."""
+    if judging.blocked_pin(policy, pins, sample) is not None:
+        return sample._replace(outcome=Outcome.BLOCKED_KEY.value)
+    if sample.outcome == INVALID_CERTIFICATE and (pins is None or pins.is_exempt):
+        return sample._replace(outcome=NOT_PINNED if pins is None else Outcome.EXEMPT.value)
+    return sample
 
 
-def _places(target: Target, options: Options) -> Iterator[str | None]:
-    """Yield the addresses to connect to, as many as there are samples; None is the system's or the proxy's choice."""
-    if options.samples <= 1 or options.route.has_proxy(target):
-        return iter([None] * max(1, options.samples))
-    return islice(cycle(addresses(target, options.route)), options.samples)
+def _counted(sample: Sample) -> Certificates:
+    """Return the certificates of a chain that count: without verification the leaf alone."""
+    certificates = sample.chain.certificates
+    return certificates if sample.chain.is_verified else certificates[:1]
 
 
-def _about_expiry(pins: PinSet, now: datetime, within: timedelta) -> Iterator[Finding]:
-    if pins.has_expired(now):
-        yield Finding("pins-expired", f"the pins expired at {pins.expires:%Y-%m-%d %H:%M} UTC; renew the policy")
-    elif pins.expires is not None and pins.has_expired(now + within):
-        yield Finding("pins-expire-soon", f"the pins expire at {pins.expires:%Y-%m-%d %H:%M} UTC; renew the policy")
+def _outcome(pins: PinSet | None, samples: Sequence[Sample], *, is_asked: bool) -> str:
+    if not samples and not is_asked:
+        return NOT_PINNED if pins is None else Outcome.EXEMPT.value
+    return min((each.outcome for each in samples), key=_rank, default=NOT_CHECKED)
 
 
-def _about_chains(pins: PinSet, verdicts: Sequence[Verdict], now: datetime, within: timedelta) -> Iterator[Finding]:
-    """Say what is doubtful of pins that match today."""
-    chains = [verdict.chain.certificates for verdict in verdicts if verdict.outcome is Outcome.MATCH]
-    if not chains:
-        return
-    served = {pin: depth for chain in chains for depth, seen in enumerate(chain) for pin in seen.pins}
-    for pin in pins.backup_pins:
-        if pin in served:
-            backup = f"the backup {pin.describe()} is served at depth {served[pin]}"
-            text = f"{backup}; make it a pin, and keep another in reserve"
-            yield Finding("backup-pin-served", text)
-    if pins.accepted <= served.keys():
-        yield Finding("no-backup-pin", "every pin is served: if those keys must go, this client is locked out; add one")
-
-    issuers = [{pin for seen in chain[1:] for pin in seen.pins & pins.accepted} for chain in chains]
-    for pin in sorted(set().union(*issuers), key=str):
-        others = sum(pin not in each for each in issuers)
-        if others:
-            shown = pin.describe((*pins.pins, *pins.backup_pins))
-            text = f"{shown} is not in the chains of {others} of {len(chains)} connections; pin what all of them have"
-            yield Finding("intermediate-differs", text)
-    for chain, above in zip(chains, issuers, strict=True):
-        _, ends = validity(chain[0].der)
-        if not above and ends is not None and ends - now < within:
-            text = f"only the leaf is pinned, and it expires at {ends:%Y-%m-%d %H:%M} UTC; its renewal must keep a key"
-            yield Finding("leaf-expires-soon", text)
-
-
-def described(verdict: Verdict, policy: PinPolicy) -> str:
-    """Return the pin of a verdict, with the note that the policy has for it."""
-    pins = verdict.pins
-    of_host = () if pins is None else (*pins.pins, *pins.backup_pins, *pins.blocked_pins)
-    return "" if verdict.pin is None else verdict.pin.describe((*of_host, *policy.blocked_pins))
+def _rank(outcome: str) -> int:
+    return _WORST.index(outcome) if outcome in _WORST else len(_WORST)
