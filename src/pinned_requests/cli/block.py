@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pinned_requests.cli.asking import write
 from pinned_requests.cli.inputs import read_bounded
-from pinned_requests.cli.output import CommandError, complain, show_json
+from pinned_requests.cli.output import complain, show_json
 from pinned_requests.core.der import MAX_SIZE
 from pinned_requests.core.errors import PinFormatError, PolicyError
 from pinned_requests.core.pin import Pin, find_keys
@@ -36,7 +36,7 @@ def block(what: Sequence[str], policy: Path, route: Route, *, is_agreed: bool, a
         as_json: whether to print JSON.
 
     Raises:
-        CommandError: all of them are blocked already.
+        CommandError: the answer was no, or there is no terminal to ask on.
         ServerError: a host cannot be reached.
         PolicyError: one of them is neither, or the policy is wrong.
         OSError: a file cannot be read or written.
@@ -46,7 +46,11 @@ def block(what: Sequence[str], policy: Path, route: Route, *, is_agreed: bool, a
     pins = list(dict.fromkeys(_read(text, route, now) for text in what))
     new = [pin for pin in pins if pin not in file.policy.blocked]
     if not new:
-        raise CommandError(f"{escape(str(policy))} blocks {', '.join(map(str, pins))} already")
+        if as_json:
+            show_json({"policy": str(policy), "blocked": [], "accepted_for": {}, "difference": ""})
+        else:
+            print(f"Nothing to do: {escape(str(policy))} blocks {', '.join(map(str, pins))} already.")
+        return 0
     hit = _accepted_by(file.policy, new)
     for pin, names in hit:
         complain(f"{pin} is accepted for {', '.join(names)}: clients will refuse these hosts wherever they serve it")

@@ -46,11 +46,11 @@ def repin(host: str, policy: Path, route: Route, expected: str | None, *, as_jso
         as_json: whether to print JSON; that needs `expected`.
 
     Returns:
-        0.
+        0: it was written, or the key is accepted already.
 
     Raises:
-        UnexpectedKeyError: it presents another key.
-        CommandError: it presents a key that is accepted already, or one that is blocked.
+        UnexpectedKeyError: it presents another key, or one that is blocked.
+        CommandError: `as_json` without `expected`.
         ServerError: it cannot be reached.
         PolicyError: the policy or the host is wrong.
         OSError: the policy cannot be read or written.
@@ -68,7 +68,7 @@ def repin(host: str, policy: Path, route: Route, expected: str | None, *, as_jso
     if not file.policy.blocked.isdisjoint(seen) or not file.policy.hosts[pattern].blocked.isdisjoint(seen):
         raise UnexpectedKeyError(f"{target} presents a key that the policy blocks; it is not pinned")
     if refusal_of(file.policy, target.host, target.port, seen) is None:
-        raise CommandError(f"{target} presents {leaf.spki_pin}, which the policy accepts already; nothing to do")
+        return _nothing_to_do(f"{target} presents {leaf.spki_pin}, which the policy accepts already", as_json=as_json)
     if wanted is not None and wanted not in leaf.pins:
         raise UnexpectedKeyError(f"{target} presents {leaf.spki_pin}, and not {wanted}; nothing was written")
     old = file.policy.hosts[pattern]
@@ -93,6 +93,14 @@ def repin(host: str, policy: Path, route: Route, expected: str | None, *, as_jso
         )
         return 0
     print(f"Publish {escape(str(policy))} now: clients with an older one refuse {target}.")
+    return 0
+
+
+def _nothing_to_do(why: str, *, as_json: bool) -> int:
+    if as_json:
+        show_json({"difference": "", "why": why})
+    else:
+        print(f"Nothing to do: {why}.")
     return 0
 
 
