@@ -27,7 +27,9 @@ class Kind(NamedTuple):
 KINDS = {
     "blocked-key": Kind(Severity.CRITICAL, "the chain holds a blocked key"),
     "mismatch": Kind(Severity.CRITICAL, "the chain holds none of the pins"),
-    "invalid-certificate": Kind(Severity.CRITICAL, "CA validation refuses the certificate; so may an attacker's look"),
+    "invalid-certificate": Kind(
+        Severity.CRITICAL, "CA validation refuses the certificate: an interceptor, or an expired one"
+    ),
     "pins-expired": Kind(Severity.CRITICAL, "the pin set has expired: the host is refused, or not pinned any more"),
     "unreachable": Kind(Severity.WARNING, "no TLS handshake was completed"),
     "not-pinned": Kind(Severity.WARNING, "no pattern of the policy matches the host"),

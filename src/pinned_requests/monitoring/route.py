@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.request import getproxies
 
 import requests
 from urllib3.exceptions import LocationParseError
@@ -34,6 +35,7 @@ class Route(NamedTuple):
         proxy: URL of a proxy, or None for the environment's.
         ca_bundle: path of the CA certificates to trust, or None for the environment's, or requests' own.
         is_insecure: whether chains are accepted that no CA vouches for.
+        reads_environment: whether the environment may name a proxy.
         connect_to: servers → the IP addresses to connect to, in place of those that the name resolves to.
     """
 
@@ -41,6 +43,7 @@ class Route(NamedTuple):
     proxy: str | None = None
     ca_bundle: str | None = None
     is_insecure: bool = False
+    reads_environment: bool = True
     connect_to: Mapping[Target, tuple[str, ...]] = {}
 
     def proxies(self, target: Target) -> dict[str, str]:
@@ -51,6 +54,8 @@ class Route(NamedTuple):
         """
         if self.proxy is not None:
             proxies = {"https": self.proxy}
+        elif not self.reads_environment:
+            return {}
         else:
             proxies = dict(requests.utils.get_environ_proxies(target.url))
         _check_proxy(requests.utils.select_proxy(target.url, proxies))
@@ -74,7 +79,7 @@ class Route(NamedTuple):
         return self.ca_bundle or environment or True
 
     def check(self) -> Route:
-        """Return this route, if its CA bundle can be used.
+        """Return this route, if its CA bundle can be used; the environment is not read again if it names no proxy.
 
         Raises:
             RouteError: the CA bundle, also that of the environment, does not exist or holds no certificate.
@@ -83,12 +88,16 @@ class Route(NamedTuple):
         if isinstance(bundle, str):
             if not os.path.exists(bundle):  # noqa: PTH110  as requests asks
                 raise RouteError(f"there is no CA bundle {show(bundle)}")
-            place = {"capath": bundle} if os.path.isdir(bundle) else {"cafile": bundle}  # noqa: PTH112  as above
             try:
-                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(**place)
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(**bundle_of(bundle))
             except OSError:
                 raise RouteError(f"{show(bundle)} holds no CA certificates in PEM") from None
-        return self
+        return self._replace(reads_environment=bool(getproxies().keys() - {"no"}))
+
+
+def bundle_of(path: str) -> dict[str, str]:
+    """Return the path of a CA bundle as `load_verify_locations()` takes it: a file, or a folder of hashed names."""
+    return {"capath": path} if os.path.isdir(path) else {"cafile": path}  # noqa: PTH112  as requests asks
 
 
 def read_connect_to(texts: Iterable[str]) -> dict[Target, tuple[str, ...]]:
