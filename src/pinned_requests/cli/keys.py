@@ -257,5 +257,5 @@ def _place(
     from pinned_requests.monitoring.route import Route, read_connect_to  # noqa: PLC0415
 
     timeout, proxy, ca_bundle, insecure = way
-    route = Route(timeout, proxy, ca_bundle, insecure, read_connect_to(connect_to or ())).check()
+    route = Route(timeout, proxy, ca_bundle, is_insecure=insecure, connect_to=read_connect_to(connect_to or ())).check()
     return Place(policy, host, route, client_age(max_client_age))

@@ -20,7 +20,7 @@ Proxy = Annotated[str | None, typer.Option(metavar="URL", help="The proxy; defau
 CaBundle = Annotated[str | None, typer.Option(metavar="PATH", help="CA certificates to trust; default: as requests.")]
 ConnectTo = Annotated[
     list[str] | None,
-    typer.Option(metavar="HOST:PORT:ADDRESS", help="Connect to this address for that host; repeatable."),
+    typer.Option(metavar="HOST:PORT:ADDRESS", help="Ask this address, not those of the name; repeatable."),
 ]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Accept certificates that no CA vouches for.")]
 Policy = Annotated[Path, typer.Argument(metavar="POLICY", help="A policy file, .toml or .json.", show_default=False)]

@@ -39,7 +39,7 @@ class Served(NamedTuple):
 def look_at_all(target: Target, route: Route) -> tuple[Served, ...]:
     """Connect to each address of a server, and return what is served there.
 
-    Through a proxy, or where the route has an address for the server, that is one connection.
+    The addresses are those that the route has for it, or else those of its name; through a proxy it is one connection.
 
     Raises:
         RouteError: the proxy or the CA bundle is wrong.
@@ -47,9 +47,9 @@ def look_at_all(target: Target, route: Route) -> tuple[Served, ...]:
     Servers that the name does not resolve to now are not seen.
     """
     places: list[str | None] = [None]
-    if target not in route.connect_to and not route.has_proxy(target):
+    if target in route.connect_to or not route.has_proxy(target):
         try:
-            places = list(addresses(target))
+            places = list(addresses(target, route))
         except ServerError as error:
             return (Served(str(target), (), error.reason),)
     with ThreadPoolExecutor(max_workers=_JOBS) as executor:
