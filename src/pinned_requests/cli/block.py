@@ -74,7 +74,7 @@ def _read(text: str, route: Route, now: datetime) -> Pin:
     if "/" in text or path.exists():
         found = next(find_keys(read_bounded(text, MAX_SIZE)), None)
         if found is None:
-            raise PolicyError(f"{show(text)} holds no certificate, certification request or key")
+            raise PolicyError(f"{show(text)} has no certificate, certification request or key")
         return found.pin.with_note(note_of("blocked", path.name, "on", now))
     if "sha256" in text.lower():  # a pin that is misspelt, and not a host
         raise fault

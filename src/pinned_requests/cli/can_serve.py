@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pinned_requests.cli.inputs import read_bounded
-from pinned_requests.cli.output import CommandError, Row, show_json, show_table
+from pinned_requests.cli.output import CommandError, Row, rfc3339, show_json, show_table
 from pinned_requests.core.der import MAX_SIZE
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.pin import find_keys
@@ -144,11 +144,7 @@ def _document(answer: Serving) -> dict[str, Any]:
     return {
         "host": _place(answer),
         "may_be_served": answer.is_safe,
-        "known_since": _rfc3339(answer.known_since),
-        "may_be_served_from": _rfc3339(answer.safe_from),
-        "refusals": [{"policy": each.name, "why": each.why, "until": _rfc3339(each.until)} for each in answer.refusals],
+        "known_since": rfc3339(answer.known_since),
+        "may_be_served_from": rfc3339(answer.safe_from),
+        "refusals": [{"policy": each.name, "why": each.why, "until": rfc3339(each.until)} for each in answer.refusals],
     }
-
-
-def _rfc3339(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat(timespec="seconds").replace("+00:00", "Z")

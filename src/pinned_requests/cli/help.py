@@ -17,9 +17,15 @@ _EXAMPLE = re.compile(r"^Example: (.*)$", re.MULTILINE)
 _AS_IT_IS = "\b"  # click's mark: the paragraph is not wrapped, so that a command line can be pasted
 _EXAMPLES: dict[tuple[str, ...], str] = {  # of commands whose docstrings have none
     ("repo", "init"): "repo init repository --keys keys",
+    ("repo", "keys"): "repo keys alice",
+    ("repo", "merge"): "repo merge repository proposal.json --keys online",
+    ("repo", "propose"): "repo propose repository proposal.json --policy pins.toml",
     ("repo", "publish"): "repo publish repository pins.toml --keys keys",
     ("repo", "refresh"): "repo refresh repository --keys keys",
     ("repo", "rotate-key"): "repo rotate-key repository targets --keys keys",
+    ("repo", "sign"): "repo sign repository proposal.json --keys alice",
+    ("repo", "status"): "repo status https://pins.example.com/ --root 1.root.json",
+    ("repo", "sync"): "repo sync repository /var/www/pins",
 }
 
 

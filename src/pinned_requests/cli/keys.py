@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pinned_requests.cli.inputs import read_span
 from pinned_requests.cli.options import (
     CaBundle,
     ConnectTo,
@@ -21,7 +22,6 @@ from pinned_requests.cli.options import (
     Proxy,
     Timeout,
     Yes,
-    client_age,
 )
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def can_serve(  # noqa: PLR0913  one argument an option
         from pinned_requests.cli.can_serve import run as command  # noqa: PLC0415
 
         repository = None if remote is None or root is None else Remote(remote, root, target)
-        return command(file, host, policy or [], repository, client_age(max_client_age), as_json=json)
+        return command(file, host, policy or [], repository, read_span(max_client_age), as_json=json)
 
     return run
 
@@ -258,4 +258,4 @@ def _place(
 
     timeout, proxy, ca_bundle, insecure = way
     route = Route(timeout, proxy, ca_bundle, is_insecure=insecure, connect_to=read_connect_to(connect_to or ())).check()
-    return Place(policy, host, route, client_age(max_client_age))
+    return Place(policy, host, route, read_span(max_client_age))

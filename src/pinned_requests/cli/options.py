@@ -3,13 +3,10 @@
 This file has no `from __future__ import annotations`: typer reads the types.
 """
 
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from pinned_requests.cli.inputs import read_span
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Write without asking.")]
@@ -33,12 +30,3 @@ MaxClientAge = Annotated[
         help="From the writing of a policy to the last client's taking it: hours, days or weeks, such as 12h, 90d.",
     ),
 ]
-
-
-def client_age(text: str) -> timedelta:
-    """Return the age of the slowest client that `--max-client-age` gives.
-
-    Raises:
-        CommandError: it is not a span of time.
-    """
-    return read_span(text)

@@ -5,7 +5,7 @@ Rules for the next maintainer:
 - Text out of a certificate, a file or the network has passed `escape()` before it comes here, and goes to rich as
   `Text`: in a string rich would take `[red]` for markup and `:key:` for a picture.
 - Colours and frames are for terminals. Elsewhere there are plain lines, as long as they are.
-- A pin is never cut or broken on 80 columns: somebody will copy it.
+- A pin is never cut or broken on 80 columns: it will be copied.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from pinned_requests.core.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
 
     from rich.console import Console
 
 MAX_SENTENCE = 1000  # characters: a path may have 4096
 _FRAME = 7  # columns that the frame of a table with two columns takes
 _LONGEST_PIN = 60  # characters: what is longer, such as a fingerprint, is folded
-_NARROWEST = 8  # columns for the labels, whatever stands beside them
+_NARROWEST = 8  # columns for the labels
 _MANY = 10  # hosts: fewer are asked in a moment
 
 
@@ -51,6 +52,11 @@ def complain(sentence: str) -> None:
 def sentence_of(error: OSError) -> str:
     """Return what the system says of a file, without its number."""
     return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+
+
+def rfc3339(moment: datetime | None) -> str | None:
+    """Return a date as JSON has it (RFC 3339 §5.6), to the second."""
+    return None if moment is None else moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def show_json(value: Any) -> None:

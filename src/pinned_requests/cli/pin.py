@@ -97,9 +97,9 @@ def read_source(text: str, route: Route) -> Source:
     """Return what a file holds or a server presents. What has a slash in it, or exists, is a file.
 
     Raises:
-        CommandError: it is a URL, or the file holds no key.
+        CommandError: it is a URL of another scheme than https, or the file has no key.
         ServerError: the server cannot be reached, or its certificate is not valid.
-        PolicyError: it is no host, or the file cannot be read as what it says it is.
+        PolicyError: the host is invalid, or the file cannot be read as what it says it is.
         OSError: the file cannot be read.
     """
     if "://" in text and not _exists(text):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pinned_requests.cli.asking import write
-from pinned_requests.cli.output import CommandError, Row, show_json, show_table
+from pinned_requests.cli.output import CommandError, Row, complain, rfc3339, show_json, show_table
 from pinned_requests.core.host import HostPattern
 from pinned_requests.core.pin import Pin
 from pinned_requests.core.text import escape
@@ -128,7 +128,7 @@ def prepare(place: Place, key: Path | None, key_type: str, *, is_agreed: bool, a
                 "backup_key": str(key),
                 "backup_csr": str(csr),
                 "backup_pin": str(pin),
-                "may_be_served_from": _rfc3339(safe),
+                "may_be_served_from": rfc3339(safe),
                 "difference": shown,
             }
         )
@@ -168,6 +168,8 @@ def finish(place: Place, pins: Sequence[str], *, is_stolen: bool, is_agreed: boo
         check_finish(status, policy, dropped, is_stolen=is_stolen)
     except UnsafeStepError as error:
         raise RefusedError(str(error)) from None
+    for warning in _others(status):
+        complain(f"WARNING: {warning}")
     new = changes.without(policy, status.pattern, dropped)
     if is_stolen:
         new = changes.blocking(new, dropped)
@@ -180,7 +182,7 @@ def finish(place: Place, pins: Sequence[str], *, is_stolen: bool, is_agreed: boo
                 "host": str(seen.target),
                 "dropped": [str(pin) for pin in dropped],
                 "blocked": is_stolen,
-                "accepted_by_old_policies_until": _rfc3339(accepted_until),
+                "accepted_by_old_policies_until": rfc3339(accepted_until),
                 "difference": shown,
             }
         )
@@ -195,7 +197,8 @@ def _rows(seen: Look, place: Place) -> list[Row]:
     status = seen.status
     pins = seen.file.policy.hosts[status.pattern]
     listed = (*pins.pins, *pins.backup_pins)
-    rows = [Row(str(seen.target), [_SAID[status.stage]], is_good=status.stage not in _BAD)]
+    about = [_SAID[status.stage], *_others(status)]
+    rows = [Row(str(seen.target), about, is_good=status.stage not in _BAD)]
     served = []
     for pin, places in status.served_keys.items():
         known = "" if pin in pins.accepted or status.above else "  NOT ACCEPTED"
@@ -216,6 +219,13 @@ def _rows(seen: Look, place: Place) -> list[Row]:
     if status.not_yet:
         rows.append(Row("not yet", [line for each in status.not_yet for line in _lines_of(each)]))
     return rows
+
+
+def _others(status: Status) -> list[str]:
+    """Say what was not asked: the other hosts of a pattern."""
+    if HostPattern.parse(status.pattern).kind == "exact":
+        return []
+    return [f"the entry is {status.pattern}: its other hosts may have other keys, and were not asked"]
 
 
 def _lines_of(waiting: NotYet) -> list[str]:
@@ -272,16 +282,12 @@ def _document(seen: Look, place: Place) -> dict[str, Any]:
         "reserve": [
             {
                 "pin": str(each.pin),
-                "known_since": _rfc3339(each.known_since),
+                "known_since": rfc3339(each.known_since),
                 "may_be_served": each.is_safe,
-                "may_be_served_from": _rfc3339(each.safe_from),
+                "may_be_served_from": rfc3339(each.safe_from),
             }
             for each in status.reserve
         ],
         "next": _next(status, place),
-        "not_yet": [{"step": each.step, "why": each.why, "until": _rfc3339(each.until)} for each in status.not_yet],
+        "not_yet": [{"step": each.step, "why": each.why, "until": rfc3339(each.until)} for each in status.not_yet],
     }
-
-
-def _rfc3339(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,7 +1,7 @@
 """The history of a policy: its versions and when each was written, in a file beside it (`pins.toml.history`).
 
-Commands that write a policy add to it. Without it nobody could tell which policies clients may still have, and
-`can-serve` would have to assume the worst.
+Commands that write a policy add to it. Without it the policies that clients may still have are
+unknown, and `can-serve` assumes the worst.
 
 Rules for the next maintainer:
 
@@ -69,7 +69,7 @@ def read_history(path: Path, policy: PinPolicy, now: datetime) -> History:
     if not versions or versions[-1].policy != policy:
         since = _written(path)
         if versions and versions[-1].since is not None and since < versions[-1].since:
-            since = now  # an older file was put back, and there is no telling when
+            since = now  # an older file was put back, at an unknown time
         versions.append(Version(policy, since, escape(str(path))))
     versions[-1] = versions[-1]._replace(name=escape(str(path)))
     return History(tuple(versions), is_complete)

@@ -190,7 +190,7 @@ def _replacement(reserve: Serving | None) -> str:
     if reserve is None:
         return "; give it another key of the policy first"
     if reserve.safe_from is None:
-        return f"; give it another key first, and not {reserve.pin} yet: nobody can tell when all clients know it"
+        return f"; give it another key first, and not {reserve.pin} yet: since when clients know it is unknown"
     return f"; give it {reserve.pin} first, which is safe from {reserve.safe_from:%Y-%m-%d %H:%M} UTC on"
 
 

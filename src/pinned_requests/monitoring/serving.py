@@ -45,7 +45,7 @@ class Refusal(NamedTuple):
     Attributes:
         name: of the version; "an earlier policy that is not known" for one that is not there.
         why: half a sentence.
-        until: until when a client may have it; None: it is the newest, or there is no telling.
+        until: until when a client may have it; None: it is the newest, or the date is unknown.
     """
 
     name: str

@@ -152,7 +152,7 @@ def test_a_repository(key: Credential, publishing: Callable[..., Any], capsys: p
 
     publisher.publish(new)
     assert ask(capsys, "cert.pem", HOST, "--policy", "pins.toml", *repository)["may_be_served"]
-    # Without the history nobody knows what was there before.
+    # Without the history what was there before is unknown.
     answer = ask(capsys, "cert.pem", HOST, *repository)
     assert not answer["may_be_served"]
     assert ask(capsys, "cert.pem", HOST, *repository, "--max-client-age", "0d")["may_be_served"]

@@ -59,7 +59,7 @@ class Desk:
     def serve_key(self, path: str) -> None:
         """Let the CA sign for a key, and the server present it."""
         key = load_pem_private_key(Path(path).read_bytes(), None)
-        self.server.credential = self._lab.root.issue("127.0.0.1", key=key)
+        self.server.credential = self._lab.root.issue("127.0.0.1", "localhost", key=key)
 
     def stage(self) -> str:
         """Return the stage that `rotate status` sees."""
@@ -332,3 +332,16 @@ def test_a_mismatch_names_the_command(desk: Desk, lab: Any) -> None:
         assert shlex.split(command) == ["pinned-requests", "repin", desk.host, "--policy", "pins.toml"]
     assert desk(*shlex.split(command)[1:]) == 2
     assert str(Pin.from_certificate(desk.server.credential.certificate)) in desk.out
+
+
+def test_a_pattern(desk: Desk) -> None:
+    """An entry of several hosts: what was not asked is said, and a pin is not dropped without that."""
+    pins = PinPolicy.from_file("pins.toml").hosts[desk.host]
+    Path("wide.toml").write_text(PinPolicy({"**.localhost": pins}).to_toml())
+    host = f"localhost:{desk.server.port}"
+    assert desk("rotate", "status", "wide.toml", host) == 0
+    assert "the entry is **.localhost: its other hosts may have other keys" in desk.out
+    assert desk("rotate", "next", "wide.toml", host, "--yes") == 0
+    desk.serve_key("backup.key")
+    assert desk("rotate", "finish", "wide.toml", host, "--pin", pins.pins[0], "--yes") == 0
+    assert "WARNING: the entry is **.localhost" in desk.err
