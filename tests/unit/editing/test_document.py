@@ -152,3 +152,10 @@ POLICIES = st.builds(
 def test_any_change(old: PinPolicy, new: PinPolicy, is_json: bool) -> None:  # noqa: FBT001  a value that hypothesis draws
     """Whatever the two policies are, the edited text of the one says the other, notes included."""
     assert says(edited(old.to_json() if is_json else old.to_toml(), new), new)
+
+
+def test_an_edit_that_goes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is about to be written is read back first: a text that says something else is an error, not a file."""
+    monkeypatch.setattr("pinned_requests.editing.document._dump_toml", lambda _: TEXT)
+    with pytest.raises(PolicyError, match="cannot be edited"):
+        edited(TEXT, changes.blocking(POLICY, [D]))
