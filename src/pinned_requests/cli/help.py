@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 _EXAMPLE = re.compile(r"^Example: (.*)$", re.MULTILINE)
-_AS_IT_IS = "\b"  # click's mark: the paragraph is not wrapped, so that a command line can be pasted
+_NOT_WRAPPED = re.compile(r"^(?:Example: |Findings)", re.MULTILINE)
+_AS_IT_IS = "\b"  # click's mark: the paragraph is not wrapped, so that a command line can be pasted and a name be found
 _EXAMPLES: dict[tuple[str, ...], str] = {  # of commands whose docstrings have none
     ("repo", "init"): "repo init repository --keys keys",
     ("repo", "keys"): "repo keys alice",
@@ -45,13 +46,13 @@ def command_tree(app: typer.Typer) -> Any:
         for parameter in command.params:
             if parameter.param_type_name == "argument":
                 parameter.display_type_rich = lambda ctx: ""  # noqa: ARG005  called by name
-            elif "list[" in str(getattr(parameter.type_descriptor, "annotation", "")) and parameter.metavar is None:
+            elif parameter.multiple and parameter.metavar is None:
                 parameter.metavar = "TEXT"
         command.context_settings = {**command.context_settings, **HELP_OPTIONS}
         command.help = inspect.cleandoc(command.help or "")
         if names[1:] in _EXAMPLES and not examples_of(command):
             command.help += f"\n\nExample: pinned-requests {_EXAMPLES[names[1:]]}"
-        command.help = _EXAMPLE.sub(lambda found: f"{_AS_IT_IS}\n{found[0]}", command.help)
+        command.help = _NOT_WRAPPED.sub(lambda found: f"{_AS_IT_IS}\n{found[0]}", command.help)
     return root
 
 
