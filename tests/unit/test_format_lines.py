@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,6 +13,9 @@ from pinned_requests.core.pin import Pin
 from pinned_requests.core.pinset import PinSet
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.formats import read, write
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.filterwarnings("ignore::pinned_requests.core.errors.MissingBackupPinWarning")
 
@@ -269,18 +273,18 @@ _8443._tcp.a.example. IN TLSA (3 1 1
 	IN TLSA 1 1 1 {HEX_B}
 """
 OTHER_RECORDS = f"""\
+$ORIGIN example.
 @ IN SOA a. b. (
     1 2 3 4 5 )
 x TXT "(; TLSA"
-_443._tcp.a.example. TLSA 3 1 1 {HEX_A}
-$INCLUDE /etc/x
+_443._tcp.a TLSA 3 1 1 {HEX_A}
 """
 OTHER_HASHES = f"""\
 _443._tcp.a.example. TLSA 3 1 1 {HEX_A}
  TLSA 3 1 0 00
- TLSA 3 1 2 00
- TLSA 255 1 1 00
- TLSA 3 9 1 00
+ TLSA 3 1 2 {HEX_A}{HEX_A}
+ TLSA 255 1 1 {HEX_B}
+ TLSA 3 9 1 {HEX_B}
 _443._udp.a.example. TLSA 3 1 1 {HEX_B}
 """
 
@@ -292,14 +296,15 @@ _443._udp.a.example. TLSA 3 1 1 {HEX_B}
         (f"_443._TCP.API.example.com.\tIN 1h tlsa 2 1 1 {HEX_A.upper()}\r\n", {"api.example.com:443": [A]}, []),
         (f"*._tcp.example.com. TLSA 0 0 1 {HEX_C} ; any port", {"example.com": [CERTIFICATE]}, []),
         (ZONE, {"a.example:8443": [A, B]}, []),
-        (OTHER_RECORDS, {"a.example:443": [A]}, ["SOA", "TXT", "$INCLUDE"]),
+        (OTHER_RECORDS, {"a.example:443": [A]}, ["SOA", "TXT"]),
         (OTHER_HASHES, {"a.example:443": [A]}, ["pins", "pins", "pins", "pins", "host"]),
     ],
     ids=["dig", "other case", "any port", "zone file", "other records", "other hashes"],
 )
 def test_tlsa_is_read(text: str, hosts: dict[str, Any], losses: list[str]) -> None:
     """Records are read as RFC 6698 §2.2 and RFC 1035 §5.1 write them."""
-    assert records(text) == (allowing(hosts), losses)
+    policy, fields = records(text)
+    assert (policy, sorted(fields)) == (allowing(hosts), sorted(losses))
 
 
 @pytest.mark.parametrize(
@@ -322,7 +327,9 @@ def test_tlsa_is_read(text: str, hosts: dict[str, Any], losses: list[str]) -> No
         f"_443._tcp.a.example. IN TLSA 3 1 1 {HEX_A[:-1]}g",
         f"_443._tcp.a.example. IN TLSA DANE-EE SPKI SHA2-256 {HEX_A}",
         f"_443._tcp.a.example. IN TLSA 3 1 1 {HEX_A}\n IN TLSA ( 3 1 1 {HEX_A}",
-        f"_443._tcp.a.example. IN TLSA ( ( 3 1 1 {HEX_A} ) )",
+        f"$INCLUDE /etc/hostname\n_443._tcp.a.example. IN TLSA 3 1 1 {HEX_A}",
+        f"$GENERATE 1-2 _443._tcp.a$.example. TLSA 3 1 1 {HEX_A}",
+        f"$ORIGIN example\n_443._tcp.a IN TLSA 3 1 1 {HEX_A}",
         f"_443._tcp.a.example. IN TLSA 3 1 1 {HEX_A} )",
         "_443._tcp.a.example. IN TLSA 3 1 2 00",
         "a.example. IN A 192.0.2.1",
@@ -332,6 +339,21 @@ def test_tlsa_that_cannot_be_read_is_refused(text: str) -> None:
     """Owner, parameters and hash have to be there, and whole."""
     with pytest.raises(PolicyError):
         records(text)
+
+
+def test_tlsa_without_the_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without dnspython no record is read; the error says what to install."""
+    monkeypatch.setitem(sys.modules, "dns.zonefile", None)
+    with pytest.raises(ImportError, match=r"pip install 'pinned-requests\[cli\]'"):
+        read("tlsa", f"_443._tcp.a.example. IN TLSA 3 1 1 {HEX_A}")
+
+
+def test_a_zone_file_reads_no_other_file(tmp_path: Path) -> None:
+    """`$INCLUDE` is refused, also of a file that is there."""
+    other = tmp_path / "other"
+    other.write_text(f"_443._tcp.b.example. IN TLSA 3 1 1 {HEX_B}\n")
+    with pytest.raises(PolicyError, match="INCLUDE"):
+        read("tlsa", f"_443._tcp.a.example. IN TLSA 3 1 1 {HEX_A}\n$INCLUDE {other}\n")
 
 
 def test_tlsa_is_written() -> None:
