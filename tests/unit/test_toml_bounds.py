@@ -161,7 +161,7 @@ def test_no_text_takes_long(name: str) -> None:
         ("dots behind an escaped quote", "dots"),
         ("dots behind a comment", "dots"),
         ("long integer", "number"),
-        ("quotes", "several lines"),
+        ("quotes", "multi-line"),
     ],
 )
 def test_what_is_refused_before_it_is_parsed(name: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:

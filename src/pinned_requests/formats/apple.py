@@ -35,7 +35,7 @@ def read(text: str | bytes, _host: HostPattern | None, _now: datetime | None) ->
     security = dictionary(root.get(_ATS, root), _ATS)
     depth = "of a pin is not kept: Apple tells leaves from CAs, and a policy matches a pin at any depth"
     losses = [Loss(None, "depth", depth)]
-    losses += [Loss(None, escape(key), "is left out: it is not a pin") for key in security if key != _DOMAINS]
+    losses += [Loss(None, escape(key), _NOT_A_PIN) for key in security if key != _DOMAINS]
     entries: dict[HostPattern, PinSet] = {}
     for name, value in dictionary(security.get(_DOMAINS, {}), _DOMAINS).items():
         pattern = domain(name)
