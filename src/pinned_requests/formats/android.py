@@ -63,9 +63,7 @@ def _parse(text: str) -> Element:
     try:
         from defusedxml.ElementTree import fromstring  # noqa: PLC0415  of the `cli` extra, for this format alone
     except ImportError:
-        raise ImportError(
-            "defusedxml, which reads Android's format, is not installed; run: pip install 'pinned-requests[cli]'"
-        ) from None
+        raise ImportError("reading android needs defusedxml; run: pip install 'pinned-requests[cli]'") from None
     try:
         root: Element = fromstring(text, forbid_dtd=True)
     except Exception as e:  # noqa: BLE001  any error of the parser means that the text cannot be read

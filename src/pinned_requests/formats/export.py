@@ -190,7 +190,7 @@ def covering(pattern: HostPattern, patterns: Mapping[HostPattern, Entry]) -> Ite
 
 
 def _samples(pattern: HostPattern) -> tuple[str, ...]:
-    """Return hosts that `pattern` matches: whatever pattern overlaps it and is less specific matches one of them."""
+    """Return hosts that `pattern` matches. A less specific pattern that overlaps it matches one of them."""
     host = pattern.host
     # No policy names a host below this label: `normalize_host()` refuses the character.
     below = (f"?.{host}", f"?.?.{host}")

@@ -58,7 +58,7 @@ def _within(pattern: HostPattern, wanted: HostPattern) -> HostPattern | None:
         return None
     kind, host = pattern.kind, pattern.host
     if host == wanted.host:
-        # `*.` comes before `**.`, whatever their ports; of two with one wildcard, the one with the port comes first.
+        # `*.` comes before `**.`, with any ports; of two with the same wildcard, the one with a port comes first.
         more_specific = (
             pattern.port is not None and wanted.port is None
             if kind == wanted.kind

@@ -106,9 +106,7 @@ def _records(text: str) -> Iterator[tuple[str, str, Any]]:
         import dns.tokenizer  # noqa: PLC0415
         import dns.zonefile  # noqa: PLC0415
     except ImportError:
-        raise ImportError(
-            "dnspython, which reads TLSA records, is not installed; run: pip install 'pinned-requests[cli]'"
-        ) from None
+        raise ImportError("reading tlsa needs dnspython; run: pip install 'pinned-requests[cli]'") from None
     if _LONG_NUMBER.search(text):
         raise PolicyError("invalid zone file: it has a number of 1000 or more digits; remove it")
     records = _Records(dns.name.root)
