@@ -70,9 +70,7 @@ def write(policy: PinPolicy, _host: HostPattern | None, _now: datetime | None) -
     _split_subtrees(exported)
     exported.leave_out_too_strict()
     domains = _domains(exported)
-    depth = (
-        f"is not in a policy: all pins are written to {_LEAF}; if all pins of a domain are of CAs, move them to {_CA}"
-    )
+    depth = f"of a pin is unknown: all pins are in {_LEAF}; move them to {_CA} if all pins of a domain are of CAs"
     exported.lose(None, "depth", depth)
     losses = exported.finish()
     pinned = {

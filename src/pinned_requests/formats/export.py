@@ -80,6 +80,7 @@ class Export:
     def __init__(self, policy: PinPolicy, abilities: Abilities) -> None:
         self.entries: dict[HostPattern, Entry] = {}
         self.losses: list[Loss] = []
+        self._left_out: set[str] = set()
         self._policy = policy
         self._system = abilities.system
 
@@ -90,6 +91,7 @@ class Export:
     def leave_out(self, pattern: HostPattern, why: str) -> None:
         """Remove an entry, and name it."""
         self.entries.pop(pattern, None)
+        self._left_out.add(str(pattern))
         self.lose(pattern, WHOLE, f"is left out: {why}")
 
     def leave_out_too_strict(self) -> None:
@@ -126,7 +128,9 @@ class Export:
         if not self.entries:
             reasons = [f": {loss}" for loss in self.losses if loss.field == WHOLE]
             raise PolicyError(f"nothing of this policy can be expressed in {self._system}{''.join(reasons[-1:])}")
-        return tuple(self._with_wider(loss) for loss in self.losses)
+        # The fields of an entry that is left out are lost with it.
+        named = (loss for loss in self.losses if loss.field == WHOLE or loss.host not in self._left_out)
+        return tuple(self._with_wider(loss) for loss in named)
 
     def _with_wider(self, loss: Loss) -> Loss:
         if loss.field != WHOLE or loss.host is None:
