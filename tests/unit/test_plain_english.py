@@ -54,7 +54,7 @@ def texts() -> Iterator[Path]:
     yield ROOT / "README.md"
     yield ROOT / "CHANGELOG.md"
     for folder in ("src", "docs"):
-        yield from sorted(each for each in (ROOT / folder).rglob("*") if each.suffix in (".md", ".py"))
+        yield from sorted(each for each in (ROOT / folder).rglob("*") if each.suffix in (".json", ".md", ".py"))
 
 
 def words_in(text: str) -> Iterator[tuple[int, str]]:

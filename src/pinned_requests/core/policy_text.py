@@ -30,10 +30,9 @@ MAX_MARKS = 3_000_000  # brackets, commas, …: 100,000 such hosts have 2.8 mill
 MAX_LINES = 2_000_000  # 100,000 such hosts have 700,000; a parser takes 1 µs for an empty comment
 MAX_DOTS = 100  # dots in a line: a dotted key takes quadratic time
 MAX_DOTTED = 250_000  # dots in total: each makes a table of 700 bytes. 100,000 hosts have one each
-MAX_WORD = 1000  # characters of a number, date or bare key: tomllib's pattern for a number takes 120 bytes for each
+MAX_LINE = 250_000  # characters of a line outside of strings: tomllib's pattern takes 120 bytes for each of a number
 # A string on one line, with or without its end, so that the search is linear.
 _STRING = r'"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+"?|\'[^\'\n]*+\'?'
-_LONG_WORD = rf"(?<![\w.+:-])[\w.+:-]{{{MAX_WORD + 1}}}"
 
 
 def looks_like_json(text: object) -> bool:
@@ -134,13 +133,14 @@ def _bound_toml(text: str) -> None:
     # A table costs as much as three values, a key as much as two, an escape in a string as much as one.
     if sum(map(bare.count, "[[[{,==")) + text.count("\\") > MAX_MARKS:
         raise PolicyError("the text is larger than any policy: it has too many values")
-    if bare.count(".") > MAX_DOTTED or any(line.count(".") > MAX_DOTS for line in bare.split("\n")):
+    lines = bare.split("\n")
+    if bare.count(".") > MAX_DOTTED or any(line.count(".") > MAX_DOTS for line in lines):
         raise PolicyError(
-            f"the TOML text has more than {MAX_DOTS} dots outside of strings in a line, or {MAX_DOTTED} in all; write "
-            'tables as [hosts."api.example.com"]'
+            f"the TOML text has more than {MAX_DOTS} dots outside of strings in a line, or {MAX_DOTTED} in total; "
+            'write tables as [hosts."api.example.com"]'
         )
-    if re.search(_LONG_WORD, bare):
-        raise PolicyError(f"the TOML text has a number or name of more than {MAX_WORD} characters outside of strings")
+    if max(map(len, lines)) > MAX_LINE:
+        raise PolicyError(f"the TOML text has a line of more than {MAX_LINE} characters outside of strings; split it")
 
 
 def _bounded(text: object) -> str:

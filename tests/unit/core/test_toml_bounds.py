@@ -101,6 +101,9 @@ TEXTS: dict[str, Callable[[int], str]] = {
     "long exponent": fill("9", "x = 1e"),
     "long second": fill("0", "x = 2027-03-01T00:00:00."),
     "integers": fill("1,", "x = [", "]"),
+    "long fractions": fill(f"1.{'1' * 249_000},\n", "x = [\n", "]"),
+    "long exponents": count(f"a# = 1e{'9' * 249_000}\n"),
+    "long keys": count(f"{'a' * 249_000}# = 1\n"),
     "lengthy integers": fill("1" * 999 + ",", "x = [", "]"),
     "lengthy hexadecimals": fill("0x" + "f" * 990 + ",", "x = [", "]"),
     "floats": fill("1e1,", "x = [", "]"),
@@ -157,7 +160,7 @@ def test_no_text_takes_long(name: str) -> None:
         ("dotted key", "dots"),
         ("dots behind an escaped quote", "dots"),
         ("dots behind a comment", "dots"),
-        ("long integer", "number"),
+        ("long integer", "line of more"),
         ("quotes", "multi-line"),
     ],
 )
