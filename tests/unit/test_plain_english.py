@@ -34,6 +34,7 @@ TO_BE_REWRITTEN: dict[str, str] = {
     "src/pinned_requests/cli/": "help texts and messages change with the commands",
     "src/pinned_requests/monitoring/": "is taken out of cli/",
     "src/pinned_requests/publishing/": "is taken out of cli/",
+    "src/pinned_requests/reporting/http.py": "changes with the store",
     "src/pinned_requests/sources/": "changes with the refresher",
     "src/pinned_requests/testing/": "is split into pki, server, intercept and lab",
     "src/pinned_requests/tls/": "changes with the sockets",

@@ -51,7 +51,7 @@ class HTTPReporter:
     The same report (host, port, outcome, pins that were expected and seen) is sent at most once in 24 hours, by one
     process. While the server does not answer, up to 128 different reports wait, and attempts get rarer, down to one in
     five minutes; what comes on top is dropped. At the end of the process reports that wait get two seconds. In a forked
-    child it starts empty.
+    child it starts anew.
 
     It posts over a session of its own that validates certificates, and takes proxies and the CA bundle from the
     environment, as requests does. That has neither pins nor cookies nor credentials, and follows no redirects. Answers
@@ -75,7 +75,7 @@ class HTTPReporter:
         self._sent: OrderedDict[bytes, float] = OrderedDict()  # when, in order
         self._thread: threading.Thread | None = None  # while the queue holds something
         self._full_until = 0.0  # when the next of MAX_KEYS is forgotten
-        self._hurry = False  # whether `flush()` waits for the queue to empty
+        self._hurry = False  # whether somebody waits for the queue to empty
         self._has_complained = False
 
     def __call__(self, report: ViolationReport) -> None:
@@ -104,7 +104,7 @@ class HTTPReporter:
     def _takes(self, key: bytes) -> bool:
         """Say whether a report neither waits nor was sent within 24 hours, and there may be room.
 
-        Takes no lock: with one, many threads with a violation each would wait for each other.
+        Holds no lock: of many threads that ask for one at each violation, each would wait for the turns of all others.
         """
         now, sent = _clock(), self._sent.get(key)
         if key in self._queue or (sent is not None and now - sent < PERIOD):
@@ -177,7 +177,7 @@ class HTTPReporter:
             body, headers = report.to_json().encode(), {"Content-Type": "application/json"}
             with session.post(self.uri.text, body, headers=headers, timeout=TIMEOUT, stream=True) as response:
                 status = response.status_code
-        except Exception as e:  # noqa: BLE001  after any error, the next attempt may succeed
+        except Exception as e:  # noqa: BLE001  whatever it is, the next attempt may do better
             self._complain(type(e).__name__)
             return False
         if _SUCCESS <= status < _REDIRECTION:
@@ -234,7 +234,7 @@ def _key(report: ViolationReport) -> bytes:
 
 
 def _clock() -> float:
-    """Return seconds of a clock that never goes back, even if the time of day is changed."""
+    """Return seconds that never go back, whatever is done to the time of day."""
     return time.monotonic()
 
 
@@ -249,7 +249,7 @@ def _flush_all() -> None:
 
 
 def _start_all_anew() -> None:
-    """In a forked child: there is no thread, no thread will release a lock, and the parent sends the queue."""
+    """In a forked child: the thread is not there, a lock may be held by nobody, and the parent sends what waits."""
     for reporter in list(_reporters):
         reporter._start_anew()  # noqa: SLF001  of this module
 
