@@ -264,7 +264,7 @@ class PinPolicy(Value):
             if name not in _FIELDS:
                 unknown("field of a policy", name, _FIELDS)
         if not isinstance(values.get("hosts", _NO_HOSTS), Mapping):
-            raise PolicyError(f"'hosts' is {show(values['hosts'])}; give a table of host patterns and pins")
+            raise PolicyError(f"'hosts' is {show(values['hosts'])}; give a table of host patterns and their pins")
         return cls(**values)
 
     @property

@@ -31,8 +31,8 @@ from pinned_requests.formats.selection import select
 
 __all__ = ["FORMATS", "Format", "Loss", "Reader", "Reading", "Writer", "Writing", "read", "write"]
 
-# The host is given for a format that does not name it (`is_hostless`), and None for others; the time is None for a
-# format that has no relative times.
+# One signature for all formats. The host is for those that do not name it (`is_hostless`), the time for those with
+# relative times (`needs_now`); a reader or writer that needs one refuses None.
 Reader: TypeAlias = Callable[[str | bytes, HostPattern | None, datetime | None], Reading]
 Writer: TypeAlias = Callable[[PinPolicy, HostPattern | None, datetime | None], Writing]
 
@@ -107,14 +107,9 @@ def read(name: str, text: str | bytes, *, host: str | None = None, now: datetime
     known = _known(name)
     if known.reader is None:
         raise PolicyError(f"cannot read {known.name}: it is source code; it can only be written")
-    pattern = None
-    if known.is_hostless:
-        if host is None:
-            raise PolicyError(f"{known.name} does not name the host of its pins; give it as host=")
-        pattern = HostPattern.parse(host)
-    elif host is not None:
+    if host is not None and not known.is_hostless:
         raise PolicyError(f"{known.name} names its hosts itself; leave host={show(host)} out")
-    return known.reader(text, pattern, _checked_now(known, now))
+    return known.reader(text, None if host is None else HostPattern.parse(host), now)
 
 
 def write(name: str, policy: PinPolicy, *, host: str | None = None, now: datetime | None = None) -> Writing:
@@ -144,7 +139,7 @@ def write(name: str, policy: PinPolicy, *, host: str | None = None, now: datetim
                 f"{known.name} has the pins of one host, and the policy has {len(policy.hosts)}; give one as host="
             )
         pattern = HostPattern.parse(next(iter(policy.hosts)) if host is None else host)
-    text, losses = known.writer(policy, pattern, _checked_now(known, now))
+    text, losses = known.writer(policy, pattern, now)
     if policy.report_uri is not None and name not in _WITH_REPORT_URI:
         losses = (Loss(None, "report_uri", "is left out: only a policy file has it"), *losses)
     return Writing(text, losses)
@@ -154,9 +149,3 @@ def _known(name: str) -> Format:
     if name not in FORMATS:
         raise PolicyError(f"unknown format {show(name)}; use one of {', '.join(FORMATS)}")
     return FORMATS[name]
-
-
-def _checked_now(known: Format, now: datetime | None) -> datetime | None:
-    if known.needs_now and (now is None or now.utcoffset() is None):
-        raise PolicyError(f"{known.name} has times relative to now; give now=, with a time zone")
-    return now

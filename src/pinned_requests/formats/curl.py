@@ -32,7 +32,7 @@ _ABILITIES = Abilities(
 def read(text: str | bytes, host: HostPattern | None, _now: datetime | None) -> Reading:
     """Read the pins of `host`. The path of a key file, which the option also takes, is refused."""
     if host is None:
-        raise PolicyError("the option does not name the host of its pins; give it")
+        raise PolicyError("curl does not name the host of its pins; give it as host=")
     pins = []
     for spelling in one_line(text).split(";"):
         if not spelling.startswith(_PREFIX):

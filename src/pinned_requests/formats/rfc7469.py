@@ -34,8 +34,9 @@ _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 
 def read(text: str | bytes, host: HostPattern | None, now: datetime | None) -> Reading:
     """Read the header that `host` sent at `now`."""
-    if host is None or now is None:
-        raise PolicyError("the header names neither its host nor its time; give both")
+    if host is None:
+        raise PolicyError("rfc7469 does not name the host of its pins; give it as host=")
+    now = _aware(now)
     name, colon, value = one_line(text).partition(":")
     if not colon or name.lower() not in (_ENFORCED.lower(), _REPORTED.lower()):
         raise PolicyError(f"not a header of RFC 7469: {show(text[:100])}; begin with '{_ENFORCED}:'")
@@ -60,6 +61,12 @@ def read(text: str | bytes, host: HostPattern | None, now: datetime | None) -> R
     entries: dict[HostPattern, PinSet] = {}
     put(entries, host._replace(kind=kind), fields)
     return Reading(policy_of(entries), tuple(losses))
+
+
+def _aware(now: datetime | None) -> datetime:
+    if now is None or now.utcoffset() is None:
+        raise PolicyError("max-age in rfc7469 is relative to now; give now=, with a time zone")
+    return now
 
 
 def _check_host(host: HostPattern) -> None:
@@ -117,8 +124,7 @@ def _expiry(age: str | None, now: datetime, losses: list[Loss]) -> datetime:
 
 def write(policy: PinPolicy, host: HostPattern | None, now: datetime | None) -> Writing:
     """Write the header that `host` is to send at `now`."""
-    if now is None:
-        raise PolicyError("max-age is relative to now; give the time")
+    now = _aware(now)
     exported = export(policy, _ABILITIES, only=host)
     losses = list(exported.finish())
     ((pattern, entry),) = exported.entries.items()

@@ -58,3 +58,7 @@ def test_okhttp_joins_the_pins_of_patterns() -> None:
         ("api.example.com", "pins"),
         ("*.example.com", "pins"),
     ]
+    hosts = {"*.example.com": [A], "**.x.example.com": [B], "**.y.example.com": [A]}
+    assert [(loss.host, loss.field) for loss in write("okhttp-java", allowing(hosts)).losses] == [
+        ("**.x.example.com", "pins")
+    ]
