@@ -16,6 +16,7 @@ from pinned_requests.core.pin import Pin
 from pinned_requests.core.pinset import PinSet
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.formats import FORMATS, read, write
+from pinned_requests.formats.selection import select
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +32,8 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
 FOREIGN = [name for name in FORMATS if name not in ("toml", "json")]
 READ = [name for name in FOREIGN if FORMATS[name].reads]
 FIELDS = ("backup_pins", "blocked_pins", "expires", "on_expiry", "report_only")
+
+SOME, OTHER = Pin("spki", b"1" * 32), Pin("spki", b"2" * 32)
 
 names = st.sampled_from(["example.com", "api.example.com", "a.b.example.com", "example.org", "xn--bcher-kva.example"])
 ports = st.sampled_from(["", "", "", ":443", ":8443"])
@@ -81,16 +84,17 @@ class Trip(NamedTuple):
     losses: tuple[Loss, ...]
 
 
-def there_and_back(name: str, policy: PinPolicy) -> Trip | None:
-    """Write `policy` and read it again, if anything of it can be said in that format."""
-    host = str(HostPattern.parse(next(iter(policy.hosts)))) if FORMATS[name].is_hostless else None
+def there_and_back(name: str, policy: PinPolicy, host: str | None = None) -> Trip | None:
+    """Write `policy`, or what it says about `host`, and read it again, if that format can express any of it."""
+    if host is None and FORMATS[name].is_hostless:
+        host = next(iter(policy.hosts))
     try:
         text, losses = write(name, policy, host=host, now=NOW)
     except PolicyError:
         return None
-    if name == "rfc7469" and host is not None:
+    if host is not None and name == "rfc7469":
         host = host.removeprefix("**.")
-    return Trip(text, read(name, text, host=host, now=NOW).policy, losses)
+    return Trip(text, read(name, text, host=host if FORMATS[name].is_hostless else None, now=NOW).policy, losses)
 
 
 def unnamed(before: PinPolicy, after: PinPolicy, losses: tuple[Loss, ...]) -> Iterator[tuple[str | None, str]]:
@@ -133,6 +137,16 @@ def test_all_that_differs_is_named(name: str, policy: PinPolicy) -> None:
         assert list(unnamed(policy, trip.policy, trip.losses)) == []
 
 
+@pytest.mark.parametrize("name", READ)
+@few
+@given(policy=policies, data=st.data())
+def test_all_that_differs_in_a_part_is_named(name: str, policy: PinPolicy, data: st.DataObject) -> None:
+    """The same for `host=`: the narrower entries within a pattern are kept, or a loss names them."""
+    host = data.draw(st.sampled_from(list(policy.hosts)), "host=")
+    if trip := there_and_back(name, policy, host):
+        assert list(unnamed(select(policy, host), trip.policy, trip.losses)) == []
+
+
 @pytest.mark.parametrize("name", ["android", "rfc7469", "trustkit"])
 @few
 @given(policy=single_host_policies)
@@ -147,7 +161,7 @@ def test_without_losses_it_is_equal(name: str, policy: PinPolicy) -> None:
 def test_some_policies_lose_nothing(name: str) -> None:
     """The test above has something to compare."""
     day = None if name == "android" else NOW.replace(year=2027, hour=0, minute=0, second=0, microsecond=0)
-    pins = PinSet([Pin("spki", b"1" * 32), Pin("spki", b"2" * 32)], expires=day)
+    pins = PinSet([SOME, OTHER], expires=day)
     policy = PinPolicy({"**.example.com": pins}, unpinned_hosts="allow")
     trip = there_and_back(name, policy)
     assert trip is not None
@@ -169,25 +183,65 @@ def test_what_was_read_is_written_as_it_was(name: str, policy: PinPolicy) -> Non
         assert [loss for loss in second.losses if loss.host is not None] == []
 
 
-@pytest.mark.parametrize("name", [name for name in READ if not FORMATS[name].is_hostless])
-@few
-@given(policy=policies)
-def test_no_host_is_pinned_that_was_not(name: str, policy: PinPolicy) -> None:
-    """A text pins no host that the policy leaves alone."""
-    trip = there_and_back(name, policy)
-    if trip is None:
+def strictness(pins: PinSet | None) -> int:
+    """What a mismatch leads to: 0 nothing, 1 a report, 2 a refusal."""
+    return 0 if pins is None or pins.is_exempt else 1 if pins.report_only else 2
+
+
+def in_the_text(name: str, text: str, pattern: str) -> PinPolicy:
+    """The policy that a system follows that is given `text`; of a hostless one for the hosts that `pattern` matches."""
+    if name.startswith("okhttp"):
+        added = {host: pins.split(", ") for host, pins in re.findall(r'\.add\("([^"]+)", (.+)\)', text)}
+        hosts = {f"[{host}]" if ":" in host else host: [pin.strip('"') for pin in pins] for host, pins in added.items()}
+        return PinPolicy(hosts, unpinned_hosts="allow")
+    host = (pattern if name == "curl" else pattern.removeprefix("**.")) if FORMATS[name].is_hostless else None
+    return read(name, text, host=host, now=NOW).policy
+
+
+HOSTS = ("example.com", "x.example.com", "x.y.example.com", "api.example.com", "x.api.example.com", "b.example.com")
+HOSTS += ("a.b.example.com", "x.a.b.example.com", "example.org", "x.example.org", "localhost", "192.0.2.1", "[::1]")
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+@settings(max_examples=100)
+@given(policy=policies, data=st.data())
+def test_a_text_pins_no_host_that_the_policy_does_not_pin(name: str, policy: PinPolicy, data: st.DataObject) -> None:
+    """Nor does it enforce pins that the policy only reports, whether the whole policy is written or a part of it."""
+    chosen = st.sampled_from(list(policy.hosts))
+    host = data.draw(chosen if FORMATS[name].is_hostless else st.one_of(st.none(), chosen), "host=")
+    try:
+        text, _ = write(name, policy, host=host, now=NOW)
+    except PolicyError:
         return
-    for host in (
-        "example.com",
-        "x.example.com",
-        "x.y.example.com",
-        "api.example.com",
-        "x.api.example.com",
-        "localhost",
-    ):
-        for port in (443, 8443):
-            if policy.lookup(host, port) is None:
-                assert (trip.policy.lookup(host, port) or PinSet.exempt()).is_exempt
+    written = in_the_text(name, text, host or "")
+    for each in HOSTS:
+        for port in (443, 8443, 9443):
+            assert strictness(written.lookup(each, port)) <= strictness(policy.lookup(each, port)), (each, port)
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_some_text_is_written_around_an_exempt_host(name: str) -> None:
+    """The test above has something to compare: what can be said is said."""
+    hosts = {"**.example.com": [SOME, OTHER], "api.example.com": PinSet.exempt(), "example.org": [SOME, OTHER]}
+    text, _ = write(name, PinPolicy(hosts), host="example.org" if FORMATS[name].is_hostless else None, now=NOW)
+    written = in_the_text(name, text, "example.org")
+    assert [strictness(written.lookup(host, 443)) for host in ("api.example.com", "example.org")] == [0, 2]
+
+
+@few
+@given(policy=policies, data=st.data())
+def test_a_part_of_a_policy_says_the_same_about_its_hosts(policy: PinPolicy, data: st.DataObject) -> None:
+    """Selecting a pattern changes nothing for the hosts that it matches, and says nothing about others."""
+    host = data.draw(st.sampled_from([*policy.hosts, *HOSTS]), "host=")
+    try:
+        selected = select(policy, host)
+    except PolicyError:
+        return
+    alone = PinPolicy({host: [SOME, OTHER]})
+    for each in HOSTS:
+        for port in (443, 8443, 9443):
+            matched = alone.lookup(each, port) is not None
+            assert selected.lookup(each, port) == (policy.lookup(each, port) if matched else None), (each, port)
 
 
 @pytest.mark.parametrize("name", FOREIGN)

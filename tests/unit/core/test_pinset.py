@@ -100,10 +100,10 @@ def test_pins_with_notes() -> None:
 @pytest.mark.parametrize(
     ("value", "error", "says"),
     [
-        ({"pin": str(A), "nota": "x"}, PolicyError, "'nota' is no field of a pin; did you mean 'note'"),
+        ({"pin": str(A), "nota": "x"}, PolicyError, "unknown field of a pin: 'nota'; did you mean 'note'"),
         ({"note": "x"}, PolicyError, "'pin'"),
         ({}, PolicyError, "'pin'"),
-        ({1: A}, PolicyError, "there are 'pin', 'note'"),
+        ({1: A}, PolicyError, "use one of 'pin', 'note'"),
         ({"pin": str(A), "note": 3}, PinFormatError, "'note' is 3"),
         ({"pin": str(A), "note": ["x"]}, PinFormatError, "'note'"),
         ({"pin": str(A), "note": "a" * 121}, PinFormatError, "'note' has 121 characters"),
@@ -306,15 +306,17 @@ def test_wrong_pin_sets(value: Any) -> None:
 )
 def test_an_unknown_field_is_named_with_the_closest_known_one(field: str, closest: str) -> None:
     """A misspelled field must not silently leave a host without its backup, its date or its block."""
-    with pytest.raises(PolicyError, match=f"'{field}' is no field of a pin set; did you mean '{closest}'"):
+    with pytest.raises(PolicyError, match=f"unknown field of a pin set: '{field}'; did you mean '{closest}'"):
         PinSet.of({"pins": [A, B], field: A})
 
 
 def test_what_is_not_even_text_gets_the_list() -> None:
     """There is nothing close to a number; the known names are listed."""
-    with pytest.raises(PolicyError, match=r"1 is no field of a pin set; there are 'pins', 'backup_pins', .*'exempt'"):
+    with pytest.raises(
+        PolicyError, match=r"unknown field of a pin set: 1; use one of 'pins', 'backup_pins', .*'exempt'"
+    ):
         PinSet.of({1: A})  # type: ignore[dict-item]  # that is what is tested
-    with pytest.raises(PolicyError, match="'alow' is no value of 'unpinned_hosts'; did you mean 'allow'"):
+    with pytest.raises(PolicyError, match="unknown value for 'unpinned_hosts': 'alow'; did you mean 'allow'"):
         PinPolicy({"a.example": PAIR}, unpinned_hosts="alow")  # type: ignore[arg-type]  # that is what is tested
 
 

@@ -215,13 +215,14 @@ HOSTILE: dict[str, tuple[Callable[[], str | bytes], str]] = {
     "deep arrays": (lambda: "[" * 100_000, "nested|invalid TOML"),
     "deep objects": (lambda: '{"a":' * 100_000, "nested|invalid TOML"),
     "deep TOML": (lambda: "a = " + "[" * 100_000, "nested|invalid JSON"),
-    "deep inline tables": (lambda: "a = " + "{a=" * 100_000, "nested|invalid JSON"),
+    "deep inline tables": (lambda: "a = " + "{a=" * 80_000, "nested|invalid JSON"),
     "many keys": (
         lambda: "".join(f"{n}=1\n" for n in range(policy_text.MAX_MARKS // 2 + 1)),
         "larger than|invalid JSON",
     ),
     "long integer": (lambda: "a = " + "1" * 900, "invalid JSON|field"),
-    "longer integer": (lambda: "a = " + "1" * 100_000, "invalid JSON|number"),
+    "longer integer": (lambda: "a = " + "1" * 100_000, "invalid JSON|invalid TOML"),
+    "long line": (lambda: "a = " + "1" * policy_text.MAX_LINE, "invalid JSON|line of more"),
 }
 
 

@@ -29,15 +29,15 @@ def test_the_names() -> None:
     assert [name for name, each in FORMATS.items() if not each.reads] == ["okhttp-kotlin", "okhttp-java"]
 
 
-def test_nothing_is_imported_before_it_is_used() -> None:
-    """Importing the room imports none of its formats, and no parser."""
+def test_no_library_is_imported_before_it_is_used() -> None:
+    """Importing the formats imports no parser."""
     program = (
         "import sys; import pinned_requests.core.policy; before = set(sys.modules);"
         "import pinned_requests.formats;"
-        "print(sorted(name for name in set(sys.modules) - before))"
+        "print({name.partition('.')[0] for name in set(sys.modules) - before})"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['pinned_requests.formats', 'pinned_requests.formats.loss']"
+    assert done.stdout.strip() == "{'pinned_requests'}"
 
 
 @pytest.mark.parametrize("name", ["toml", "json"])
@@ -154,9 +154,22 @@ def test_losses_name_what_is_left_out() -> None:
         ("b.example.com", "host"),
         ("c.example.com", "host"),
         ("d.example.com", "host"),
+        ("**.example.com", "host"),
     ]
-    wider = [loss.host for loss in losses if "the pins of **.example.com hold there instead" in loss.text]
-    assert wider == ["a.example.com:8443", "b.example.com", "c.example.com", "d.example.com"]
+    assert "would pin b.example.com, which the policy exempts" in losses[-1].text
+
+
+def test_an_entry_that_is_left_out_names_what_holds_there_instead() -> None:
+    """The pins of a wider pattern, where it stays."""
+    hosts = {
+        "**.example.com": [A, B],
+        "a.example.com:8443": [B, C],
+        "b.example.com": [Pin("cert", b"d" * 32), Pin("cert", b"e" * 32)],
+    }
+    _, losses = write("okhttp-java", PinPolicy(hosts, unpinned_hosts="allow"))
+    left_out = {loss.host: loss.text for loss in losses if loss.field == "host"}
+    assert list(left_out) == ["a.example.com:8443", "b.example.com"]
+    assert all("the pins of **.example.com hold there instead" in text for text in left_out.values())
 
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("toml", "json")])
@@ -174,16 +187,52 @@ def test_what_the_whole_policy_blocks_is_never_written(name: str) -> None:
 
 
 def test_one_host_of_a_policy_file() -> None:
-    """What the whole policy blocks holds for it; where reports go is named as left out."""
+    """Every option of the policy stays, in a policy file; others name `report_uri` as left out."""
     hosts = {"api.example.com": [A.with_note("x"), B], "b.example.com": [A, B]}
     policy = PinPolicy(hosts, blocked_pins=C.with_note("y"), report_uri="https://reports.example.net")
     for name in ("toml", "json"):
         assert write(name, policy).losses == ()
         text, losses = write(name, policy, host="api.example.com")
-        assert [(loss.host, loss.field) for loss in losses] == [(None, "report_uri")]
+        assert losses == ()
         again = read(name, text).policy
-        assert again == PinPolicy({"api.example.com": [A, B]}, blocked_pins=C)
+        assert again == PinPolicy({"api.example.com": [A, B]}, blocked_pins=C, report_uri=policy.report_uri)
         assert (again.hosts["api.example.com"].pins[0].note, again.blocked_pins[0].note) == ("x", "y")
+
+    for host in (None, "api.example.com"):
+        assert (None, "report_uri") in {(loss.host, loss.field) for loss in write("android", policy, host=host).losses}
+
+
+def test_a_pattern_keeps_the_entries_within_it() -> None:
+    """`host=` of a pattern writes the exempt host and the other pins within it, so that both still hold."""
+    hosts = {
+        "**.example.com": [A, B],
+        "a.example.com": PinSet.exempt(),
+        "b.example.com": [B, C],
+        "*.c.example.com:8443": [A, C],
+        "example.org": [A, C],
+    }
+    policy = PinPolicy(hosts, unpinned_hosts="allow")
+    text, losses = write("json", policy, host="**.example.com")
+    assert losses == ()
+    assert read("json", text).policy == PinPolicy(
+        {name: pins for name, pins in hosts.items() if name != "example.org"}, unpinned_hosts="allow"
+    )
+    text, losses = write("android", policy, host="**.example.com")
+    assert read("android", text).policy.hosts == {
+        "**.example.com": PinSet([A, B]),
+        "a.example.com": PinSet.exempt(),
+        "b.example.com": PinSet([B, C]),
+    }
+    assert [(loss.host, loss.field) for loss in losses] == [("*.c.example.com:8443", "host")]
+
+
+@pytest.mark.parametrize("name", ["curl", "rfc7469"])
+def test_a_pattern_around_an_exempt_host_is_not_written_where_it_would_pin_that_host(name: str) -> None:
+    """A text that cannot exempt a host is refused, with its name; without that host it is written."""
+    policy = PinPolicy({"**.example.com": [A, B], "a.example.com": PinSet.exempt()})
+    with pytest.raises(PolicyError, match=r"would pin a\.example\.com"):
+        write(name, policy, host="**.example.com", now=NOW)
+    assert write(name, policy, host="b.example.com", now=NOW).text
 
 
 def test_a_record_stands_for_no_report_only_entry() -> None:

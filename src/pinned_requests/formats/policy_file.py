@@ -1,11 +1,11 @@
-"""The policy files of this package, beside the formats of others. Nothing gets lost."""
+"""Policy files of this package in TOML and JSON, which say everything."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from pinned_requests.core.policy import PinPolicy
-from pinned_requests.formats.loss import Reading, Writing
+from pinned_requests.formats.results import Reading, Writing
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -18,7 +18,7 @@ def read_toml(text: str | bytes, _host: HostPattern | None, _now: datetime | Non
     return Reading(PinPolicy.from_toml(text), ())
 
 
-def write_toml(policy: PinPolicy, _now: datetime | None) -> Writing:
+def write_toml(policy: PinPolicy, _host: HostPattern | None, _now: datetime | None) -> Writing:
     """Write a policy file in TOML."""
     return Writing(policy.to_toml(), ())
 
@@ -28,6 +28,6 @@ def read_json(text: str | bytes, _host: HostPattern | None, _now: datetime | Non
     return Reading(PinPolicy.from_json(text), ())
 
 
-def write_json(policy: PinPolicy, _now: datetime | None) -> Writing:
+def write_json(policy: PinPolicy, _host: HostPattern | None, _now: datetime | None) -> Writing:
     """Write a policy file in JSON."""
     return Writing(policy.to_json(), ())
