@@ -140,7 +140,7 @@ def publish(  # noqa: PLR0913  the options of the command line
     """Publish a policy, in place of the one before. Refuses one that would lock clients out."""
     with reported():
         from pinned_requests.publishing.repository import Repository  # noqa: PLC0415  of the extra `remote`
-        from pinned_requests.publishing.state import check_target_name, policy_of  # noqa: PLC0415  as above
+        from pinned_requests.publishing.state import check_target_name  # noqa: PLC0415  as above
 
         check_target_name(target)
         days = read_days(expires)
@@ -148,7 +148,7 @@ def publish(  # noqa: PLR0913  the options of the command line
         repository = Repository(folder, key_ring(keys, must_exist=True))
         state = repository.load()
         look_up = looking(timeout, proxy, ca_bundle) if live else None
-        reviewed = review(policy_of(state, target, repository.read), content, look_up)
+        reviewed = review(content, state, target, repository.read, look_up)
         if not json:
             show_review(reviewed)
         refused = is_refused(reviewed, is_forced=force)

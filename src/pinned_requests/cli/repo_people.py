@@ -111,7 +111,7 @@ def propose(  # noqa: PLR0913  the options of the command line
     """Write a change for its signers: a policy, a renewal, an exchange of keys. Needs no key."""
     with reported(), opened(place) as read:
         from pinned_requests.publishing import proposal as library  # noqa: PLC0415  of the extra `remote`
-        from pinned_requests.publishing.state import check_target_name, load, policy_of  # noqa: PLC0415  as above
+        from pinned_requests.publishing.state import check_target_name, load  # noqa: PLC0415  as above
 
         check_target_name(target)
         check_new([proposal])
@@ -132,7 +132,7 @@ def propose(  # noqa: PLR0913  the options of the command line
         reviewed, refused = None, False
         if content is not None:
             look_up = looking(timeout, proxy, ca_bundle) if live else None
-            reviewed = review(policy_of(state, target, read), content, look_up)
+            reviewed = review(content, state, target, read, look_up)
         if not json:
             _show(made, state, reviewed)
         if reviewed is not None:
@@ -155,15 +155,16 @@ def sign(
 ) -> int:
     """Show what a proposal changes, and sign it. The signature is added to the file."""
     with reported(), opened(place) as read:
-        from pinned_requests.publishing import proposal as library  # noqa: PLC0415  of the extra `remote`
+        from pinned_requests.publishing import signatures  # noqa: PLC0415  of the extra `remote`
+        from pinned_requests.publishing.comparison import apply  # noqa: PLC0415  as above
 
         found = read_proposal(proposal)
         ring = key_ring(keys, must_exist=True)
         now = datetime.now(UTC)
         state = _state(found, read, root)
-        library.apply(found, state, now)  # what is shown is what is signed
+        apply(found, state, now)  # what is shown is what is signed
         _show_all(found, state, read)
-        for label in library.sign(found, state, ring, now):
+        for label in signatures.sign(found, state, ring, now):
             print(f"Signed by {label}.")
         write_proposal(proposal, found, replace=True)
         _show_signatures(found, state)
@@ -189,14 +190,14 @@ def merge(  # noqa: PLR0913  the options of the command line
 ) -> int:
     """Publish a proposal that enough holders have signed, each on the same file or on a copy of it."""
     with reported():
-        from pinned_requests.publishing import proposal as library  # noqa: PLC0415  of the extra `remote`
+        from pinned_requests.publishing import signatures  # noqa: PLC0415  of the extra `remote`
         from pinned_requests.publishing.repository import Repository  # noqa: PLC0415  as above
 
         check_apart(folder, keys)
         repository = Repository(folder, key_ring(keys, must_exist=True))
         copies = [read_proposal(path) for path in proposals]
         state = None if copies[0].is_first else repository.load()
-        joined = library.join(copies, state, datetime.now(UTC))
+        joined = signatures.join(copies, state, datetime.now(UTC))
         reviewed = _review(joined, state, repository.read, looking(timeout, proxy, ca_bundle) if live else None)
         if not json:
             _show(joined, state, reviewed)
@@ -244,13 +245,10 @@ def _review(
     proposal: "Proposal", state: "State | None", read: Callable[[str], bytes], look_up: "LookUp | None"
 ) -> "Reviewed | None":
     """Review the policy of a proposal, if it has one."""
-    from pinned_requests.publishing.state import policy_of  # noqa: PLC0415  of the extra `remote`
-
     content = proposal.new_policy()
     if content is None or proposal.name is None:
         return None
-    old = None if state is None else policy_of(state, proposal.name, read)
-    return review(old, content, look_up)
+    return review(content, state, proposal.name, read, look_up)
 
 
 def _show_all(proposal: "Proposal", state: "State | None", read: Callable[[str], bytes]) -> None:
@@ -263,7 +261,7 @@ def _show_all(proposal: "Proposal", state: "State | None", read: Callable[[str],
 
 def _show(proposal: "Proposal", state: "State | None", reviewed: "Reviewed | None") -> None:
     """Print what a proposal changes."""
-    from pinned_requests.publishing.proposal import changes_of_keys  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.comparison import changes_of_keys  # noqa: PLC0415  of the extra `remote`
 
     rows = [
         Row(role, [f"version {metadata.signed.version}, valid until {metadata.signed.expires:%Y-%m-%d %H:%M} UTC"])
@@ -278,7 +276,7 @@ def _show(proposal: "Proposal", state: "State | None", reviewed: "Reviewed | Non
 
 
 def _show_signatures(proposal: "Proposal", state: "State | None") -> None:
-    from pinned_requests.publishing.proposal import signatures  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.signatures import signatures  # noqa: PLC0415  of the extra `remote`
 
     rows = []
     for each in signatures(proposal, state, datetime.now(UTC)):

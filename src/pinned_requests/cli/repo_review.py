@@ -3,7 +3,7 @@
 This file has no `from __future__ import annotations`: typer reads the types of the options.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -11,11 +11,14 @@ import typer
 
 from pinned_requests.cli.inputs import Target
 from pinned_requests.cli.output import Row, complain, show_json, show_table
+from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.policy import PinPolicy
+from pinned_requests.core.text import escape
 
 if TYPE_CHECKING:
     from pinned_requests.publishing.difference import Difference
     from pinned_requests.publishing.review import LookUp, Review
+    from pinned_requests.publishing.state import State
     from pinned_requests.publishing.status import Status
 
 _SOON = timedelta(days=30)  # for pins that expire
@@ -47,13 +50,27 @@ class Reviewed(NamedTuple):
         return {**self.review.document(), "doubts": doubts}
 
 
-def review(old: PinPolicy | None, new: PinPolicy, look_up: "LookUp | None" = None) -> Reviewed:
-    """Review a policy against the published one, and lint it."""
+def review(
+    new: PinPolicy,
+    state: "State | None",
+    target: str,
+    read: Callable[[str], bytes],
+    look_up: "LookUp | None" = None,
+) -> Reviewed:
+    """Review a policy against the published one of the same name, and lint it."""
+    from tuf.api.exceptions import RepositoryError  # noqa: PLC0415  of the extra `remote`
+
     from pinned_requests.cli.lint import doubts  # noqa: PLC0415  not for --help
     from pinned_requests.publishing import review as library  # noqa: PLC0415  as above
+    from pinned_requests.publishing.state import policy_of  # noqa: PLC0415  as above
 
+    old = unreadable = None
+    try:
+        old = None if state is None else policy_of(state, target, read)
+    except (PolicyError, RepositoryError, OSError) as e:  # the new policy may be the cure
+        unreadable = escape(str(e))
     now = datetime.now(UTC)
-    found = library.review(old, new, now, look_up)
+    found = library.review(old, new, now, look_up, unreadable=unreadable)
     refused = {(each.place, each.kind) for each in found.lockouts}
     linted = ((place, finding.kind, finding.text) for place, finding in doubts(new, now, _SOON))
     return Reviewed(found, tuple(each for each in linted if each[:2] not in refused))

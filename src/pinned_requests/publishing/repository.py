@@ -22,9 +22,10 @@ from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Time
 
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.text import show
+from pinned_requests.publishing.comparison import apply
 from pinned_requests.publishing.keys import SigningError, label_of
 from pinned_requests.publishing.order import roots_come_last, write
-from pinned_requests.publishing.proposal import ProposalError, apply
+from pinned_requests.publishing.proposal import ProposalError
 from pinned_requests.publishing.state import (
     DAYS,
     DAYS_FIELD,
@@ -178,7 +179,7 @@ class Repository:
         """Publish a proposal that enough people have signed; snapshot and timestamp are signed here.
 
         Args:
-            proposal: with all signatures; see `proposal.join()`.
+            proposal: with all signatures; see `signatures.join()`.
             days: role → days of validity from now on, for snapshot and timestamp.
 
         Returns:

@@ -34,6 +34,7 @@ OFFLINE = {
     "no-common-pin",
     "host-lost",
     "unpinned-hosts-blocked",
+    "published-unreadable",
 }  # kinds of findings
 LIVE = {"unreachable", "mismatch", "blocked-key", "published-mismatch"}  # kinds of findings about live servers
 _DISTINCT_PINS = 2  # RFC 7469 §4.3: one in use and one backup
@@ -83,7 +84,14 @@ class Review:
         return {"difference": self.difference.document(), "lockouts": found}
 
 
-def review(old: PinPolicy | None, new: PinPolicy, now: datetime, look_up: LookUp | None = None) -> Review:
+def review(
+    old: PinPolicy | None,
+    new: PinPolicy,
+    now: datetime,
+    look_up: LookUp | None = None,
+    *,
+    unreadable: str | None = None,
+) -> Review:
     """Compare a policy with the published one, and with live servers.
 
     Args:
@@ -92,10 +100,14 @@ def review(old: PinPolicy | None, new: PinPolicy, now: datetime, look_up: LookUp
         now: aware.
         look_up: sees the chains of live servers; None: no server is asked, and a host whose policies have no pin in
             common is a finding.
+        unreadable: why the published policy cannot be read, if it cannot: then `old` is None, and that is a finding.
 
     Patterns are not checked live, nor are exempt hosts. A host with several servers is looked up once.
     """
     found = [*_of_policy(old, new), *_of_hosts(old, new, now)]
+    if unreadable is not None:
+        text = f"the published policy cannot be read, and is not compared with the new one: {unreadable}"
+        found.append(Lockout(WHOLE_POLICY, "published-unreadable", text))
     if look_up is not None:
         checked = {place: list(_of_server(place, old, new, now, look_up)) for place in _named(old, new)}
         seen = [place for place, findings in checked.items() if not findings]
