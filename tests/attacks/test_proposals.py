@@ -278,6 +278,8 @@ def test_a_lower_threshold_needs_the_old_one(scene: Scene) -> None:
     roles = root_of(scene)["roles"]
     roles["root"]["threshold"] = roles["targets"]["threshold"] = 1
     signed = scene.sign(keys_of(scene, roles=roles), scene.alice)
+    (found,) = signatures(signed, scene.state, datetime.now(UTC))
+    assert (found.needed, found.is_met) == (2, False)
     scene.refused(SigningError, "root would have 1 of the 2", signed)
     scene.honest()
 

@@ -126,11 +126,13 @@ def _of_hosts(old: PinPolicy | None, new: PinPolicy, now: datetime) -> Iterator[
     for place, pins in new.hosts.items():
         if not pins.is_exempt:
             yield from _of_pins(place, pins, new, now)
-            yield from _in_common(place, pins, old, new, now)
-    if old is None or new.unpinned_hosts == "allow":
+    if old is None:
         return
-    for place in old.hosts:
-        if place not in new.hosts and _found(new, place) is None:
+    for place in dict.fromkeys((*new.hosts, *old.hosts)):
+        before, after = _found(old, place), _found(new, place)
+        if after is not None and before is not None:
+            yield from _in_common(place, before, old, after, new, now)
+        elif after is None and new.unpinned_hosts == "block":
             text = "the new policy does not name it, and blocks what it does not name: clients refuse it; keep it"
             yield Lockout(place, "host-lost", text)
 
@@ -149,16 +151,16 @@ def _of_pins(place: str, pins: PinSet, new: PinPolicy, now: datetime) -> Iterato
         yield Lockout(place, "pins-expired", text)
 
 
-def _in_common(place: str, pins: PinSet, old: PinPolicy | None, new: PinPolicy, now: datetime) -> Iterator[Lockout]:
-    before = None if old is None else _found(old, place)
-    if old is None or before is None or pins.report_only or not _is_enforced(before, now):
+def _in_common(  # noqa: PLR0913, PLR0917  two sets, each with its policy
+    place: str, before: PinSet, old: PinPolicy, after: PinSet, new: PinPolicy, now: datetime
+) -> Iterator[Lockout]:
+    if not (_is_enforced(before, now) and _is_enforced(after, now)) or _usable(after, new) & _usable(before, old):
         return
-    if not _usable(pins, new) & _usable(before, old):
-        text = (
-            "no pin is in the published policy, too: clients that have not refreshed yet and those that have accept "
-            "different keys; publish the new pins beside the old ones first, or check with --live"
-        )
-        yield Lockout(place, "no-common-pin", text)
+    text = (
+        "no pin is in the published policy, too: clients that have not refreshed yet and those that have accept "
+        "different keys; publish the new pins beside the old ones first, or check with --live"
+    )
+    yield Lockout(place, "no-common-pin", text)
 
 
 def _named(old: PinPolicy | None, new: PinPolicy) -> list[str]:
