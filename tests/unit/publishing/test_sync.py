@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -81,9 +82,8 @@ def test_a_lost_key(office: Any, tmp_path: Path) -> None:
     copy(office.folder, served)
     (pem,) = office.keys.path.glob("timestamp-*.pem")
     signers = office.keys.path / "signers.json"
-    signers.write_text(
-        "\n".join(line for line in signers.read_text().splitlines() if pem.name not in line).replace(",\n}", "\n}")
-    )
+    uris = json.loads(signers.read_text()).items()
+    signers.write_text(json.dumps({keyid: uri for keyid, uri in uris if not uri.endswith(pem.name)}))
     lost = Repository(office.folder, KeyRing([office.keys], lambda _: ""))
     lost.rotate_key("timestamp", lambda: office.keys.generate("timestamp", None), None, {})
     names = [file.name for file in in_order(office.folder, served)]
