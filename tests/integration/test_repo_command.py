@@ -213,6 +213,22 @@ def test_a_wrong_policy_is_not_published(desk: Desk, text: str) -> None:
         ("init", "FOLDER", "--keys", "OTHER", "--keys", "INSIDE"),
         ("init", "FOLDER", "--keys", "KEYS", "--signer", "targets=a.pem=x:1", "--signer", "targets=b.pem=x:2"),
         ("init", "FOLDER", "--keys", "KEYS", "--signer", "targets=POLICY=x:1"),
+        ("init", "FOLDER", "--keys", "KEYS", "--holder", "POLICY"),
+        ("init", "FOLDER", "--keys", "KEYS", "--proposal", "KEYS"),
+        ("init", "FOLDER", "--keys", "KEYS", "--holder", "POLICY", "--proposal", "POLICY"),
+        ("init", "FOLDER", "--keys", "KEYS", "--keys", "OTHER"),
+        ("init", "FOLDER", "--keys", "KEYS", "--online", "INSIDE"),
+        ("keys", "KEYS"),
+        ("keys", "KEYS", "--role", "boss"),
+        ("propose", "FOLDER", "KEYS"),
+        ("propose", "FOLDER", "POLICY", "--renew", "root"),
+        ("propose", "FOLDER", "KEYS", "--renew", "timestamp"),
+        ("propose", "FOLDER", "KEYS", "--policy", "POLICY", "--target", "../x.json"),
+        ("propose", "ftp://pins.example.com@x/", "KEYS", "--renew", "root"),
+        ("sign", "FOLDER", "POLICY", "--keys", "KEYS"),
+        ("merge", "FOLDER", "POLICY", "--keys", "KEYS"),
+        ("sync", "FOLDER"),
+        ("sync", "FOLDER", "KEYS"),
         ("publish", "FOLDER", "POLICY", "--keys", "KEYS"),
         ("publish", "FOLDER", "POLICY", "--keys", "KEYS", "--target", "../x.json"),
         ("refresh", "FOLDER", "--keys", "KEYS"),
@@ -324,3 +340,35 @@ def test_signers_that_cannot_be_read(desk: Desk) -> None:
     desk.init()
     (desk.keys / "signers.json").write_text("[]")
     assert desk.publish().code == 1
+
+
+def test_a_proposal_that_is_no_proposal(desk: Desk) -> None:
+    """The file is named, and nothing is signed."""
+    assert invoke("init", desk.folder, "--keys", desk.keys, "--plain")[0] == 0
+    code, error = invoke("sign", desk.folder, desk.policy, "--keys", desk.keys)
+    assert code == 2
+    assert error.startswith(f"pinned-requests: '{desk.policy}': not a proposal")
+    assert invoke("merge", desk.folder, desk.policy, "--keys", desk.keys)[0] == 2
+
+
+def test_a_holder_is_exchanged(desk: Desk) -> None:
+    """Dave hands in his key, and those who are there sign that he takes a place; the file is not overwritten."""
+    assert invoke("init", desk.folder, "--keys", desk.keys, "--plain")[0] == 0
+    assert invoke("publish", desk.folder, desk.policy, "--keys", desk.keys)[0] == 0
+    dave, change = desk.base / "dave", desk.base / "change.json"
+    assert invoke("keys", dave, "--role", "targets", "--plain")[0] == 0
+    (old,) = (path.name.partition("-")[2].removesuffix(".pem") for path in desk.keys.glob("targets-*"))
+    exchange = ("propose", desk.folder, change, "--exchange")
+    assert invoke(*exchange, f"{old}={desk.keys / 'public.json'}")[0] == 2  # no new key in it
+    assert invoke(*exchange, f"fffffffffffffffff={dave / 'public.json'}")[0] == 2
+    assert invoke(*exchange, dave / "public.json")[0] == 2
+    assert invoke(*exchange, f"{old}={dave / 'public.json'}") == (0, "")
+    assert invoke(*exchange, f"{old}={dave / 'public.json'}")[0] == 2
+    assert invoke("sign", desk.folder, change, "--keys", desk.keys)[0] == 0
+    assert invoke("merge", desk.folder, change, "--keys", desk.keys)[0] == 1  # Dave has not signed
+    assert invoke("sign", desk.folder, change, "--keys", dave)[0] == 0
+    assert invoke("merge", desk.folder, change, "--keys", desk.keys) == (0, "")
+    assert desk.fetched() == POLICY
+    assert invoke("publish", desk.folder, desk.policy, "--keys", desk.keys)[0] == 1
+    assert invoke("publish", desk.folder, desk.policy, "--keys", desk.keys, "--keys", dave) == (0, "")
+    assert desk.fetched() == POLICY

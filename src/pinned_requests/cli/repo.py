@@ -94,6 +94,8 @@ def init(  # noqa: PLR0913  the options of the command line
 
         if bool(holders) != (proposal is not None):
             raise PolicyError("--holder and --proposal belong together: the holders sign the proposal")
+        if proposal is not None:
+            repo_people.check_new(proposal)
         days = read_days(expires)
         counts = {role: read_count(value) for role, value in by_role(roles, "M/N").items()}
         elsewhere = {
@@ -116,7 +118,7 @@ def init(  # noqa: PLR0913  the options of the command line
             root = repository.create(made, days)
             print(f"Ship {root} with the application, as root= of PolicyStore.from_tuf().")
         else:
-            repo_people.write_proposal(proposal, first(new_root(made), days))
+            repo_people.write_new(proposal, first(new_root(made), days))
             print(f"Let the holders sign {proposal} with 'pinned-requests repo sign', then merge it.")
         print(f"Keep the keys in {', '.join(map(str, folders))} apart from it; root and targets offline.")
     return 0

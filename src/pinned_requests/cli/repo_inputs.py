@@ -92,14 +92,17 @@ def reported() -> Iterator[None]:
 
 
 @contextmanager
-def opened(place: str) -> Iterator[Callable[[str], bytes]]:
+def opened(place: str, *, must_exist: bool = True) -> Iterator[Callable[[str], bytes]]:
     """Return a function that reads the files of a repository, in a folder or on the web."""
     from pinned_requests.publishing.remote import is_url, reading  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.state import check_repository  # noqa: PLC0415  as above
 
     if is_url(place):
         with reading(place) as read:
             yield read
     else:
+        if must_exist:
+            check_repository(Path(place))
         yield lambda name: (Path(place) / name).read_bytes()
 
 

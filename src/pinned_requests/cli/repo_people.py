@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pinned_requests.cli.files import NewFile, check_new, create
 from pinned_requests.cli.output import Row, complain, sentence_of, show_json, show_table
 from pinned_requests.cli.repo_inputs import (
     FAILED,
@@ -47,6 +46,7 @@ from pinned_requests.cli.repo_review import (
 )
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.policy import PinPolicy
+from pinned_requests.core.text import show
 
 if TYPE_CHECKING:
     from pinned_requests.cli.repo_review import Reviewed
@@ -114,7 +114,7 @@ def propose(  # noqa: PLR0913  the options of the command line
         from pinned_requests.publishing.state import check_target_name, load  # noqa: PLC0415  as above
 
         check_target_name(target)
-        check_new([proposal])
+        check_new(proposal)
         for role in renew or ():
             if role not in library.PROPOSED:
                 raise PolicyError(
@@ -138,7 +138,7 @@ def propose(  # noqa: PLR0913  the options of the command line
         if reviewed is not None:
             refused = is_refused(reviewed, is_forced=force)
         if not refused:
-            write_proposal(proposal, made)
+            write_new(proposal, made)
         if json:
             show_json({"proposed": not refused, **({} if reviewed is None else reviewed.document())})
         elif not refused:
@@ -154,19 +154,21 @@ def sign(
     root: Root = None,
 ) -> int:
     """Show what a proposal changes, and sign it. The signature is added to the file."""
-    with reported(), opened(place) as read:
+    with reported():
         from pinned_requests.publishing import signatures  # noqa: PLC0415  of the extra `remote`
         from pinned_requests.publishing.comparison import apply  # noqa: PLC0415  as above
+        from pinned_requests.publishing.order import write  # noqa: PLC0415  as above
 
         found = read_proposal(proposal)
         ring = key_ring(keys, must_exist=True)
         now = datetime.now(UTC)
-        state = _state(found, read, root)
-        apply(found, state, now)  # what is shown is what is signed
-        _show_all(found, state, read)
+        with opened(place, must_exist=not found.is_first) as read:
+            state = _state(found, read, root)
+            apply(found, state, now)  # what is shown is what is signed
+            _show_all(found, state, read)
         for label in signatures.sign(found, state, ring, now):
             print(f"Signed by {label}.")
-        write_proposal(proposal, found, replace=True)
+        write(proposal, found.to_bytes())
         _show_signatures(found, state)
     return 0
 
@@ -216,15 +218,16 @@ def merge(  # noqa: PLR0913  the options of the command line
     return FAILED if refused else 0
 
 
-def write_proposal(path: Path, proposal: "Proposal", *, replace: bool = False) -> None:
-    """Write a proposal: to a new file, or in place of the one that was read."""
-    data = proposal.to_bytes()
-    if not replace:
-        create([NewFile(path, data)])
-        return
-    from pinned_requests.publishing.order import write  # noqa: PLC0415  of the extra `remote`
+def check_new(path: Path) -> None:
+    """Refuse a file that exists, before work is done for it."""
+    if path.is_symlink() or path.exists():
+        raise PolicyError(f"{show(str(path))} exists, and is not overwritten; name another, or move it away")
 
-    write(path, data)
+
+def write_new(path: Path, proposal: "Proposal") -> None:
+    """Write a proposal to a new file."""
+    with path.open("xb") as file:
+        file.write(proposal.to_bytes())
 
 
 def _state(proposal: "Proposal", read: Callable[[str], bytes], root: Path | None) -> "State | None":

@@ -96,11 +96,10 @@ def show_review(reviewed: Reviewed) -> None:
     """Print what changes, and what is doubtful."""
     show_difference(reviewed.review.difference)
     if reviewed.doubts:
-        show_table(
-            None,
-            ("host pattern", "doubtful"),
-            [Row(place, [f"{kind}: {text}"]) for place, kind, text in reviewed.doubts],
-        )
+        rows = [Row(place, [f"{kind}: {text}"]) for place, kind, text in reviewed.doubts]
+        show_table("Doubtful:", ("host pattern", "doubtful"), rows)
+    if reviewed.review.not_seen:
+        print(f"Not checked live, being patterns: {', '.join(reviewed.review.not_seen)}.")
 
 
 def is_refused(reviewed: Reviewed, *, is_forced: bool) -> bool:

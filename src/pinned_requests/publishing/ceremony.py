@@ -79,11 +79,6 @@ class Ceremony:
                 f"fewer keys than there are key folders; give --role root=M/{len(keys.folders)}, or fewer --keys"
             )
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether all keys are at hand, so that the repository can be signed at once."""
-        return not any(plan.handed_in for plan in self._plans.values())
-
     def try_out(self, ring: KeyRing) -> None:
         """Make sure that the keys that are kept elsewhere can be reached, before others are made.
 

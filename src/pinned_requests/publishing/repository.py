@@ -33,6 +33,7 @@ from pinned_requests.publishing.state import (
     HASHES,
     ROLES,
     State,
+    check_repository,
     check_target_name,
     days_of,
     file_name,
@@ -111,7 +112,7 @@ class Repository:
         Raises:
             PolicyError: the folder is not a repository.
         """
-        self._check_exists()
+        check_repository(self._folder)
         return load(self.read)
 
     def published(self, name: str) -> PinPolicy | None:
@@ -192,7 +193,7 @@ class Repository:
         if proposal.is_first:
             self.prepare()
         else:
-            self._check_exists()
+            check_repository(self._folder)
         with self._locked():
             if proposal.is_first:
                 self._check_new()
@@ -321,19 +322,13 @@ class Repository:
 
     @contextmanager
     def _opened(self) -> Iterator[State]:
-        self._check_exists()
+        check_repository(self._folder)
         with self._locked():
             yield load(self.read)
 
     def _check_new(self) -> None:
         if (self._folder / "metadata").exists():
             raise PolicyError(f"{show(str(self._folder / 'metadata'))} exists: this is a repository already")
-
-    def _check_exists(self) -> None:
-        if not (self._folder / FIRST_ROOT).is_file():
-            raise PolicyError(
-                f"{show(str(self._folder))} is not a repository; make one with 'pinned-requests repo init'"
-            )
 
     def _locked(self) -> FileLock:
         return lock_of(self._folder)

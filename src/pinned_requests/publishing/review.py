@@ -73,15 +73,17 @@ class Review:
     Attributes:
         difference: to the published policy.
         lockouts: reasons not to publish it.
+        not_seen: host patterns with a wildcard, which were not checked live.
     """
 
     difference: Difference
     lockouts: tuple[Lockout, ...]
+    not_seen: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """Return it for JSON."""
         found = [{"place": each.place, "kind": each.kind, "text": each.text} for each in self.lockouts]
-        return {"difference": self.difference.document(), "lockouts": found}
+        return {"difference": self.difference.document(), "lockouts": found, "not_checked": list(self.not_seen)}
 
 
 def review(
@@ -108,12 +110,14 @@ def review(
     if unreadable is not None:
         text = f"the published policy cannot be read, and is not compared with the new one: {unreadable}"
         found.append(Lockout(WHOLE_POLICY, "published-unreadable", text))
+    not_seen: list[str] = []
     if look_up is not None:
+        not_seen = [name for name, pins in new.hosts.items() if "*" in name and not pins.is_exempt]
         checked = {place: list(_of_server(place, old, new, now, look_up)) for place in _named(old, new)}
         seen = [place for place, findings in checked.items() if not findings]
         found = [each for each in found if not (each.kind == "no-common-pin" and each.place in seen)]
         found += [each for findings in checked.values() for each in findings]
-    return Review(difference(old, new), tuple(found))
+    return Review(difference(old, new), tuple(found), tuple(not_seen))
 
 
 def _of_policy(old: PinPolicy | None, new: PinPolicy) -> Iterator[Lockout]:

@@ -25,6 +25,7 @@ from pinned_requests.core.text import show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 ROLES = ("root", "targets", "snapshot", "timestamp")
 DAYS = {"root": 365, "targets": 180, "snapshot": 30, "timestamp": 7}
@@ -118,6 +119,16 @@ def read_policy(target: TargetFile, read: Callable[[str], bytes]) -> PinPolicy:
     except UnicodeDecodeError:
         raise PolicyError(f"the published {show(target.path)} is not UTF-8 text") from None
     return PinPolicy.from_toml(text) if target.path.endswith(".toml") else PinPolicy.from_json(text)
+
+
+def check_repository(folder: Path) -> None:
+    """Make sure that a folder is a repository. What it holds is not looked at.
+
+    Raises:
+        PolicyError: it is not.
+    """
+    if not (folder / FIRST_ROOT).is_file():
+        raise PolicyError(f"{show(str(folder))} is not a repository; make one with 'pinned-requests repo init'")
 
 
 def check_target_name(name: str) -> None:

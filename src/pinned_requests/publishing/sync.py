@@ -10,7 +10,7 @@ from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.text import show
 from pinned_requests.publishing.order import roots_come_last, write
 from pinned_requests.publishing.repository import lock_of
-from pinned_requests.publishing.state import FIRST_ROOT, TIMESTAMP, State, load
+from pinned_requests.publishing.state import TIMESTAMP, State, check_repository, load
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,8 +44,7 @@ def in_order(folder: Path, destination: Path | None = None) -> list[Copied]:
     Left out are the files that the present state does not lead to: a client does not ask for them. Files that the
     destination has beyond that may stay; roots must stay.
     """
-    if not (folder / FIRST_ROOT).is_file():
-        raise PolicyError(f"{show(str(folder))} is not a repository; make one with 'pinned-requests repo init'")
+    check_repository(folder)
     if destination is not None and destination.resolve().is_relative_to(folder.resolve()):
         raise PolicyError(f"{show(str(destination))} lies in {show(str(folder))}, which is to be copied")
     with lock_of(folder):

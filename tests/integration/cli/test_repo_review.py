@@ -232,7 +232,7 @@ def test_status_over_https(
 
 
 def test_status_says_what_expires(repo: Callable[..., Ran], publish: Callable[..., Ran]) -> None:
-    """With 1 and the name of the host, without a key at hand; a folder without a repository is 1 as well."""
+    """With 1 and the name of the host, without a key at hand; a folder without a repository is 2."""
     soon = (datetime.now(UTC) + timedelta(days=10)).replace(microsecond=0)
     publish({HOST: {"pins": [A, B], "expires": soon.isoformat()}})
     Path("keys").rename("elsewhere")
@@ -241,7 +241,7 @@ def test_status_says_what_expires(repo: Callable[..., Ran], publish: Callable[..
         1,
         True,
     )
-    assert (repo("status", "repository", "--json").code, repo("status", "nothing").code) == (1, 1)
+    assert (repo("status", "repository", "--json").code, repo("status", "nothing").code) == (1, 2)
 
 
 def test_a_signer_needs_no_folder_but_the_url(

@@ -183,7 +183,8 @@ def test_which_hosts_are_seen() -> None:
         {"a.example": [A, B], "a.example:8443": [A, B], "**.b.example": [A, B], "c.example": {"exempt": True}},
         unpinned_hosts="allow",
     )
-    assert found(old, new, look_up) == []
+    reviewed = review(old, new, NOW, look_up)
+    assert (reviewed.lockouts, reviewed.not_seen) == ((), ("**.b.example",))
     assert seen == [("a.example", 443), ("a.example", 8443), ("lost.example", 443)]
 
 
