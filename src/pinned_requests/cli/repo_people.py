@@ -158,17 +158,20 @@ def sign(
         from pinned_requests.publishing import signatures  # noqa: PLC0415  of the extra `remote`
         from pinned_requests.publishing.comparison import apply  # noqa: PLC0415  as above
         from pinned_requests.publishing.order import write  # noqa: PLC0415  as above
+        from pinned_requests.publishing.trust import remember  # noqa: PLC0415  as above
 
         found = read_proposal(proposal)
         ring = key_ring(keys, must_exist=True)
         now = datetime.now(UTC)
         with opened(place, must_exist=not found.is_first) as read:
-            state = _state(found, read, root)
+            state = _state(found, read, keys, root)
             apply(found, state, now)  # what is shown is what is signed
             _show_all(found, state, read)
         for label in signatures.sign(found, state, ring, now):
             print(f"Signed by {label}.")
         write(proposal, found.to_bytes())
+        if state is not None:
+            remember(state, keys)
         _show_signatures(found, state)
     return 0
 
@@ -230,13 +233,13 @@ def write_new(path: Path, proposal: "Proposal") -> None:
         file.write(proposal.to_bytes())
 
 
-def _state(proposal: "Proposal", read: Callable[[str], bytes], root: Path | None) -> "State | None":
+def _state(proposal: "Proposal", read: Callable[[str], bytes], keys: list[Path], root: Path | None) -> "State | None":
     """Return the present state, or None for a first proposal and a repository that does not exist."""
-    from pinned_requests.publishing.state import FIRST_ROOT, load  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.state import FIRST_ROOT  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.trust import load_for_signing  # noqa: PLC0415  as above
 
-    trusted = None if root is None else root.read_bytes()
     if not proposal.is_first:
-        return load(read, trusted)
+        return load_for_signing(read, keys, None if root is None else root.read_bytes())
     try:
         read(FIRST_ROOT)
     except FileNotFoundError:

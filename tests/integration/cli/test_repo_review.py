@@ -273,3 +273,31 @@ def test_a_signer_trusts_the_root_that_they_have(
     before = Path("next.json").read_bytes()
     assert repo("sign", url, "next.json", "--keys", "mallory", "--root", "root.json").code == 1
     assert Path("next.json").read_bytes() == before
+
+
+def test_a_signer_remembers_the_repository(repo: Callable[..., Ran], publish: Callable[..., Ran]) -> None:
+    """With the first signature; another one in its place is refused from then on, and its root is followed."""
+    publish({HOST: {"pins": [A, B]}})
+    Path("next.toml").write_text(PinPolicy({HOST: [A, B], "b.example": PinSet.exempt()}).to_toml())
+    propose = ("propose", "repository", "--policy", "next.toml")
+    assert repo(*propose, "1.json").code == 0
+    assert repo("sign", "repository", "1.json", "--keys", "keys").code == 0
+    repo("rotate-key", "repository", "root", "--keys", "keys", "--plain")
+    assert repo("merge", "repository", "1.json", "--keys", "keys").code == 0
+    assert repo(*propose, "2.json").code == 0
+    assert repo("sign", "repository", "2.json", "--keys", "keys").code == 0
+    assert json.loads(Path("keys/root.json").read_text())["signed"]["version"] == 2
+
+    Path("repository").rename("ours")
+    assert repo("init", "repository", "--keys", "mallory", "--plain").code == 0
+    Path("keys/root.json").rename("root.json")
+    for path in ("signers.json", *(each.name for each in Path("mallory").glob("*.pem"))):
+        (Path("keys") / path).write_bytes((Path("mallory") / path).read_bytes())  # even if the keys would sign it
+    assert repo(*propose, "3.json").code == 0
+    before = Path("3.json").read_bytes()
+    Path("root.json").rename("keys/root.json")
+    refused = repo("sign", "repository", "3.json", "--keys", "keys")
+    assert (refused.code, "not the repository that was signed for before" in refused.err) == (1, True)
+    assert Path("3.json").read_bytes() == before
+    Path("keys/root.json").unlink()
+    assert repo("sign", "repository", "3.json", "--keys", "keys").code == 0

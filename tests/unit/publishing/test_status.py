@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata, Root
 
 from pinned_requests import PinPolicy
+from pinned_requests.publishing.keys import KeyFolder, KeyRing, holder_of
+from pinned_requests.publishing.state import meta_file
 from pinned_requests.publishing.status import status
 
 if TYPE_CHECKING:
@@ -91,6 +94,26 @@ def root_of_another_version(folder: Path) -> None:
     (folder / "metadata/2.root.json").write_bytes((folder / "metadata/1.root.json").read_bytes())
 
 
+def root_of_a_stranger(folder: Path) -> None:
+    """A next root, signed by its own key, which the first root does not know."""
+    root = Metadata[Root].from_bytes((folder / "metadata/1.root.json").read_bytes())
+    keys = KeyFolder(folder.parent / "mallory")
+    new = keys.generate("root", None)
+    root.signed.revoke_key(root.signed.roles["root"].keyids[0], "root")
+    root.signed.add_key(new, "root")
+    root.signed.version = 2
+    signer = KeyRing([keys], lambda _: "").signer(new)
+    assert signer is not None
+    root.sign(signer)
+    (folder / "metadata/2.root.json").write_bytes(root.to_bytes())
+
+
+def mixed_targets(folder: Path) -> None:
+    """Signed, of the right version, and not the file that the snapshot means."""
+    path = folder / "metadata/2.targets.json"
+    path.write_bytes(path.read_bytes() + b" ")
+
+
 def unsigned_timestamp(folder: Path) -> None:
     """Without a signature."""
     path = folder / "metadata/timestamp.json"
@@ -108,7 +131,16 @@ def another_role(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [forged_root, root_of_another_version, unsigned_timestamp, older_targets, another_role]
+    "change",
+    [
+        forged_root,
+        root_of_another_version,
+        root_of_a_stranger,
+        unsigned_timestamp,
+        older_targets,
+        mixed_targets,
+        another_role,
+    ],
 )
 def test_what_a_client_refuses(office: Any, change: Callable[[Path], None]) -> None:
     """It does not verify here, either; and nothing is signed on top of it."""
@@ -159,8 +191,23 @@ def test_holders_of_strangers_are_escaped(office: Any) -> None:
     state = office.repository.load()
     key = next(iter(state.root.signed.keys.values()))
     key.unrecognized_fields["x-pinned-requests-holder"] = "eve\x1b[31m"
-    from pinned_requests.publishing.keys import holder_of  # noqa: PLC0415  here only
-
     assert holder_of(key) == "eve\\x1b[31m"
     key.unrecognized_fields["x-pinned-requests-holder"] = {"a": 1}
     assert holder_of(key) is None
+
+
+def test_a_snapshot_that_names_another_version(office: Any) -> None:
+    """The file of a version must be of that version, as a client demands; who signs can get it wrong."""
+    office.publish()
+    state = office.repository.load()
+    wrong = office.repository.read("metadata/2.targets.json")
+    (office.folder / "metadata/9.targets.json").write_bytes(wrong)
+    state.snapshot.signed.meta["targets.json"].version = 9
+    for metadata, name in ((state.snapshot, "2.snapshot.json"), (state.timestamp, "timestamp.json")):
+        if metadata is state.timestamp:
+            state.timestamp.signed.snapshot_meta = meta_file(state.snapshot)
+        role = state.root.signed.roles[metadata.signed.type]
+        metadata.sign(office.ring.signer(state.root.signed.keys[role.keyids[0]]))
+        (office.folder / "metadata" / name).write_bytes(metadata.to_bytes())
+    with pytest.raises(RepositoryError, match="has version 2"):
+        office.repository.load()
