@@ -225,7 +225,7 @@ def refresh(
 
 @app.command()
 def status(
-    place: Annotated[str, typer.Argument(metavar="[URL|DIR]", help="The repository.")] = ".",
+    place: Annotated[str, typer.Argument(metavar="URL|DIR", help="The repository.")] = ".",
     *,
     root: Root = None,
     json: Json = False,
@@ -243,7 +243,7 @@ def status(
 def sync(
     folder: Folder,
     destination: Annotated[
-        Path | None, typer.Argument(metavar="[DEST]", help="A folder, such as that of a web server.")
+        Path | None, typer.Argument(metavar="DEST", help="A folder, such as that of a web server.")
     ] = None,
     *,
     order: Annotated[

@@ -43,7 +43,9 @@ Role = Annotated[str, typer.Argument(help="root, targets, snapshot or timestamp.
 Target = Annotated[str, typer.Option(help="The name of the policy in the repository.")]
 Root = Annotated[
     Path | None,
-    typer.Option(help="The root metadata that clients ship; default: the repository's first, which is then believed."),
+    typer.Option(
+        help="The root metadata to trust; default: what the key folder remembers (sign), or the repository's first."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Signers = Annotated[

@@ -178,9 +178,7 @@ def sign(
 
 def merge(  # noqa: PLR0913  the options of the command line
     folder: Folder,
-    proposals: Annotated[
-        list[Path], typer.Argument(metavar="PROPOSAL...", help="The signed proposal, or copies of it.")
-    ],
+    proposals: Annotated[list[Path], typer.Argument(metavar="PROPOSAL", help="The signed proposal, or copies of it.")],
     *,
     keys: Annotated[
         list[Path], typer.Option("--keys", help="The key folder for snapshot and timestamp.", show_default=False)

@@ -159,7 +159,7 @@ def test_metadata_that_is_missing(office: Any) -> None:
         status(office.repository.read, NOW)
 
 
-@pytest.mark.parametrize("content", [None, b'{"hosts": {}}', b"\xff"])
+@pytest.mark.parametrize("content", [None, b'{"hosts": {}}', b"\xff", b'{"hosts": {"evil.example": {"exempt": true}}}'])
 def test_a_policy_that_no_client_takes(office: Any, content: bytes | None) -> None:
     """A file that is missing or was changed is a finding; the rest is shown."""
     office.publish()
