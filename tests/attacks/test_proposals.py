@@ -200,7 +200,7 @@ def test_the_threshold_is_not_met(scene: Scene) -> None:
 
 
 def test_a_signature_by_a_key_that_is_not_of_the_role(scene: Scene) -> None:
-    """Neither a stranger's key counts, nor the keys of other roles, under whatever id; and none is published."""
+    """A stranger's key does not count, nor do keys of other roles, under any id; and none is published."""
     stranger = scene.mallory.generate("targets", None)
     ring = KeyRing([scene.mallory], lambda _: "")
     with pytest.raises(SigningError, match="no key that signs targets"):

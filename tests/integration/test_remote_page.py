@@ -92,7 +92,7 @@ def block(language: str) -> str:
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
 def test_the_recipe_for_rsync(published: Path, tmp_path: Path) -> None:
-    """The copy is the same; twice is no harm."""
+    """The copy is equal, also after a second run."""
     script = block("sh").replace("pinned-requests ", f"{shlex.quote(sys.executable)} -m pinned_requests ")
     for _ in range(2):
         done = subprocess.run(

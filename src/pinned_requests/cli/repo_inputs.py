@@ -124,7 +124,7 @@ def key_ring(keys: list[Path], *, must_exist: bool = False) -> "KeyRing":
 
     for path in keys:
         if must_exist and not path.is_dir():
-            raise PolicyError(f"--keys {path}: there is no such folder")
+            raise PolicyError(f"--keys {path}: the folder does not exist")
     return KeyRing([KeyFolder(path) for path in keys], _passphrase)
 
 

@@ -90,7 +90,7 @@ class KeyFolder:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         name = f"{role}-{key.keyid[:12]}.pem"
         descriptor = os.open(self.path / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "wb") as file:  # noqa: PTH123  a descriptor is no path
+        with open(descriptor, "wb") as file:  # noqa: PTH123  a descriptor, not a path
             file.write(pem)
             file.flush()
             os.fsync(file.fileno())

@@ -140,7 +140,7 @@ def test_a_broken_copy_is_mended(office: Any, tmp_path: Path) -> None:
 
 
 def test_wrong_folders(office: Any, tmp_path: Path) -> None:
-    """What is no repository, and a copy within it."""
+    """A folder without a repository, and a copy inside of it, are refused."""
     with pytest.raises(PolicyError, match="is not a repository"):
         copy(tmp_path / "nothing", tmp_path / "served")
     with pytest.raises(PolicyError, match="lies in"):
