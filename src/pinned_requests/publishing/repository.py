@@ -40,7 +40,6 @@ from pinned_requests.publishing.state import (
     is_due,
     load,
     meta_file,
-    policy_of,
     renew,
 )
 
@@ -114,10 +113,6 @@ class Repository:
         """
         check_repository(self._folder)
         return load(self.read)
-
-    def published(self, name: str) -> PinPolicy | None:
-        """Return the policy that is published under a name, or None; see `state.policy_of()`."""
-        return policy_of(self.load(), name, self.read)
 
     def prepare(self) -> None:
         """Make sure that a repository can be made, before keys are made for it. `create()` checks it again.

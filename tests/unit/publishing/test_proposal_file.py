@@ -58,6 +58,25 @@ def test_what_is_not_a_proposal(text: str) -> None:
         Proposal.from_bytes(text.encode())
 
 
+def test_a_policy_that_no_metadata_names(office: Any) -> None:
+    """It would be shown, and not be signed."""
+    state = office.repository.load()
+    document = json.loads(propose(state, {}, policy=("pins.json", NEW), renewed=["root"]).to_bytes())
+    del document["metadata"]["targets"]
+    with pytest.raises(ProposalError, match="no targets metadata"):
+        apply(Proposal.from_bytes(json.dumps(document).encode()), state, datetime.now(UTC))
+
+
+def test_a_root_with_other_roles(office: Any) -> None:
+    """TUF knows one more, which clients of ours do not ask for."""
+    state = office.repository.load()
+    document = json.loads(propose(state, {}, renewed=["root"]).to_bytes())
+    roles = document["metadata"]["root"]["signed"]["roles"]
+    roles["mirrors"] = roles["timestamp"]
+    with pytest.raises((ProposalError, PolicyError)):
+        apply(Proposal.from_bytes(json.dumps(document).encode()), state, datetime.now(UTC))
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
