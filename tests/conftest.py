@@ -78,8 +78,9 @@ class Publisher:
     """
 
     def __init__(self, base: Path, keys_of_role: dict[str, tuple[int, int]]) -> None:
-        from pinned_requests.cli.repository import ROLES, Repository, RoleKeys  # noqa: PLC0415  not for every test
-        from pinned_requests.cli.signing import KeyFolder, KeyRing  # noqa: PLC0415  as above
+        from pinned_requests.publishing.keys import KeyFolder, KeyRing  # noqa: PLC0415  as above
+        from pinned_requests.publishing.repository import Repository, RoleKeys  # noqa: PLC0415  not for every test
+        from pinned_requests.publishing.state import ROLES  # noqa: PLC0415  as above
         from pinned_requests.testing import TLSServer  # noqa: PLC0415  behind the variables, which it must not see
 
         self.base = base

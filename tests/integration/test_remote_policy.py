@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pinned_requests import Pin, PinMismatchError, PinnedSession, PinPolicy, PolicyError, PolicyStore
-from pinned_requests.cli import repository as repository_module
-from pinned_requests.cli.repository import ROLES, Repository
-from pinned_requests.cli.signing import KeyRing, SigningError
+from pinned_requests.publishing import repository as repository_module
+from pinned_requests.publishing import state as state_module
+from pinned_requests.publishing.keys import KeyRing, SigningError
+from pinned_requests.publishing.repository import Repository
+from pinned_requests.publishing.state import ROLES, renew
 from pinned_requests.sources.tuf import RemotePolicyError
 
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ def test_a_thief_who_drives_up_version_numbers(
     stolen = publisher.base / "stolen"
     shutil.copytree(honest, stolen)
     with monkeypatch.context() as patch:
-        patch.setattr(Repository, "_next_version", staticmethod(lambda signed: signed.version + 1_000_000))
+        patch.setattr(repository_module, "renew", far_ahead)
         Repository(stolen, publisher.ring).refresh(("snapshot",), {})
     publisher.folder = stolen
     store = publisher.store()
@@ -104,6 +106,12 @@ def test_a_thief_who_drives_up_version_numbers(
     publisher.rotate("timestamp")
     store.refresh()
     assert store.current == policies[2]
+
+
+def far_ahead(signed: Any, days: int | None) -> None:
+    """Leave a million versions out."""
+    signed.version += 1_000_000
+    renew(signed, days)
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -173,7 +181,7 @@ def test_a_change_that_is_cut_short_breaks_nothing(
     publisher = publishing()
     publisher.publish(policies[1])
     old = publisher.store()
-    write = repository_module._write
+    write = repository_module.write
 
     class CutShortError(Exception):
         pass
@@ -188,7 +196,7 @@ def test_a_change_that_is_cut_short_breaks_nothing(
 
         done = True
         with monkeypatch.context() as patch:
-            patch.setattr(repository_module, "_write", some)
+            patch.setattr(repository_module, "write", some)
             try:
                 if change == "publish":
                     publisher.publish(policies[2])
@@ -239,7 +247,7 @@ def test_a_cache_that_has_expired(
     """What was good stays in force over a restart, loudly, unless the application has come with a newer policy."""
     publisher = publishing()
     with monkeypatch.context() as patch:
-        patch.setattr(repository_module, "_days", lambda signed: 1 / 20_000 if signed.type == "timestamp" else 1)
+        patch.setattr(state_module, "days_of", lambda signed: 1 / 20_000 if signed.type == "timestamp" else 1)
         publisher.publish(policies[1])  # for 4.3 seconds
     publisher.store(shipped=policies[0]).refresh()
     publisher.server.stop()
