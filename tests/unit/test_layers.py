@@ -26,6 +26,7 @@ FACADE = "__init__"
 
 ROOMS = (
     "core",
+    "html_page",
     "exceptions",
     "policy_store",
     "reporting",

@@ -1,10 +1,7 @@
 """The `pinned-requests` command.
 
-Exit codes: 0 for success; 1 for a finding, such as a server that cannot be reached or verified; 2 for a wrong command
-line or input; 130 after an interrupt; 141 when the reader of the output has gone away.
-
-Arguments, output and exit codes belong here. Decisions about pins, certificates and policies do not: they are in the
-rooms below, where a program can call them.
+Arguments, output and exit codes belong here; the table of exit codes is in `errors.py`. Decisions about pins,
+certificates and policies do not: they are in the rooms below, where a program can call them.
 """
 
 from __future__ import annotations
@@ -32,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return run(sys.argv[1:] if arguments is None else list(arguments))
     except ModuleNotFoundError as missing:
-        if (missing.name or "").partition(".")[0] not in _EXTRA:
+        name = (missing.name or "").partition(".")[0]
+        if name not in _EXTRA:
             raise
-        print(f"pinned-requests: {missing.name} is not installed; install 'pinned-requests[cli]'", file=sys.stderr)
+        print(f"pinned-requests: {name} is not installed; install 'pinned-requests[cli]'", file=sys.stderr)
         return 2

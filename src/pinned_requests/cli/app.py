@@ -3,10 +3,10 @@
 This file has no `from __future__ import annotations`: typer reads the types of the arguments.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,6 +14,7 @@ from pinned_requests import PinPolicy
 from pinned_requests.cli import repo
 
 Action = Callable[[], int]
+Format = Literal["text", "json", "jsonl", "nagios", "prometheus", "html"]
 
 app = typer.Typer(
     help="Public key pinning for requests: get pins, keep a policy, and know that it is right.",
@@ -29,11 +30,9 @@ Timeout = Annotated[
     float, typer.Option(min=0.1, max=600, metavar="SECONDS", help="For a connection and its handshake.")
 ]
 Proxy = Annotated[str | None, typer.Option(metavar="URL", help="The proxy; default: that of the environment.")]
-CaBundle = Annotated[
-    str | None, typer.Option(metavar="PATH", exists=True, help="CA certificates to trust; default: as requests.")
-]
+CaBundle = Annotated[str | None, typer.Option(metavar="PATH", help="CA certificates to trust; default: as requests.")]
 Within = Annotated[str, typer.Option(metavar="SPAN", help="What is soon: hours, days or weeks, such as 12h, 30d, 4w.")]
-Ignore = Annotated[list[str] | None, typer.Option(metavar="KIND", help="A kind of finding that is none; repeatable.")]
+Ignore = Annotated[list[str] | None, typer.Option(metavar="KIND", help="Finding to ignore (repeatable).")]
 Policy = Annotated[Path, typer.Argument(metavar="POLICY", help="A policy file, .toml or .json.")]
 
 
@@ -51,10 +50,10 @@ def pin(  # noqa: PLR0913  one argument an option
 
     A file holds certificates, CSRs or keys, in PEM or DER. What exists or has a slash in it is a file, all else a host.
     """
-    from pinned_requests.cli.live import way_of  # noqa: PLC0415  a command imports what it needs
-    from pinned_requests.cli.pin import pin as run  # noqa: PLC0415
+    from pinned_requests.cli.pin import pin as run  # noqa: PLC0415  a command imports what it needs
+    from pinned_requests.monitoring.route import Route  # noqa: PLC0415
 
-    return lambda: run(sources, way_of(timeout, proxy, ca_bundle, is_insecure=insecure), as_json=json)
+    return lambda: run(sources, Route(timeout, proxy, ca_bundle, is_insecure=insecure).check(), as_json=json)
 
 
 @app.command()
@@ -76,9 +75,9 @@ def init(  # noqa: PLR0913  one argument an option
     It has the pins of leaf and issuer, and that of the new key. Nothing is overwritten.
     """
     from pinned_requests.cli.init import init as run  # noqa: PLC0415  a command imports what it needs
-    from pinned_requests.cli.live import way_of  # noqa: PLC0415
+    from pinned_requests.monitoring.route import Route  # noqa: PLC0415
 
-    return lambda: run(hosts, output, backup_key, key_type, way_of(timeout, proxy, ca_bundle), as_json=json)
+    return lambda: run(hosts, output, backup_key, key_type, Route(timeout, proxy, ca_bundle).check(), as_json=json)
 
 
 @app.command()
@@ -86,30 +85,74 @@ def check(  # noqa: PLR0913  one argument an option
     policy: Policy,
     hosts: Annotated[list[str] | None, typer.Argument(metavar="HOST[:PORT]")] = None,
     *,
-    within: Within = "30d",
-    samples: Annotated[int, typer.Option(min=1, max=1000, help="Connections a host, to its addresses in turns.")] = 1,
-    jobs: Annotated[int, typer.Option(min=1, max=64, help="Hosts asked at a time.")] = 8,
+    form: Annotated[Format, typer.Option("--format", help="What to write; see docs/check.md.")] = "text",
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write to a file, whole or not at all; default: stdout.")
+    ] = None,
+    fail_on: Annotated[
+        Literal["critical", "warning", "info"],
+        typer.Option("--fail-on", help="The severity from which on findings make the exit code 1."),
+    ] = "warning",
     ignore: Ignore = None,
+    within: Within = "30d",
+    samples: Annotated[
+        int, typer.Option(min=1, max=1000, help="Connections to a host, to its addresses in turns.")
+    ] = 1,
+    all_addresses: Annotated[
+        bool, typer.Option("--all-addresses", help="Ask each address of a host at least once.")
+    ] = False,
+    connect_to: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST:PORT:ADDRESS", help="Ask this address, not those of the name; repeatable."),
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Remember what was seen, and learn from it.")
+    ] = None,
+    max_client_age: Annotated[
+        str, typer.Option(metavar="SPAN", help="How long a policy takes to reach the last client; with --state.")
+    ] = "90d",
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Hosts asked at a time.")] = 8,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Check hosts whose leaf is pinned without a CA: only the leaf counts.")
+    ] = False,
     proxy: Proxy = None,
     ca_bundle: CaBundle = None,
     timeout: Timeout = 10.0,
-    json: Json = False,
+    json: Annotated[bool, typer.Option("--json", help="As --format json.")] = False,
 ) -> Action:
     """Check a policy against live hosts.
 
     Those that it names; or those given, which its patterns may match.
     """
-    from pinned_requests.cli import check as command  # noqa: PLC0415  a command imports what it needs
+    from pinned_requests.cli.check import check as run  # noqa: PLC0415  a command imports what it needs
     from pinned_requests.cli.inputs import read_span  # noqa: PLC0415
-    from pinned_requests.cli.live import way_of  # noqa: PLC0415
+    from pinned_requests.monitoring.check import Options  # noqa: PLC0415
+    from pinned_requests.monitoring.findings import KINDS, Severity  # noqa: PLC0415
+    from pinned_requests.monitoring.route import Route, read_connect_to  # noqa: PLC0415
 
-    def run() -> int:
-        options = command.Options(
-            way_of(timeout, proxy, ca_bundle), read_span(within), samples, _kinds(ignore, command.KINDS)
+    def options() -> Options:
+        connections = read_connect_to(connect_to or ())
+        return Options(
+            Route(timeout, proxy, ca_bundle, is_insecure=insecure, connect_to=connections).check(),
+            within=read_span(within),
+            samples=samples,
+            all_addresses=all_addresses,
+            ignored=ignored,
+            max_client_age=read_span(max_client_age),
+            jobs=jobs,
         )
-        return command.check(PinPolicy.from_file(policy), hosts or [], options, jobs=jobs, as_json=json)
 
-    return run
+    ignored = _kinds(ignore, KINDS)
+    return partial(
+        run,
+        policy,
+        hosts or [],
+        options,
+        form="json" if json else form,
+        output=output,
+        state=state,
+        fail_on=Severity[fail_on.upper()],
+    )
 
 
 @app.command()
@@ -155,8 +198,8 @@ def demo() -> Action:
     return run
 
 
-def _kinds(given: list[str] | None, known: dict[str, str]) -> frozenset[str]:
+def _kinds(given: list[str] | None, known: Iterable[str]) -> frozenset[str]:
     for kind in given or ():
         if kind not in known:
-            raise typer.BadParameter(f"{kind!r} is no kind of finding; there are {', '.join(known)}")
+            raise typer.BadParameter(f"{kind!r} is not a kind of finding; there are {', '.join(known)}")
     return frozenset(given or ())

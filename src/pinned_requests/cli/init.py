@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING
 from pinned_requests import PinPolicy, PinSet
 from pinned_requests.cli.backup import make_backup_key
 from pinned_requests.cli.files import SECRET, NewFile, check_new, create
-from pinned_requests.cli.inputs import read_target
-from pinned_requests.cli.live import Way, look
 from pinned_requests.cli.output import CommandError, Row, show_json, show_table
 from pinned_requests.core.text import escape, show
+from pinned_requests.monitoring.fetch import fetch
+from pinned_requests.monitoring.target import read_target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from pinned_requests.monitoring.route import Route
+
 _PINNED_DEPTHS = ("leaf", "issuer")
 
 
 def init(  # noqa: PLR0913  each an option of the command
-    hosts: Sequence[str], output: Path, backup_key: Path, key_type: str, way: Way, *, as_json: bool
+    hosts: Sequence[str], output: Path, backup_key: Path, key_type: str, route: Route, *, as_json: bool
 ) -> int:
     """Write a policy with the leaf's and the issuer's pin of each host, and a backup key with its request.
 
@@ -29,13 +31,13 @@ def init(  # noqa: PLR0913  each an option of the command
         output: path of the policy.
         backup_key: path of the key; the request has the suffix `.csr`, in place of `.key` or `.pem`.
         key_type: one of `backup.KEY_TYPES`.
-        way: how the hosts are reached.
+        route: how the hosts are reached.
         as_json: whether to print JSON.
 
     Raises:
-        UnreachableError: a host was not reached, or its certificate is not valid. Nothing has been written then.
+        ServerError: a host was not reached, or its certificate is not valid. Nothing has been written then.
         CommandError: a file exists, or the policy has another suffix than `.toml` or `.json`.
-        PolicyError: a host is none.
+        PolicyError: a host is invalid.
         OSError: a file cannot be written.
     """
     write = {".toml": PinPolicy.to_toml, ".json": PinPolicy.to_json}.get(output.suffix.lower())
@@ -46,7 +48,7 @@ def init(  # noqa: PLR0913  each an option of the command
     csr = backup_key.parent / f"{stem}.csr"
     check_new([output, backup_key, csr])
     targets = list(dict.fromkeys(map(read_target, hosts)))
-    chains = {target: look(target, way).certificates[: len(_PINNED_DEPTHS)] for target in targets}
+    chains = {target: fetch(target, route).certificates[: len(_PINNED_DEPTHS)] for target in targets}
 
     backup = make_backup_key(list(dict.fromkeys(target.host for target in targets)), key_type)
     policy = PinPolicy(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from pinned_requests.cli.output import Finding, Row, show_json, show_table
+from pinned_requests.cli.output import Row, show_json, show_table
 from pinned_requests.core.host import HostPattern
+from pinned_requests.monitoring.findings import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pinned_requests.core.text import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import Console
 
@@ -31,18 +32,6 @@ class CommandError(Exception):
     """What ends a command, as a sentence. `exit_code` is 2: the input is wrong."""
 
     exit_code = 2
-
-
-class Finding(NamedTuple):
-    """One thing that is wrong or doubtful.
-
-    Attributes:
-        kind: its name, for `--ignore` and for machines.
-        text: what it is, and what to do, escaped.
-    """
-
-    kind: str
-    text: str
 
 
 class Row(NamedTuple):
@@ -81,14 +70,21 @@ def show_table(title: str | None, headings: tuple[str, str], rows: Sequence[Row]
             print(f"  {line}")
 
 
-def progress(items: Iterable[Any], total: int) -> Iterator[Any]:
-    """Yield `items`, with a progress bar on stderr where they are many and it is a terminal."""
-    if total <= _MANY or not sys.stderr.isatty():
-        yield from items
-        return
-    from rich.progress import track  # noqa: PLC0415  seldom needed
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[], object]]:
+    """Show how many hosts of `total` are done, on stderr, where they are many and it is a terminal.
 
-    yield from track(items, "asking", total=total, console=_console(sys.stderr), transient=True)
+    Yields:
+        What to call when one is done.
+    """
+    if total <= _MANY or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.progress import Progress  # noqa: PLC0415  seldom needed
+
+    with Progress(console=_console(sys.stderr), transient=True) as bar:
+        task = bar.add_task("asking", total=total)
+        yield lambda: bar.advance(task)
 
 
 def _show_framed(title: str | None, headings: tuple[str, str], rows: Sequence[Row]) -> None:

@@ -6,16 +6,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pinned_requests import PolicyError
-from pinned_requests.cli.details import Details, details_of, details_of_certificate
-from pinned_requests.cli.inputs import read_bounded, read_target
-from pinned_requests.cli.live import UNRESOLVED, UnreachableError, Way, look
+from pinned_requests.cli.errors import ExitCode, failure_of
+from pinned_requests.cli.inputs import read_bounded
 from pinned_requests.cli.output import CommandError, Row, complain, show_json, show_table
 from pinned_requests.core.der import MAX_SIZE
 from pinned_requests.core.pin import find_keys
 from pinned_requests.core.text import escape, show
+from pinned_requests.monitoring.details import Details, details_of, details_of_certificate
+from pinned_requests.monitoring.errors import UnreachableError
+from pinned_requests.monitoring.fetch import UNRESOLVED, fetch
+from pinned_requests.monitoring.target import read_target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pinned_requests.monitoring.route import Route
 
 VERIFIED = "the chain and the host name were verified"
 NOT_VERIFIED = "NOT verified: nothing vouches for these keys but this connection"
@@ -31,7 +36,7 @@ class Source(NamedTuple):
     found: tuple[Details, ...]
 
 
-def pin(sources: Sequence[str], way: Way, *, as_json: bool) -> int:
+def pin(sources: Sequence[str], route: Route, *, as_json: bool) -> int:
     """Show the pins of each source; what is wrong with one of them does not keep the others from being shown.
 
     Returns:
@@ -39,7 +44,7 @@ def pin(sources: Sequence[str], way: Way, *, as_json: bool) -> int:
     """
     seen, code = [], 0
     for text in sources:
-        source, worse = _try(text, way)
+        source, worse = _try(text, route)
         code = max(code, worse)
         if source is not None:
             seen.append(source)
@@ -53,24 +58,26 @@ def pin(sources: Sequence[str], way: Way, *, as_json: bool) -> int:
     return code
 
 
-def _try(text: str, way: Way) -> tuple[Source | None, int]:
+def _try(text: str, route: Route) -> tuple[Source | None, int]:
     try:
-        return read_source(text, way), 0
-    except PolicyError as error:
-        complain(str(error))
-    except CommandError as error:
-        complain(str(error))
-        return None, error.exit_code
+        return read_source(text, route), 0
     except OSError as error:
         complain(f"{text}: {error.strerror}")
-    return None, CommandError.exit_code
+        return None, ExitCode.BAD_INPUT
+    except Exception as error:
+        failure = failure_of(error)
+        if failure is None:
+            raise
+        complain(failure.sentence or "")
+        return None, failure.code
 
 
-def read_source(text: str, way: Way) -> Source:
+def read_source(text: str, route: Route) -> Source:
     """Return what a file holds or a server presents. What has a slash in it, or exists, is a file.
 
     Raises:
-        CommandError: it is a URL; the file holds no key; the server cannot be reached or verified.
+        CommandError: it is a URL, or the file holds no key.
+        ServerError: the server cannot be reached, or its certificate is not valid.
         PolicyError: it is no host, or the file cannot be read as what it says it is.
         OSError: the file cannot be read.
     """
@@ -91,7 +98,7 @@ def read_source(text: str, way: Way) -> Source:
     except PolicyError as error:
         raise PolicyError(f"there is no file {show(text)}, and as a host: {error}") from None
     try:
-        chain = look(target, way)
+        chain = fetch(target, route)
     except UnreachableError as error:
         if error.reason != UNRESOLVED:
             raise

@@ -158,7 +158,7 @@ def test_the_password_of_a_wrong_proxy_is_not_shown(
     assert main(["pin", "api.example.com", *(["--proxy", proxy] if is_option else [])]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("pinned-requests: the proxy is no URL; ")
+    assert err.startswith("pinned-requests: the proxy is not a URL; ")
     assert "s3cret" not in err
 
 
@@ -241,4 +241,4 @@ def test_a_key_that_openssl_alone_knows(capsys: pytest.CaptureFixture[str], lab:
     Path("odd.der").write_bytes(unknown)
     [source] = found(capsys, "odd.der")
     assert source["found"][0]["pin"] == str(Pin.from_certificate(unknown))
-    assert "not known" in source["found"][0]["key_type"]
+    assert "unknown" in source["found"][0]["key_type"]

@@ -1,6 +1,6 @@
-"""A certificate, CSR or key → what people want to know of it beside its pin.
+"""`Details` of a certificate, CSR or key, for people: subject, issuer, dates and type of key beside its pin.
 
-What is asked for is for people to read: pins do not depend on it, and what cannot be read is left out.
+Pins do not depend on these. Fields that cannot be read are left out.
 """
 
 from __future__ import annotations
@@ -9,27 +9,26 @@ import hashlib
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pinned_requests import Pin
+from pinned_requests.core.pin import FoundKey, Pin
 from pinned_requests.core.spki import parts_of_certificate, spki_of_certificate
+from pinned_requests.core.text import escape
 from pinned_requests.core.x509_name import name_as_text
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from pinned_requests.core.pin import FoundKey
-
 
 class Details(NamedTuple):
-    """What is known of one of them; None where it has none. Names are escaped.
+    """What a certificate, CSR or key says of itself; None for what it does not have. Names are escaped.
 
     Attributes:
         kind: `"certificate"`, `"certification request"`, `"public key"` or `"private key"`.
         pin: the SPKI pin.
         certificate_pin: the pin of the whole certificate.
-        subject: whose it is.
-        issuer: who signed it.
-        not_before: when it begins to be valid.
-        not_after: when it ends to be.
+        subject: its name (RFC 4514).
+        issuer: the name of the CA that signed it.
+        not_before: the start of its validity, UTC.
+        not_after: the end of its validity, UTC.
         key_type: such as `EC secp256r1`.
     """
 
@@ -43,7 +42,7 @@ class Details(NamedTuple):
     key_type: str
 
     def lines(self) -> list[str]:
-        """Return it for people, the pin first."""
+        """Return lines for people, the pin first."""
         lines = [str(self.pin)]
         if self.subject is not None:
             lines.append(f"subject  {self.subject}")
@@ -54,7 +53,7 @@ class Details(NamedTuple):
         return [*lines, f"key      {self.key_type}"]
 
     def document(self) -> dict[str, Any]:
-        """Return it for JSON."""
+        """Return the fields for JSON; dates as RFC 3339 has them."""
         values = {name: None if value is None else str(value) for name, value in self._asdict().items()}
         for name in ("not_before", "not_after"):
             moment = getattr(self, name)
@@ -63,7 +62,7 @@ class Details(NamedTuple):
 
 
 def details_of(found: FoundKey) -> Details:
-    """Return what is known of what a file held."""
+    """Return the details of what a file held."""
     subject = issuer = not_before = not_after = certificate_pin = None
     if found.kind == "certificate":
         parts = parts_of_certificate(found.der)
@@ -78,17 +77,15 @@ def details_of(found: FoundKey) -> Details:
 
 
 def details_of_certificate(der: bytes) -> Details:
-    """Return what is known of a certificate that a server presented."""
-    from pinned_requests.core.pin import FoundKey  # noqa: PLC0415  beside its type alone
-
+    """Return the details of a certificate in DER."""
     return details_of(FoundKey("certificate", der, spki_of_certificate(der)))
 
 
 def validity(der: bytes) -> tuple[datetime | None, datetime | None]:
-    """Return from when to when a certificate is valid, in UTC, or None twice where that cannot be read."""
+    """Return when a certificate's validity starts and ends, in UTC; None twice if that cannot be read."""
     from cryptography import x509  # noqa: PLC0415  heavy
 
-    with suppress(Exception):  # it refuses certificates that OpenSSL takes
+    with suppress(Exception):  # cryptography refuses certificates that OpenSSL accepts
         certificate = x509.load_der_x509_certificate(der)
         return certificate.not_valid_before_utc, certificate.not_valid_after_utc
     return None, None
@@ -109,9 +106,20 @@ def _key_type(spki: bytes) -> str:
     try:
         key = serialization.load_der_public_key(spki)
     except Exception:  # noqa: BLE001  as above
-        return "of a kind that is not known"
+        return "unknown type"
     if isinstance(key, rsa.RSAPublicKey):
         return f"RSA {key.key_size}"
     if isinstance(key, ec.EllipticCurvePublicKey):
         return f"EC {key.curve.name}"
     return type(key).__name__.lstrip("_").removesuffix("PublicKey")
+
+
+def organization(der: bytes) -> str | None:
+    """Return the organization in a certificate's subject, escaped, or None where it names none."""
+    from cryptography import x509  # noqa: PLC0415  heavy
+    from cryptography.x509.oid import NameOID  # noqa: PLC0415
+
+    with suppress(Exception):  # as above
+        for attribute in x509.load_der_x509_certificate(der).subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME):
+            return escape(str(attribute.value))
+    return None
