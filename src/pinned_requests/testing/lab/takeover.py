@@ -6,23 +6,23 @@ import gc
 import threading
 from typing import TYPE_CHECKING
 
-from pinned_requests.testing.redirect import Route, redirection
+from pinned_requests.testing.intercept.redirection import Route, redirection
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from pinned_requests.testing.identity import Identity
-    from pinned_requests.testing.message import Request
-    from pinned_requests.testing.servers import TLSServer
+    from pinned_requests.testing.lab.host_identity import HostIdentity
+    from pinned_requests.testing.server.messages import Request
+    from pinned_requests.testing.server.tls_server import TLSServer
 
-__all__ = ["Site"]
+__all__ = ["Takeover"]
 
-_open: list[Site] = []  # the sites of all labs of this process, the oldest first
+_open: list[Takeover] = []  # the sites of all labs of this process, the oldest first
 _lock = threading.Lock()
 
 
-class Site:
+class Takeover:
     """What stands in for a host while it is open.
 
     Connections that clients have open to an older site of that host are closed when this one opens: whoever takes over
@@ -34,7 +34,7 @@ class Site:
         server: the server, not yet started.
     """
 
-    def __init__(self, identity: Identity, server: TLSServer) -> None:
+    def __init__(self, identity: HostIdentity, server: TLSServer) -> None:
         self.host = identity.host
         """The host, in lower case and A-labels."""
         self._server = server

@@ -9,22 +9,22 @@ from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import HostError, normalize_host
 from pinned_requests.core.pin import Pin
 from pinned_requests.core.text import show
-from pinned_requests.testing.attack import Attack
-from pinned_requests.testing.attackers import ATTACKERS, AttackerName
-from pinned_requests.testing.audit import Audit, run
-from pinned_requests.testing.authority import Authority
-from pinned_requests.testing.certificate import generate_key
-from pinned_requests.testing.honest import HonestServer
-from pinned_requests.testing.identity import Identity
-from pinned_requests.testing.wsgi import App, as_handler
+from pinned_requests.testing.lab.attack import Attack
+from pinned_requests.testing.lab.attackers import ATTACKERS, AttackerName
+from pinned_requests.testing.lab.audit import Audit, run
+from pinned_requests.testing.lab.honest_server import HonestServer
+from pinned_requests.testing.lab.host_identity import HostIdentity
+from pinned_requests.testing.pki.authority import Authority
+from pinned_requests.testing.pki.certificate_builder import generate_key
+from pinned_requests.testing.server.wsgi import App, as_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
     from typing import Self
 
-    from pinned_requests.testing.audit import AuditResult
-    from pinned_requests.testing.site import Site
+    from pinned_requests.testing.lab.audit import AuditResult
+    from pinned_requests.testing.lab.takeover import Takeover
 
 __all__ = ["MITMLab"]
 
@@ -63,8 +63,8 @@ class MITMLab:
         self._honest = self.root.intermediate("Lab Honest CA")
         self._careless = self.root.intermediate("Lab Careless CA")
         self._revoked_key = generate_key()
-        self._identities: dict[str, Identity] = {}
-        self._sites: list[Site] = []
+        self._identities: dict[str, HostIdentity] = {}
+        self._takeovers: list[Takeover] = []
         self._audits: list[Audit] = []
 
     def __enter__(self) -> Self:
@@ -79,11 +79,11 @@ class MITMLab:
         """End all blocks that are still open, the newest first.
 
         Raises:
-            TimeoutError: see `Site.close`.
+            TimeoutError: see `Takeover.close`.
         """
         with contextlib.ExitStack() as at_the_end:
-            for site in self._sites:
-                at_the_end.callback(site.close)
+            for takeover in self._takeovers:
+                at_the_end.callback(takeover.close)
 
     def impersonate(self, host: str, *, as_: AttackerName = "trusted-ca", handler: App | None = None) -> Attack:
         """Put an attacker in a host's place.
@@ -115,7 +115,7 @@ class MITMLab:
             ValueError: *host* is no host.
         """
         server = HonestServer(self._identity(host), handler)
-        self._sites.append(server)
+        self._takeovers.append(server)
         return server
 
     @property
@@ -161,10 +161,10 @@ class MITMLab:
 
     def _attack(self, host: str, name: AttackerName, app: App | None, patience: float | None = None) -> Attack:
         attack = Attack(self._identity(host), name, as_handler(app), patience)
-        self._sites.append(attack)
+        self._takeovers.append(attack)
         return attack
 
-    def _identity(self, host: str) -> Identity:
+    def _identity(self, host: str) -> HostIdentity:
         try:
             name = normalize_host(host)
         except HostError:
@@ -172,5 +172,5 @@ class MITMLab:
                 f"{show(host)} is no host: write it as 'api.example.com', without scheme or port"
             ) from None
         if name not in self._identities:
-            self._identities[name] = Identity(name, self._honest, self._careless, self._revoked_key)
+            self._identities[name] = HostIdentity(name, self._honest, self._careless, self._revoked_key)
         return self._identities[name]

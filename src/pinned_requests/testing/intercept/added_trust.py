@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator
 
-    from pinned_requests.testing.patches import Patches
+    from pinned_requests.testing.intercept.patches import Patches
 
 __all__ = ["FurtherTrust", "install"]
 

@@ -19,14 +19,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from pinned_requests.testing.exchange import Exchange
+from pinned_requests.testing.server.http_exchange import Exchange
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from typing_extensions import Buffer
 
-    from pinned_requests.testing.message import Request, Response
+    from pinned_requests.testing.server.messages import Request, Response
 
 _T = TypeVar("_T")
 

@@ -16,8 +16,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from pinned_requests.testing.connection import Connection, OnHello, Service, Tally, is_ready
-from pinned_requests.testing.message import Handler, Request, Response, respond
+from pinned_requests.testing.server.connection import Connection, OnHello, Service, Tally, is_ready
+from pinned_requests.testing.server.messages import Handler, Request, Response, respond
 
 if TYPE_CHECKING:
     import ssl
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from pinned_requests.testing.authority import Credential
+    from pinned_requests.testing.pki.authority import Credential
 
 __all__ = ["TLSServer"]
 

@@ -23,8 +23,8 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pinned_requests.core.host import HostError, is_address, normalize_host
-from pinned_requests.testing import trust
-from pinned_requests.testing.patches import Patches
+from pinned_requests.testing.intercept import added_trust
+from pinned_requests.testing.intercept.patches import Patches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +91,7 @@ class Redirection:
         self._patches.wrap(socket.socket, "connect", self._connect)
         self._patches.wrap(socket.socket, "connect_ex", self._connect)
         self._patches.wrap(socket.socket, "getpeername", self._getpeername)
-        trust.install(self._patches, self._further_trust)
+        added_trust.install(self._patches, self._further_trust)
 
     def _name(self, host: str) -> None:
         if host not in self._addresses and not is_address(host):
@@ -134,7 +134,7 @@ class Redirection:
             host = _mapped(host)
         return host, port
 
-    def _further_trust(self, sock: socket.socket | None, server_hostname: object) -> trust.FurtherTrust:
+    def _further_trust(self, sock: socket.socket | None, server_hostname: object) -> added_trust.FurtherTrust:
         """Say which CAs are to be trusted in a handshake: none, if it is known not to be with a server of the lab.
 
         Args:
@@ -149,7 +149,7 @@ class Redirection:
         if routes is None:
             by_name = self._route(server_hostname)
             routes = self._routes if server_hostname is None else (by_name,) if by_name else ()
-        return trust.FurtherTrust(frozenset(route.anchor for route in routes), alone=is_known)
+        return added_trust.FurtherTrust(frozenset(route.anchor for route in routes), alone=is_known)
 
     def _routes_to(self, peer: object) -> tuple[Route, ...]:
         """Return the routes that lead to a genuine peer: those of one server, or none."""

@@ -2,7 +2,7 @@
 
 Both classes stand here, because each names the other: an authority issues credentials, a credential has an issuer.
 
-Rules for the next maintainer, also of `certificate`:
+Rules for the next maintainer, also of `certificate_builder`:
 
 - Everything is made in memory with `cryptography`; nothing is kept on disk.
 - Values are frozen: renewing a certificate, or serving others, makes a new value.
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from pinned_requests.testing.certificate import (
+from pinned_requests.testing.pki.certificate_builder import (
     AUTHORITY_LIFETIME,
     Certified,
     PrivateKey,

@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from pinned_requests.core.text import escape
-from pinned_requests.testing.attack import excerpt
+from pinned_requests.testing.lab.attack import excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pinned_requests.testing.attack import Attack, Verdict
-    from pinned_requests.testing.attackers import AttackerName
+    from pinned_requests.testing.lab.attack import Attack, Verdict
+    from pinned_requests.testing.lab.attackers import AttackerName
 
 _SHOWN = 60  # characters of an error in the table
 

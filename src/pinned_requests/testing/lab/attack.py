@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from pinned_requests.core.text import escape
-from pinned_requests.testing.attackers import disguise
-from pinned_requests.testing.servers import TLSServer
-from pinned_requests.testing.site import Site
+from pinned_requests.testing.lab.attackers import appearance_of
+from pinned_requests.testing.lab.takeover import Takeover
+from pinned_requests.testing.server.tls_server import TLSServer
 
 if TYPE_CHECKING:
-    from pinned_requests.testing.attackers import AttackerName
-    from pinned_requests.testing.identity import Identity
-    from pinned_requests.testing.message import Handler
+    from pinned_requests.testing.lab.attackers import AttackerName
+    from pinned_requests.testing.lab.host_identity import HostIdentity
+    from pinned_requests.testing.server.messages import Handler
 
 __all__ = ["Attack", "Verdict", "excerpt"]
 
@@ -21,7 +21,7 @@ _SHOWN = 200  # bytes of what leaked: a request line and some headers
 Verdict = Literal["rejected", "fooled", "unreached", "undecided"]
 
 
-class Attack(Site):
+class Attack(Takeover):
     """An attacker in a host's place, for the time of a ``with`` block. Made by `MITMLab.impersonate`.
 
     Attributes:
@@ -30,9 +30,9 @@ class Attack(Site):
     """
 
     def __init__(
-        self, identity: Identity, attacker: AttackerName, handler: Handler | None, patience: float | None = None
+        self, identity: HostIdentity, attacker: AttackerName, handler: Handler | None, patience: float | None = None
     ) -> None:
-        appearance = disguise(attacker, identity)
+        appearance = appearance_of(attacker, identity)
         server = TLSServer(
             appearance.credential,
             handler=appearance.handler(handler),

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pinned_requests.core.pin import Pin
-from pinned_requests.testing.certificate import generate_key
+from pinned_requests.testing.pki.certificate_builder import generate_key
 
 if TYPE_CHECKING:
-    from pinned_requests.testing.authority import Authority, Credential
-    from pinned_requests.testing.certificate import PrivateKey
+    from pinned_requests.testing.pki.authority import Authority, Credential
+    from pinned_requests.testing.pki.certificate_builder import PrivateKey
 
-__all__ = ["Identity"]
+__all__ = ["HostIdentity"]
 
 
-class Identity:
+class HostIdentity:
     """Who a host is, for the life of a lab.
 
     Args:

@@ -6,17 +6,17 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from pinned_requests.testing.authority import Authority, Credential
-from pinned_requests.testing.message import Request, Response, respond
+from pinned_requests.testing.pki.authority import Authority, Credential
+from pinned_requests.testing.server.messages import Request, Response, respond
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pinned_requests.testing.connection import OnHello
-    from pinned_requests.testing.identity import Identity
-    from pinned_requests.testing.message import Handler
+    from pinned_requests.testing.lab.host_identity import HostIdentity
+    from pinned_requests.testing.server.connection import OnHello
+    from pinned_requests.testing.server.messages import Handler
 
-__all__ = ["ATTACKERS", "AttackerName", "Disguise", "disguise"]
+__all__ = ["ATTACKERS", "Appearance", "AttackerName", "appearance_of"]
 
 AttackerName = Literal[
     "trusted-ca",
@@ -39,7 +39,7 @@ _EXPIRED_FOR = dt.timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class Disguise:
+class Appearance:
     """How an attacker appears."""
 
     credential: Credential
@@ -62,7 +62,7 @@ class Disguise:
         return redirect
 
 
-def disguise(name: AttackerName, identity: Identity) -> Disguise:
+def appearance_of(name: AttackerName, identity: HostIdentity) -> Appearance:
     """Return how an attacker appears to the clients of a host.
 
     Args:
@@ -72,39 +72,39 @@ def disguise(name: AttackerName, identity: Identity) -> Disguise:
     Raises:
         ValueError: there is no such attacker.
     """
-    if name not in _DISGUISES:
+    if name not in _APPEARANCES:
         raise ValueError(f"there is no attacker {name!r}; choose one of {', '.join(ATTACKERS)}")
-    return _DISGUISES[name](identity)
+    return _APPEARANCES[name](identity)
 
 
-def _self_signed(identity: Identity) -> Disguise:
-    return Disguise(Credential.self_signed(identity.host, common_name="Lab Attacker"))
+def _self_signed(identity: HostIdentity) -> Appearance:
+    return Appearance(Credential.self_signed(identity.host, common_name="Lab Attacker"))
 
 
-def _chain_stuffing(identity: Identity) -> Disguise:
+def _chain_stuffing(identity: HostIdentity) -> Appearance:
     own = identity.impostor()
-    return Disguise(own.with_served(*own.served, *identity.credential.chain))
+    return Appearance(own.with_served(*own.served, *identity.credential.chain))
 
 
-def _forged_issuer(identity: Identity) -> Disguise:
+def _forged_issuer(identity: HostIdentity) -> Appearance:
     forged = Authority.forge(identity.honest).issue(identity.host)
-    return Disguise(forged.with_served(forged.certificate, *identity.honest.chain))
+    return Appearance(forged.with_served(forged.certificate, *identity.honest.chain))
 
 
-def _expired(identity: Identity) -> Disguise:
+def _expired(identity: HostIdentity) -> Appearance:
     yesterday = dt.datetime.now(dt.UTC) - _EXPIRED_FOR
-    return Disguise(identity.impostor().renew(not_after=yesterday))
+    return Appearance(identity.impostor().renew(not_after=yesterday))
 
 
-_DISGUISES: dict[AttackerName, Callable[[Identity], Disguise]] = {
-    "trusted-ca": lambda identity: Disguise(identity.impostor()),
+_APPEARANCES: dict[AttackerName, Callable[[HostIdentity], Appearance]] = {
+    "trusted-ca": lambda identity: Appearance(identity.impostor()),
     "self-signed": _self_signed,
     "chain-stuffing": _chain_stuffing,
     "forged-issuer": _forged_issuer,
     "expired": _expired,
-    "wrong-host": lambda identity: Disguise(identity.careless.issue(_WRONG_HOST)),
-    "downgrade": lambda identity: Disguise(identity.credential, redirects=True),
-    "revoked-key": lambda identity: Disguise(identity.impostor(identity.revoked_key)),
-    "tls-close": lambda identity: Disguise(identity.impostor(), "close"),
-    "hang": lambda identity: Disguise(identity.impostor(), "hang"),
+    "wrong-host": lambda identity: Appearance(identity.careless.issue(_WRONG_HOST)),
+    "downgrade": lambda identity: Appearance(identity.credential, redirects=True),
+    "revoked-key": lambda identity: Appearance(identity.impostor(identity.revoked_key)),
+    "tls-close": lambda identity: Appearance(identity.impostor(), "close"),
+    "hang": lambda identity: Appearance(identity.impostor(), "hang"),
 }

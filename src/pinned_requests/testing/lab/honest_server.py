@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pinned_requests.testing.servers import TLSServer
-from pinned_requests.testing.site import Site
-from pinned_requests.testing.wsgi import App, as_handler
+from pinned_requests.testing.lab.takeover import Takeover
+from pinned_requests.testing.server.tls_server import TLSServer
+from pinned_requests.testing.server.wsgi import App, as_handler
 
 if TYPE_CHECKING:
     from pinned_requests.core.pin import Pin
-    from pinned_requests.testing.identity import Identity
+    from pinned_requests.testing.lab.host_identity import HostIdentity
 
 __all__ = ["HonestServer"]
 
 
-class HonestServer(Site):
+class HonestServer(Takeover):
     """The legitimate server of a host, for the time of a ``with`` block. Made by `MITMLab.honest`.
 
     In one lab a host keeps its keys, so the pins of two blocks are the same.
@@ -26,7 +26,7 @@ class HonestServer(Site):
         backup_pins: the pin of the backup key.
     """
 
-    def __init__(self, identity: Identity, app: App | None) -> None:
+    def __init__(self, identity: HostIdentity, app: App | None) -> None:
         super().__init__(identity, TLSServer(identity.credential, handler=as_handler(app), cleartext=True))
         self._identity = identity
         self.pins: tuple[Pin, ...] = identity.pins
