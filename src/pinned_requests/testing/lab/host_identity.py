@@ -2,19 +2,56 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pinned_requests.core.pin import Pin
+from pinned_requests.testing.pki.authority import Authority
 from pinned_requests.testing.pki.certificate_builder import generate_key
+from pinned_requests.testing.pki.published_rsa import published_rsa_key
 
 if TYPE_CHECKING:
-    from pinned_requests.testing.pki.authority import Authority, Credential
+    from collections.abc import Callable
+
+    from pinned_requests.testing.pki.authority import Credential
     from pinned_requests.testing.pki.certificate_builder import PrivateKey
 
-__all__ = ["HostIdentity"]
+__all__ = ["Credentials", "HostIdentity", "LabAuthorities", "of_both_kinds"]
+
+Credentials = tuple["Credential", ...]
+"""What a server presents: a credential for each kind of key, ECDSA first."""
+
+
+def of_both_kinds(issue: Callable[[PrivateKey], Credential]) -> Credentials:
+    """Return what is issued for a new ECDSA key and for a new RSA key: clients exist that take one of them alone."""
+    return issue(generate_key()), issue(published_rsa_key())
+
+
+@dataclass(frozen=True)
+class LabAuthorities:
+    """The authorities of one lab, below one root, and the keys that its clients are to have blocked."""
+
+    root: Authority
+    honest: Authority
+    """Where hosts have their certificates from."""
+    careless: Authority
+    """One that certifies anybody."""
+    leaked: Authority
+    """One below `honest` whose key was stolen."""
+    revoked_keys: tuple[PrivateKey, ...]
+    """Of servers: an ECDSA key and an RSA key."""
+
+    @classmethod
+    def create(cls) -> LabAuthorities:
+        """Make those of a new lab."""
+        root = Authority.create("Lab Root CA")
+        honest = root.intermediate("Lab Honest CA")
+        leaked = honest.intermediate("Lab Leaked CA")
+        keys = generate_key(), published_rsa_key()
+        return cls(root, honest, root.intermediate("Lab Careless CA"), leaked, keys)
 
 
 class HostIdentity:
@@ -22,42 +59,34 @@ class HostIdentity:
 
     Args:
         host: a DNS name or an IP address, as it stands in a certificate.
-        honest: the authority that the host has its certificates from.
-        careless: an authority that certifies anybody, under the same trusted root.
-        revoked_key: a key that clients are to have blocked.
+        authorities: of the lab.
     """
 
-    def __init__(self, host: str, honest: Authority, careless: Authority, revoked_key: PrivateKey) -> None:
+    def __init__(self, host: str, authorities: LabAuthorities) -> None:
         self.host = host
-        self.honest = honest
-        self.careless = careless
-        self.revoked_key = revoked_key
+        self.authorities = authorities
 
     @property
     def anchor(self) -> bytes:
         """The certificate (DER) of the root that clients are made to trust."""
-        return self.honest.chain[-1].public_bytes(Encoding.DER)
+        return self.authorities.root.certificate.public_bytes(Encoding.DER)
 
     @cached_property
-    def credential(self) -> Credential:
-        """The host's key in use and its certificate."""
-        return self.honest.issue(self.host)
+    def credentials(self) -> Credentials:
+        """The host's keys in use, and their certificates."""
+        return of_both_kinds(lambda key: self.authorities.honest.issue(self.host, key=key))
 
     @cached_property
-    def backup(self) -> Credential:
-        """Its backup key, with a certificate that is ready for the day it is needed."""
-        return self.honest.issue(self.host)
+    def backups(self) -> Credentials:
+        """Its backup keys, with certificates that are ready for the day they are needed."""
+        return of_both_kinds(lambda key: self.authorities.honest.issue(self.host, key=key))
 
     @property
     def pins(self) -> tuple[Pin, ...]:
-        """The pin of the key in use."""
-        return (Pin.from_certificate(self.credential.certificate),)
+        """The pins of the keys in use."""
+        return tuple(Pin.from_certificate(each.certificate) for each in self.credentials)
 
     @property
     def backup_pins(self) -> tuple[Pin, ...]:
-        """The pin of the backup key."""
-        return (Pin.from_certificate(self.backup.certificate),)
-
-    def impostor(self, key: PrivateKey | None = None) -> Credential:
-        """Return a valid certificate for the host, from a trusted CA, for a key that is not the host's."""
-        return self.careless.issue(self.host, key=key or generate_key())
+        """The pins of the backup keys."""
+        return tuple(Pin.from_certificate(each.certificate) for each in self.backups)

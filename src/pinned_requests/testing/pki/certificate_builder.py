@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from pinned_requests.testing import clock
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -171,7 +173,7 @@ def with_validity(
             raise ValueError(
                 f"a naive date {moment.isoformat()!r}: say which zone it is in, as with tzinfo=datetime.timezone.utc"
             )
-    now = dt.datetime.now(dt.UTC)
+    now = clock.now()  # OpenSSL's: a frozen `datetime` would make certificates that are not valid
     begin = not_before or min(now, not_after or now) - _DAY
     end = not_after or max(now, begin) + lifetime
     return builder.not_valid_before(begin).not_valid_after(end)
