@@ -6,12 +6,20 @@ libraries patch the functions of `time` and `datetime`; they do not patch the fi
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import tempfile
+import threading
 import time
+from typing import TYPE_CHECKING
 
-__all__ = ["now", "steady"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["genuine_datetime", "now", "steady"]
+
+_lock = threading.Lock()
 
 
 def now() -> dt.datetime:
@@ -25,3 +33,23 @@ def steady() -> float:
     if hasattr(time, "clock_gettime"):
         return time.clock_gettime(time.CLOCK_MONOTONIC)
     return time.perf_counter()  # Windows: time-machine does not patch it, freezegun does
+
+
+@contextlib.contextmanager
+def genuine_datetime() -> Iterator[None]:
+    """Put the genuine class `datetime.datetime` back, where freezegun has replaced it, for a moment.
+
+    `cryptography` keeps the class that it meets when it makes its first certificate, for the life of the process. If
+    that were freezegun's, it could make none when the clock runs again.
+    """
+    found = dt.datetime
+    genuine = next(each for each in found.__mro__ if type(each) is type and each.__name__ == "datetime")
+    if found is genuine:
+        yield
+        return
+    with _lock:
+        dt.datetime = genuine  # type: ignore[assignment,misc]  # as freezegun does
+        try:
+            yield
+        finally:
+            dt.datetime = found  # type: ignore[misc]  # as above

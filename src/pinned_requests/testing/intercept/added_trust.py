@@ -125,7 +125,7 @@ def _stand_in(context: ssl.SSLContext, anchors: tuple[bytes, ...]) -> ssl.SSLCon
     for name in ("check_hostname", "verify_mode", "verify_flags", "options"):
         getattr(_context_class().__base__, name).__set__(stand_in, getattr(context, name))
     ciphers = [each["name"] for each in context.get_ciphers() if not each["name"].startswith("TLS_")]  # 1.3's are fixed
-    stand_in.set_ciphers(":".join([*ciphers, f"@SECLEVEL={context.security_level}"]) if ciphers else "DEFAULT")
+    stand_in.set_ciphers(":".join([*ciphers, f"@SECLEVEL={context.security_level}"]) if ciphers else "aNULL")
     stand_in.load_verify_locations(cadata=b"".join(anchors))
     return stand_in
 

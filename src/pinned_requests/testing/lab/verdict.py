@@ -144,7 +144,7 @@ def _met(record: ConnectionRecord, client: ClientHandshake | None, needs: Needs)
 
 def _without_handshake(record: ConnectionRecord, client: ClientHandshake | None, needs: Needs) -> Finding:
     """Decide about a connection on which the client has not accepted the chain."""
-    why = _NOT_THE_REASON.sub("", client.failure if client and client.failure else record.failure)
+    why = _plain(client.failure if client and client.failure else record.failure)
     code = client.verify_code if client else 0
     if code or record.tls_reason in _REFUSALS:
         reason = f"refused the certificate ({why})"
@@ -155,8 +155,14 @@ def _without_handshake(record: ConnectionRecord, client: ClientHandshake | None,
     if record.is_open:
         return Finding("undecided", "was in the middle of its handshake", _WAIT)
     if record.tls_reason or (client and client.failure):
+        why = _plain(record.failure) if record.tls_reason else why
         return Finding("untested", f"could not make a handshake ({why})", _TLS)
     return Finding("undecided", f"hung up in the middle of its handshake ({why})", _SEE_ERROR)
+
+
+def _plain(failure: str) -> str:
+    """Return an error of `ssl` without its code and the place in Python's source."""
+    return _NOT_THE_REASON.sub("", failure)
 
 
 def _opened(record: ConnectionRecord, client: ClientHandshake | None) -> Finding | None:

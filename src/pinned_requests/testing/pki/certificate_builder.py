@@ -181,5 +181,6 @@ def with_validity(
 
 def sign(builder: x509.CertificateBuilder, key: PrivateKey) -> x509.Certificate:
     """Sign a certificate with its issuer's key."""
-    # Ed25519 hashes by itself: RFC 8032.
-    return builder.sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256())
+    algorithm = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()  # Ed25519 hashes by itself
+    with clock.genuine_datetime():
+        return builder.sign(key, algorithm)

@@ -305,7 +305,7 @@ class Connection:
         except OSError as error:
             failure = str(error)
             if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
-                reason = error.reason or failure
+                reason = getattr(error, "reason", None) or failure
         with self._tally.changed:
             if failure is None:
                 self._tls = tls

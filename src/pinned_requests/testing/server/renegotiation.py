@@ -120,4 +120,6 @@ class RenegotiatingTLS:
             return None
         except self._errors.Error as error:
             text = ", ".join(each[-1] for each in error.args[0]) if error.args and error.args[0] else "TLS failed"
-            raise ssl.SSLError(text) from None
+            failure = ssl.SSLError(text)
+            failure.reason = text.upper().replace(" ", "_")  # as Python's `ssl` names it
+            raise failure from None
