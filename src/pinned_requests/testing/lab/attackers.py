@@ -141,7 +141,11 @@ _APPEARANCES: dict[AttackerName, Callable[[HostIdentity], Appearance]] = {
     "wrong-host": lambda identity: _issued_by(identity.authorities.careless, _WRONG_HOST, "trusted-ca"),
     "downgrade": lambda identity: Appearance(identity.credentials, opening="redirect", location="http://{name}{path}"),
     "trailing-dot": lambda identity: Appearance(
-        _impostor(identity), opening="redirect", location="https://{name}.{port}{path}"
+        # A client may well refuse the certificate, which is not for the name with the dot.
+        _impostor(identity),
+        needs="trusted-ca",
+        opening="redirect",
+        location="https://{name}.{port}{path}",
     ),
     # To one parser the host is what stands before the backslash, to another what stands behind the @, where no server
     # listens.

@@ -83,4 +83,5 @@ class Faces:
         self._has_redirected = True
         path = request.path if request.path.startswith("/") else "/"
         location = self._location.format(name=name.rstrip("."), port=colon + port, path=path)
-        return Response(307, (("Location", location),))
+        # To some clients the new URL leads to the host again: they must not go on over this connection.
+        return Response(307, (("Location", location), ("Connection", "close")))

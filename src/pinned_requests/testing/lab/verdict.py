@@ -94,29 +94,31 @@ def judge(
         needs: what makes a refusal tell something.
         opening: how the attack begins with the host's own server; None: it does not.
     """
-    findings: list[Finding] = []
-    is_opened = False
+    met: list[Finding] = []
+    openings: list[Finding | None] = []
     for record, client in seen:
         if record.is_for_another:
             continue
-        if record.is_honest or record.is_renegotiated:
-            finding = _renegotiated(record, client) if opening == "renegotiation" else _opened(record, client)
-            if finding is None:
-                is_opened = True
-                continue
+        if opening == "renegotiation" and record.client_random:
+            met.append(_renegotiated(record, client))
+        elif record.is_honest:
+            openings.append(_opened(record, client))
         else:
-            finding = _met(record, client, needs)
-        findings.append(finding)
-    if findings:
-        return _worst(findings)
-    if not is_opened:
-        return Finding("untested", "did not connect", _NO_CONNECTION)
+            met.append(_met(record, client, needs))
+    failed = [each for each in openings if each]
+    if met or None in openings:
+        # A client that looked at the host's own certificate first, and went away, may still meet the attacker.
+        failed = [each for each in failed if each.verdict == "undecided"]
+    if met or failed or not openings:
+        return _worst([*met, *failed])
     if opening == "first-connection":
         return Finding("untested", "made one connection, which was with the host's own server", _CALL_AGAIN)
     return Finding("rejected", "was redirected, and did not come to the attacker")
 
 
 def _worst(findings: list[Finding]) -> Finding:
+    if not findings:
+        return Finding("untested", "did not connect", _NO_CONNECTION)
     findings = [each for each in findings if not each.is_void] or findings
     for verdict in ("accepted", "undecided", "untested"):
         for each in findings:
@@ -179,14 +181,14 @@ def _opened(record: ConnectionRecord, client: ClientHandshake | None) -> Finding
     return found if found.verdict == "undecided" else Finding("untested", found.reason, _GIVE_PINS)
 
 
-def _renegotiated(record: ConnectionRecord, client: ClientHandshake | None) -> Finding | None:
+def _renegotiated(record: ConnectionRecord, client: ClientHandshake | None) -> Finding:
     """Decide about a connection on which the server wanted to renegotiate."""
     if record.is_renegotiated:
         return Finding("accepted", "accepted another certificate in the middle of its connection")
     if record.tls_reason in _NO_TLS_1_2:
         return Finding("rejected", "does not speak TLS 1.2, without which there is no renegotiation")
-    if not record.requests:
-        return _opened(record, client)
+    if found := _opened(record, client):
+        return found
     if record.is_open:
         return Finding("undecided", "was asked to renegotiate, and was still connected", _WAIT)
     return Finding("rejected", "did not renegotiate")
