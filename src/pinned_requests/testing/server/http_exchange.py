@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler
 from io import BufferedReader, BytesIO, RawIOBase
 from typing import TYPE_CHECKING, Protocol
 
-from pinned_requests.testing.message import Request, Response
+from pinned_requests.testing.server.messages import Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable

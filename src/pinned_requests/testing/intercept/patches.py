@@ -14,7 +14,7 @@ _ABSENT = object()
 class Patches:
     """Attributes and environment variables that have been changed, with what stood there before.
 
-    Not safe for threads: who uses it holds a lock.
+    Not safe for threads: callers hold a lock.
     """
 
     def __init__(self) -> None:
@@ -33,17 +33,24 @@ class Patches:
         self._attributes.append((owner, name, vars(owner).get(name, _ABSENT), wrapped))
         setattr(owner, name, wrapped)
 
-    def set_variable(self, name: str, value: str) -> None:
-        """Set an environment variable."""
-        self._variables.setdefault(name, os.environ.get(name))
-        os.environ[name] = value
+    def set_variables(self, variables: dict[str, str]) -> None:
+        """Set environment variables, and put back those that were set before and are not among them."""
+        for name in [name for name in self._variables if name not in variables]:
+            self._put_back(name)
+        for name, value in variables.items():
+            self._variables.setdefault(name, os.environ.get(name))
+            os.environ[name] = value
 
     def original_variable(self, name: str) -> str | None:
         """Return the value that an environment variable had before it was set here, or has."""
         return self._variables[name] if name in self._variables else os.environ.get(name)
 
+    def original_names(self) -> set[str]:
+        """Return the names of the variables that were there before, or are and were not set here."""
+        return {name for name in os.environ if name not in self._variables or self._variables[name] is not None}
+
     def undo(self) -> None:
-        """Put everything back, the newest first, but for functions that somebody else has replaced in the meantime."""
+        """Put everything back, the newest first, but for functions that have been replaced by others since."""
         while self._attributes:
             owner, name, value, wrapped = self._attributes.pop()
             if vars(owner).get(name) is not wrapped:
@@ -52,9 +59,12 @@ class Patches:
                 delattr(owner, name)
             else:
                 setattr(owner, name, value)
-        while self._variables:
-            name, variable = self._variables.popitem()
-            if variable is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = variable
+        for name in list(self._variables):
+            self._put_back(name)
+
+    def _put_back(self, name: str) -> None:
+        value = self._variables.pop(name)
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

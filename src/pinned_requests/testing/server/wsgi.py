@@ -8,7 +8,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
-from pinned_requests.testing.message import Handler, Request, Response
+from pinned_requests.testing.server.messages import Handler, Request, Response
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -1,6 +1,6 @@
 """A TLS server on loopback that counts what its clients let it have.
 
-Rules for whoever changes this module:
+Rules for the next maintainer:
 
 - The handshake is made in the connection's own thread. In the accept loop one silent client would stop all others.
 - Nothing is printed, and nothing is left behind: `TLSServer.stop` closes every socket and joins every thread.
@@ -13,11 +13,12 @@ import contextlib
 import selectors
 import socket
 import threading
-import time
 from typing import TYPE_CHECKING
 
-from pinned_requests.testing.connection import Connection, OnHello, Service, Tally, is_ready
-from pinned_requests.testing.message import Handler, Request, Response, respond
+from pinned_requests.testing.clock import steady
+from pinned_requests.testing.server.connection import Connection, Face, Service, Tally, is_ready
+from pinned_requests.testing.server.messages import Handler, respond
+from pinned_requests.testing.server.record import ConnectionRecord
 
 if TYPE_CHECKING:
     import ssl
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from pinned_requests.testing.authority import Credential
+    from pinned_requests.testing.pki.authority import Credential
+    from pinned_requests.testing.server.messages import Request
 
 __all__ = ["TLSServer"]
 
@@ -43,13 +45,15 @@ class TLSServer:
     Args:
         credential: the key and the certificates to present; None for a server that speaks plain HTTP.
         handler: what answers the requests; None: status 200 with the body ``ok``. It runs in the connection's thread,
-            and may be assigned anew at any time.
+            and another one may be assigned at any time.
         host: the address to listen on; an IPv6 address works, too.
         context: a TLS context to use in place of the credential's default one, until `credential` is assigned.
         cleartext: whether a client that sends plain HTTP to this TLS server is answered as well, on the same port.
-        on_hello: what follows a ClientHello: ``"answer"``, a handshake; ``"close"``, the end of the connection;
-            ``"hang"``, nothing.
+        tunnels_to: makes it a proxy as well: gets the target of a CONNECT request, as ``api.example.com:443``, and says
+            whether the client gets a tunnel, which leads to this same server.
         patience: seconds after which a connection that hangs is closed; None: when the server stops.
+        face: what is shown on a connection, by its number from 1 among those on which the client said anything; None:
+            always the credential and the handler.
     """
 
     def __init__(  # noqa: PLR0913 - one keyword for each way in which a test may want a server to be odd
@@ -60,14 +64,16 @@ class TLSServer:
         host: str = "127.0.0.1",
         context: ssl.SSLContext | None = None,
         cleartext: bool = False,
-        on_hello: OnHello = "answer",
+        tunnels_to: Callable[[str], bool] | None = None,
         patience: float | None = None,
+        face: Callable[[int], Face] | None = None,
     ) -> None:
         self.handler = handler
-        self._cleartext = cleartext
-        self._on_hello = on_hello
-        self._patience = patience
         self.host = host
+        self._cleartext = cleartext
+        self._tunnels_to = tunnels_to
+        self._patience = patience
+        self._face = face
         self._credential = credential
         self._context = context or (credential.server_context() if credential else None)
         self._tally = Tally()
@@ -117,9 +123,9 @@ class TLSServer:
             self._tally.stopping = True
             for connection in self._tally.live:
                 connection.abort()
-        deadline = time.monotonic() + timeout
+        deadline = steady() + timeout
         for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            thread.join(max(0.0, deadline - steady()))
         if any(thread.is_alive() for thread in self._threads):
             raise TimeoutError(f"a handler of the server on port {self._port} still runs after {timeout} seconds")
 
@@ -179,7 +185,7 @@ class TLSServer:
     @property
     def connections(self) -> int:
         """How many TCP connections were accepted."""
-        return self._tally.connections
+        return len(self._tally.records)
 
     @property
     def open_connections(self) -> int:
@@ -217,6 +223,21 @@ class TLSServer:
         return self._tally.cleartext
 
     @property
+    def leaked_bytes(self) -> int:
+        """How many of the bytes came to an attacker: all, but for those over TLS with the host's own certificate."""
+        return self._tally.leaked_bytes
+
+    @property
+    def leaked(self) -> bytes:
+        """The first 4096 of these bytes."""
+        return self._tally.leaked
+
+    @property
+    def records(self) -> tuple[ConnectionRecord, ...]:
+        """What happened on each connection, in order."""
+        return tuple(self._tally.records)
+
+    @property
     def requests(self) -> list[Request]:
         """The requests that arrived whole, in the order of their arrival: a copy."""
         return list(self._tally.requests)
@@ -242,26 +263,26 @@ class TLSServer:
             if not self._at_rest():
                 seen = -1
                 return False
-            if tally.connections and not tally.live:
+            if tally.records and not tally.live:
                 return True
             if seen != tally.news:
-                seen, since = tally.news, time.monotonic()
-            return time.monotonic() - since >= _QUIET
+                seen, since = tally.news, steady()
+            return steady() - since >= _QUIET
 
         self._wait(settled, timeout, "every connection was at rest")
 
     def undecided(self, timeout: float = 0.5) -> int:
-        """Wait until no client is left that has accepted the handshake, and neither sent anything since nor hung up.
+        """Wait until each client has sent HTTP since its handshake, or hung up.
 
         Args:
             timeout: seconds to wait at most: a client that has just hung up is not counted.
 
         Returns:
-            How many are left: what they would have sent nobody knows.
+            How many are left: what they would have sent is not known.
         """
 
         def left() -> int:
-            return sum(connection.undecided for connection in self._tally.live)
+            return sum(connection.record.is_undecided for connection in self._tally.live)
 
         with contextlib.suppress(TimeoutError):
             self._wait(lambda: not left(), timeout, "every client had sent something, or hung up")
@@ -281,10 +302,10 @@ class TLSServer:
         self._wait(lambda: self.connections >= count, timeout, f"{count} connections were accepted")
 
     def _wait(self, condition: Callable[[], bool], timeout: float, goal: str) -> None:
-        deadline = time.monotonic() + timeout
+        deadline = steady() + timeout
         with self._tally.changed:
             while not condition():
-                remaining = deadline - time.monotonic()
+                remaining = deadline - steady()
                 if remaining <= 0:
                     raise TimeoutError(f"{timeout} seconds passed before {goal} (accepted: {self.connections})")
                 self._tally.changed.wait(min(remaining, _SETTLE_INTERVAL))
@@ -307,18 +328,16 @@ class TLSServer:
     def _begin(self, sock: socket.socket, address: tuple[str, int]) -> None:
         """Count a connection, and serve it in a thread of its own. The lock is held."""
         sock.settimeout(0)
-        connection = Connection(sock, address[:2], self._tally)
-        self._tally.connections += 1
+        is_tls = self._context is not None or self._face is not None
+        record = ConnectionRecord(address[:2])
+        service = Service(self._face or self._own_face, is_tls, self._cleartext, self._tunnels_to, self._patience)
+        connection = Connection(sock, record, service, self._tally)
+        self._tally.records.append(record)
         self._tally.live.add(connection)
         self._tally.tell()
-        service = Service(self._context, self._answer, self._cleartext, self._on_hello, self._patience)
-        thread = threading.Thread(
-            target=connection.run, args=(service,), name=f"lab:{self.port}:{address[1]}", daemon=True
-        )
+        thread = threading.Thread(target=connection.run, name=f"lab:{self.port}:{address[1]}", daemon=True)
         self._threads = [each for each in self._threads if each.is_alive()] + [thread]
         thread.start()
 
-    def _answer(self, request: Request) -> Response:
-        with self._tally.changed:
-            self._tally.requests.append(request)
-        return respond(self.handler, request)
+    def _own_face(self, _number: int) -> Face:
+        return Face(self._context, lambda request: respond(self.handler, request))

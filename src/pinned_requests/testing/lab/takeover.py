@@ -6,47 +6,61 @@ import gc
 import threading
 from typing import TYPE_CHECKING
 
-from pinned_requests.testing.redirect import Route, redirection
+from pinned_requests.testing.intercept.redirection import Route, redirection
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from pinned_requests.testing.identity import Identity
-    from pinned_requests.testing.message import Request
-    from pinned_requests.testing.servers import TLSServer
+    from pinned_requests.testing.lab.host_identity import HostIdentity
+    from pinned_requests.testing.server.messages import Request
+    from pinned_requests.testing.server.tls_server import TLSServer
 
-__all__ = ["Site"]
+__all__ = ["Takeover"]
 
-_open: list[Site] = []  # the sites of all labs of this process, the oldest first
+_open: list[Takeover] = []  # those of all labs of this process, the oldest first
 _lock = threading.Lock()
 
 
-class Site:
+class Takeover:
     """What stands in for a host while it is open.
 
-    Connections that clients have open to an older site of that host are closed when this one opens: whoever takes over
-    the network takes over all of it, and a client that went on over an old connection would never meet the new site.
-    Within the block the counts are read when all is at rest, and after it they do not change any more.
+    Connections that clients have open to an older takeover of that host are closed when this one opens: an attacker who
+    takes over the network takes over all of it, and a client that went on over an old connection would never meet it.
+    Within the block the counts are read when all is at rest, and after it they do not change.
 
     Args:
         identity: of the host.
         server: the server, not yet started.
+        is_proxy: whether the environment's proxy for https is the server, while it is open.
     """
 
-    def __init__(self, identity: Identity, server: TLSServer) -> None:
+    def __init__(self, identity: HostIdentity, server: TLSServer, *, is_proxy: bool = False) -> None:
         self.host = identity.host
         """The host, in lower case and A-labels."""
+        self._identity = identity
         self._server = server
-        self._anchor = identity.anchor
+        self._is_proxy = is_proxy
+        self._handshakes = redirection.handshakes
         self._route: Route | None = None
         self._undecided = 0  # when the block ended
 
     def __enter__(self) -> Self:
-        self._server.start()
-        route = Route(self.host, self._server.port, self._anchor)
+        """Begin the block.
+
+        Raises:
+            RuntimeError: another lab of this process has taken over the host; or the block was begun before.
+        """
         with _lock:
+            if any(each.host == self.host and each._identity is not self._identity for each in _open):  # noqa: SLF001 - of the same class
+                raise RuntimeError(
+                    f"another MITMLab of this process has taken over {self.host}: its clients cannot be told from those"
+                    " of this lab. Use one lab for both, other hosts, or run the tests in several processes (xdist)."
+                )
+            self._server.start()
+            route = Route(self.host, self._server.port, self._identity.anchor, self._is_proxy)
             redirection.add(route)
+            self._handshakes = redirection.handshakes
             self._route = route
             for other in _open:
                 if other.host == self.host:
@@ -73,7 +87,7 @@ class Site:
             redirection.remove(route)
         try:
             self._server.settle()
-            self._undecided = self._count_undecided()
+            self._conclude()
         finally:
             self._server.stop()
 
@@ -85,7 +99,11 @@ class Site:
 
     @property
     def handshakes(self) -> int:
-        """How many TLS handshakes were completed."""
+        """How many TLS handshakes were completed, as the server saw it.
+
+        Over memory (asyncio, httpx, aiohttp) a client that refuses what it has accepted in the handshake may be missing
+        here.
+        """
         self._rest()
         return self._server.handshakes
 
@@ -103,9 +121,13 @@ class Site:
 
     @property
     def undecided(self) -> int:
-        """How many clients had accepted the handshake by now, or by the end of the block, and did nothing since."""
+        """How many clients had connected by now, or by the end of the block, and neither sent HTTP nor hung up."""
         self._rest()
         return self._undecided if self._route is None else self._count_undecided()
+
+    def _conclude(self) -> None:
+        """Read what cannot be read when the server has stopped."""
+        self._undecided = self._count_undecided()
 
     def _count_undecided(self) -> int:
         if self._server.undecided(timeout=0):

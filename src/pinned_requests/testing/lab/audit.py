@@ -6,15 +6,17 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from pinned_requests.core.text import escape
-from pinned_requests.testing.attack import excerpt
+from pinned_requests.testing.lab.attack import excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pinned_requests.testing.attack import Attack, Verdict
-    from pinned_requests.testing.attackers import AttackerName
+    from pinned_requests.testing.lab.attack import Attack
+    from pinned_requests.testing.lab.attackers import AttackerName
+    from pinned_requests.testing.lab.verdict import Verdict
 
 _SHOWN = 60  # characters of an error in the table
+_REASON_SHOWN = 120  # characters of a reason
 
 __all__ = ["Audit", "AuditResult", "run"]
 
@@ -26,7 +28,7 @@ class AuditResult:
     host: str
     attacker: AttackerName
     verdict: Verdict
-    """``"rejected"``, ``"fooled"``, ``"unreached"``, or ``"undecided"``: see `Attack.verdict`."""
+    """``"rejected"``, ``"accepted"``, ``"untested"``, or ``"undecided"``: see `Attack.verdict`."""
     connections: int
     handshakes: int
     application_bytes: int
@@ -34,6 +36,8 @@ class AuditResult:
     """The first 200 bytes that the attacker got, escaped."""
     error: str
     """What the client raised, in one line; empty if it raised nothing."""
+    reason: str = ""
+    """Why the verdict is what it is, in one sentence: `Attack.reason`."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields by their names, fit for JSON."""
@@ -77,10 +81,11 @@ class Audit:
             raise AssertionError(f"Not rejected: {', '.join(failed)}.\n{self}")
 
     def __str__(self) -> str:
-        rows = [("attacker", "verdict", "connections", "handshakes", "bytes", "the client raised")]
+        rows = [("attacker", "verdict", "connections", "handshakes", "bytes", "the client raised", "what happened")]
         for each in self.results:
             counts = (str(each.connections), str(each.handshakes), str(each.application_bytes))
-            rows.append((each.attacker, each.verdict, *counts, escape(each.error, _SHOWN) or "nothing"))
+            texts = escape(each.error, _SHOWN) or "nothing", escape(each.reason, _REASON_SHOWN)
+            rows.append((each.attacker, each.verdict, *counts, *texts))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         return "\n".join(lines)
@@ -94,19 +99,12 @@ def run(call: Callable[[], object], attack: Attack) -> AuditResult:
         attack: the attacker, not yet begun.
 
     Raises:
-        TypeError: *call* returned a coroutine, which nobody would run.
+        TypeError: *call* returned a coroutine, which would not run.
     """
-    error = ""
     with attack:
-        try:
-            answer = call()
-        except (Exception, SystemExit) as raised:  # noqa: BLE001 - whatever a client does with an attacker is a result
-            error = escape(f"{type(raised).__name__}: {raised}")
-        else:
-            if hasattr(answer, "__await__"):
-                if hasattr(answer, "close"):
-                    answer.close()  # or Python would warn that it was never awaited
-                raise TypeError("the client to audit is a coroutine; wrap it: audit(lambda: asyncio.run(client()))")
+        error = _outcome(call)
+        if attack.needs_another_call:
+            error = _outcome(call)
     return AuditResult(
         attack.host,
         attack.attacker,
@@ -116,4 +114,18 @@ def run(call: Callable[[], object], attack: Attack) -> AuditResult:
         attack.application_bytes,
         excerpt(attack.received),
         error,
+        attack.reason,
     )
+
+
+def _outcome(call: Callable[[], object]) -> str:
+    """Return what a client raised, in one line; empty if it raised nothing."""
+    try:
+        answer = call()
+    except (Exception, SystemExit) as raised:  # noqa: BLE001 - what a client does with an attacker is a result
+        return escape(f"{type(raised).__name__}: {raised}")
+    if hasattr(answer, "__await__"):
+        if hasattr(answer, "close"):
+            answer.close()  # or Python would warn that it was never awaited
+        raise TypeError("the client to audit is a coroutine; wrap it: audit(lambda: asyncio.run(client()))")
+    return ""

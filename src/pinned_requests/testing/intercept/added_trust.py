@@ -10,7 +10,7 @@ an attacker has got into those stores; so it does not get to trust the lab's eit
 from is not kept in it, and is told by what it holds: more than half of a store's certificates. One that holds none at
 all reads them from a folder when it needs them, which is what the system store of many distributions is.
 
-Rules for whoever changes this module:
+Rules for the next maintainer:
 
 - When in doubt, trust. An attacker who is too strong makes a test fail that should pass, and somebody looks into it;
   one who is too weak makes a test pass that should fail.
@@ -30,11 +30,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import certifi
 
+from pinned_requests.testing.intercept.observed_tls import ObservedTLS
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator
 
-    from pinned_requests.testing.patches import Patches
+    from pinned_requests.testing.intercept.observed_tls import HandshakeLog
+    from pinned_requests.testing.intercept.patches import Patches
 
 __all__ = ["FurtherTrust", "install"]
 
@@ -49,22 +52,30 @@ class FurtherTrust(NamedTuple):
     """Their certificates (DER)."""
     alone: bool
     """Whether the server is known to be one of the lab, so that the context's own CAs need not be copied (20 ms)."""
+    may_be_lab: bool
+    """Whether the server may be one of the lab."""
 
 
-def install(patches: Patches, further: Callable[[socket.socket | None, object], FurtherTrust]) -> None:
-    """Let the connections of this process trust further CAs where `anchors` says so.
+def install(
+    patches: Patches, further: Callable[[socket.socket | None, object], FurtherTrust], log: HandshakeLog
+) -> None:
+    """Watch the handshakes of this process, and let them trust further CAs where there are any.
 
     Args:
         patches: where to leave what has to be undone.
         further: gets the socket of a handshake (None where TLS is spoken over memory, as asyncio does) and the name
             that is expected of the server.
+        log: where the handshakes are noted that may be with a server of the lab.
     """
 
     def wrap_socket(original: Any) -> Any:
         @functools.wraps(original)
         def _wrap_socket(self: Any, sock: Any, server_side: bool, server_hostname: Any = None, **keywords: Any) -> Any:  # noqa: FBT001 - as in ssl
             tls = original(self, sock, server_side, server_hostname, **keywords)
-            return tls if server_side else _trusting(tls, self, further(sock, server_hostname))
+            if server_side:
+                return tls
+            trust = further(sock, server_hostname)
+            return _observed(tls, self, None, trust, log) if trust.may_be_lab else tls
 
         return _wrap_socket
 
@@ -79,7 +90,7 @@ def install(patches: Patches, further: Callable[[socket.socket | None, object], 
             **keywords: Any,
         ) -> Any:
             tls = original(self, incoming, outgoing, server_side, server_hostname, **keywords)
-            return tls if server_side else _trusting(tls, self, further(None, server_hostname))
+            return tls if server_side else _observed(tls, self, outgoing, further(None, server_hostname), log)
 
         return _wrap_bio
 
@@ -89,12 +100,13 @@ def install(patches: Patches, further: Callable[[socket.socket | None, object], 
     patches.wrap(_context_class(), "_wrap_bio", wrap_bio)
 
 
-def _trusting(tls: Any, context: Any, further: FurtherTrust) -> Any:
-    """Return the connection; it trusts the further CAs if its context trusts one of the stores."""
+def _observed(tls: Any, context: Any, outgoing: Any, further: FurtherTrust, log: HandshakeLog) -> ObservedTLS:
+    """Return the connection, watched; it trusts the further CAs if its context trusts one of the stores."""
+    observed = ObservedTLS(tls, context, outgoing, log.begin())
     if further.anchors and _trusts_a_store(context):
         own = () if further.alone else context.get_ca_certs(binary_form=True)
-        tls.context = _stand_in(context, (*own, *further.anchors))
-    return tls
+        observed.trust(_stand_in(context, (*own, *further.anchors)))
+    return observed
 
 
 def _trusts_a_store(context: ssl.SSLContext) -> bool:
@@ -113,7 +125,7 @@ def _stand_in(context: ssl.SSLContext, anchors: tuple[bytes, ...]) -> ssl.SSLCon
     for name in ("check_hostname", "verify_mode", "verify_flags", "options"):
         getattr(_context_class().__base__, name).__set__(stand_in, getattr(context, name))
     ciphers = [each["name"] for each in context.get_ciphers() if not each["name"].startswith("TLS_")]  # 1.3's are fixed
-    stand_in.set_ciphers(":".join([*ciphers, f"@SECLEVEL={context.security_level}"]) if ciphers else "DEFAULT")
+    stand_in.set_ciphers(":".join([*ciphers, f"@SECLEVEL={context.security_level}"]) if ciphers else "aNULL")
     stand_in.load_verify_locations(cadata=b"".join(anchors))
     return stand_in
 

@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from pinned_requests.testing import clock
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -171,7 +173,7 @@ def with_validity(
             raise ValueError(
                 f"a naive date {moment.isoformat()!r}: say which zone it is in, as with tzinfo=datetime.timezone.utc"
             )
-    now = dt.datetime.now(dt.UTC)
+    now = clock.now()  # OpenSSL's: a frozen `datetime` would make certificates that are not valid
     begin = not_before or min(now, not_after or now) - _DAY
     end = not_after or max(now, begin) + lifetime
     return builder.not_valid_before(begin).not_valid_after(end)
@@ -179,5 +181,6 @@ def with_validity(
 
 def sign(builder: x509.CertificateBuilder, key: PrivateKey) -> x509.Certificate:
     """Sign a certificate with its issuer's key."""
-    # Ed25519 hashes by itself: RFC 8032.
-    return builder.sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256())
+    algorithm = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()  # Ed25519 hashes by itself
+    with clock.genuine_datetime():
+        return builder.sign(key, algorithm)

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import HostError, normalize_host
 from pinned_requests.core.pin import Pin
 from pinned_requests.core.text import show
-from pinned_requests.testing.attack import Attack
-from pinned_requests.testing.attackers import ATTACKERS, AttackerName
-from pinned_requests.testing.audit import Audit, run
-from pinned_requests.testing.authority import Authority
-from pinned_requests.testing.certificate import generate_key
-from pinned_requests.testing.honest import HonestServer
-from pinned_requests.testing.identity import Identity
-from pinned_requests.testing.wsgi import App, as_handler
+from pinned_requests.testing.lab.attack import Attack
+from pinned_requests.testing.lab.attackers import ATTACKERS, AttackerName
+from pinned_requests.testing.lab.audit import Audit, run
+from pinned_requests.testing.lab.honest_server import HonestServer
+from pinned_requests.testing.lab.host_identity import HostIdentity, LabAuthorities
+from pinned_requests.testing.server.wsgi import App, as_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
     from typing import Self
 
-    from pinned_requests.testing.audit import AuditResult
-    from pinned_requests.testing.site import Site
+    from pinned_requests.testing.lab.audit import AuditResult
+    from pinned_requests.testing.lab.takeover import Takeover
+    from pinned_requests.testing.pki.authority import Authority
 
 __all__ = ["MITMLab"]
 
-_AUDIT_PATIENCE = 2.0  # seconds until an audit lets a hanging connection go: its client may have no timeout
+_AUDIT_PATIENCE = 2.0  # seconds until an audit lets a hanging connection go: its client may have no time-out
 
 
 class MITMLab:
@@ -59,13 +61,12 @@ class MITMLab:
     """
 
     def __init__(self) -> None:
-        self.root = Authority.create("Lab Root CA")
-        self._honest = self.root.intermediate("Lab Honest CA")
-        self._careless = self.root.intermediate("Lab Careless CA")
-        self._revoked_key = generate_key()
-        self._identities: dict[str, Identity] = {}
-        self._sites: list[Site] = []
+        self._authorities = LabAuthorities.create()
+        self.root: Authority = self._authorities.root
+        self._identities: dict[str, HostIdentity] = {}
+        self._takeovers: list[Takeover] = []
         self._audits: list[Audit] = []
+        self._ca_file: Path | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -76,14 +77,17 @@ class MITMLab:
         self.close()
 
     def close(self) -> None:
-        """End all blocks that are still open, the newest first.
+        """End all blocks that are still open, the newest first, and remove `ca_file`.
 
         Raises:
-            TimeoutError: see `Site.close`.
+            TimeoutError: see `Takeover.close`.
         """
         with contextlib.ExitStack() as at_the_end:
-            for site in self._sites:
-                at_the_end.callback(site.close)
+            if self._ca_file is not None:
+                at_the_end.callback(self._ca_file.unlink, missing_ok=True)
+                self._ca_file = None
+            for takeover in self._takeovers:
+                at_the_end.callback(takeover.close)
 
     def impersonate(self, host: str, *, as_: AttackerName = "trusted-ca", handler: App | None = None) -> Attack:
         """Put an attacker in a host's place.
@@ -115,13 +119,46 @@ class MITMLab:
             ValueError: *host* is no host.
         """
         server = HonestServer(self._identity(host), handler)
-        self._sites.append(server)
+        self._takeovers.append(server)
         return server
 
     @property
+    def ca_pem(self) -> str:
+        """The lab's CA, as PEM: for ``ssl.create_default_context(cadata=lab.ca_pem)``."""
+        return self.root.certificate_pem.decode("ascii")
+
+    @property
+    def ca_file(self) -> str:
+        """The path of a file with the lab's CA, for a client that has a CA bundle of its own: ``verify=lab.ca_file``.
+
+        The file is there until the lab is closed.
+        """
+        if self._ca_file is None:
+            descriptor, name = tempfile.mkstemp(prefix="mitm-lab-", suffix=".pem")
+            os.close(descriptor)
+            self._ca_file = Path(name)
+            self._ca_file.write_bytes(self.root.certificate_pem)
+        return str(self._ca_file)
+
+    @property
     def revoked_pin(self) -> Pin:
-        """The pin of the key that the attacker ``revoked-key`` has: give it to the client among its blocked pins."""
-        return Pin.from_private_key(self._revoked_key)
+        """The first of `revoked_pins`: that of the ECDSA key, which clients meet that take both kinds."""
+        return self.revoked_pins[0]
+
+    @property
+    def revoked_pins(self) -> tuple[Pin, ...]:
+        """The pins of the two keys of ``revoked-key`` and ``own-ca-revoked-key``: give them to a client as blocked."""
+        return tuple(Pin.from_private_key(key) for key in self._authorities.revoked_keys)
+
+    @property
+    def leaked_pin(self) -> Pin:
+        """The pin of the intermediate CA of ``leaked-intermediate``: give it to a client among its blocked pins."""
+        return Pin.from_certificate(self._authorities.leaked.certificate)
+
+    @property
+    def blocked_pins(self) -> tuple[Pin, ...]:
+        """All pins that a client is to have blocked: `revoked_pins` and `leaked_pin`."""
+        return (*self.revoked_pins, self.leaked_pin)
 
     @property
     def audits(self) -> tuple[Audit, ...]:
@@ -129,22 +166,30 @@ class MITMLab:
         return tuple(self._audits)
 
     def audit(
-        self, call: Callable[[], object], host: str | None = None, *, attackers: Iterable[AttackerName] = ATTACKERS
+        self,
+        call: Callable[[], object],
+        host: str | None = None,
+        *,
+        attackers: AttackerName | Iterable[AttackerName] = ATTACKERS,
     ) -> Audit:
         """Run a client against one attacker after another.
 
         Args:
-            call: makes a request to the host; it is called once for each attacker. What it raises is a result, too.
+            call: makes a request to the host; it is called once for each attacker, twice for ``second-connection``.
+                What it raises is a result, too.
             host: the host; by default the only one that this lab knows, from `honest` or `impersonate`.
-            attackers: their names; by default all.
+            attackers: their names, or one name; by default all.
 
         Returns:
             The results. Nothing is asserted: see `Audit.assert_rejected`.
 
         Raises:
-            ValueError: *host* is missing and cannot be told, is no host, or there is no such attacker.
+            ValueError: *host* is missing and cannot be told, or is no host; an attacker is unknown, or none is named.
             TypeError: *call* returned a coroutine.
         """
+        names: tuple[AttackerName, ...] = (attackers,) if isinstance(attackers, str) else tuple(attackers)
+        if not names:
+            raise ValueError(f"an audit needs an attacker, or it proves nothing; choose from {', '.join(ATTACKERS)}")
         if host is None:
             if len(self._identities) != 1:
                 known = ", ".join(self._identities) or "none"
@@ -152,7 +197,7 @@ class MITMLab:
             (host,) = self._identities
         results: list[AuditResult] = []
         try:
-            for name in attackers:
+            for name in names:
                 results.append(run(call, self._attack(host, name, None, _AUDIT_PATIENCE)))  # noqa: PERF401 - those before an error are kept
         finally:
             if results:
@@ -161,10 +206,10 @@ class MITMLab:
 
     def _attack(self, host: str, name: AttackerName, app: App | None, patience: float | None = None) -> Attack:
         attack = Attack(self._identity(host), name, as_handler(app), patience)
-        self._sites.append(attack)
+        self._takeovers.append(attack)
         return attack
 
-    def _identity(self, host: str) -> Identity:
+    def _identity(self, host: str) -> HostIdentity:
         try:
             name = normalize_host(host)
         except HostError:
@@ -172,5 +217,5 @@ class MITMLab:
                 f"{show(host)} is no host: write it as 'api.example.com', without scheme or port"
             ) from None
         if name not in self._identities:
-            self._identities[name] = Identity(name, self._honest, self._careless, self._revoked_key)
+            self._identities[name] = HostIdentity(name, self._authorities)
         return self._identities[name]

@@ -2,7 +2,7 @@
 
 Both classes stand here, because each names the other: an authority issues credentials, a credential has an issuer.
 
-Rules for the next maintainer, also of `certificate`:
+Rules for the next maintainer, also of `certificate_builder`:
 
 - Everything is made in memory with `cryptography`; nothing is kept on disk.
 - Values are frozen: renewing a certificate, or serving others, makes a new value.
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from pinned_requests.testing.certificate import (
+from pinned_requests.testing.pki.certificate_builder import (
     AUTHORITY_LIFETIME,
     Certified,
     PrivateKey,
@@ -39,6 +39,7 @@ from pinned_requests.testing.certificate import (
 if TYPE_CHECKING:
     import datetime as dt
     import ipaddress
+    from collections.abc import Iterable
 
 __all__ = ["Authority", "Credential"]
 
@@ -287,6 +288,7 @@ class Credential(Certified):
         minimum_version: ssl.TLSVersion | None = None,
         maximum_version: ssl.TLSVersion | None = None,
         num_tickets: int = 0,
+        beside: Iterable[Credential] = (),
     ) -> ssl.SSLContext:
         """Make a server's TLS context that presents `served`.
 
@@ -295,6 +297,7 @@ class Credential(Certified):
             maximum_version: the highest; None: Python's default.
             num_tickets: how many TLS 1.3 session tickets it sends after a handshake. None are by default: a client that
                 closes with unread tickets resets the connection, and bytes it has sent might be lost to the count.
+            beside: credentials for keys of other kinds, for clients that do not take this one: RSA beside ECDSA.
 
         Returns:
             A context of its own for each call. It offers HTTP/1.1 by ALPN.
@@ -303,13 +306,14 @@ class Credential(Certified):
             ssl.SSLError: OpenSSL does not accept the certificate.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        # `load_cert_chain` only reads files. The file is closed first because Windows opens no file twice.
-        with tempfile.NamedTemporaryFile(suffix=".pem", delete=False) as file:
-            file.write(self.key_pem + self.served_pem)
-        try:
-            context.load_cert_chain(file.name)
-        finally:
-            Path(file.name).unlink()
+        for credential in (self, *beside):
+            # `load_cert_chain` only reads files. The file is closed first because Windows opens no file twice.
+            with tempfile.NamedTemporaryFile(suffix=".pem", delete=False) as file:
+                file.write(credential.key_pem + credential.served_pem)
+            try:
+                context.load_cert_chain(file.name)
+            finally:
+                Path(file.name).unlink()
         context.set_alpn_protocols(["http/1.1"])
         context.num_tickets = num_tickets
         if minimum_version is not None:

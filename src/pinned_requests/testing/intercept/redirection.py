@@ -3,7 +3,7 @@
 A name is resolved to an address that the lab gave it (127.77.0.1 and on), and a connection to that address, or to an IP
 address that is itself redirected, goes to the port of the lab's server. So any port of the host leads there.
 
-Rules for whoever changes this module:
+Rules for the next maintainer:
 
 - While no host is redirected nothing is patched. Patches go in with the first host and out with the last one; what is
   put back is what stood there before.
@@ -16,15 +16,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import socket
 import threading
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pinned_requests.core.host import HostError, is_address, normalize_host
-from pinned_requests.testing import trust
-from pinned_requests.testing.patches import Patches
+from pinned_requests.testing.intercept import added_trust
+from pinned_requests.testing.intercept.observed_tls import HandshakeLog
+from pinned_requests.testing.intercept.patches import Patches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +38,7 @@ _LOOPBACK = "127.0.0.1"
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
 _NOBODY = "127.77.0.0"  # for UDP to a redirected IP address
 _NO_PROXY = ("no_proxy", "NO_PROXY")
+_HTTPS_PROXY = ("https_proxy", "HTTPS_PROXY")
 
 
 class Route(NamedTuple):
@@ -49,6 +50,8 @@ class Route(NamedTuple):
     """Of a server on 127.0.0.1."""
     anchor: bytes
     """The certificate (DER) of the CA that is trusted on the way there."""
+    is_proxy: bool = False
+    """Whether the server is also the environment's proxy for https."""
 
 
 class Redirection:
@@ -63,6 +66,7 @@ class Redirection:
         self._addresses: dict[str, str] = {}
         self._hosts: dict[str, str] = {}
         self._peers: dict[int, tuple[Any, ...]] = {}  # by the local port of a redirected connection
+        self.handshakes = HandshakeLog()  # of the clients; another one when all hosts have been given back
 
     def add(self, route: Route) -> None:
         """Send new connections for a host to a server, until `remove`; an older route of that host waits."""
@@ -71,7 +75,7 @@ class Redirection:
                 self._install()
             self._name(route.host)
             self._routes = (*self._routes, route)
-            self._bypass_proxies()
+            self._set_environment()
 
     def remove(self, route: Route) -> None:
         """Undo one `add`."""
@@ -79,10 +83,11 @@ class Redirection:
             at = len(self._routes) - 1 - self._routes[::-1].index(route)
             self._routes = self._routes[:at] + self._routes[at + 1 :]
             if self._routes:
-                self._bypass_proxies()
+                self._set_environment()
             else:
                 self._patches.undo()
                 self._peers.clear()
+                self.handshakes = HandshakeLog()
 
     def _install(self) -> None:
         self._patches.wrap(socket, "getaddrinfo", self._getaddrinfo)
@@ -91,21 +96,26 @@ class Redirection:
         self._patches.wrap(socket.socket, "connect", self._connect)
         self._patches.wrap(socket.socket, "connect_ex", self._connect)
         self._patches.wrap(socket.socket, "getpeername", self._getpeername)
-        trust.install(self._patches, self._further_trust)
+        added_trust.install(self._patches, self._further_trust, self.handshakes)
 
     def _name(self, host: str) -> None:
         if host not in self._addresses and not is_address(host):
             self._addresses[host] = address = str(_FIRST_ADDRESS + len(self._addresses))
             self._hosts[address] = host
 
-    def _bypass_proxies(self) -> None:
-        """Let no proxy of the environment come between: it would resolve the name by itself, elsewhere."""
-        if any(name.lower().endswith("_proxy") and name not in _NO_PROXY for name in os.environ):
+    def _set_environment(self) -> None:
+        """Let no proxy of the environment come between, which would resolve the name elsewhere; or be it."""
+        before = {name: self._patches.original_variable(name) for name in _NO_PROXY}
+        variables: dict[str, str] = {}
+        if self._routes[-1].is_proxy:
+            variables = dict.fromkeys(_HTTPS_PROXY, f"http://{_LOOPBACK}:{self._routes[-1].port}")
+            variables |= {name: "" for name in _NO_PROXY if before[name]}
+        elif any(name.lower().endswith("_proxy") and name not in _NO_PROXY for name in self._patches.original_names()):
             hosts = [route.host for route in self._routes]
-            before = {name: self._patches.original_variable(name) for name in _NO_PROXY}
             for name in [name for name in _NO_PROXY if before[name]] or _NO_PROXY[:1]:
                 if before[name] != "*":  # that is: no proxy for any host, and holds only where it stands alone
-                    self._patches.set_variable(name, ",".join([*filter(None, [before[name]]), *hosts]))
+                    variables[name] = ",".join([*filter(None, [before[name]]), *hosts])
+        self._patches.set_variables(variables)
 
     def _route(self, host: object) -> Route | None:
         """Return the newest route for a name in any spelling, an address, or an address that the lab gave a name."""
@@ -134,7 +144,7 @@ class Redirection:
             host = _mapped(host)
         return host, port
 
-    def _further_trust(self, sock: socket.socket | None, server_hostname: object) -> trust.FurtherTrust:
+    def _further_trust(self, sock: socket.socket | None, server_hostname: object) -> added_trust.FurtherTrust:
         """Say which CAs are to be trusted in a handshake: none, if it is known not to be with a server of the lab.
 
         Args:
@@ -149,7 +159,8 @@ class Redirection:
         if routes is None:
             by_name = self._route(server_hostname)
             routes = self._routes if server_hostname is None else (by_name,) if by_name else ()
-        return trust.FurtherTrust(frozenset(route.anchor for route in routes), alone=is_known)
+        anchors = frozenset(route.anchor for route in routes)
+        return added_trust.FurtherTrust(anchors, alone=is_known, may_be_lab=not is_known or bool(anchors))
 
     def _routes_to(self, peer: object) -> tuple[Route, ...]:
         """Return the routes that lead to a genuine peer: those of one server, or none."""
