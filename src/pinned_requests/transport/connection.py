@@ -148,7 +148,7 @@ class PinnedHTTPSConnection(HTTPSConnection):
         if self.is_checked:
             policy = self.pinned_by.guard.policy
             for peer in self._pinned_peers:
-                if peer.accepted_by is not policy and not (verdict := self._judge(peer)).is_allowed:
+                if peer.accepted_by is not policy and not (verdict := self._judge_finally(peer)).is_allowed:
                     try:
                         self._enforce(peer, verdict, self.sock)
                     finally:
@@ -187,9 +187,14 @@ class PinnedHTTPSConnection(HTTPSConnection):
     def _check(self, admission: Admission, chain: Chain, sock: object) -> Verdict:
         peer = _Peer(admission, chain)
         self._pinned_peers = (*self._pinned_peers, peer)
-        verdict = self._judge(peer)
+        verdict = self._judge_finally(peer)
         self._enforce(peer, verdict, sock)
         return verdict
+
+    def _judge_finally(self, peer: _Peer) -> Verdict:
+        """Judge, and judge once more if a newer policy may have come: it is about to be refused."""
+        verdict = self._judge(peer)
+        return self._judge(peer) if self.pinned_by.guard.is_reconsidered(verdict) else verdict
 
     def _judge(self, peer: _Peer) -> Verdict:
         guard = self.pinned_by.guard

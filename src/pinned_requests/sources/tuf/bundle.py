@@ -46,6 +46,11 @@ class Bundle(NamedTuple):
     shipped: str
     saved: float
 
+    @property
+    def version(self) -> str:
+        """The number of the policy: the version of the targets metadata that names it."""
+        return str(Metadata[Targets].from_bytes(self.targets.encode()).signed.version)
+
     def verify(self, root: bytes, target: str) -> list[str]:
         """Verify everything, from the root in the package to the policy.
 

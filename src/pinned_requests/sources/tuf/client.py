@@ -80,6 +80,7 @@ class SignedPolicy(Loader):
     ) -> None:
         self._metadata_url = _folder_url("metadata_url", metadata_url)
         self._targets_url = _folder_url("targets_url", targets_url)
+        self.name = self._metadata_url
         self._root = _trusted_root(root)
         self._target = _target_name(target)
         self._shipped = _shipped(shipped)
@@ -124,11 +125,14 @@ class SignedPolicy(Loader):
         except Exception as e:  # noqa: BLE001  a damaged file makes python-tuf raise anything
             error = explain(e, "the cache")
             return self._from_release(RemotePolicyError("cache", f"the cache is not used: {error}"))
+        version = bundle.version
         if not expired:
+            self.version = version
             return Start(policy, None, bundle.saved)
         text = f"the cached metadata of {', '.join(expired)} has expired, and nothing newer has come yet"
         if bundle.shipped != self._fingerprint:
             return self._from_release(RemotePolicyError("freeze", f"{text}; the policy of this release is in force"))
+        self.version = version
         return Start(policy, RemotePolicyError("freeze", f"{text}; the last good policy stays in force"), bundle.saved)
 
     def _from_release(self, error: RemotePolicyError | None) -> Start | None:
@@ -156,6 +160,7 @@ class SignedPolicy(Loader):
         bundle = Bundle.collect(self._folder, self._root, text, self._fingerprint)
         bundle.verify(self._root, self._target)
         bundle.save(self._bundle)
+        self.version = bundle.version
         return policy
 
     def _kept(self, info: TargetFile) -> str | None:
