@@ -35,12 +35,14 @@ from pinned_requests.core.text import show
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from importlib.resources.abc import Traversable
     from types import EllipsisType
 
     from pinned_requests.core.pinset import PinsLike
     from pinned_requests.sources.loaders import Loader
     from pinned_requests.sources.refresher import Refresher
 
+    Resource = bytes | str | os.PathLike[str] | Traversable
     OnChange = Callable[[PinPolicy, PinPolicy], object]
     OnError = Callable[[BaseException], object]
 
@@ -179,10 +181,12 @@ class PolicyStore:
         metadata_url: str,
         targets_url: str,
         *,
-        root: bytes | str | os.PathLike[str],
-        cache_dir: str | os.PathLike[str],
+        root: Resource,
+        cache_dir: str | os.PathLike[str] | None,
         target: str = "pins.json",
-        shipped: PinPolicy | Mapping[str, PinsLike] | str | os.PathLike[str] | None = None,
+        shipped: PinPolicy | Mapping[str, PinsLike] | Resource | None = None,
+        verify: bool | str | os.PathLike[str] = True,
+        proxies: Mapping[str, str] | None = None,
         refresh_after: float = TUF_INTERVAL,
         max_age: float | None = None,
         confirm_refusals: float | None = CONFIRM,
@@ -200,10 +204,15 @@ class PolicyStore:
         Args:
             metadata_url: the folder of the repository's metadata.
             targets_url: the folder of its targets.
-            root: the trusted root metadata that the application ships: its bytes, or the path of the file.
-            cache_dir: a folder of the application; it is created if it is missing. Processes may share it.
+            root: the trusted root metadata that the application ships: its bytes, the path of the file, or what
+                `importlib.resources.files(…).joinpath(…)` returns.
+            cache_dir: a folder of the application; it is created if it is missing. Processes may share it. None, or a
+                folder that cannot be written: the policy is verified and used in memory, and `last_error` says that a
+                restart forgets which versions were seen.
             target: the name of the policy in the repository; `.toml` for TOML, anything else is JSON.
-            shipped: the policy that the application ships: a `PinPolicy`, a mapping, or the path of a file.
+            shipped: the policy that the application ships: a `PinPolicy`, a mapping, or a file as for `root`.
+            verify: True, or the path of a file or folder of CA certificates, for a repository with a private CA.
+            proxies: scheme → URL, as for requests; the environment has the others.
             refresh_after: seconds from one look at the repository to the next.
             max_age: seconds, as for the constructor; the age of a cached policy counts from its download.
             confirm_refusals: seconds, as for the constructor.
@@ -211,14 +220,23 @@ class PolicyStore:
             on_error: as for the constructor.
 
         Raises:
-            PolicyError: a URL, the root, the target's name, the shipped policy or an interval is wrong.
+            PolicyError: an argument is wrong: a URL, the root, the target's name, the shipped policy or an interval.
             RemotePolicyError: there is neither a usable cache nor a shipped policy, and the repository fails.
             OSError: `root` or `shipped` cannot be read.
             ImportError: the extra `remote` is not installed.
         """
         from pinned_requests.sources.tuf.client import SignedPolicy  # noqa: PLC0415  of the extra `remote`
 
-        signed = SignedPolicy(metadata_url, targets_url, root=root, target=target, cache_dir=cache_dir, shipped=shipped)
+        signed = SignedPolicy(
+            metadata_url,
+            targets_url,
+            root=root,
+            target=target,
+            cache_dir=cache_dir,
+            shipped=shipped,
+            verify=verify,
+            proxies=proxies,
+        )
         return cls(
             signed,
             refresh_after=refresh_after,

@@ -46,12 +46,14 @@ class Loader:
 
     Attributes:
         version: of the policy that was loaded last, or that the store begins with; None: the policy has no number.
+        warning: what an operator should know of a load that succeeded.
         is_shared: whether many machines ask the same source, over a network.
         name: of the source, for metrics.
     """
 
     start: Start | None = None
     version: str | None = None
+    warning: PolicyError | None = None
     is_shared: bool = True
     name: str = "policies"
 

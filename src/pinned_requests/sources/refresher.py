@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pinned_requests")
 
 LONGEST_WAIT = 60.0  # seconds that `refresh()` waits for the look of another thread
+MAX_WARNING = 500  # characters
 SHORTEST_SILENCE, LONGEST_SILENCE = 5.0, 60.0  # seconds without an answer until that is an error
 
 
@@ -81,6 +82,7 @@ class Refresher:
         self._schedule = Schedule(refresh_after, RETRY if self._loader.is_shared else 1.0)
         self._finalizer: weakref.finalize[..., Refresher] | None = None
         self._store: Callable[[], Served | None] = _nothing
+        self._has_warned = False
         self._generation = 0  # counts the calls of `overrule()`
         self._good_at: float | None = None  # when the policy was last known to be good, since the epoch; None: unknown
         self._clear()
@@ -235,7 +237,7 @@ class Refresher:
 
     def _end(self, error: BaseException | None) -> None:
         with self._bell:
-            self.last_error = error
+            self.last_error = self._loader.warning if error is None else error
             self._plan(self._schedule.after_success() if error is None else self._schedule.after_failure())
             self._looks += 1
             self._looker, self._is_asking = None, self._is_wanted
@@ -282,6 +284,12 @@ class Refresher:
                     type(error).__name__,
                     text,
                 )
+        if error is None:
+            warning = self._loader.warning
+            if warning is not None and not self._has_warned:
+                with contextlib.suppress(Exception):  # as above
+                    logger.warning("The pin policy was refreshed: %s", escape(str(warning), MAX_WARNING))
+            self._has_warned = warning is not None
         store = self._store()
         if store is not None:
             if self._good_at is not None:  # it has a policy
