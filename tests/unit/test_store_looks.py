@@ -251,6 +251,14 @@ def test_looks_are_early_again_after_30_seconds(source: Source, clock: Clock) ->
         clock.pass_by(31)
 
 
+def test_a_look_that_is_due_soon_is_waited_for(source: Source) -> None:
+    """Where an attacker has just provoked the early one: a file is looked at each second."""
+    guard = Guard(PolicyStore(source, refresh_after=0.3, confirm_refusals=20))
+    refused(guard, Pin("spki", bytes([9]) * 32))
+    source.policy = NEW
+    assert connect(guard, C) is Outcome.MATCH
+
+
 def test_who_comes_while_a_look_is_under_way_waits_for_it(source: Source) -> None:
     """One look serves all."""
     guard = Guard(PolicyStore(source, refresh_after=3600, confirm_refusals=20))

@@ -137,26 +137,27 @@ class Refresher:
             self._start()
 
     def hurry(self, bound: float | None) -> None:
-        """Look early, unless that was done less than 30 seconds ago, and wait for a look that is under way.
+        """Look early, unless that was done less than 30 seconds ago, and wait for that look or the one under way.
+
+        Where no look is made early, the next one is waited for if it is due within the bound.
 
         Args:
-            bound: seconds from the beginning of that look that anybody waits for it; None: not to wait at all.
+            bound: seconds from the beginning of that look that connections wait for it; None: not to wait at all.
         """
         if not self._takes_early_looks:
             return
         with self._bell:
-            if self._is_due():
+            steady, wall = self._clocks()
+            if self._is_due() or (not self._is_asking and self._schedule.takes_early_look(wall)):
                 self._want()
-            if not self._is_asking:
-                if not self._schedule.takes_early_look(self._clocks()[1]):
-                    return
-                self._want()
-            seen = self._looks
-            if not self._start() and self._looker is None:  # nobody would make the look
+            until = steady if bound is None else bound + (self._asked_at if self._is_asking else steady)
+            if not self._is_asking and self._due[0] >= until:
                 return
-            if bound is not None and self._looker != threading.get_ident():  # the source may use its own store
-                left = self._asked_at + bound - self._clocks()[0]
-                self._bell.wait_for(lambda: self._looks != seen, max(0.0, left))
+            seen = self._looks
+            if not self._start() and self._looker is None:  # no thread would make the look
+                return
+            if self._looker != threading.get_ident():  # the source may use its own store
+                self._bell.wait_for(lambda: self._looks != seen, max(0.0, until - steady))
 
     def refresh(self) -> None:
         """Look now, in this thread, after any look that is under way.
