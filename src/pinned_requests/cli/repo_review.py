@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from pinned_requests.cli.inputs import Target
 from pinned_requests.cli.output import Row, complain, show_json, show_table
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.policy import PinPolicy
@@ -78,15 +77,18 @@ def review(
 
 def looking(timeout: float, proxy: str | None, ca_bundle: str | None) -> "LookUp":
     """Return the function that sees the chains of live servers."""
-    from pinned_requests.cli.live import UnreachableError, look, way_of  # noqa: PLC0415  not for --help
+    from pinned_requests.monitoring.errors import ServerError  # noqa: PLC0415  not for --help
+    from pinned_requests.monitoring.fetch import fetch  # noqa: PLC0415  as above
+    from pinned_requests.monitoring.route import Route  # noqa: PLC0415  as above
+    from pinned_requests.monitoring.target import Target  # noqa: PLC0415  as above
     from pinned_requests.publishing.review import UnseenError  # noqa: PLC0415  as above
 
-    way = way_of(timeout, proxy, ca_bundle)
+    route = Route(timeout, proxy, ca_bundle).check()
 
     def look_up(host: str, port: int) -> Any:
         try:
-            return look(Target(host, port), way)
-        except UnreachableError as e:
+            return fetch(Target(host, port), route)
+        except ServerError as e:
             raise UnseenError(e.reason) from None
 
     return look_up

@@ -167,12 +167,17 @@ class ViolationReport(Value):
         peer = where if self.port is None else f"{where}:{self.port}"
         match verdict.outcome:
             case Outcome.MISMATCH:
-                return f"{peer} presented a certificate chain that holds none of its pins."
+                went_on = "; the request went on: the pin set is report-only" if verdict.is_allowed else ""
+                return f"{peer} presented a certificate chain that holds none of its pins{went_on}."
             case Outcome.BLOCKED_KEY:
                 return f"{peer} presented a certificate chain with a blocked key."
             case Outcome.EXPIRED:
-                end = "; the host falls back to CA validation." if verdict.is_allowed else "; update the policy."
-                return f"The pins of {peer} expired at {_rfc3339(self.effective_expiry)}{end}"
+                end = (
+                    "the request went on: the host falls back to CA validation"
+                    if verdict.is_allowed
+                    else "update the policy"
+                )
+                return f"The pins of {peer} expired at {_rfc3339(self.effective_expiry)}; {end}."
             case Outcome.UNPINNED_HOST:
                 return (
                     f"refused {peer}: it is not pinned, and the policy blocks unpinned hosts "

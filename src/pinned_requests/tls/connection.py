@@ -160,6 +160,8 @@ class CheckedTLS:
         is_final = True
         for admission in self._admissions[1]:
             verdict = guard.judge(admission, self._chain)
+            if not verdict.is_allowed and guard.is_reconsidered(verdict, may_wait=self._may_wait()):
+                verdict = guard.judge(admission, self._chain)
             # Policies and chains are immutable: only the passing of time changes the verdict of one on the other.
             is_timeless = verdict.pins is None or verdict.pins.expires is None
             is_final &= is_timeless and verdict.is_allowed and not verdict.is_violation
@@ -180,7 +182,15 @@ class CheckedTLS:
         if not host:
             raise Refusal(self._failure(_UNNAMED))
         ports = policy.ports_of(host) if self._port is None else (self._port,)
-        self._admissions = policy, tuple(self._guard.admit("https", host, port) for port in ports)
+        self._admissions = (
+            policy,
+            tuple(self._guard.admit("https", host, port, may_wait=self._may_wait()) for port in ports),
+        )
+
+    def _may_wait(self) -> bool:
+        """Whether this is a socket that blocks: what `wrap_bio()` makes belongs to a loop with other connections."""
+        owner = self._tls.owner
+        return isinstance(owner, _socket.socket) and owner.gettimeout() != 0
 
     def _refuse(self, report: ViolationReport) -> None:
         self._refused, self._is_open, self._accepted_by, self._steady = report, False, None, _NEVER

@@ -57,6 +57,14 @@ def test_a_mismatch_reads_as_the_documentation_prints_it() -> None:
     assert str(report(PINS, VERIFIED)) == MISMATCH
 
 
+def test_what_is_softened_says_that_the_request_went_on() -> None:
+    """A log line that looked like a refusal would alarm for nothing, or hide that nothing was stopped."""
+    soft = PinSet([pin(3)], [pin(4)], report_only=True)
+    first = "api.example.com:443 presented a certificate chain that holds none of its pins"
+    assert str(report(soft, VERIFIED)).splitlines()[0] == f"{first}; the request went on: the pin set is report-only."
+    assert str(report(PINS, VERIFIED)).splitlines()[0] == f"{first}."
+
+
 def test_a_chain_that_ends_below_the_root() -> None:
     """The text says why a pin of the root cannot match."""
     chain = Chain((CHAIN[0], seen(2, "CN=Example CA", root=False)), is_verified=True)
@@ -114,7 +122,10 @@ def test_notes() -> None:
         (
             PinSet([pin(3), pin(4)], expires="2027-03-01T12:00:00Z"),
             VERIFIED,
-            "The pins of api.example.com:443 expired at 2027-03-01T12:00:00Z; the host falls back to CA validation.",
+            (
+                "The pins of api.example.com:443 expired at 2027-03-01T12:00:00Z; "
+                "the request went on: the host falls back to CA validation."
+            ),
             4,
         ),
         (
