@@ -34,5 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] not in _EXTRA:
             raise
-        print(f"pinned-requests: {missing.name} is not installed; install 'pinned-requests[cli]'", file=sys.stderr)
+        hint = "run: pip install 'pinned-requests[cli]'"
+        print(f"pinned-requests: the command needs {missing.name}; {hint}", file=sys.stderr)
         return 2

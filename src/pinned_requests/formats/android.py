@@ -63,7 +63,7 @@ def _parse(text: str) -> Element:
     try:
         from defusedxml.ElementTree import fromstring  # noqa: PLC0415  of the `cli` extra, for this format alone
     except ImportError:
-        raise ImportError("reading this format needs defusedxml; install 'pinned-requests[cli]'") from None
+        raise ImportError("reading android needs defusedxml; run: pip install 'pinned-requests[cli]'") from None
     try:
         root: Element = fromstring(text, forbid_dtd=True)
     except Exception as e:  # noqa: BLE001  whatever the parser does not take is a text that cannot be read
