@@ -1,7 +1,8 @@
-"""The directive ``commands``: the reference of the command line, made from the commands themselves."""
+"""The directives ``commands`` and ``findings``: the reference of the command line, made from its code."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from docutils import nodes
@@ -21,6 +22,7 @@ PROGRAM = "pinned-requests"
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     app.add_directive("commands", Commands)
+    app.add_directive("findings", Findings)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -44,6 +46,16 @@ class Commands(SphinxDirective):
         if rows := list(_rows(command, context)):
             section += _table(rows)
         return section
+
+
+class Findings(SphinxDirective):
+    """A table of the findings that the module in the argument knows, by its `KINDS`."""
+
+    required_arguments: ClassVar[int] = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table."""
+        return [_table(list(import_module(self.arguments[0]).KINDS.items()))]
 
 
 def _table(rows: list[tuple[str, str]]) -> nodes.table:
