@@ -2,7 +2,7 @@
 
 Rules for maintainers:
 
-- A session needs nothing but the interpreter and what it installs. What a machine needs besides (nginx, other Pythons)
+- A session needs nothing but the interpreter and what it installs. What else a machine needs (nginx, other Pythons)
   is prepared by `.ci/run`, which calls these sessions.
 - What a session installs stands in `pyproject.toml`, as an extra or a dependency group.
 """
