@@ -6,6 +6,7 @@ Rule: a test that needs one of these variables sets it itself, with ``monkeypatc
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -30,6 +31,10 @@ _TRUST_VARIABLES = {"CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR", "SSL
 for _name in list(os.environ):
     if _name.upper() in _TRUST_VARIABLES or _name.lower().endswith("_proxy"):
         del os.environ[_name]
+
+# A shell starts a program in the background with SIGINT ignored, and its children inherit that. Tests send SIGINT.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline: a slow machine is no failure.
 settings.register_profile("ci", deadline=None, derandomize="CI" in os.environ)
