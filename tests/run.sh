@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs the tests in a virtual environment of their own, which is removed afterwards.
-# $PYTHON selects the interpreter (default: python3), $EXTRAS what is installed (default: dev); arguments go to pytest.
+# $PYTHON selects the interpreter (default: python3); arguments go to pytest.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -14,5 +14,5 @@ unset PYTHONDONTWRITEBYTECODE
 export PYTHONPYCACHEPREFIX="$venv/pycache"
 
 "${PYTHON:-python3}" -m venv "$venv"
-"$venv/bin/python" -m pip install -qq --disable-pip-version-check --editable ".[${EXTRAS:-dev}]"
+"$venv/bin/python" -m pip install -qq --disable-pip-version-check --editable '.[dev]'
 "$venv/bin/python" -W error -m pytest -q -n auto "$@"
