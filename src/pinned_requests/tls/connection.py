@@ -17,19 +17,20 @@ import contextlib
 import threading
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pinned_requests.core.chain import Chain
+from pinned_requests.core.policy import PinPolicy
 from pinned_requests.core.report import ViolationReport
 from pinned_requests.core.verdict import REFUSED, Outcome, Verdict
+from pinned_requests.enforcement.guard import Admission, Guard
 from pinned_requests.enforcement.notification import logger
 from pinned_requests.enforcement.refusal import Refusal
 from pinned_requests.tls.chain import served_chain, verified_chain
 from pinned_requests.tls.errors import tls_error
 
-if TYPE_CHECKING:
-    from pinned_requests.core.policy import PinPolicy
-    from pinned_requests.enforcement.guard import Admission, Guard
+Admissions = tuple[PinPolicy, tuple[Admission, ...]]  # what there is to judge by a policy, once there is a chain
+MAX_ADMITTED = 1000  # hosts of a context: under `unpinned_hosts="allow"` there is no end of them
 
 _UNNAMED = "the client gave no server_hostname; give it one, or the context an assumed_host"
 _UNCHECKED = "its check has failed, or is not complete"
@@ -38,7 +39,9 @@ _UNCHECKED = "its check has failed, or is not complete"
 class CheckedTLS:
     """The C object of an `ssl` connection, behind the check of its pins."""
 
-    def __init__(self, tls: Any, guard: Guard, port: int | None, *, is_verified: bool) -> None:
+    def __init__(
+        self, tls: Any, guard: Guard, port: int | None, admitted: dict[str, Admissions], *, is_verified: bool
+    ) -> None:
         self._tls = tls
         self._guard = guard
         self._store = guard.store
@@ -46,7 +49,7 @@ class CheckedTLS:
         self._is_verified = is_verified  # whether OpenSSL was asked to verify chain and host name when `tls` was made
         self._lock = threading.RLock()  # two threads make one check
         self._is_busy = False  # in the check, where a sink may use the connection that it is told of
-        self._admitted: tuple[PinPolicy | None, tuple[Admission, ...]] = (None, ())
+        self._admitted = admitted  # by host, for all connections of a context
         self._chain: Chain | None = None
         self._is_open = False  # whether the handshake is complete and the chain was accepted
         # The policy that accepts this chain at any time. Not None where there is none: `store.steady` can be None.
@@ -116,13 +119,17 @@ class CheckedTLS:
 
     def _admit(self, policy: PinPolicy) -> tuple[Admission, ...]:
         """Refuse what can be refused without a chain, and return what there is to judge by it."""
-        if self._admitted[0] is not policy:
-            host = self._tls.server_hostname
-            if not host:
-                self._guard.enforce(self._unavailable(_UNNAMED).verdict)
+        host = self._tls.server_hostname
+        if not host:
+            self._guard.enforce(self._unavailable(_UNNAMED).verdict)
+        known = self._admitted.get(host)
+        if known is None or known[0] is not policy:
+            if len(self._admitted) >= MAX_ADMITTED:
+                self._admitted.clear()
             ports = policy.ports_of(host) if self._port is None else (self._port,)
-            self._admitted = policy, tuple(self._guard.admit("https", host, port) for port in ports)
-        return self._admitted[1]
+            known = policy, tuple(self._guard.admit("https", host, port) for port in ports)
+            self._admitted[host] = known
+        return known[1]
 
     def _judge(self, policy: PinPolicy, chain: Chain) -> bool:
         """Refuse or report what the policy says of the chain, and return whether it will say the same at any time."""

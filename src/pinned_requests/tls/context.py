@@ -20,7 +20,7 @@ from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import MAX_PORT, normalize_host
 from pinned_requests.core.text import show
 from pinned_requests.enforcement.guard import Guard
-from pinned_requests.tls.connection import CheckedTLS
+from pinned_requests.tls.connection import Admissions, CheckedTLS
 from pinned_requests.tls.sockets import OriginalContext, Pinned, PinnedSSLObject, pinned_socket_class
 
 if TYPE_CHECKING:
@@ -103,10 +103,7 @@ class PinnedSSLContext(_Base):  # type: ignore[misc]  # mypy cannot follow the l
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
         """Make the C object of a client's context."""
-        context: Self = _C.__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
-        context._changing = threading.Lock()
-        context._is_frozen = False
-        return context
+        return _C.__new__(cls, ssl.PROTOCOL_TLS_CLIENT)  # type: ignore[no-any-return]  # of the C class
 
     def __init__(  # noqa: PLR0913  each a documented option
         self,
@@ -125,6 +122,9 @@ class PinnedSSLContext(_Base):  # type: ignore[misc]  # mypy cannot follow the l
         self._guard = Guard(pins, unpinned_hosts=unpinned_hosts, on_violation=on_violation)
         self.store = self._guard.store
         self._port = port
+        self._admitted: dict[str, Admissions] = {}
+        self._changing = threading.Lock()
+        self._is_frozen = False
         self.assumed_host = None if assumed_host is None else normalize_host(assumed_host)
         self.options = self.options
         if sys.version_info >= (3, 13):  # as `ssl.create_default_context()` does since
@@ -151,7 +151,7 @@ class PinnedSSLContext(_Base):  # type: ignore[misc]  # mypy cannot follow the l
             is_verified = self._verifies()
         tls = wrap(*args, owner=owner, **kwargs)
         # Looked at again, since a write by the C class is not stopped by the properties.
-        return CheckedTLS(tls, self._guard, self._port, is_verified=is_verified and self._verifies())
+        return CheckedTLS(tls, self._guard, self._port, self._admitted, is_verified=is_verified and self._verifies())
 
     def _verifies(self) -> bool:
         return bool(_C.verify_mode.__get__(self) == ssl.CERT_REQUIRED and _C.check_hostname.__get__(self))
