@@ -11,9 +11,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import gc
 import http.client
 import socket
 import threading
+import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aiohttp
@@ -38,8 +41,7 @@ from pinned_requests.enforcement import guard
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
     from typing import Self
 
 FIRST, SECOND = b"\xfe" * 500, b"\xff" * 500  # the parts of an upload
@@ -361,4 +363,99 @@ def test_a_proxy_with_another_key(scene: Any, get: Callable[[Way, str], int]) ->
     refusal = pinning_error(caught.value)
     assert isinstance(refusal, PinMismatchError)
     assert refusal.host == "127.0.0.1"
+    assert scene.toll(mitm).application_bytes == 0
+
+
+def refused_by_http_client(context: PinnedSSLContext, url: str) -> None:
+    """Leave the connection to the reference count."""
+    http.client.HTTPSConnection(url.split("/")[2], context=context).request("GET", "/", headers=SECRET)
+
+
+def refused_by_urllib(context: PinnedSSLContext, url: str) -> None:
+    """Open a URL."""
+    urllib.request.urlopen(url, context=context)  # noqa: S310  of a server of the test
+
+
+def refused_by_httpx(context: PinnedSSLContext, url: str) -> None:
+    """Get a page."""
+    with httpx.Client(verify=context) as client:
+        client.get(url, headers=SECRET)
+
+
+def in_a_loop(main: Callable[[], Awaitable[object]]) -> None:
+    """Run a client of asyncio, whose loop tells nobody of an error."""
+
+    async def run() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, details: told.append(details))
+        await main()
+
+    told: list[Any] = []
+    try:
+        asyncio.run(run())
+    finally:
+        assert told == []
+
+
+def refused_by_asyncio(context: PinnedSSLContext, url: str) -> None:
+    """Connect."""
+    port = int(url.split("/")[2].partition(":")[2])
+    in_a_loop(lambda: asyncio.open_connection("localhost", port, ssl=context))
+
+
+def refused_by_async_httpx(context: PinnedSSLContext, url: str) -> None:
+    """Get a page."""
+
+    async def get() -> None:
+        async with httpx.AsyncClient(verify=context) as client:
+            await client.get(url, headers=SECRET)
+
+    in_a_loop(get)
+
+
+def refused_by_aiohttp(context: PinnedSSLContext, url: str) -> None:
+    """Get a page."""
+
+    async def get() -> None:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
+            await session.get(url, headers=SECRET)
+
+    in_a_loop(get)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="there is no /proc")
+@pytest.mark.parametrize(
+    "client",
+    [
+        refused_by_http_client,
+        refused_by_urllib,
+        refused_by_httpx,
+        refused_by_asyncio,
+        refused_by_async_httpx,
+        refused_by_aiohttp,
+    ],
+)
+def test_a_refused_client_leaves_nothing_behind(scene: Any, client: Callable[[Any, str], None]) -> None:
+    """No descriptor stays open while the garbage collector is off, and no handler of the loop is called."""
+    mitm = scene.serve(scene.attacker)
+    context = pinned(scene)
+
+    def refuse() -> None:
+        with pytest.raises(Exception) as caught:  # noqa: PT011  each client has an error of its own
+            client(context, mitm.url())
+        assert isinstance(pinning_error(caught.value), PinMismatchError)
+
+    def descriptors() -> int:
+        scene.toll(mitm)
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    refuse()
+    gc.collect()
+    before = descriptors()
+    gc.disable()
+    try:
+        for _ in range(3):
+            refuse()
+        assert descriptors() <= before
+    finally:
+        gc.enable()
     assert scene.toll(mitm).application_bytes == 0
