@@ -36,6 +36,7 @@ ROOMS = (
     "sources",
     "publishing",
     "monitoring",
+    "editing",
     "formats",
     FACADE,
     "testing",

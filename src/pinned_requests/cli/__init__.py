@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_EXTRA = {"defusedxml", "rich", "typer"}
+_EXTRA = {"defusedxml", "rich", "tomlkit", "typer"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,10 +18,10 @@ def read_span(text: str) -> timedelta:
     """Return the time that a number of hours, days or weeks takes, as `30d` spells it.
 
     Raises:
-        CommandError: it is none.
+        CommandError: it is not one.
     """
     if not (parts := _SPAN.fullmatch(text)):
-        raise CommandError(f"{show(text)} is no span of time; give hours, days or weeks, such as 12h, 30d or 4w")
+        raise CommandError(f"{show(text)} is not a span of time; give hours, days or weeks, such as 12h, 30d or 4w")
     return timedelta(**{_UNITS[parts[2]]: int(parts[1])})
 
 
@@ -45,7 +45,7 @@ def read_bounded(path: str, limit: int) -> bytes:
             with Path(path).open("rb") as file:
                 data = file.read(limit + 1)
         except ValueError:  # a null byte
-            raise CommandError(f"{show(path)} is no path") from None
+            raise CommandError(f"{show(path)} is not a path") from None
     if len(data) > limit:
         raise CommandError(f"{show(path)} holds more than {limit} bytes, and that many are read")
     return data

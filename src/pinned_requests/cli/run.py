@@ -17,10 +17,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from typer.main import get_command
-
 from pinned_requests.cli.app import app
 from pinned_requests.cli.errors import ExitCode, failure_of
+from pinned_requests.cli.help import command_tree
 from pinned_requests.cli.output import complain
 
 if TYPE_CHECKING:
@@ -57,5 +56,5 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     # Not `app()`, which replaces the hook for exceptions of the whole process.
-    action = get_command(app)(list(arguments), prog_name="pinned-requests", standalone_mode=False)
+    action = command_tree(app)(list(arguments), prog_name="pinned-requests", standalone_mode=False)
     return action if isinstance(action, int) else int(action() or 0)  # an int after --help

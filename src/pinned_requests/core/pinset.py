@@ -31,6 +31,7 @@ _DATE = r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d:\d\d)(?:\.(\d+))?([Zz]|[
 _OFFSET: dict[str | None, str] = {"Z": "+00:00", "z": "+00:00", None: ""}
 _CONSTRUCTED = ("pins", "backup_pins", "blocked_pins", "expires", "on_expiry", "report_only", "is_exempt")
 _PIN_FIELDS = ("pin", "note")
+PIN_LISTS = ("pins", "backup_pins", "blocked_pins")  # the fields that hold pins
 _FIELDS = ("pins", "backup_pins", "blocked_pins", "expires", "on_expiry", "report_only", "exempt")
 _MAX_WARNED = 4096  # pin sets: a source that keeps changing `expires` must not fill the memory
 _warned: set[PinSet] = set()  # the sets that MissingBackupPinWarning was emitted for
@@ -146,8 +147,7 @@ class PinSet(Value):
         """Return the fields without a default value, as plain values and a `datetime`: `PinSet.of` reads them back."""
         if self.is_exempt:
             return {"exempt": True}
-        names = ("pins", "backup_pins", "blocked_pins")
-        pins = {name: [pin_fields(pin) for pin in getattr(self, name)] for name in names}
+        pins = {name: [pin_fields(pin) for pin in getattr(self, name)] for name in PIN_LISTS}
         fields: dict[str, Any] = {name: value for name, value in pins.items() if value}
         if self.expires is not None:
             fields["expires"] = self.expires

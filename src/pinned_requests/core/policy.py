@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from pinned_requests.core import policy_text
 from pinned_requests.core.errors import PolicyError, one_of, unknown
 from pinned_requests.core.host import HostPattern, normalize_host
-from pinned_requests.core.pinset import PinSet, pin_fields, read_pins
+from pinned_requests.core.pinset import PIN_LISTS, PinSet, pin_fields, read_pins
 from pinned_requests.core.report_uri import ReportURI
-from pinned_requests.core.text import show
+from pinned_requests.core.text import escape, show
 from pinned_requests.core.value import Value
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class PinPolicy(Value):
 
     __slots__ = (
         "_bases",
+        "_file",
         "_hosts",
         "_outdated",
         "_ports",
@@ -75,6 +76,7 @@ class PinPolicy(Value):
     )
     blocked: frozenset[Pin]
     blocked_pins: tuple[Pin, ...]
+    _file: str | None
     _outdated: str | None
     _hosts: dict[str, PinSet]
     _bases: set[str]  # the hosts of wildcard patterns: `find()` skips the others
@@ -98,6 +100,7 @@ class PinPolicy(Value):
             blocked=frozenset(compromised),
             _unpinned_hosts=one_of("unpinned_hosts", unpinned_hosts, ("block", "allow")),
             _report_uri=None if report_uri is None else ReportURI.parse(report_uri),
+            _file=None,
             _outdated=None,
             _hosts={},
             _bases=set(),
@@ -206,7 +209,7 @@ class PinPolicy(Value):
         try:
             with place.open("rb") as file:
                 text = file.read(policy_text.MAX_SIZE + 1)
-            return read(text)
+            return read(text)._with(_file=str(place))  # noqa: SLF001  of this class
         except ValueError as e:  # a null byte in the path is a plain one
             raise _as_policy_error(e, show(str(place))) from None
 
@@ -265,6 +268,8 @@ class PinPolicy(Value):
                 unknown("field of a policy", name, _FIELDS)
         if not isinstance(values.get("hosts", _NO_HOSTS), Mapping):
             raise PolicyError(f"'hosts' is {show(values['hosts'])}; give a table of host patterns and their pins")
+        for name, value in values.get("hosts", _NO_HOSTS).items():
+            _demand_quotes(name, value)
         return cls(**values)
 
     @property
@@ -281,6 +286,11 @@ class PinPolicy(Value):
     def report_uri(self) -> str | None:
         """The URL that violations are posted to, or None."""
         return self._report_uri and self._report_uri.text
+
+    @property
+    def file(self) -> str | None:
+        """The path that `from_file` read the policy from, for error texts; None for any other policy and a copy."""
+        return self._file
 
     @property
     def outdated(self) -> str | None:
@@ -413,3 +423,22 @@ def _restore(
 ) -> PinPolicy:
     policy = PinPolicy(hosts, unpinned_hosts=unpinned_hosts, report_uri=report_uri, blocked_pins=blocked_pins)
     return policy if outdated is None else policy.as_outdated(outdated)
+
+
+def _demand_quotes(name: str, value: object) -> None:
+    """Refuse a host without quotes: to TOML the dots of `[hosts.api.example.com]` are tables in tables.
+
+    Raises:
+        PolicyError: `value` holds a table that is not a field of a pin set.
+    """
+    labels, inner = [name], value
+    while isinstance(inner, Mapping):
+        tables = ((key, each) for key, each in inner.items() if isinstance(each, Mapping) and key not in PIN_LISTS)
+        inside = next(tables, None)
+        if inside is None:
+            break
+        labels.append(str(inside[0]))
+        inner = inside[1]
+    if len(labels) > 1:
+        dotted = escape(".".join(labels))
+        raise PolicyError(f'[hosts.{dotted}] has no quotes, and names another host; quote the host: [hosts."{dotted}"]')

@@ -90,19 +90,20 @@ def dump_toml(document: Mapping[str, Any]) -> str:
     """Return a document as TOML text: each list on several lines, each table in a list on one line."""
     lines = [_toml_line(name, value) for name, value in document.items() if name != "hosts"]
     for host, fields in document.get("hosts", {}).items():
-        lines += ["", f"[hosts.{_toml(host)}]", *(_toml_line(name, value) for name, value in fields.items())]
+        lines += ["", f"[hosts.{inline_toml(host)}]", *(_toml_line(name, value) for name, value in fields.items())]
     return "\n".join(lines) + "\n"
 
 
 def _toml_line(name: str, value: object) -> str:
     if isinstance(value, list):
-        return f"{name} = [\n" + "".join(f"    {_toml(item)},\n" for item in value) + "]"
-    return f"{name} = {_toml(value)}"
+        return f"{name} = [\n" + "".join(f"    {inline_toml(item)},\n" for item in value) + "]"
+    return f"{name} = {inline_toml(value)}"
 
 
-def _toml(value: object) -> str:
+def inline_toml(value: object) -> str:
+    """Return text, a boolean, a date or a table of them as TOML, on one line."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{name} = {_toml(item)}" for name, item in value.items()) + "}"
+        return "{" + ", ".join(f"{name} = {inline_toml(item)}" for name, item in value.items()) + "}"
     if isinstance(value, datetime):
         return _rfc3339(value)
     # Strings and booleans are the same as in JSON, except that TOML requires one more escape.

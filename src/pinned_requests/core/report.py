@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from pinned_requests.core.host import HostPattern
+from pinned_requests.core.host import DEFAULT_PORTS, HostPattern
 from pinned_requests.core.text import escape
 from pinned_requests.core.value import Value
 from pinned_requests.core.verdict import Outcome, Verdict
@@ -37,19 +38,37 @@ class ViolationReport(Value):
         verdict: the decision, with the validated chain that it is based on.
         date_time: when it was made: aware, UTC.
         served_chain: the certificates that the peer sent, in DER, leaf first; empty without a handshake.
+        policy_file: the path of the policy's file, where it is known.
+        near_miss: why the policy has no entry for the host, where one nearly matches.
     """
 
-    __slots__ = ("verdict", "date_time", "served_chain", "_text")  # noqa: RUF023  the order of the arguments
+    __slots__ = ("verdict", "date_time", "served_chain", "policy_file", "near_miss", "_text")  # noqa: RUF023  the order of the arguments
     verdict: Verdict
     date_time: datetime
     served_chain: tuple[bytes, ...]
+    policy_file: str | None
+    near_miss: str | None
     _text: str | None
 
-    def __init__(self, verdict: Verdict, date_time: datetime, served_chain: tuple[bytes, ...] = ()) -> None:
-        self._set(verdict=verdict, date_time=date_time, served_chain=served_chain, _text=None)
+    def __init__(
+        self,
+        verdict: Verdict,
+        date_time: datetime,
+        served_chain: tuple[bytes, ...] = (),
+        policy_file: str | None = None,
+        near_miss: str | None = None,
+    ) -> None:
+        self._set(
+            verdict=verdict,
+            date_time=date_time,
+            served_chain=served_chain,
+            policy_file=policy_file,
+            near_miss=near_miss,
+            _text=None,
+        )
 
     def _fields(self) -> tuple[Any, ...]:
-        return self.verdict, self.date_time, self.served_chain
+        return self.verdict, self.date_time, self.served_chain, self.policy_file, self.near_miss
 
     @property
     def outcome(self) -> Outcome:
@@ -158,7 +177,18 @@ class ViolationReport(Value):
             in_use = [pin.describe() for pin in verdict.pins.pins]
             backup = [f"{pin.describe()}  (backup)" for pin in verdict.pins.backup_pins]
             lines += [f"  Pinned for {self.noted_host}:", *_cut(in_use + backup)]
+        if verdict.outcome is Outcome.MISMATCH:
+            lines += self._remedy()
+        if self.near_miss is not None:
+            lines.append(f"  {self.near_miss}.")
         return "\n".join(escape(line) for line in lines)
+
+    def _remedy(self) -> list[str]:
+        """Return a line with the command that pins a new key after a look; none if it is too long to be pasted."""
+        target = HostPattern("exact", self.verdict.host, None if self.port == DEFAULT_PORTS["https"] else self.port)
+        policy = "" if self.policy_file is None else f" --policy {shlex.quote(self.policy_file)}"
+        line = f"  If its owner has changed the key: pinned-requests repin {shlex.quote(str(target))}{policy}"
+        return [line] if escape(line) == line else []
 
     def _sentence(self) -> str:  # noqa: PLR0911  a sentence for each outcome
         verdict = self.verdict

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pinned_requests.core.chain import Chain
 from pinned_requests.core.errors import PolicyError, one_of
+from pinned_requests.core.near_miss import near_miss
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.core.report import ViolationReport
 from pinned_requests.core.text import show
@@ -166,8 +167,11 @@ class Guard:
         """
         if verdict.is_allowed and not verdict.is_violation:
             return
-        report = ViolationReport(verdict, _now(), served())
-        self._notify(report, self.policy)
+        policy = self.policy
+        missed = verdict.outcome is Outcome.UNPINNED_HOST
+        nearly = near_miss(policy, verdict.host, verdict.port) if missed else None
+        report = ViolationReport(verdict, _now(), served(), policy.file, nearly)
+        self._notify(report, policy)
         if not verdict.is_allowed:
             raise Refusal(report)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import HostPattern
+from pinned_requests.core.near_miss import near_miss
 from pinned_requests.core.verdict import Outcome
 from pinned_requests.monitoring import judging
 from pinned_requests.monitoring.findings import Finding, Severity
@@ -204,7 +205,8 @@ def _judge(  # noqa: PLR0913, PLR0917  each an input of the judgement
     entry = policy.find(target.host, target.port)
     pattern, pins = entry or (None, None)
     samples = tuple(_with_outcome(policy, pins, each) for each in asked.samples)
-    findings = list(judging.of_samples(policy, pins, asked.samples))
+    nearly = near_miss(policy, target.host, target.port) if pins is None else None
+    findings = list(judging.of_samples(policy, pins, asked.samples, nearly=nearly))
     uses: tuple[PinUse, ...] = ()
     learned = None
     if history is not None:

@@ -50,7 +50,10 @@ class Details(NamedTuple):
             lines.append(f"issuer   {self.issuer}")
         if self.not_before is not None and self.not_after is not None:
             lines.append(f"valid    {self.not_before:%Y-%m-%d} to {self.not_after:%Y-%m-%d}")
-        return [*lines, f"key      {self.key_type}"]
+        lines.append(f"key      {self.key_type}")
+        if self.certificate_pin is not None:
+            lines.append(self.certificate_pin.spelled("fingerprint"))
+        return lines
 
     def document(self) -> dict[str, Any]:
         """Return the fields for JSON; dates as RFC 3339 has them."""

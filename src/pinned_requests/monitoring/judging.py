@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from pinned_requests.monitoring.sampling import Sample
 
 
-def of_samples(policy: PinPolicy, pins: PinSet | None, samples: Sequence[Sample]) -> Iterator[Finding]:
-    """Yield what single connections show. `pins` is None for a host that no pattern matches."""
+def of_samples(
+    policy: PinPolicy, pins: PinSet | None, samples: Sequence[Sample], *, nearly: str | None = None
+) -> Iterator[Finding]:
+    """Yield what single connections show. `pins` is None for a host without a pattern; `nearly` names a near miss."""
     is_pinned = pins is not None and not pins.is_exempt
     for each in samples:
         if (blocked := blocked_pin(policy, pins, each)) is not None:
@@ -34,7 +36,7 @@ def of_samples(policy: PinPolicy, pins: PinSet | None, samples: Sequence[Sample]
         elif each.outcome == INVALID_CERTIFICATE and is_pinned:  # whether clients verify others is not known
             yield Finding("invalid-certificate", f"{each.where}{each.reason}")
     if pins is None:
-        yield Finding("not-pinned", "no pattern of the policy matches this host; pin it, or exempt it")
+        yield Finding("not-pinned", f"no pattern of the policy matches this host; {nearly or 'pin it, or exempt it'}")
 
 
 def blocked_pin(policy: PinPolicy, pins: PinSet | None, sample: Sample) -> str | None:

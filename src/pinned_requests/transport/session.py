@@ -28,6 +28,7 @@ from pinned_requests.transport.connection import Pinning
 from pinned_requests.transport.environment import merge_environment_settings
 from pinned_requests.transport.origin import origins_of
 from pinned_requests.transport.outermost import Outermost, examine, outermost
+from pinned_requests.transport.redirection import follow
 from pinned_requests.transport.stand_in import RefusingAdapter, is_mock
 
 if TYPE_CHECKING:
@@ -219,6 +220,10 @@ class PinnedSession(Outermost, requests.Session):
             elif isinstance(adapter, RefusingAdapter):
                 adapter.send(request)
         return PinCheck.of(verdict)
+
+    def resolve_redirects(self, resp: Any, *args: Any, **kwargs: Any) -> Any:
+        """Follow redirects as requests does; a refusal on the way says which host sent it there."""
+        return follow(super().resolve_redirects, resp, *args, **kwargs)
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         """Return the settings as requests does; a CA bundle of the environment does not reach a caller's context."""

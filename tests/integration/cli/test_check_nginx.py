@@ -237,3 +237,36 @@ def test_pin_and_init_refuse(nginx: Served, capsys: pytest.CaptureFixture[str], 
         printed = capsys.readouterr()
         assert (printed.out, printed.err.count("\n")) == ("", 1)
     assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "kind", ["RSA", "Ed25519", "TLS 1.2 only", "TLS 1.3 only", "client certificate required", "IPv6"]
+)
+def test_rotate_and_repin(nginx: Served, capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    """A rotation knows where it stands on each of them, and a key that is known is not pinned again."""
+    if kind not in nginx.sites:
+        pytest.skip("this machine has no IPv6")
+    name, trusting = nginx.names[kind], ["--ca-bundle", nginx.bundle]
+    assert main(["init", name, *trusting]) == 0
+    assert main(["rotate", "next", "pins.toml", name, "--yes", "--backup-key", "n.key", *trusting]) == 0
+    capsys.readouterr()
+    assert main(["rotate", "status", "pins.toml", name, "--json", *trusting]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["stage"], len(said["reserve"]), len(said["served"])) == ("ready", 2, 1)
+    assert main(["repin", name, *trusting]) == 0
+    assert "accepts already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["self-signed", "expired", "wrong name", "plain HTTP", "rejecting"])
+def test_rotate_and_repin_of_what_is_wrong(nginx: Served, capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    """No server answers as it should: a finding; what has a key is shown with the warning, and asked about."""
+    name, trusting = nginx.names[kind], ["--ca-bundle", nginx.bundle]
+    Path("pins.toml").write_text(PinPolicy({name: [BACKUP, Pin("spki", bytes(range(32)))]}).to_toml())
+    before = Path("pins.toml").read_bytes()
+    assert main(["rotate", "status", "pins.toml", name, *trusting]) == 1
+    assert main(["rotate", "next", "pins.toml", name, "--yes", *trusting]) == 1
+    capsys.readouterr()
+    has_key = kind not in {"plain HTTP", "rejecting"}
+    assert main(["repin", name, *trusting]) == (2 if has_key else 1)
+    assert ("vouched for by no CA" in capsys.readouterr().out) is has_key
+    assert Path("pins.toml").read_bytes() == before

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pinned_requests.cli.files import NewFile, check_new, create
 from pinned_requests.cli.inputs import read_bounded, read_span
 from pinned_requests.cli.output import CommandError
 
@@ -39,21 +38,3 @@ def test_bounded_reading(tmp_path: Path) -> None:
         read_bounded("a\0b", 4)
     with pytest.raises(OSError, match="missing"):
         read_bounded(str(tmp_path / "missing"), 4)
-
-
-def test_files_are_written_all_or_none(tmp_path: Path) -> None:
-    """Where one of them is there, it stays as it is, and those before it are removed."""
-    one, two, three = (tmp_path / name for name in ("one", "two", "three"))
-    two.write_text("mine")
-    with pytest.raises(CommandError):
-        create([NewFile(one, b"1"), NewFile(two, b"2"), NewFile(three, b"3")])
-    assert [path.name for path in tmp_path.iterdir()] == ["two"]
-    assert two.read_text() == "mine"
-    two.unlink()
-    create([NewFile(one, b"1"), NewFile(two, b"2")])
-    assert (one.read_bytes(), two.read_bytes()) == (b"1", b"2")
-    with pytest.raises(CommandError):
-        check_new([three, two])
-    check_new([three])
-    with pytest.raises(CommandError):
-        check_new([three, tmp_path / "folder" / ".." / "three"])

@@ -199,7 +199,11 @@ def test_other_spellings_are_refused(text: str) -> None:
     with pytest.raises(PinFormatError) as refusal:
         Pin.parse(text)
     assert str(refusal.value).isprintable()
-    assert "sha256/AAAA" in str(refusal.value)
+    said = str(refusal.value)
+    if meant := re.search("did you mean '(.*)'", said):
+        assert str(Pin.parse(meant[1])) == meant[1]
+    else:
+        assert "sha256/AAAA" in said
     shown = text.encode("unicode_escape").decode() if text.isascii() else ""
     assert shown[:20] in str(refusal.value)
 
@@ -213,12 +217,55 @@ def test_other_spellings_are_refused(text: str) -> None:
         (f"sha256/{'é' * 44}", "ASCII"),
         (f"sha256/{BASE64}=", "45"),
         (f"sha256/{BASE64[:-2]}9=", "canonical"),
+        (f"sha256/{BASE64[:20]}", "too short: .* 44 characters, and this has 20"),
+        (f"sha512/{BASE64}", "SHA-256 only"),
+        (FINGERPRINT[:-3], "95 characters, and this has 92"),
     ],
 )
 def test_the_error_says_what_is_wrong(text: str, fault: str) -> None:
     """Each fault is told apart."""
     with pytest.raises(PinFormatError, match=fault):
         Pin.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault", "meant"),
+    [
+        (f"sha-256/{BASE64}", "wrong prefix", f"sha256/{BASE64}"),
+        (f"SHA256:{BASE64}", "wrong prefix", f"sha256/{BASE64}"),
+        (f"sha256-{BASE64}", "wrong prefix", f"sha256/{BASE64}"),
+        (f"pin-sha256={BASE64}", "wrong prefix", f"sha256/{BASE64}"),
+        (f"Cert-SHA256/{BASE64}", "wrong prefix", f"cert-sha256/{BASE64}"),
+        (f"sha256/{BASE64[:-1]}", "lacks the '='", f"sha256/{BASE64}"),
+        (BASE64[:-1], "lacks the '='", f"sha256/{BASE64}"),
+        ("sha256/-_" + BASE64[2:], "URL-safe alphabet", "sha256/+/" + BASE64[2:]),
+    ],
+)
+def test_the_error_says_what_was_meant(text: str, fault: str, meant: str) -> None:
+    """A spelling that is close to an accepted one is named, and not accepted."""
+    with pytest.raises(PinFormatError, match=fault) as refusal:
+        Pin.parse(text)
+    assert str(refusal.value).endswith(f"did you mean '{meant}'?")
+
+
+def test_spellings_of_other_programs() -> None:
+    """Each is what that program prints or takes, and is read back to the same pin."""
+    key, certificate = Pin("spki", DIGEST), Pin("cert", DIGEST)
+    assert {style: key.spelled(style) for style in ("canonical", "openssl", "curl", "rfc7469")} == {  # type: ignore[arg-type]  # each is one
+        "canonical": f"sha256/{BASE64}",
+        "openssl": BASE64,
+        "curl": f"sha256//{BASE64}",
+        "rfc7469": f'pin-sha256="{BASE64}"',
+    }
+    assert certificate.spelled("fingerprint") == f"sha256 Fingerprint={FINGERPRINT.upper()}"
+    for pin, styles in (
+        (key, ("canonical", "openssl", "curl", "rfc7469")),
+        (certificate, ("canonical", "fingerprint")),
+    ):
+        assert [Pin.parse(pin.spelled(style)) for style in styles] == [pin] * len(styles)  # type: ignore[arg-type]  # as above
+    for pin, style in ((key, "fingerprint"), (certificate, "curl"), (key, "other"), (key, 5)):
+        with pytest.raises(PinFormatError, match="cannot be spelled"):
+            pin.spelled(style)  # type: ignore[arg-type]  # wrong on purpose
 
 
 @given(st.text(st.characters(codec=None)) | st.text('sha256/=:pin-"ABab019+ \n', max_size=80))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import shlex
 from typing import Any
 
 import pytest
@@ -49,7 +50,8 @@ api.example.com:443 presented a certificate chain that holds none of its pins.
     {TWO}  CN=Example CA
   Pinned for api.example.com:
     {THREE}
-    {FOUR}  (backup)"""
+    {FOUR}  (backup)
+  If its owner has changed the key: pinned-requests repin api.example.com"""
 
 
 def test_a_mismatch_reads_as_the_documentation_prints_it() -> None:
@@ -63,6 +65,18 @@ def test_what_is_softened_says_that_the_request_went_on() -> None:
     first = "api.example.com:443 presented a certificate chain that holds none of its pins"
     assert str(report(soft, VERIFIED)).splitlines()[0] == f"{first}; the request went on: the pin set is report-only."
     assert str(report(PINS, VERIFIED)).splitlines()[0] == f"{first}."
+
+
+def test_the_command_that_mends_it() -> None:
+    """It names the policy's file where that is known, is quoted for a shell, and is left out where it would be cut."""
+    verdict = evaluate(PinPolicy({"api.example.com": PINS}), "api.example.com", VERIFIED, NOW, port=8443)
+    last = str(ViolationReport(verdict, NOW, (), "/etc/the shop/pins.toml")).splitlines()[-1]
+    command = last.partition(": ")[2]
+    assert shlex.split(command) == [
+        *("pinned-requests", "repin", "api.example.com:8443", "--policy", "/etc/the shop/pins.toml")
+    ]
+    for path in ("/" + "a" * 200, "/etc/\x1b[2J"):
+        assert "repin" not in str(ViolationReport(verdict, NOW, (), path))
 
 
 def test_a_chain_that_ends_below_the_root() -> None:
@@ -109,7 +123,7 @@ def test_notes() -> None:
     """The notes of pins are shown, escaped."""
     pins = PinSet([pin(3).with_note("2026 leaf\n")], [pin(4).with_note("safe B")], [pin(2).with_note("stolen")])
     leaf = Chain(CHAIN[:1], is_verified=True)
-    assert str(report(pins, leaf)).splitlines()[-2:] == [
+    assert str(report(pins, leaf)).splitlines()[-3:-1] == [
         rf"    {THREE}  (2026 leaf\n)",
         f"    {FOUR}  (safe B)  (backup)",
     ]
@@ -178,7 +192,7 @@ def test_long_sequences_are_cut_with_a_count(count: int, shown: int) -> None:
     assert shown == sum("  CN=" in line for line in lines)
     more = f"    … and {count - shown} more"
     assert lines.count(more) == (0 if count == shown else 2)
-    assert len(lines) == 1 + 1 + 20 + 1 + 20
+    assert len(lines) == 1 + 1 + 20 + 1 + 20 + 1
 
 
 HOSTILE = "CN=" + "x\n  Pinned for evil:\n\x1b[2J\u202e\ud800" * 30
@@ -191,7 +205,7 @@ def test_names_and_hosts_are_escaped_and_cut() -> None:
         for line in text.splitlines():
             assert line.isprintable()
             assert len(line) <= 200
-    assert len(str(report(PINS, chain)).splitlines()) - 1 == 5
+    assert len(str(report(PINS, chain)).splitlines()) - 1 == 6
 
 
 def test_a_long_host_leaves_room_for_what_is_said() -> None:
@@ -250,9 +264,9 @@ def test_json_without_a_pattern_or_a_verified_chain() -> None:
 
 
 def test_a_report_holds_nothing_of_the_request() -> None:
-    """Its fields are verdict, date and served chain: there is no place for a path, query, header or body."""
+    """Verdict, date, served chain and two things of the policy: no place for a path, query, header or body."""
     violation = report(PINS, VERIFIED)
-    assert violation._fields() == (violation.verdict, NOW, ())
+    assert violation._fields() == (violation.verdict, NOW, (), None, None)
     assert Verdict._fields == ("outcome", "is_allowed", "host", "port", "pattern", "pins", "chain", "pin", "depth")
 
 

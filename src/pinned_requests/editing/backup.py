@@ -5,13 +5,14 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pinned_requests import Pin
-from pinned_requests.cli.output import CommandError
+from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import is_address
+from pinned_requests.core.pin import Pin
 from pinned_requests.core.text import show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 KEY_TYPES = ("ecdsa-p256", "ecdsa-p384", "rsa-3072")
 _MAX_COMMON_NAME = 64  # characters: ub-common-name, RFC 5280 appendix A.1
@@ -28,6 +29,16 @@ class BackupKey(NamedTuple):
         return f"<BackupKey {self.pin}>"
 
 
+def csr_path(key: Path) -> Path:
+    """Return the path of the CSR of a key: `.csr` in place of `.key` or `.pem`, or behind any other name.
+
+    What follows the dot in `api.example.com` is not a suffix. The CSR of a key called `.csr` is the same file, which
+    `check_new()` refuses.
+    """
+    stem = key.stem if key.suffix.lower() in (".key", ".pem", ".csr") else key.name
+    return key.parent / f"{stem}.csr"
+
+
 def make_backup_key(hosts: Sequence[str], key_type: str = "ecdsa-p256") -> BackupKey:
     """Make a key for hosts.
 
@@ -36,7 +47,7 @@ def make_backup_key(hosts: Sequence[str], key_type: str = "ecdsa-p256") -> Backu
         key_type: one of `KEY_TYPES`.
 
     Raises:
-        CommandError: there is no such type.
+        PolicyError: the type is unknown.
     """
     from cryptography import x509  # noqa: PLC0415  heavy
     from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
@@ -65,5 +76,5 @@ def _generate(key_type: str) -> Any:
     if key_type == "rsa-3072":
         return rsa.generate_private_key(public_exponent=65537, key_size=3072)
     if key_type not in KEY_TYPES:
-        raise CommandError(f"{show(key_type)} is no type of key; there are {', '.join(KEY_TYPES)}")
+        raise PolicyError(f"{show(key_type)} is not a type of key; choose one of {', '.join(KEY_TYPES)}")
     return ec.generate_private_key(ec.SECP256R1() if key_type == "ecdsa-p256" else ec.SECP384R1())
