@@ -148,12 +148,15 @@ def test_other_changes(scene: Any, store: PolicyStore, connection: Any, change: 
 
 
 @pytest.mark.parametrize("on_expiry", ["block", "unpin"])
-def test_expiry_holds_on_open_connections(scene: Any, connection: Any, monkeypatch: Any, on_expiry: str) -> None:
+def test_expiry_holds_on_open_connections(
+    scene: Any, store: PolicyStore, connection: Any, monkeypatch: Any, on_expiry: str
+) -> None:
     """No policy changes; the time does. With "unpin" the CA validation of the handshake is what is left."""
     reports: list[Any] = []
     pins = pins_of(scene, scene.honest, expires="2999-01-01T00:00:00Z", on_expiry=on_expiry)
     server = scene.serve(scene.honest)
-    context = PinnedSSLContext({"localhost": pins}, cafile=scene.bundle, on_violation=reports.append)
+    store.set({"localhost": pins})
+    context = PinnedSSLContext(store, cafile=scene.bundle, on_violation=reports.append)
     write = connection(context, server.port)
     write(PART)
     monkeypatch.setattr(guard, "_now", lambda: dt.datetime(3000, 1, 1, tzinfo=dt.UTC))

@@ -1,7 +1,8 @@
 """`docs/clients.md`: each section, as it stands there, against a server with the pinned key and one without.
 
-A section is run in a process of its own, with `api.example.com` replaced by a server on loopback. What counts is what
-that server gets: application bytes from the client of the honest server, none from the client of the other one.
+A section is run in a process of its own, with `api.example.com` replaced by a server on loopback, and
+`proxy.example.com` by proxy.py, which has the pinned key where it speaks TLS. What counts is what the server gets:
+application bytes from the client of the honest server, none from the client of the other one.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from pinned_requests.testing import Authority
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Self
+
+    from pinned_requests.testing import Credential
 
 pytestmark = pytest.mark.slow
 
@@ -60,11 +63,12 @@ HTTP = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11
 
 
 class Section(NamedTuple):
-    """A block of the page, and the name of what it needs to be run."""
+    """A block of the page, the name of what it needs to be run, and all that is said of it."""
 
     name: str
     module: str
     code: str
+    text: str
 
 
 def sections() -> Iterator[Section]:
@@ -73,7 +77,7 @@ def sections() -> Iterator[Section]:
         name = part.partition("\n")[0]
         for number, code in enumerate(re.findall(r"^```python\n(.*?)^```$", part, re.DOTALL | re.MULTILINE), 1):
             label = name if number == 1 else f"{name}-{number}"
-            yield Section(label, {"paho-mqtt": "paho.mqtt.client"}.get(name, name), code)
+            yield Section(label, {"paho-mqtt": "paho.mqtt.client"}.get(name, name), code, part)
 
 
 SECTIONS = list(sections())
@@ -84,7 +88,7 @@ class Server:
 
     def __init__(self, context: ssl.SSLContext, name: str) -> None:
         self.received = b""
-        self.handshakes = 0
+        self.connections = 0
         self._context, self._name = context, name
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -104,6 +108,7 @@ class Server:
         with contextlib.suppress(OSError):
             while True:
                 sock, _ = self._listener.accept()
+                self.connections += 1
                 with sock, contextlib.suppress(OSError):
                     sock.settimeout(PATIENCE)
                     self._serve(sock)
@@ -114,7 +119,6 @@ class Server:
                 sock.recv(1000)
             sock.sendall(line)
         with self._context.wrap_socket(sock, server_side=True) as tls:
-            self.handshakes += 1
             if banner := BANNER.get(self._name):
                 tls.sendall(banner)
             data = tls.recv(10000)
@@ -123,25 +127,56 @@ class Server:
                 tls.sendall(HTTP)
 
 
+class Trust(NamedTuple):
+    """A root that the client trusts, and who has a certificate below it."""
+
+    bundle: Path
+    honest: Credential
+    attacker: Credential
+    pins: tuple[str, str]  # of the honest server's key, and of its backup
+
+
 @pytest.fixture(scope="module")
-def trusted(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A root that the client trusts, the honest server below it, and the man in the middle."""
+def trust(tmp_path_factory: pytest.TempPathFactory) -> Trust:
+    """Make the certificates."""
     root = Authority.create()
     bundle = tmp_path_factory.mktemp("clients") / "ca.pem"
     bundle.write_bytes(root.certificate_pem)
-    return bundle, root.issue("localhost"), root.intermediate("Careless CA").issue("localhost"), root.issue("backup")
+    honest, attacker = root.issue("localhost"), root.intermediate("Careless CA").issue("localhost")
+    pins = tuple(str(Pin.from_certificate(each.certificate)) for each in (honest, root.issue("backup")))
+    return Trust(bundle, honest, attacker, (pins[0], pins[1]))
 
 
-def run(section: Section, trusted: Any, port: int) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def proxies(trust: Trust, start_proxy: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
+    """The ports of proxy.py, and of proxy.py behind TLS."""
+    folder = tmp_path_factory.mktemp("proxy-certificate")
+    (folder / "chain.pem").write_bytes(trust.honest.served_pem)
+    (folder / "key.pem").write_bytes(trust.honest.key_pem)
+    options = ("--cert-file", str(folder / "chain.pem"), "--key-file", str(folder / "key.pem"))
+    return {"http": start_proxy(), "https": start_proxy(*options)}
+
+
+@pytest.fixture(params=SECTIONS, ids=[section.name for section in SECTIONS])
+def section(request: pytest.FixtureRequest) -> Section:
+    """Each block of the page whose client is installed."""
+    found: Section = request.param
+    pytest.importorskip(found.module, reason=f"{found.module} is not installed (extra `clients`)")
+    if "proxy.example.com" not in found.code:
+        return found
+    code = found.code
+    for scheme, port in request.getfixturevalue("proxies").items():
+        code = code.replace(f"{scheme}://proxy.example.com:3128", f"{scheme}://localhost:{port}")
+    return found._replace(code=code)
+
+
+def run(section: Section, trust: Trust, port: int) -> dict[str, Any]:
     """Run a block against the server on a port, and return what it raised."""
-    pytest.importorskip(section.module, reason=f"{section.module} is not installed (extra `clients`)")
     code = section.code.replace("://api.example.com", f"://localhost:{port}")
     code = re.sub(r'"api.example.com", \d+', f'"localhost", {port}', code)
     code = re.sub(r"port=\d+", f"port={port}", code).replace("api.example.com", "localhost")
-    bundle, honest, _attacker, backup = trusted
-    arguments = (str(bundle), *(str(Pin.from_certificate(each.certificate)) for each in (honest, backup)), code)
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PRELUDE, *arguments],
+        [sys.executable, "-W", "ignore", "-c", PRELUDE, str(trust.bundle), *trust.pins, code],
         capture_output=True,
         text=True,
         timeout=2 * PATIENCE,
@@ -150,21 +185,29 @@ def run(section: Section, trusted: Any, port: int) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]  # of our own program
 
 
-@pytest.mark.parametrize("section", SECTIONS, ids=[section.name for section in SECTIONS])
-def test_the_server_with_the_key_is_spoken_to(section: Section, trusted: Any) -> None:
+def server_of(section: Section, credential: Credential) -> Server:
+    """Make the server for a block: of HTTP/2 where the block speaks that."""
+    context = credential.server_context()
+    if "http2=True" in section.code:
+        context.set_alpn_protocols(["h2", "http/1.1"])
+    return Server(context, section.name)
+
+
+def test_the_server_with_the_key_is_spoken_to(section: Section, trust: Trust) -> None:
     """Whatever it answers: it gets what the client has to say."""
-    with Server(trusted[1].server_context(), section.name) as server:
-        heard = run(section, trusted, server.port)
+    with server_of(section, trust.honest) as server:
+        heard = run(section, trust, server.port)
     assert server.received
+    assert server.received.startswith(b"PRI * HTTP/2.0") is ("http2=True" in section.code)
     assert heard.get("refused", False) is False
 
 
-@pytest.mark.parametrize("section", SECTIONS, ids=[section.name for section in SECTIONS])
-def test_a_man_in_the_middle_gets_nothing(section: Section, trusted: Any) -> None:
-    """And the client's own error shows whom, what was seen, and what was expected."""
-    with Server(trusted[2].server_context(), section.name) as server:
-        heard = run(section, trusted, server.port)
+def test_a_man_in_the_middle_gets_nothing(section: Section, trust: Trust) -> None:
+    """The client's own error, which the page names, shows whom, what was seen, and what was expected."""
+    with server_of(section, trust.attacker) as server:
+        heard = run(section, trust, server.port)
     assert server.received == b""
-    pins = [str(Pin.from_certificate(each.certificate)) for each in (trusted[1], trusted[3])]
-    assert heard.pop("raised")
-    assert heard == {"refused": True, "host": "localhost", "chain": 3, "expected": pins}
+    module, _, name = heard.pop("raised").rpartition(".")
+    assert ("comes as it is" if module == "pinned_requests" else f".{name}`") in section.text
+    assert heard == {"refused": True, "host": "localhost", "chain": 3, "expected": list(trust.pins)}
+    assert server.connections == (2 if "retries=1" in section.code else 1)

@@ -144,6 +144,7 @@ def test_the_sdk_is_installed_with_its_pins(copied: Path) -> None:
     shutil.rmtree(folder / "src")
     with zipfile.ZipFile(wheel) as file:
         file.extractall(folder / "installed")
+        assert any(name.endswith("/py.typed") for name in file.namelist())
     found = outcomes(folder, "tests", "-o", "pythonpath=installed", "-k", MITM_TEST)
     assert found == {MITM_TEST: ""}
 

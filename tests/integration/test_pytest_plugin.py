@@ -112,7 +112,7 @@ def test_the_report(report: Path) -> None:
     assert rows == [
         ("test_client.py::test_pinned", "b.example", "trusted-ca", "rejected", 1),
         ("test_client.py::test_plain", "api.example.com", "expired", "rejected", 1),
-        ("test_client.py::test_plain", "api.example.com", "trusted-ca", "fooled", 1),
+        ("test_client.py::test_plain", "api.example.com", "trusted-ca", "accepted", 1),
     ]
 
 
@@ -122,7 +122,7 @@ def test_the_properties(report: Path) -> None:
     found = {each.attrib["name"]: json.loads(each.attrib["value"])["verdict"] for each in tree.iter("property")}
     assert found == {
         "mitm_lab:api.example.com:expired": "rejected",
-        "mitm_lab:api.example.com:trusted-ca": "fooled",
+        "mitm_lab:api.example.com:trusted-ca": "accepted",
         "mitm_lab:b.example:trusted-ca": "rejected",
     }
 

@@ -32,5 +32,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name = (missing.name or "").partition(".")[0]
         if name not in _EXTRA:
             raise
-        print(f"pinned-requests: {name} is not installed; install 'pinned-requests[cli]'", file=sys.stderr)
+        hint = "run: pip install 'pinned-requests[cli]'"
+        print(f"pinned-requests: the command needs {name}; {hint}", file=sys.stderr)
         return 2

@@ -239,8 +239,8 @@ class Pin(Value):
         `PinPolicy.from_file` reads a file, and no decision calls either.
 
         Raises:
-            PinFormatError: the file holds none of these.
-            OSError: it cannot be read.
+            PinFormatError: the file has none of these, or one that cannot be read.
+            OSError: the file cannot be opened or read.
         """
         try:
             with Path(path).open("rb") as file:
@@ -254,7 +254,7 @@ class Pin(Value):
             raise PinFormatError(f"{name}: {e}") from None
         if found is None:
             raise PinFormatError(
-                f"{name} holds no certificate, certification request, public key or unencrypted private key"
+                f"{name} has no certificate, certification request, public key or unencrypted private key"
             )
         return found.pin
 
@@ -360,7 +360,7 @@ def _der(what: str, value: object) -> bytes:
         return value
     block = first_pem(value, {label for label, kind in _LABELS.items() if kind == what})
     if block is None:
-        raise PinFormatError(f"the PEM text holds no {what} that can be read")
+        raise PinFormatError(f"the PEM text has no {what} that can be read")
     return block[1]
 
 

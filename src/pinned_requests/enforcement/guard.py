@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 _UNSEEN = Chain.missing("the connection does not show it")
 
+# What a newer policy may see in another way. For the first two, a connection waits for it.
+_CONFIRMED = frozenset((Outcome.MISMATCH, Outcome.OUTDATED_POLICY))
+_LOOKED_INTO = _CONFIRMED | {Outcome.BLOCKED_KEY}
+
 
 class Admission(NamedTuple):
     """What was known of a connection before its handshake, and by which policy."""
@@ -89,7 +93,9 @@ class Guard:
         guard._notify = partial(_pass_on, sink)  # noqa: SLF001  of this class
         return guard
 
-    def admit(self, scheme: str, host: str, port: int | None, *, only_if_named: bool = False) -> Admission:
+    def admit(
+        self, scheme: str, host: str, port: int | None, *, only_if_named: bool = False, may_wait: bool = True
+    ) -> Admission:
         """Refuse what can be refused before a connection is made.
 
         Args:
@@ -97,6 +103,7 @@ class Guard:
             host: that the connection is made for, in any spelling.
             port: of the connection.
             only_if_named: the host is subject to pins only if the policy has an entry for it (a proxy, an SNI name).
+            may_wait: as for `is_reconsidered()`.
 
         Returns:
             What `judge()` needs as soon as the chain is known.
@@ -107,8 +114,26 @@ class Guard:
         policy = self.policy
         verdict = admit(policy, scheme, host, port, _now(), only_if_named=only_if_named)
         if verdict.is_refused_early:
-            self.enforce(verdict)
+            if self.is_reconsidered(verdict, may_wait=may_wait):
+                policy = self.policy
+                verdict = admit(policy, scheme, host, port, _now(), only_if_named=only_if_named)
+            if verdict.is_refused_early:
+                self.enforce(verdict)
         return Admission(policy, verdict, only_if_named)
+
+    def is_reconsidered(self, verdict: Verdict, *, may_wait: bool = True) -> bool:
+        """Say whether to judge once more before a refusal, by a policy that may be newer.
+
+        A mismatch, a blocked key and an outdated policy bring the store's next look at its source forward. For a
+        mismatch and an outdated policy this waits for that look, within the store's `confirm_refusals`.
+
+        Args:
+            verdict: the decision. One that allows the connection is not reconsidered.
+            may_wait: whether this thread may wait: not where it serves other connections.
+        """
+        if verdict.is_allowed or verdict.outcome not in _LOOKED_INTO:
+            return False
+        return self.store.confirm(may_wait=may_wait and verdict.outcome in _CONFIRMED)
 
     def preview(self, scheme: str, host: str, port: int | None) -> Verdict:
         """Return what can be said before a connection is made. Nothing is enforced or reported."""

@@ -3,10 +3,9 @@
 Rules for the next maintainer:
 
 - All ways of `ssl` to a connection lead through `_wrap_socket()` and `_wrap_bio()`, where it gets its check.
-- OpenSSL copies `verify_mode` and the host name into a connection when it is made. They are frozen before; what is
-  read later does not count.
+- OpenSSL copies `verify_mode` and the host name into a connection when it is made. What is read later does not count.
 - No setter of `ssl.SSLContext` is called: it looks for itself under its name in `ssl`, and recurses for ever where
-  truststore has replaced it. (`tests/attacks/test_tls_context.py` fails without that.)
+  truststore has replaced that.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import MAX_PORT, normalize_host
 from pinned_requests.core.text import show
 from pinned_requests.enforcement.guard import Guard
-from pinned_requests.tls.connection import CheckedTLS
-from pinned_requests.tls.sockets import OriginalContext, PinnedSSLObject, pinned_socket_class
+from pinned_requests.tls.connection import Admissions, CheckedTLS
+from pinned_requests.tls.sockets import OriginalContext, Pinned, PinnedSSLObject, pinned_socket_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,37 +36,19 @@ _C: Any = _ssl._SSLContext  # noqa: SLF001  the C class, whose descriptors do no
 _Base: Any = OriginalContext
 
 
-def _descriptor(name: str, kind: Callable[[Any], Any], added: int = 0) -> property:
-    """Return a property for an attribute of the C class, which always has the bits of `added`."""
-    member = getattr(_C, name)
-    return property(
-        lambda self: kind(member.__get__(self)),
-        lambda self, value: member.__set__(self, value | added if added else value),
-    )
-
-
-def _frozen(name: str, kind: Callable[[Any], Any]) -> property:
-    """Return a property for an attribute of the C class that cannot change once there was a connection."""
+def _setting(name: str, kind: Callable[[Any], Any]) -> property:
+    """Return a property for an attribute of the C class."""
     member = getattr(_C, name)
 
     def write(self: PinnedSSLContext, value: Any) -> None:
+        if name == "options":
+            value |= ssl.OP_NO_RENEGOTIATION  # a TLS 1.2 server could show another certificate after the check
         with self._changing:
-            if self._is_frozen and value != member.__get__(self):
-                raise PolicyError(
-                    f"{name}={value!r} would change a PinnedSSLContext that is in use; set it before the first "
-                    "connection, or make another context"
-                )
+            if self._is_frozen and name in {"verify_mode", "check_hostname"} and value != member.__get__(self):
+                raise PolicyError(f"set {name} of a PinnedSSLContext before its first connection, or make another one")
             member.__set__(self, value)
 
     return property(lambda self: kind(member.__get__(self)), write)
-
-
-def _fixed(name: str, find: Callable[[], Any]) -> property:
-    def write(_self: object, other: object) -> None:
-        if other is not find():
-            raise PolicyError(f"{name} of a PinnedSSLContext cannot be {show(other)}: it would not check pins")
-
-    return property(lambda _self: find(), write)
 
 
 class PinnedSSLContext(_Base):  # type: ignore[misc]  # mypy cannot follow the look-up of the class
@@ -94,6 +75,7 @@ class PinnedSSLContext(_Base):  # type: ignore[misc]  # mypy cannot follow the l
 
     Attributes:
         store: the `PolicyStore`.
+        assumed_host: in its canonical form.
 
     Raises:
         PolicyError: `pins`, `port` or `assumed_host` is wrong; `unpinned_hosts` contradicts the policy. Later: another
@@ -109,21 +91,19 @@ class PinnedSSLContext(_Base):  # type: ignore[misc]  # mypy cannot follow the l
 
     store: PolicyStore
 
-    options = _descriptor("options", ssl.Options, ssl.OP_NO_RENEGOTIATION)  # no other certificate after the check
-    verify_flags = _descriptor("verify_flags", ssl.VerifyFlags)
-    minimum_version = _descriptor("minimum_version", ssl.TLSVersion)
-    maximum_version = _descriptor("maximum_version", ssl.TLSVersion)
-    verify_mode = _frozen("verify_mode", ssl.VerifyMode)
-    check_hostname = _frozen("check_hostname", bool)
-    sslsocket_class = _fixed("sslsocket_class", lambda: pinned_socket_class(ssl.SSLSocket))
-    sslobject_class = _fixed("sslobject_class", lambda: PinnedSSLObject)
+    options = _setting("options", ssl.Options)
+    verify_flags = _setting("verify_flags", ssl.VerifyFlags)
+    minimum_version = _setting("minimum_version", ssl.TLSVersion)
+    maximum_version = _setting("maximum_version", ssl.TLSVersion)
+    verify_mode = _setting("verify_mode", ssl.VerifyMode)
+    check_hostname = _setting("check_hostname", bool)
+    # Read only: another class would check no pins. gevent may replace `ssl.SSLSocket` at any time.
+    sslsocket_class = property(lambda _self: pinned_socket_class(ssl.SSLSocket))
+    sslobject_class = property(lambda _self: PinnedSSLObject)
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
         """Make the C object of a client's context."""
-        context: Self = _C.__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
-        context._changing = threading.Lock()
-        context._is_frozen = False
-        return context
+        return _C.__new__(cls, ssl.PROTOCOL_TLS_CLIENT)  # type: ignore[no-any-return]  # of the C class
 
     def __init__(  # noqa: PLR0913  each a documented option
         self,
@@ -139,12 +119,13 @@ class PinnedSSLContext(_Base):  # type: ignore[misc]  # mypy cannot follow the l
     ) -> None:
         if port is not None and (type(port) is not int or not 0 < port <= MAX_PORT):
             raise PolicyError(f"invalid port={show(port)}: give a number from 1 to {MAX_PORT}, or None")
-        if assumed_host is not None:
-            normalize_host(assumed_host)
         self._guard = Guard(pins, unpinned_hosts=unpinned_hosts, on_violation=on_violation)
         self.store = self._guard.store
         self._port = port
-        self._assumed_host = assumed_host
+        self._admitted: dict[str, Admissions] = {}
+        self._changing = threading.Lock()
+        self._is_frozen = False
+        self.assumed_host = None if assumed_host is None else normalize_host(assumed_host)
         self.options = self.options
         if sys.version_info >= (3, 13):  # as `ssl.create_default_context()` does since
             self.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
@@ -153,54 +134,24 @@ class PinnedSSLContext(_Base):  # type: ignore[misc]  # mypy cannot follow the l
         else:
             self.load_default_certs(ssl.Purpose.SERVER_AUTH)
 
-    @property
-    def policy(self) -> PinPolicy:
-        """The policy in force."""
-        return self._guard.policy
-
-    def wrap_socket(  # noqa: PLR0913, PLR0917  the signature of ssl, whose arguments clients give by place
-        self,
-        sock: Any,
-        server_side: bool = False,  # noqa: FBT001, FBT002  as above
-        do_handshake_on_connect: bool = True,  # noqa: FBT001, FBT002  as above
-        suppress_ragged_eofs: bool = True,  # noqa: FBT001, FBT002  as above
-        server_hostname: Any = None,
-        session: Any = None,
-    ) -> Any:
-        """Wrap a socket, as `ssl.SSLContext.wrap_socket()`."""
-        # gevent's sockets are made in another way.
-        base = ssl.SSLContext if ssl.SSLSocket.__module__ == "gevent.ssl" else _Base
-        name = server_hostname or self._assumed_host
-        return base.wrap_socket(self, sock, server_side, do_handshake_on_connect, suppress_ragged_eofs, name, session)
-
-    def wrap_bio(
-        self,
-        incoming: Any,
-        outgoing: Any,
-        server_side: bool = False,  # noqa: FBT001, FBT002  the signature of ssl
-        server_hostname: Any = None,
-        session: Any = None,
-    ) -> Any:
-        """Wrap a pair of buffers, as `ssl.SSLContext.wrap_bio()`."""
-        return super().wrap_bio(incoming, outgoing, server_side, server_hostname or self._assumed_host, session)
-
     def _wrap_socket(self, *args: Any, **kwargs: Any) -> CheckedTLS:
-        return self._checked(super()._wrap_socket, args, kwargs)
+        return self._checked(super()._wrap_socket, *args, **kwargs)
 
     def _wrap_bio(self, *args: Any, **kwargs: Any) -> CheckedTLS:
-        return self._checked(super()._wrap_bio, args, kwargs)
+        return self._checked(super()._wrap_bio, *args, **kwargs)
 
-    def _checked(self, wrap: Callable[..., Any], args: Any, kwargs: Any) -> CheckedTLS:
-        owner = kwargs.get("owner")
-        owner = getattr(owner, "_sslsock", lambda: owner)()  # gevent's inner socket refers to the one that users see
-        if not isinstance(owner, (pinned_socket_class(ssl.SSLSocket), PinnedSSLObject)):
+    def _checked(self, wrap: Any, *args: Any, owner: Any, session: Any = None, **kwargs: Any) -> CheckedTLS:
+        outer = getattr(owner, "_sslsock", lambda: owner)()  # gevent's inner socket refers to the one that users see
+        if not isinstance(outer, Pinned):
             raise PolicyError("a PinnedSSLContext makes connections of its own classes alone")
-        if kwargs.get("session") is not None:
+        if session is not None:
             raise PolicyError("a PinnedSSLContext resumes no session: without a certificate there is no key to check")
         with self._changing:
             self._is_frozen = True
-            is_verified = _C.verify_mode.__get__(self) == ssl.CERT_REQUIRED and _C.check_hostname.__get__(self)
-        tls = wrap(*args, **kwargs)
-        # Who writes by the C class is not stopped by the frozen properties.
-        is_verified &= _C.verify_mode.__get__(self) == ssl.CERT_REQUIRED and _C.check_hostname.__get__(self)
-        return CheckedTLS(tls, self._guard, self._port, is_verified=is_verified)
+            is_verified = self._verifies()
+        tls = wrap(*args, owner=owner, **kwargs)
+        # Looked at again, since a write by the C class is not stopped by the properties.
+        return CheckedTLS(tls, self._guard, self._port, self._admitted, is_verified=is_verified and self._verifies())
+
+    def _verifies(self) -> bool:
+        return bool(_C.verify_mode.__get__(self) == ssl.CERT_REQUIRED and _C.check_hostname.__get__(self))

@@ -1,7 +1,6 @@
 """Refusals of `PinnedSSLContext`: the public errors that are, too, what `ssl` raises for an invalid certificate.
 
-Every client of `ssl` knows what to do with an `ssl.SSLCertVerificationError`: it drops the connection and tells its
-caller that the certificate is not valid. `pinning_error()` finds the refusal in what the client tells its caller.
+Every client drops a connection with such an error. `pinning_error()` finds it in what the client raises.
 """
 
 from __future__ import annotations
@@ -28,8 +27,7 @@ def pinning_error(error: object) -> PinningError | None:
     """Return the refusal in the error of a client, or None if no pin refused the connection.
 
     Args:
-        error: what a client raised. The refusal may be the error itself, its `__cause__`, `__context__`, one of its
-            `args`, its `reason` (urllib3), its `certificate_error` (aiohttp), or in an exception group, at any depth.
+        error: what a client raised. The refusal is looked for at any depth, in the attributes of `_LINKS`.
     """
     left, seen = deque([error]), {id(error)}
     while left and len(seen) < MAX_SEARCHED:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import functools
 import ssl
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.text import show
@@ -26,14 +26,20 @@ _OriginalObject: Any = OriginalContext.sslobject_class
 _BOTH_WAYS = ("send", "sendall", "sendto", "sendfile", "recv", "recv_into", "recvfrom", "recvfrom_into")
 
 
-class PinnedSSLObject(_OriginalObject):  # type: ignore[misc]  # mypy cannot follow the look-up of the class
-    """An `ssl.SSLObject` whose chain is checked before an application byte moves."""
+class Pinned:
+    """A socket or object of a `PinnedSSLContext`."""
 
     @classmethod
-    def _create(cls, *args: Any, **kwargs: Any) -> Any:
-        self = super()._create(*args, **kwargs)
-        self.write = self._sslobj.write  # a call less for each write
-        return self
+    def _create(cls, *args: Any, context: Any, server_hostname: Any = None, **kwargs: Any) -> Any:
+        name = server_hostname or context.assumed_host
+        create: Any = getattr(super(), "_create", None)
+        if create is None:  # of gevent
+            return cast("Any", cls)(server_hostname=name, _context=context, _session=kwargs.pop("session"), **kwargs)
+        return create(*args, context=context, server_hostname=name, **kwargs)
+
+
+class PinnedSSLObject(Pinned, _OriginalObject):  # type: ignore[misc]  # mypy cannot follow the look-up of the class
+    """An `ssl.SSLObject` whose chain is checked before an application byte moves."""
 
 
 @functools.lru_cache(maxsize=4)  # two: that of ssl, and gevent's
@@ -45,12 +51,12 @@ def pinned_socket_class(base: Any) -> Any:
     """
     if base is not _OriginalSocket and base.__module__ != "gevent.ssl":
         raise PolicyError(f"a PinnedSSLContext makes no connection by {show(base)}, which has replaced ssl.SSLSocket")
-    # `connect()` would use another context, which checks no pins.
-    attributes: dict[str, Any] = {"context": property(lambda self: self._context)}
-    attributes |= {name: _by_tls_alone(getattr(base, name)) for name in _BOTH_WAYS}
+    attributes: dict[str, Any] = {name: _by_tls_alone(getattr(base, name)) for name in _BOTH_WAYS}
     if base is _OriginalSocket:
         attributes["send"] = _send
-    return type("PinnedSSLSocket", (base,), attributes)
+    # Read only: `connect()` would use another context, which checks no pins.
+    attributes["context"] = property(lambda self: self._context)
+    return type("PinnedSSLSocket", (Pinned, base), attributes)
 
 
 def _by_tls_alone(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -64,15 +70,14 @@ def _by_tls_alone(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _send(self: Any, data: Any, flags: int = 0) -> Any:
-    """Send by TLS, as `ssl.SSLSocket.send()`, without calling that: it would be a call more for each write."""
-    tls = self._sslobj
-    if tls is None:
+    """Send as `ssl.SSLSocket.send()`, without calling that: a call less for each write."""
+    if self._sslobj is None:
         raise _not_open()
     if flags != 0:
         raise ValueError("non-zero flags not allowed in calls to send() on a TLS socket")
-    return tls.write(data)
+    return self._sslobj.write(data)
 
 
 def _not_open() -> OSError:
     # `ssl` itself reads from an unconnected socket when it wraps it, and expects this error.
-    return OSError(errno.ENOTCONN, "the TLS connection is not open, and a pinned socket sends nothing in the clear")
+    return OSError(errno.ENOTCONN, "the TLS connection is not open, and a pinned socket sends no plain text")

@@ -133,7 +133,7 @@ class PinnedHTTPSConnection(HTTPSConnection):
                 getattr(self.sock, "sslobj", cast("Any", self.sock)).do_handshake()  # by the policy of that context
             except PinningError:
                 return False
-        return self._find_refused() is None
+        return self._find_refused(self._judge) is None
 
     def look_again(self) -> None:
         """Check that the policy in force still accepts the peers: it may have changed since `is_acceptable()`.
@@ -141,7 +141,7 @@ class PinnedHTTPSConnection(HTTPSConnection):
         Raises:
             Refusal: it does not. The connection is closed.
         """
-        if self.is_checked and (refused := self._find_refused()) is not None:
+        if self.is_checked and (refused := self._find_refused(self._judge_finally)) is not None:
             try:
                 self._enforce(*refused, self.sock)
             finally:
@@ -156,12 +156,12 @@ class PinnedHTTPSConnection(HTTPSConnection):
         self.look_again()
         super().putrequest(method, url, *args, **kwargs)
 
-    def _find_refused(self) -> tuple[_Peer, Verdict] | None:
+    def _find_refused(self, judge: Callable[[_Peer], Verdict]) -> tuple[_Peer, Verdict] | None:
         """Return the first peer that the policy in force refuses. A violation that is allowed is reported."""
         policy = self.pinned_by.guard.policy
         for peer in self._pinned_peers:
             if peer.accepted_by is not policy:
-                verdict = self._judge(peer)
+                verdict = judge(peer)
                 if not verdict.is_allowed:
                     return peer, verdict
                 self._enforce(peer, verdict, self.sock)
@@ -199,9 +199,14 @@ class PinnedHTTPSConnection(HTTPSConnection):
     def _check(self, admission: Admission, chain: Chain, sock: object) -> Verdict:
         peer = _Peer(admission, chain)
         self._pinned_peers = (*self._pinned_peers, peer)
-        verdict = self._judge(peer)
+        verdict = self._judge_finally(peer)
         self._enforce(peer, verdict, sock)
         return verdict
+
+    def _judge_finally(self, peer: _Peer) -> Verdict:
+        """Judge, and judge once more if a newer policy may have come: it is about to be refused."""
+        verdict = self._judge(peer)
+        return self._judge(peer) if self.pinned_by.guard.is_reconsidered(verdict) else verdict
 
     def _judge(self, peer: _Peer) -> Verdict:
         guard = self.pinned_by.guard

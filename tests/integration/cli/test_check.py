@@ -221,6 +221,9 @@ def test_insecure(lab: Any, check: Checker) -> None:
     attacker = lab.attacker.with_served(lab.attacker.certificate, *lab.honest.chain[1:])
     name = f"localhost:{lab.serve(attacker).port}"
     assert check.kinds({name: [Pin.from_certificate(lab.honest.chain[1]), NOBODYS]}, "--insecure") == ["mismatch"]
+    name = f"localhost:{lab.serve(lab.honest).port}"
+    [host] = check({name: [pin_of(lab.honest), Pin.from_certificate(lab.honest.chain[1])]}, "--insecure")["hosts"]
+    assert [pin["depth"] for pin in host["pins"]] == [0, None]
 
 
 def test_connect_to(lab: Any, check: Checker) -> None:
@@ -323,6 +326,11 @@ def test_an_anchor_that_shortens_the_chain(lab: Any, check: Checker) -> None:
     assert kinds[-1] == "anchor-shortened"
     assert kinds[:-1] == (["mismatch"] if sys.version_info >= (3, 13) else [])
     assert check.kinds({name: [pin_of(lab.honest), lab.backup]}, "--ca-bundle", "short.pem") == []
+    # Another root of the same name, as after a change of its key, is not above this one.
+    other = Authority.create("Lab Root CA")
+    Path("roots.pem").write_bytes(lab.root.certificate_pem + other.certificate_pem)
+    pins = {name: [pin_of(lab.root), pin_of(other), lab.backup]}
+    assert check.kinds(pins, "--ca-bundle", "roots.pem") == []
 
 
 def test_seen_through_a_proxy(lab: Any, check: Checker, start_proxy: Callable[..., int]) -> None:
@@ -331,8 +339,9 @@ def test_seen_through_a_proxy(lab: Any, check: Checker, start_proxy: Callable[..
     proxy = f"http://127.0.0.1:{start_proxy()}"
     pins = {name: [pin_of(lab.honest), lab.backup]}
     assert check.kinds(pins, "--proxy", proxy) == ["seen-through-proxy"]
-    [host] = check(pins, "--proxy", proxy, "--connect-to", f"{name}:127.0.0.1")["hosts"]
-    assert (host["outcome"], host["samples"][0]["address"]) == ("match", "127.0.0.1")
+    name = f"localhost:{lab.serve(lab.honest, host='127.0.0.2').port}"
+    [host] = check({name: pins.popitem()[1]}, "--proxy", proxy, "--connect-to", f"{name}:127.0.0.2")["hosts"]
+    assert (host["outcome"], host["samples"][0]["address"]) == ("match", "127.0.0.2")
 
 
 def test_blocked_keys_of_hosts_without_pins(lab: Any, check: Checker) -> None:
