@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 _EXAMPLE = re.compile(r"^Example: (.*)$", re.MULTILINE)
 _AS_IT_IS = "\b"  # click's mark: the paragraph is not wrapped, so that a command line can be pasted
+_METAVARS = {"path": "PATH", "text": "TEXT", "integer": "N", "float": "N"}  # by the name of a type of click
 _EXAMPLES: dict[tuple[str, ...], str] = {  # of commands whose docstrings have none
     ("repo", "init"): "repo init repository --keys keys",
     ("repo", "keys"): "repo keys alice",
@@ -45,8 +46,8 @@ def command_tree(app: typer.Typer) -> Any:
         for parameter in command.params:
             if parameter.param_type_name == "argument":
                 parameter.display_type_rich = lambda ctx: ""  # noqa: ARG005  called by name
-            elif "list[" in str(getattr(parameter.type_descriptor, "annotation", "")) and parameter.metavar is None:
-                parameter.metavar = "TEXT"
+            elif parameter.metavar is None and not getattr(parameter, "is_flag", False):
+                parameter.metavar = _METAVARS.get(parameter.type.name)
         command.context_settings = {**command.context_settings, **HELP_OPTIONS}
         command.help = inspect.cleandoc(command.help or "")
         if names[1:] in _EXAMPLES and not examples_of(command):
