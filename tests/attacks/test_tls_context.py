@@ -26,6 +26,7 @@ from pinned_requests import (
     UnpinnedHostError,
 )
 from pinned_requests.testing import Credential
+from pinned_requests.tls import connection
 
 SECRET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -344,6 +345,17 @@ def test_unpinned_hosts_get_no_handshake(scene: Any) -> None:
     with pytest.raises(UnpinnedHostError):
         send(context_for(scene), mitm.port, "other.example.com")
     assert scene.toll(mitm).handshakes == 0
+
+
+def test_any_number_of_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the policy says of a host is kept for the next connection, but not of more hosts than a bound."""
+    monkeypatch.setattr(connection, "MAX_ADMITTED", 3)
+    context = PinnedSSLContext({"localhost": PinSet.exempt()}, unpinned_hosts="allow")
+    for number in range(10):
+        tls = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=f"{number}.example.com")
+        with pytest.raises(ssl.SSLWantReadError):
+            tls.do_handshake()
+        assert 1 <= len(context._admitted) <= 3
 
 
 def test_an_idna_name_is_pinned_as_it_is_matched(scene: Any) -> None:

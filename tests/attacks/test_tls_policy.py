@@ -236,6 +236,20 @@ def test_a_sink_that_uses_the_connection(scene: Any) -> None:
     assert all(isinstance(error, PinningError) for error in errors)
 
 
+def test_a_sink_that_changes_the_policy(scene: Any, connection: Any) -> None:
+    """The new policy holds for the write in which the sink is called."""
+    mitm = scene.serve(scene.attacker)
+    store = PolicyStore({"localhost": pins_of(scene, scene.honest, report_only=True)})
+
+    def enforce(_report: Any) -> None:
+        store.set({"localhost": pins_of(scene, scene.honest)})
+
+    context = PinnedSSLContext(store, cafile=scene.bundle, on_violation=enforce)
+    with pytest.raises(PinMismatchError):
+        connection(context, mitm.port)(PART)
+    assert scene.toll(mitm).application_bytes == 0
+
+
 @pytest.mark.parametrize("moment", ["handshake", "open"])
 def test_no_handler_of_the_loop_is_called(scene: Any, moment: str) -> None:
     """A loop tells its handler of errors that are not those of a connection. A refusal is one of a connection."""
