@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import sys
 import textwrap
+import threading
 from typing import Any
 
 import pytest
@@ -101,6 +102,23 @@ def test_verification_is_frozen_by_the_first_connection(scene: Any, name: str, v
     context.verify_mode = ssl.CERT_REQUIRED  # urllib3 writes it for each connection
     accepted(scene, context)
     assert (context.check_hostname, context.verify_mode) == (True, ssl.CERT_REQUIRED)
+
+
+def test_a_write_waits_while_a_connection_is_made(scene: Any) -> None:
+    """Two threads that were past the check of the freeze could else switch verification off and on around it."""
+    context = context_for(scene)
+    uses = [
+        lambda: setattr(context, "check_hostname", True),
+        lambda: context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost"),
+    ]
+    threads = [threading.Thread(target=use) for use in uses]
+    with context._changing:
+        for thread in threads:
+            thread.start()
+            thread.join(0.05)
+            assert thread.is_alive()
+    for thread in threads:
+        thread.join()
 
 
 @pytest.mark.parametrize("mode", [ssl.CERT_NONE, ssl.CERT_OPTIONAL])
