@@ -69,7 +69,7 @@ def test_a_chain(ders: list[bytes], is_verified: bool) -> None:  # noqa: FBT001 
 
 
 def test_no_certificate_is_no_chain() -> None:
-    """An empty chain is unavailable, and not verified whatever is said."""
+    """An empty chain is missing, and never verified."""
     chain = Chain.of([], is_verified=True)
     assert (chain.certificates, chain.is_verified) == ((), False)
     assert chain.unavailable

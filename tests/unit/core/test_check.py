@@ -27,7 +27,7 @@ CHAIN = Chain((SEEN,), is_verified=True)
     ],
 )
 def test_a_check(pins: PinSet, outcome: Outcome, pin: Pin | None, depth: int | None, ok: bool) -> None:  # noqa: FBT001 - pytest's way
-    """It holds what the verdict holds; only a match is a yes, whatever else is allowed."""
+    """It has the fields of the verdict; only a match is `ok`."""
     check = PinCheck.of(evaluate(PinPolicy({"*.example": pins}), "A.example", CHAIN, NOW, port=443))
     assert check == PinCheck("a.example", 443, outcome, "*.example", pin, depth, (SEEN,), verified=True)
     assert check.ok is ok

@@ -147,7 +147,7 @@ def test_a_text_is_never_cut_in_the_middle_of_an_escape(text: str, shown: str) -
 @example("a" * MAX_LINE)
 @example("\x1b" * MAX_LINE)
 def test_escape_prints_is_short_and_idempotent(text: str) -> None:
-    """Whatever it is given: one line that prints, of 200 characters at most, which stays as it is."""
+    """For any text: one printable line of at most 200 characters, and escaping it again changes nothing."""
     shown = escape(text)
     assert shown.isprintable()
     assert len(shown) <= MAX_LINE

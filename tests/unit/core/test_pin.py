@@ -111,7 +111,7 @@ def test_a_note_is_for_people() -> None:
 
 
 def test_a_pin_is_described_with_its_note() -> None:
-    """On one line, whatever stands in the note: it is untrusted."""
+    """One line for any note: it is untrusted."""
     assert KEY.describe() == KEY.describe([SLASHED.with_note("x"), KEY]) == str(KEY)
     assert KEY.describe([SLASHED.with_note("x"), CERT.with_note("y"), KEY.with_note("z")]) == f"{KEY}  (z)"
     assert KEY.with_note("2026 leaf, safe B").describe() == f"{KEY}  (2026 leaf, safe B)"
@@ -280,7 +280,7 @@ def test_any_text_is_a_pin_or_refused(text: str) -> None:
 
 @pytest.mark.parametrize("value", [None, 1, True, b"sha256/" + BASE64.encode(), [], {}, KEY, 10**5000], ids=range(8))
 def test_what_is_no_text_is_refused(value: Any) -> None:
-    """Pins are strings: bytes and numbers are no spelling."""
+    """Pins are strings: bytes and numbers are refused."""
     with pytest.raises(PinFormatError):
         Pin.parse(value)
 
@@ -392,7 +392,7 @@ def test_bytes_objects_and_files(
 
 @pytest.mark.parametrize("what", MAKERS)
 def test_another_kind_is_refused(what: str, made: dict[str, Any], forms: dict[str, list[bytes]]) -> None:
-    """A certificate is no CSR, and so on: neither as an object nor as bytes."""
+    """A certificate is refused as a CSR, and so on, as an object and as bytes."""
     for other in MAKERS.keys() - {what}:
         for wrong in (made[other], *forms[other]):
             with pytest.raises(PinFormatError):
@@ -488,7 +488,7 @@ def test_pem_as_it_comes(change: Callable[[bytes], bytes]) -> None:
     ],
 )
 def test_a_broken_block_is_refused_and_not_skipped(change: Callable[[bytes], bytes]) -> None:
-    """The certificate behind it is not the one that was meant, whatever openssl would say."""
+    """The certificate after it is not the one that was meant, although openssl accepts it."""
     pem = change(Authority.create().certificate_pem)
     with pytest.raises(PinFormatError):
         Pin.from_certificate(pem)

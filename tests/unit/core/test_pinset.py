@@ -327,7 +327,7 @@ def test_an_error_about_a_pin_keeps_its_type_and_names_host_and_pin() -> None:
 
 
 def test_a_pin_set_is_a_value() -> None:
-    """Equal by content, whatever the order; hashable; frozen; pickle and copy give an equal one, and do not warn."""
+    """Equal by content in any order; hashable; frozen; pickle and copy give an equal one without a warning."""
     full = PinSet([A, B], C, D, expires="2027-03-01T00:00:00Z", on_expiry="block", report_only=True)
     for pins in (PAIR, full, PinSet.exempt()):
         for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):

@@ -59,7 +59,7 @@ def _policy(*patterns: str) -> PinPolicy:
         (["**.example.com", "*.example.com"], "a.b.example.com", None, "**.example.com"),
         (["**.example.com", "*.example.com"], "example.com", None, "**.example.com"),
         (["**.example.com", "example.com"], "example.com", None, "example.com"),
-        # The longest fixed part, whatever the kind
+        # The longest fixed part, of any kind
         (["**.com", "**.example.com"], "api.example.com", None, "**.example.com"),
         (["*.example.com", "**.api.example.com"], "api.example.com", None, "**.api.example.com"),
         (["**.example.com", "*.api.example.com"], "a.api.example.com", None, "*.api.example.com"),
@@ -172,7 +172,7 @@ def test_wrong_unpinned_hosts(value: Any) -> None:
     ("host", "port"), [("a..b", None), (None, None), ("example.com", "443"), ("example.com", True)]
 )
 def test_wrong_lookups(host: Any, port: Any) -> None:
-    """What cannot be looked up is no host without pins."""
+    """A host that cannot be looked up is refused, not unpinned."""
     with pytest.raises(PolicyError):
         _policy("example.com:443").lookup(host, port)
 
@@ -246,7 +246,7 @@ def test_wrong_blocked_pins(value: Any) -> None:
 
 
 def test_blocking_unpinned_hosts() -> None:
-    """The same policy but for that, and outdated as before; one that blocks already is returned as it is."""
+    """Only that changes, and an outdated policy stays outdated; one that blocks already is returned unchanged."""
     hosts = {"a.example": PAIR}
     allows, blocks = PinPolicy(hosts, unpinned_hosts="allow", blocked_pins=C), PinPolicy(hosts, blocked_pins=C)
     assert blocks.blocking_unpinned() is blocks

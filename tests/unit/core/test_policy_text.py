@@ -203,7 +203,7 @@ def test_an_error_names_host_and_field(text: Any, error: type[PolicyError], name
     ],
 )
 def test_json_that_is_no_policy(text: str, named: str) -> None:
-    """A name that stands there twice is refused: which of the two was reviewed?"""
+    """A duplicate name is refused: which of the two was reviewed?"""
     with pytest.raises(PolicyError, match=named):
         PinPolicy.from_json(text)
 
@@ -249,7 +249,7 @@ def test_any_text_is_a_policy_or_refused(text: Any) -> None:
 
 
 def test_a_policy_file_goes_by_its_suffix(tmp_path: Path) -> None:
-    """As it is written, whatever its case."""
+    """A suffix in any case is accepted."""
     for name, text in {"pins.toml": TOML, "pins.json": JSON, "PINS.JSON": JSON}.items():
         path = tmp_path / name
         path.write_text(text, "utf-8")
@@ -317,7 +317,7 @@ def test_what_is_no_part_of_a_policy_is_not_written() -> None:
         policy_text.dump_json({"hosts": object()})
 
 
-def test_a_name_that_stands_there_twice_is_found_at_once() -> None:
+def test_a_duplicate_name_is_found_at_once() -> None:
     """Among a hundred thousand, too."""
     names = [f"host{number}.example.com" for number in range(100_000)]
     text = '{"hosts": {' + ", ".join(f'"{name}": {{"exempt": true}}' for name in [*names, names[-1]]) + "}}"

@@ -199,7 +199,7 @@ HOSTILE = "CN=" + "x\n  Pinned for evil:\n\x1b[2J\u202e\ud800" * 30
 
 
 def test_names_and_hosts_are_escaped_and_cut() -> None:
-    """Whatever stands in a certificate or a URL: lines of 200 characters that print."""
+    """Any text in a certificate or URL gives printable lines of at most 200 characters."""
     chain = Chain((seen(1, HOSTILE),), is_verified=True)
     for text in (str(report(PINS, chain)), str(report(ELSEWHERE, chain, host="a\n" * 500))):
         for line in text.splitlines():

@@ -94,7 +94,7 @@ def test_what_is_none(value: Any) -> None:
     ],
 )
 def test_on_a_host_that_the_policy_pins(pattern: str, uri: str, is_refused: bool) -> None:  # noqa: FBT001 - pytest's way
-    """A wrong pin could not be reported, or over a connection that nobody checked; an exempt host will do."""
+    """A wrong pin could not be reported, or only over an unchecked connection; an exempt host is accepted."""
     plain = PinPolicy({pattern: PINS})
     makers: list[Any] = [
         lambda: PinPolicy({pattern: PINS}, report_uri=uri),
@@ -151,7 +151,7 @@ def test_what_it_holds_is_not_shown(wrong: str) -> None:
 def test_a_host_that_a_later_policy_pins_is_not_reported_to(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The session was made under another policy; the violation is refused and logged all the same."""
+    """The session was made under another policy; the violation is still refused and logged."""
     called = []
     monkeypatch.setattr(HTTPReporter, "__call__", lambda _self, report: called.append(report.host))
     store = PolicyStore({"api.example.com": PINS})

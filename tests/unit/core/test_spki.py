@@ -78,7 +78,7 @@ def bundle() -> list[x509.Certificate]:
 
 @pytest.mark.parametrize("der", CERTIFICATES)
 def test_the_key_of_a_certificate(der: bytes) -> None:
-    """For these kinds of key `cryptography` writes what stands there."""
+    """For these kinds of key `cryptography` does not change the bytes."""
     read = x509.load_der_x509_certificate(der)
     parts = parts_of_certificate(der)
     assert read.public_key().public_bytes(DER, SPKI) == parts.spki == spki_of_certificate(der)
@@ -409,7 +409,7 @@ def test_names(der: bytes, text: str | None) -> None:
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_name_that_prints(data: bytes) -> None:
-    """A line, whatever the bytes."""
+    """Any bytes give one line."""
     for der in (data, tlv(0x30, data), name(data), name(tlv(0x30, data)), name(attribute(CN, data))):
         text = name_as_text(der)
         assert text.isprintable()

@@ -108,7 +108,7 @@ def test_the_first_match_from_the_leaf_is_named_and_a_key_before_a_certificate()
 def test_a_key_that_the_policy_blocks_is_refused_for_every_host(
     chain: Chain, depth: int, kind: Any, pins: PinSet | None
 ) -> None:
-    """Whatever the host's own set says, at any depth, verified or not; a missing chain is refused as well."""
+    """With any pin set of the host, at any depth, verified or not; a missing chain is also refused."""
     hosts = {HOST: pins} if pins else {}
     policy = PinPolicy(hosts, unpinned_hosts="allow", blocked_pins=[key(12), kind(depth)])
     found = evaluate(policy, HOST, chain, NOW, port=443)
@@ -153,7 +153,7 @@ def test_a_blocked_key_is_refused_whatever_else(
     report_only: bool,  # noqa: FBT001 - pytest's way
     expired: bool,  # noqa: FBT001 - pytest's way
 ) -> None:
-    """Though the chain matches, the set is report-only, its pins have expired, or nobody verified the chain."""
+    """Even if the chain matches, the set is report-only, its pins have expired, or the chain is not verified."""
     pins = PinSet(
         [key(0), key(1), key(2)],
         blocked_pins=[key(12), kind(depth)],
@@ -205,7 +205,7 @@ def test_no_chain_no_pass(chain: Chain, expires: Any, report_only: bool) -> None
 @pytest.mark.parametrize("chain", [*BOTH, MISSING])
 @pytest.mark.parametrize("scheme", ["https", "http"])
 def test_exempt(scheme: str, chain: Chain, unpinned_hosts: Any) -> None:
-    """An exempt host is allowed whatever its chain, as requests would treat it."""
+    """An exempt host is allowed with any chain, as in requests."""
     policy = PinPolicy({"**.example.com": [key(0), key(1)], HOST: PinSet.exempt()}, unpinned_hosts=unpinned_hosts)
     for result in (evaluate(policy, HOST, chain, NOW), admit(policy, scheme, HOST, None, NOW)):
         assert (Outcome.EXEMPT, True, HOST, None, HOST, PinSet.exempt()) == result[:6]
@@ -229,7 +229,7 @@ def test_unpinned(chain: Chain) -> None:
 )
 @pytest.mark.parametrize("unpinned_hosts", ["block", "allow"])
 def test_a_host_without_a_form_is_refused(host: Any, unpinned_hosts: Any) -> None:
-    """Never unpinned, and never another error, whatever type it is of."""
+    """Never unpinned, and never another error, for any type."""
     policy = PinPolicy({HOST: [key(0), key(1)]}, unpinned_hosts=unpinned_hosts)
     result = evaluate(policy, host, VERIFIED, NOW)
     assert result[:2] == (Outcome.UNPINNED_HOST, False)

@@ -254,7 +254,7 @@ def test_hosts_that_share_many_pins_are_refused() -> None:
 
 
 def test_many_hosts_below_a_pattern_with_many_pins_are_written_soon() -> None:
-    """Comparing the pins of each host with those of a wider pattern is no square."""
+    """Comparing the pins of each host with those of a wider pattern does not take quadratic time."""
     many = [Pin("spki", n.to_bytes(32, "big")) for n in range(20_000)]
     policy = PinPolicy({"**.example.com": many, **{f"h{n}.example.com": [A, B] for n in range(20_000)}})
     started = time.process_time()

@@ -1,4 +1,4 @@
-"""Whatever a reader is given, it answers with a value or with a `PolicyError`, in bounded time and memory."""
+"""For any text, a reader returns a value or raises a `PolicyError`, in bounded time and memory."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_elements_in_any_order(name: str, data: st.DataObject) -> None:
     ids=["empty", "NUL", "surrogate", "UTF-16", "binary plist", "terminal", "long", "long bytes", "lines", "tags"],
 )
 def test_no_configuration_at_all(name: str, text: str | bytes) -> None:
-    """What is no text, or too much of it, is refused."""
+    """Text that is empty, binary or too long is refused."""
     assert outcome(name, text) != "read"
 
 
@@ -188,7 +188,7 @@ def test_entities(name: str, kind: str) -> None:
 
 
 def test_a_document_type() -> None:
-    """Android's documents have no type; a property list has Apple's, and nobody fetches it."""
+    """Android's documents have no type; a property list has Apple's, which is not fetched."""
     kind = '<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://127.0.0.1:9/PropertyList-1.0.dtd">'
     assert outcome("android", kind.replace("plist", "network-security-config") + VALID["android"]) != "read"
     assert outcome("apple", VALID["apple"].replace("?>", f"?>{kind}")) == "read"

@@ -33,7 +33,7 @@ FOREIGN = [name for name in FORMATS if name not in ("toml", "json")]
 READ = [name for name in FOREIGN if FORMATS[name].reads]
 FIELDS = ("backup_pins", "blocked_pins", "expires", "on_expiry", "report_only")
 
-SOME, OTHER = Pin("spki", b"1" * 32), Pin("spki", b"2" * 32)
+SOME, OTHER, THIRD = (Pin("spki", digit * 32) for digit in (b"1", b"2", b"3"))
 
 names = st.sampled_from(["example.com", "api.example.com", "a.b.example.com", "example.org", "xn--bcher-kva.example"])
 ports = st.sampled_from(["", "", "", ":443", ":8443"])
@@ -68,6 +68,24 @@ policies = st.builds(
     PinPolicy,
     st.dictionaries(patterns, pin_sets, min_size=1, max_size=5),
     unpinned_hosts=st.sampled_from(["block", "allow", "allow"]),
+)
+# Patterns within patterns, which overlap in every policy.
+nested_policies = st.builds(
+    PinPolicy,
+    st.dictionaries(
+        st.builds(
+            "{}{}{}".format,
+            st.sampled_from(["", "*.", "**."]),
+            st.sampled_from(["example.com", "api.example.com"]),
+            st.sampled_from(["", "", ":8443"]),
+        ),
+        st.sampled_from(
+            [PinSet([SOME, OTHER]), PinSet([SOME, THIRD]), PinSet([OTHER, THIRD], report_only=True), PinSet.exempt()]
+        ),
+        min_size=2,
+        max_size=5,
+    ),
+    unpinned_hosts=st.just("allow"),
 )
 single_host_policies = st.builds(
     lambda name, pins: PinPolicy({name: pins}, unpinned_hosts="allow"),
@@ -139,7 +157,7 @@ def test_all_that_differs_is_named(name: str, policy: PinPolicy) -> None:
 
 @pytest.mark.parametrize("name", READ)
 @few
-@given(policy=policies, data=st.data())
+@given(policy=st.one_of(policies, nested_policies), data=st.data())
 def test_all_that_differs_in_a_part_is_named(name: str, policy: PinPolicy, data: st.DataObject) -> None:
     """The same for `host=`: the narrower entries within a pattern are kept, or a loss names them."""
     host = data.draw(st.sampled_from(list(policy.hosts)), "host=")
@@ -204,7 +222,7 @@ HOSTS += ("a.b.example.com", "x.a.b.example.com", "example.org", "x.example.org"
 
 @pytest.mark.parametrize("name", FOREIGN)
 @settings(max_examples=100)
-@given(policy=policies, data=st.data())
+@given(policy=st.one_of(policies, nested_policies), data=st.data())
 def test_a_text_pins_no_host_that_the_policy_does_not_pin(name: str, policy: PinPolicy, data: st.DataObject) -> None:
     """Nor does it enforce pins that the policy only reports, whether the whole policy is written or a part of it."""
     chosen = st.sampled_from(list(policy.hosts))
@@ -228,11 +246,11 @@ def test_some_text_is_written_around_an_exempt_host(name: str) -> None:
     assert [strictness(written.lookup(host, 443)) for host in ("api.example.com", "example.org")] == [0, 2]
 
 
-@few
-@given(policy=policies, data=st.data())
+@settings(max_examples=200)
+@given(policy=st.one_of(policies, nested_policies), data=st.data())
 def test_a_part_of_a_policy_says_the_same_about_its_hosts(policy: PinPolicy, data: st.DataObject) -> None:
     """Selecting a pattern changes nothing for the hosts that it matches, and says nothing about others."""
-    host = data.draw(st.sampled_from([*policy.hosts, *HOSTS]), "host=")
+    host = data.draw(st.one_of(st.sampled_from(list(policy.hosts)), st.sampled_from(HOSTS)), "host=")
     try:
         selected = select(policy, host)
     except PolicyError:

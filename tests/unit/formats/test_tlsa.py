@@ -27,7 +27,7 @@ def allowing(hosts: dict[str, Any]) -> PinPolicy:
 
 
 def records(text: str) -> tuple[PinPolicy, list[str]]:
-    """Read TLSA records, and return the policy and the fields of its losses but for the one of every record."""
+    """Read TLSA records, and return the policy and the fields of its losses except the last, which every text has."""
     policy, losses = read("tlsa", text)
     return policy, [loss.field for loss in losses[:-1]]
 
