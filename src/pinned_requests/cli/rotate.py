@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pinned_requests.monitoring.route import Route
 
 _SAID = {
-    Stage.UNREACHED: "no server answers",
+    Stage.UNREACHED: "no server answers with a valid certificate",
     Stage.MISMATCH: "a server presents a key that the policy does not accept: clients refuse it",
     Stage.SWITCHING: "the servers present different keys: the switch is under way",
     Stage.SWITCHED: "a backup key is in use, and no pin says so yet",
@@ -261,7 +261,9 @@ def _when(is_safe: bool, safe_from: datetime | None) -> str:  # noqa: FBT001  ha
 
 def _next(status: Status, place: Place) -> list[str]:
     advice = {
-        Stage.UNREACHED: ["get the server to answer, or name another by --connect-to"],
+        Stage.UNREACHED: [
+            "mend the server, or name another by --connect-to; if its leaf is pinned without a CA, give --insecure"
+        ],
         Stage.MISMATCH: [
             "put a key back that the policy accepts; if the change is right, and clients can be told:",
             f"  {_command('repin', place)}",
