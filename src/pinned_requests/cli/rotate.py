@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pinned_requests.cli.asking import write
-from pinned_requests.cli.output import CommandError, Row, complain, rfc3339, show_json, show_table
+from pinned_requests.cli.output import MAX_SENTENCE, CommandError, Row, complain, rfc3339, show_json, show_table
 from pinned_requests.core.host import HostPattern
 from pinned_requests.core.pin import Pin
 from pinned_requests.core.text import escape
@@ -227,7 +227,7 @@ def _rows(seen: Look, place: Place) -> list[Row]:
     rows.append(Row("served", served))
     if status.above:
         rows.append(Row("pinned above the leaf", [pin.describe() for pin in status.above]))
-    if status.retired:
+    if status.retired and all(server.chain for server in status.servers):
         rows.append(Row("accepted, and served nowhere", [pin.describe() for pin in status.retired]))
     reserve = []
     for each in status.reserve:
@@ -249,7 +249,9 @@ def _others(status: Status) -> list[str]:
 
 
 def _lines_of(waiting: NotYet) -> list[str]:
-    until = "" if waiting.until is None else f"; safe from {waiting.until:%Y-%m-%d %H:%M} UTC on"
+    # What is served is dropped after a change of key: the date is that from which another may be served.
+    what = "another key may be served" if waiting.step.startswith("drop") else "safe"
+    until = "" if waiting.until is None else f"; {what} from {waiting.until:%Y-%m-%d %H:%M} UTC on"
     return [waiting.step, f"  {waiting.why}{until}"]
 
 
@@ -279,11 +281,18 @@ def _next(status: Status, place: Place) -> list[str]:
 
 
 def _command(name: str, place: Place) -> str:
-    """Return a command that can be pasted as it is."""
-    path, host = shlex.quote(str(place.path)), shlex.quote(place.host)
-    if name == "repin":
-        return escape(f"pinned-requests repin {host} --policy {path}")
-    return escape(f"pinned-requests {name} {path} {host}")
+    """Return a command to paste, with the options of this one; but for a proxy, whose URL may hold a password."""
+    path, host, route = str(place.path), place.host, place.route
+    words = ["repin", host, "--policy", path] if name == "repin" else [*name.split(), path, host]
+    if route.ca_bundle is not None:
+        words += ["--ca-bundle", route.ca_bundle]
+    if route.is_insecure and name != "repin":
+        words.append("--insecure")
+    if name != "repin":
+        for target, addresses in route.connect_to.items():
+            places = (f"[{each}]" if ":" in each else each for each in addresses)
+            words += [word for each in places for word in ("--connect-to", f"{target}:{each}")]
+    return escape(shlex.join(["pinned-requests", *words]), MAX_SENTENCE)
 
 
 def _document(seen: Look, place: Place) -> dict[str, Any]:
