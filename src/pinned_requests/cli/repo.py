@@ -221,10 +221,11 @@ def status(
     place: Annotated[str, typer.Argument(metavar="URL|DIR", help="The repository.")] = ".",
     *,
     root: Root = None,
+    ca_bundle: CaBundle = None,
     json: Json = False,
 ) -> int:
     """Show roles, versions, expiry, holders and the policy, without a key. 1 if something expires soon."""
-    with opened(place) as read:
+    with opened(place, ca_bundle) as read:
         from pinned_requests.publishing import status as library  # noqa: PLC0415  of the extra `remote`
 
         found = library.status(read, datetime.now(UTC), None if root is None else root.read_bytes())

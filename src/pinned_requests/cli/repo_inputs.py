@@ -57,13 +57,13 @@ Signers = Annotated[
 
 
 @contextmanager
-def opened(place: str, *, must_exist: bool = True) -> Iterator[Callable[[str], bytes]]:
+def opened(place: str, ca_bundle: str | None = None, *, must_exist: bool = True) -> Iterator[Callable[[str], bytes]]:
     """Return a function that reads the files of a repository, in a folder or on the web."""
     from pinned_requests.publishing.remote import is_url, reading  # noqa: PLC0415  of the extra `remote`
     from pinned_requests.publishing.state import check_repository  # noqa: PLC0415  as above
 
     if is_url(place):
-        with reading(place) as read:
+        with reading(place, ca_bundle) as read:
             yield read
     else:
         if must_exist:

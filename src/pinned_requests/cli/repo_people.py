@@ -60,19 +60,21 @@ def keys(
     folder: Annotated[Path, typer.Argument(help="A new key folder. Its name is published as the name of the holder.")],
     *,
     roles: Annotated[
-        list[str] | None, typer.Option("--role", metavar="ROLE", help="A role to make a key for. Repeatable.")
+        list[str] | None,
+        typer.Option("--role", metavar="ROLE", help="A role to make a key for; default: root and targets. Repeatable."),
     ] = None,
     signers: Signers = None,
     plain: Plain = False,
 ) -> int:
     """Make keys on the machine of their holder. Prints the file with the public keys to hand in."""
     from pinned_requests.publishing.keys import PUBLIC, KeyFolder  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.proposal import PROPOSED  # noqa: PLC0415  as above
 
-    for role in roles or ():
-        check_role(role)
     elsewhere = several_by_role(signers, "PUBLIC.pem=URI")
     if not roles and not elsewhere:
-        raise PolicyError("no key to make; give --role root, --role targets or both")
+        roles = list(PROPOSED)
+    for role in roles or ():
+        check_role(role)
     ring, into = key_ring([folder]), KeyFolder(folder)
     tried = [(role, ring.try_out(into, *read_signer(text))) for role, texts in elsewhere.items() for text in texts]
     passphrase = new_passphrase(is_plain=plain) if roles else None
@@ -107,7 +109,7 @@ def propose(  # noqa: PLR0913  the options of the command line
     json: Json = False,
 ) -> int:
     """Write a change for its signers: a policy, a renewal, an exchange of keys. Needs no key."""
-    with opened(place) as read:
+    with opened(place, ca_bundle) as read:
         from pinned_requests.publishing import proposal as library  # noqa: PLC0415  of the extra `remote`
         from pinned_requests.publishing.state import check_target_name, load  # noqa: PLC0415  as above
 
@@ -150,6 +152,7 @@ def sign(
     *,
     keys: KeyFolders,
     root: Root = None,
+    ca_bundle: CaBundle = None,
 ) -> int:
     """Show what a proposal changes, and sign it. The signature is added to the file."""
     from pinned_requests.publishing import signatures  # noqa: PLC0415  of the extra `remote`
@@ -160,7 +163,7 @@ def sign(
     found = read_proposal(proposal)
     ring = key_ring(keys, must_exist=True)
     now = datetime.now(UTC)
-    with opened(place, must_exist=not found.is_first) as read:
+    with opened(place, ca_bundle, must_exist=not found.is_first) as read:
         state = _state(found, read, keys, root)
         apply(found, state, now)  # what is shown is what is signed
         _show_all(found, state, read)
