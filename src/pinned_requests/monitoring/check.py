@@ -227,9 +227,9 @@ def _judge(  # noqa: PLR0913, PLR0917  each an input of the judgement
         presented = [each.chain.certificates for each in samples if not each.chain.is_verified]
         remembered = {} if history is None else history.authorities
         uses = pin_uses(pins, chains, store)
-        findings += judging.of_time(pins, matching, now, options.within)
+        findings += judging.of_time(pins, [*dict.fromkeys(matching)], now, options.within)
         findings += judging.of_pins(pins, uses, matching)
-        findings += of_store(pins, [c for c in chains if len(c) > 1], presented, store, remembered)
+        findings += of_store(pins, [*dict.fromkeys(chains)], presented, store, remembered)
         if learned is not None:
             keys = frozenset() if history is None else history.keys(str(target))
             findings += of_history(learned, uses, keys, options.max_client_age)
