@@ -67,7 +67,8 @@ class Route(NamedTuple):
         Raises:
             RouteError: as `proxies()`.
         """
-        return bool(requests.utils.select_proxy(target.url, self.proxies(target)))
+        proxies = self.proxies(target)
+        return bool(proxies) and bool(requests.utils.select_proxy(target.url, proxies))
 
     def verify(self) -> bool | str:
         """Return what requests calls `verify`."""
