@@ -76,7 +76,7 @@ class PrivateFolder:
         """Return the content of a file, or None if it is missing.
 
         Raises:
-            OSError: it cannot be read, is no regular file, belongs to another user, can be written by others, or is
+            OSError: it cannot be read, is not a regular file, belongs to another user, can be written by others, or is
                 larger than `MAX_BYTES`.
         """
         try:
