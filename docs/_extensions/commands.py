@@ -42,7 +42,12 @@ class Commands(SphinxDirective):
         usage = " ".join([name, *command.collect_usage_pieces(context)])
         section += nodes.literal_block(usage, usage, language="text")
         for paragraph in command.help.strip().split("\n\n"):
-            section += nodes.paragraph(text=" ".join(paragraph.replace("\b", "").split()))
+            # click's mark of a paragraph that is not wrapped: an example
+            if paragraph.startswith("\b\n"):
+                example = paragraph[2:].removeprefix("Example: ")
+                section += nodes.literal_block(example, example, language="sh")
+            else:
+                section += nodes.paragraph(text=" ".join(paragraph.split()))
         if rows := list(_rows(command, context)):
             section += _table(rows)
         return section
