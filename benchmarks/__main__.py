@@ -1,4 +1,8 @@
-"""Run the benchmarks and print medians, and ratios to requests, measured side by side in this one run."""
+"""Run the benchmarks and print medians, and ratios to requests, measured side by side in this one run.
+
+`python -m benchmarks fleet` simulates a fleet of clients instead, for docs/fleet.md. `python -m benchmarks soak` shows
+that nothing grows over many requests, connections and policies.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import datetime as dt
 import json
 import os
 import platform
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,4 +76,10 @@ def show(scenario: Scenario) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from benchmarks import fleet, soak
+
+    others = {"fleet": fleet.main, "soak": soak.main}
+    if sys.argv[1:] and sys.argv[1] in others:
+        others[sys.argv[1]](sys.argv[2:])
+    else:
+        main()

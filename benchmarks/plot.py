@@ -1,4 +1,4 @@
-"""The picture in the README."""
+"""The picture in docs/explanation/performance.md."""
 
 from __future__ import annotations
 

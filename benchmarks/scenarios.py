@@ -75,9 +75,9 @@ def on_the_wire(target: Target, rounds: int, wanted: Wanted) -> Iterable[Scenari
     threads = f"{THREADS} threads, {THREADS} new connections each"
     try:
         yield from measure("new connection on a session", "new", rounds)
-        yield from measure("new connection, to a shared context without pins", "new", rounds * 5, SHARED_CONTEXT)
-        yield from measure("request on a kept-alive connection", "kept", rounds * 20)
-        yield from measure("request on a kept-alive connection, to urllib3", "kept", rounds * 40, OF_URLLIB3)
+        yield from measure("new connection, to a shared context without pins", "new", rounds * 3, SHARED_CONTEXT)
+        yield from measure("request on a kept-alive connection", "kept", rounds * 4)
+        yield from measure("request on a kept-alive connection, to urllib3", "kept", rounds * 10, OF_URLLIB3)
         yield from measure(threads, "threads", max(rounds // 4, 3), OF_REQUESTS)
         yield from measure(f"{threads}, to a shared context without pins", "threads", rounds, SHARED_CONTEXT)
         yield from measure("fresh session and one request", "fresh", rounds)

@@ -17,7 +17,7 @@ from pinned_requests.testing import Authority, TLSServer, generate_key
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pinned_requests.testing.certificate import KeyKind
+    from pinned_requests.testing.pki.certificate_builder import KeyKind
 
 KEYS: dict[str, KeyKind] = {"ecdsa": "ecdsa-p256", "rsa": "rsa-2048"}
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}

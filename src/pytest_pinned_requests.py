@@ -1,6 +1,6 @@
 """The pytest plugin of pinned_requests: the fixture `mitm_lab`, and ``--mitm-report``.
 
-Rules for whoever changes this module:
+Rules for the next maintainer:
 
 - pytest imports it in every run, wanted or not. It stands beside the package, not in it, because importing any module
   of the package imports requests; and it imports nothing that pytest has not imported already. The lab is imported by
@@ -41,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Begin the report, where there is to be one, tests are run, and this is not one worker among several.
 
     Raises:
-        pytest.UsageError: the file cannot be written; before the run, since nobody wants to learn it after.
+        pytest.UsageError: the file cannot be written; before the run, not after it.
     """
     if config.getoption(_OPTION) and not config.option.collectonly and not hasattr(config, "workerinput"):
         path = Path(config.invocation_params.dir, config.getoption(_OPTION))
@@ -61,23 +61,29 @@ def mitm_lab(request: pytest.FixtureRequest) -> Iterator[MITMLab]:
     with MITMLab() as lab:
         yield lab
     if request.config.getoption(_OPTION):
+        properties = request.node.user_properties
+        # Those of an earlier run of the same test, which pytest-rerunfailures repeats, do not count.
+        properties[:] = [each for each in properties if not each[0].startswith(_PROPERTY)]
         for result in (result for audit in lab.audits for result in audit):
             name = f"{_PROPERTY}{result.host}:{result.attacker}"
-            request.node.user_properties.append((name, json.dumps(result.as_dict())))
+            properties.append((name, json.dumps(result.as_dict())))
 
 
 class _Report:
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._results: list[dict[str, object]] = []
+        self._results: dict[str, list[dict[str, object]]] = {}  # by test: the last run of one counts
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect what a test has found."""
         if report.when == "teardown":
-            for name, value in report.user_properties:
-                if name.startswith(_PROPERTY):
-                    self._results.append({"test": report.nodeid, **json.loads(str(value))})
+            self._results[report.nodeid] = [
+                {"test": report.nodeid, **json.loads(str(value))}
+                for name, value in report.user_properties
+                if name.startswith(_PROPERTY)
+            ]
 
     def pytest_sessionfinish(self) -> None:
         """Write the file."""
-        self._path.write_text(json.dumps({"results": self._results}, indent=2) + "\n", "utf-8")
+        results = [result for of_test in self._results.values() for result in of_test]
+        self._path.write_text(json.dumps({"results": results}, indent=2) + "\n", "utf-8")

@@ -6,6 +6,7 @@ Rule: a test that needs one of these variables sets it itself, with ``monkeypatc
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -30,6 +31,10 @@ _TRUST_VARIABLES = {"CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR", "SSL
 for _name in list(os.environ):
     if _name.upper() in _TRUST_VARIABLES or _name.lower().endswith("_proxy"):
         del os.environ[_name]
+
+# A shell starts a program in the background with SIGINT ignored, and its children inherit that. Tests send SIGINT.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline: a slow machine is no failure.
 settings.register_profile("ci", deadline=None, derandomize="CI" in os.environ)
@@ -78,8 +83,9 @@ class Publisher:
     """
 
     def __init__(self, base: Path, keys_of_role: dict[str, tuple[int, int]]) -> None:
-        from pinned_requests.cli.repository import ROLES, Repository, RoleKeys  # noqa: PLC0415  not for every test
-        from pinned_requests.cli.signing import KeyFolder, KeyRing  # noqa: PLC0415  as above
+        from pinned_requests.publishing.keys import KeyFolder, KeyRing  # noqa: PLC0415  as above
+        from pinned_requests.publishing.repository import Repository, RoleKeys  # noqa: PLC0415  not for every test
+        from pinned_requests.publishing.state import ROLES  # noqa: PLC0415  as above
         from pinned_requests.testing import TLSServer  # noqa: PLC0415  behind the variables, which it must not see
 
         self.base = base

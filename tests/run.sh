@@ -11,8 +11,13 @@ trap 'exit 143' TERM
 
 # Compiled once, and nothing of it into the source tree: the tests start hundreds of interpreters.
 unset PYTHONDONTWRITEBYTECODE
-export PYTHONPYCACHEPREFIX="$venv/pycache"
+export PYTHONPYCACHEPREFIX="$venv/pycache" PIP_DISABLE_PIP_VERSION_CHECK=1
 
+say() { printf '%s\n' "$*" >&2; }
+
+say "Making a virtual environment with $("${PYTHON:-python3}" --version) and installing the tests' dependencies (a minute or two) …"
 "${PYTHON:-python3}" -m venv "$venv"
-"$venv/bin/python" -m pip install -qq --disable-pip-version-check --editable '.[dev]'
-"$venv/bin/python" -W error -m pytest -q -n auto "$@"
+"$venv/bin/python" -m pip install -qq --upgrade 'pip>=25.1' # the first with --group
+"$venv/bin/python" -m pip install -qq --editable '.[cli,remote,testing]' --group dev
+say "Running the tests (several minutes; skipped ones say why at the end) …"
+"$venv/bin/python" -W error -m pytest -q -rs -n auto "$@"

@@ -79,7 +79,7 @@ class PinningError(SSLError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = dict(self.__dict__)
-        import pickle  # noqa: PLC0415  whoever asks for this has imported it
+        import pickle  # noqa: PLC0415  the caller is pickle
 
         try:
             pickle.dumps(state.get("request"))

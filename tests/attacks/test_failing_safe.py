@@ -108,44 +108,75 @@ def ask(request: pytest.FixtureRequest, scene: Any) -> Callable[..., str]:
     return make
 
 
-@pytest.mark.parametrize("late", [-SECOND, 0 * SECOND, SECOND], ids=["second-before", "at", "second-after"])
-@pytest.mark.parametrize("key", ["honest", "attacker"])
-@pytest.mark.parametrize("on_expiry", ["unpin", "block"])
-def test_the_second_of_expiry(  # noqa: PLR0913, PLR0917 - one argument a thing that varies
-    scene: Any,
-    ask: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    late: dt.timedelta,
-    key: str,
-    on_expiry: str,
+EXPIRES = dt.datetime(2027, 3, 1, 12, tzinfo=dt.UTC)
+THEN = pytest.mark.parametrize("late", [0 * SECOND, SECOND], ids=["at", "second-after"])
+EITHER = pytest.mark.parametrize("on_expiry", ["unpin", "block"])
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[dt.datetime], None]:
+    """A function that stops the clock of the guard."""
+    return lambda moment: monkeypatch.setattr(guard, "_now", lambda: moment)
+
+
+@EITHER
+def test_a_second_before_expiry_pins_are_satisfied(
+    scene: Any, ask: Any, at: Any, caplog: pytest.LogCaptureFixture, on_expiry: str
 ) -> None:
-    """Until then pins hold. From then on the host falls back, warned of once and reported, or is not connected to."""
-    expires = dt.datetime(2027, 3, 1, 12, tzinfo=dt.UTC)
-    monkeypatch.setattr(guard, "_now", lambda: expires + late)
+    """Nothing is said of the expiry yet."""
+    at(EXPIRES - SECOND)
     reports: list[ViolationReport] = []
-    client = ask(expires=expires, on_expiry=on_expiry, on_violation=reports.append)
+    client = ask(expires=EXPIRES, on_expiry=on_expiry, on_violation=reports.append)
+    server = scene.serve(scene.honest)
+    assert [client(server), client(server)] == ["ok", "ok"]
+    assert warnings_of(caplog) == reports == []
+
+
+@EITHER
+def test_a_second_before_expiry_pins_refuse(
+    scene: Any, ask: Any, at: Any, caplog: pytest.LogCaptureFixture, on_expiry: str
+) -> None:
+    """The attacker gets no byte."""
+    at(EXPIRES - SECOND)
+    client = ask(expires=EXPIRES, on_expiry=on_expiry, on_violation=lambda _: None)
+    mitm = scene.serve(scene.attacker)
+    with pytest.raises(PinMismatchError):
+        client(mitm)
+    assert scene.toll(mitm) == (1, 1, 0)
+    assert warnings_of(caplog) == ["mismatch"]
+
+
+@THEN
+@pytest.mark.parametrize("key", ["honest", "attacker"])
+def test_expired_pins_that_block(  # noqa: PLR0913, PLR0917 - one argument a thing that varies
+    scene: Any, ask: Any, at: Any, caplog: pytest.LogCaptureFixture, late: dt.timedelta, key: str
+) -> None:
+    """No server is connected to, whoever it is."""
+    at(EXPIRES + late)
+    client = ask(expires=EXPIRES, on_expiry="block", on_violation=lambda _: None)
     server = scene.serve(getattr(scene, key))
-    if late < 0 * SECOND and key == "honest":
-        assert [client(server), client(server)] == ["ok", "ok"]
-        assert warnings_of(caplog) == reports == []
-    elif late < 0 * SECOND:
-        with pytest.raises(PinMismatchError):
-            client(server)
-        assert scene.toll(server) == (1, 1, 0)
-        assert warnings_of(caplog) == ["mismatch"]
-    elif on_expiry == "block":
-        with pytest.raises(PinsExpiredError) as caught:
-            client(server)
-        assert scene.toll(server) == (0, 0, 0)
-        assert (caught.value.host, caught.value.expected) == ("localhost", (honest(scene), scene.backup))
-        assert warnings_of(caplog) == ["expired"]
-    else:
-        answers = [client(server), client(server), client(server, Connection="close"), client(server)]
-        assert answers == ["ok"] * 4
-        assert scene.toll(server).handshakes == len(reports) == 2
-        assert warnings_of(caplog) == ["expired"]
-        assert {each.effective_expiry for each in reports} == {expires}
+    with pytest.raises(PinsExpiredError) as caught:
+        client(server)
+    assert scene.toll(server) == (0, 0, 0)
+    assert (caught.value.host, caught.value.expected) == ("localhost", (honest(scene), scene.backup))
+    assert warnings_of(caplog) == ["expired"]
+
+
+@THEN
+@pytest.mark.parametrize("key", ["honest", "attacker"])
+def test_expired_pins_that_fall_back(  # noqa: PLR0913, PLR0917 - one argument a thing that varies
+    scene: Any, ask: Any, at: Any, caplog: pytest.LogCaptureFixture, late: dt.timedelta, key: str
+) -> None:
+    """Every server with a valid certificate is accepted; this is warned of once, and reported once a connection."""
+    at(EXPIRES + late)
+    reports: list[ViolationReport] = []
+    client = ask(expires=EXPIRES, on_expiry="unpin", on_violation=reports.append)
+    server = scene.serve(getattr(scene, key))
+    answers = [client(server), client(server), client(server, Connection="close"), client(server)]
+    assert answers == ["ok"] * 4
+    assert scene.toll(server).handshakes == len(reports) == 2
+    assert warnings_of(caplog) == ["expired"]
+    assert {each.effective_expiry for each in reports} == {EXPIRES}
 
 
 def test_expired_pins_fall_back_to_certificates_that_are_valid(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@ Each has its honest twin, and counts the bytes at the server that would have got
 
 from __future__ import annotations
 
+import copy
+import http.client
 import pickle
 import ssl
 import threading
@@ -344,6 +346,95 @@ def test_a_policy_that_changes_while_a_sink_runs(scene: Any, *, is_kept_alive: b
     with pytest.raises(PinMismatchError):
         session.get(mitm.url(), auth=("user", SECRET))
     assert scene.toll(mitm).application_bytes == before
+
+
+class OwnRequest(urllib3.connection.HTTPSConnection):
+    """Begins a request by itself, as HTTP/2's connection does."""
+
+    def putrequest(self, *args: Any, **kwargs: Any) -> None:
+        """Write the request line, without `super()`."""
+        http.client.HTTPConnection.putrequest(self, *args, **kwargs)
+
+
+def test_a_policy_that_changes_before_a_connection_of_its_own_begins(scene: Any) -> None:
+    """The last look at the policy is taken before a `putrequest()` that does not call the inherited one."""
+    mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
+    reported = PinSet(scene.pins_of(scene.honest), report_only=True)
+    store = PolicyStore({"localhost": reported})
+    strict = {"localhost": scene.pins_of(scene.honest)}
+    manager = PinnedPoolManager(store, ca_certs=scene.bundle, on_violation=lambda _: store.set(strict))
+    own_pool: Any = type("Own", (urllib3.HTTPSConnectionPool,), {"ConnectionCls": OwnRequest})
+    manager.pool_classes_by_scheme = {"https": own_pool}
+    with pytest.raises(PinMismatchError):
+        manager.request("GET", mitm.url(), headers={"X": SECRET})
+    assert scene.toll(mitm) == (1, 1, 0)
+    assert manager.request("GET", server.url()).data == b"ok"
+    manager.clear()
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+@pytest.mark.parametrize(
+    ("base", "host_session"), [(HTTPAdapter, "pinned"), (PinnedAdapter, "pinned"), (PinnedAdapter, "plain")]
+)
+def test_a_class_that_hides_its_subclasses(scene: Any, base: Any, host_session: str) -> None:
+    """A base that keeps `__init_subclass__` to itself hides no override."""
+
+    class Hiding:
+        def __init_subclass__(cls) -> None:
+            pass
+
+    def find(_self: Any, request: Any, *_args: Any, **_kwargs: Any) -> Any:
+        return own_pool(request.url, scene.bundle)
+
+    kind = type("Own", (Hiding, base), {"get_connection_with_tls_context": find})
+    pins = {"localhost": scene.pins_of(scene.honest)}
+    session = scene.trusting(PinnedSession(pins) if host_session == "pinned" else requests.Session())
+    session.mount("https://", kind(pins) if base is PinnedAdapter else kind())
+    mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
+    with pytest.raises(PinMismatchError):
+        session.get(mitm.url(), auth=("user", SECRET))
+    assert scene.toll(mitm) == (1, 1, 0)
+    assert session.get(server.url()).text == "ok"
+
+
+def test_a_class_that_is_assigned_to(scene: Any) -> None:
+    """A method that a class of adapters gets after its adapter was mounted is pinned, too."""
+    kind: Any = type("Own", (HTTPAdapter,), {})
+    session = scene.trusting(PinnedSession({"localhost": scene.pins_of(scene.honest)}))
+    session.mount("https://", kind())
+    pinned_class: Any = type(session.get_adapter("https://localhost/"))
+    find = lambda _self, request, *_, **__: own_pool(request.url, scene.bundle)  # noqa: E731  a method
+    pinned_class.get_connection_with_tls_context = find
+    mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
+    with pytest.raises(PinMismatchError):
+        session.get(mitm.url(), auth=("user", SECRET))
+    assert scene.toll(mitm) == (1, 1, 0)
+    assert session.get(server.url()).text == "ok"
+
+
+def test_a_method_in_the_dictionary_of_an_adapter(scene: Any) -> None:
+    """What is put there, around `__setattr__`, is pinned when the session finds the adapter."""
+    session = scene.trusting(PinnedSession({"localhost": scene.pins_of(scene.honest)}))
+    adapter = session.get_adapter("https://localhost/")
+    vars(adapter)["get_connection_with_tls_context"] = lambda request, *_, **__: own_pool(request.url, scene.bundle)
+    mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
+    with pytest.raises(PinMismatchError):
+        session.get(mitm.url(), auth=("user", SECRET))
+    assert scene.toll(mitm) == (1, 1, 0)
+    assert session.get(server.url()).text == "ok"
+
+
+def test_a_deep_copy_of_an_adapter(scene: Any) -> None:
+    """It follows the policy of the adapter, so that the session of that takes it."""
+    store = PolicyStore({"localhost": scene.pins_of(scene.attacker)})
+    session = scene.trusting(PinnedSession(store))
+    session.mount("https://", copy.deepcopy(session.get_adapter("https://localhost/")))
+    store.set({"localhost": scene.pins_of(scene.honest)})
+    mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
+    with pytest.raises(PinMismatchError):
+        session.get(mitm.url(), auth=("user", SECRET))
+    assert scene.toll(mitm) == (1, 1, 0)
+    assert session.get(server.url()).text == "ok"
 
 
 def test_a_full_pool(scene: Any) -> None:

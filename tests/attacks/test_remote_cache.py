@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import secrets
 import shutil
+import stat
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +16,7 @@ from filelock import FileLock
 
 from pinned_requests import PinPolicy, PinSet
 from pinned_requests.sources.tuf import RemotePolicyError, fetcher
+from pinned_requests.sources.tuf.folder import PrivateFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -156,36 +162,131 @@ def to_folder(path: Path) -> None:
     """Put a folder in the place of a file."""
     path.unlink()
     path.mkdir()
+    (path / "file").write_bytes(b"")
 
 
-def to_file(path: Path) -> None:
-    """Put a file in the place of a folder."""
-    shutil.rmtree(path)
-    path.write_bytes(b"")
+def to_fifo(path: Path) -> None:
+    """Put a FIFO in the place of a file: who opens it waits for ever."""
+    path.unlink()
+    os.mkfifo(path)
 
 
-def to_rubbish(path: Path) -> None:
-    """Put something else in the place of metadata."""
-    path.write_bytes(b"[" * 100_000)
+def to_link(path: Path) -> None:
+    """Put a link to another file of the user's in the place of a file."""
+    path.unlink()
+    path.symlink_to(path.parent.parent.parent / "victim")
+
+
+def to_dangling_link(path: Path) -> None:
+    """Put a link to nowhere in the place of a file."""
+    path.unlink()
+    path.symlink_to(path.parent.parent.parent / "absent")
+
+
+def to_foreign_file(path: Path) -> None:
+    """Give the file to another user."""
+    os.chown(path, 65534, -1)
+
+
+def to_writable_file(path: Path) -> None:
+    """Let others write it."""
+    path.chmod(0o666)
+
+
+DAMAGES = [to_folder, to_fifo, to_link, to_dangling_link, to_writable_file]
+if hasattr(os, "geteuid") and os.geteuid() == 0:
+    DAMAGES.append(to_foreign_file)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_stands_in_the_place_of_a_file(scene: Scene, damage: Callable[[Path], None]) -> None:
+    """It is not read, not followed, not waited for; the file is made again, and the victim stays as it is."""
+    victim = scene.publisher.base / "victim"
+    victim.write_text("of the user")
+    for name in ("seen.json", scene.bundle.name, ".lock"):
+        (scene.folder / name).touch()
+        damage(scene.folder / name)
+    store = scene.publisher.store(shipped=scene.shipped)
+    assert store.current == scene.shipped
+    assert store.last_error is not None
+    scene.recovered()
+    assert victim.read_text() == "of the user"
+    assert not (scene.publisher.base / "absent").exists()
+    for name in ("seen.json", scene.bundle.name):
+        status = (scene.folder / name).lstat()
+        assert (stat.S_ISREG(status.st_mode), status.st_mode & 0o777) == (True, 0o600)
+    scene.publisher.forged = Down()
+    assert scene.publisher.store(shipped=scene.shipped).current == scene.old
+
+
+def test_a_folder_that_is_a_link(scene: Scene) -> None:
+    """Nothing is read or written behind it; the policy is used in memory."""
+    elsewhere = scene.publisher.base / "elsewhere"
+    scene.folder.rename(elsewhere)
+    scene.folder.symlink_to(elsewhere)
+    before = {path: path.stat().st_mtime_ns for path in elsewhere.iterdir()}
+    unused(scene)
+    assert {path: path.stat().st_mtime_ns for path in elsewhere.iterdir()} == before
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="gives a folder away")
+def test_a_folder_of_another_user(scene: Scene) -> None:
+    """It was there first, in a place where anybody may make folders."""
+    os.chown(scene.folder, 65534, -1)
+    unused(scene)
+
+
+def unused(scene: Scene) -> None:
+    """Start and update: the cache is not used, which `last_error` says."""
+    scene.refused()
+    scene.publisher.forged = {}
+    store = scene.publisher.store(shipped=scene.shipped)
+    store.refresh()
+    assert store.current == scene.old
+    assert isinstance(store.last_error, RemotePolicyError)
+    assert store.last_error.check == "cache"
+
+
+def test_a_temporary_name_that_was_guessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has 128 random bits. If it is there all the same, nothing is written through it."""
+    victim = tmp_path / "victim"
+    victim.write_text("of the user")
+    names = []
+    with PrivateFolder.opened(tmp_path / "folder", make=True) as folder:
+        original = os.replace
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", lambda *args, **kwargs: (names.append(args[0]), original(*args, **kwargs)))
+            folder.write("a", b"1")
+            folder.write("a", b"2")
+        assert len(set(names)) == 2
+        assert all(len(name) == len("tmp-") + 32 for name in names)
+        monkeypatch.setattr(secrets, "token_hex", lambda _: "guessed")
+        (tmp_path / "folder" / "tmp-guessed").symlink_to(victim)
+        with pytest.raises(FileExistsError):
+            folder.write("a", b"3")
+        assert folder.read("a") == b"2"
+    assert victim.read_text() == "of the user"
 
 
 @pytest.mark.parametrize(
-    ("name", "damage"),
-    [
-        ("timestamp.json", to_rubbish),
-        ("snapshot.json", to_rubbish),
-        ("targets.json", to_rubbish),
-        ("root_history/1.root.json", to_rubbish),
-        ("timestamp.json", to_folder),
-        ("snapshot.json", to_folder),
-        ("root.json", to_folder),
-        ("root_history", to_file),
-        ("root_history/1.root.json", to_folder),
-    ],
+    "damage",
+    [b"", b"{}", b"[1, 2]", b"[{}, [3]]", b'[{"timestamp": 3}, []]', b"[" * 100_000, b'[{"timestamp": "\\ud800"}, []]'],
+    ids=["empty", "object", "numbers", "root", "role", "deep", "surrogate"],
 )
-def test_damaged_metadata_of_the_updater(scene: Scene, name: str, damage: Callable[[Path], None]) -> None:
-    """What python-tuf keeps is made anew, whatever has become of it."""
-    damage(scene.folder / name)
+def test_damaged_memory_of_versions(scene: Scene, damage: bytes) -> None:
+    """It is forgotten."""
+    (scene.folder / "seen.json").write_bytes(damage)
+    scene.recovered()
+
+
+@pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets"])
+@pytest.mark.parametrize("text", ["[" * 100_000, "{}", "\x00"])
+def test_damaged_metadata_that_was_seen(scene: Scene, role: str, text: str) -> None:
+    """It is fetched again, whatever has become of it."""
+    path = scene.folder / "seen.json"
+    seen, roots = json.loads(path.read_text())
+    path.write_text(json.dumps([{**seen, role: text}, roots]))
     scene.recovered()
 
 
@@ -193,8 +294,21 @@ def test_a_newer_root_in_the_cache_that_nobody_signed(scene: Scene, publishing: 
     """A root of somebody else, put behind the shipped one, is no step to anywhere."""
     other = publishing()
     other.rotate("root")
-    shutil.copy(other.newest("2.root.json"), scene.folder / "root_history" / "2.root.json")
+    path = scene.folder / "seen.json"
+    seen, _ = json.loads(path.read_text())
+    path.write_text(json.dumps([seen, [other.newest("2.root.json").read_text()]]))
     scene.recovered()
+
+
+def test_a_date_in_the_future(scene: Scene) -> None:
+    """The date is not signed, or the clock was wrong: the age is unknown, and `max_age` refuses until it is known."""
+    scene.edit(saved=time.time() + 1e6)
+    store = scene.publisher.store(shipped=scene.shipped, max_age=1e6)
+    assert (store.loaded_at, store.age) == (None, math.inf)
+    assert store.current.outdated is not None
+    scene.publisher.forged = {}
+    store.refresh()
+    assert store.current == scene.old
 
 
 def test_a_policy_in_force_survives_the_loss_of_the_cache(scene: Scene) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -66,3 +70,22 @@ def lab(certificates: Certificates) -> Iterator[Lab]:
     """Open the lab for one test; all that is open is closed afterwards, the sessions first."""
     with contextlib.ExitStack() as opened:
         yield Lab(certificates, opened)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A headless Chromium (`tests/support/chromium.py`); without one the test is skipped.
+
+    Continuous integration installs it for its default Python alone, where its absence is a failure.
+    """
+    path = Path(__file__).parents[1] / "support" / "chromium.py"
+    spec = importlib.util.spec_from_file_location("chromium", path)
+    assert spec is not None
+    assert spec.loader is not None
+    chromium = sys.modules["chromium"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(chromium)
+    if chromium.CHROMIUM is None:
+        reason = "Chromium is not installed (Debian: apt-get install chromium)"
+        (pytest.fail if "CI" in os.environ and sys.version_info < (3, 14) else pytest.skip)(reason)
+    with chromium.Chromium(tmp_path_factory.mktemp("browser")) as opened:
+        yield opened

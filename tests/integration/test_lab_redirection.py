@@ -106,7 +106,7 @@ def test_ip_addresses(mitm_lab: MITMLab, host: str) -> None:
 def test_a_name_over_ipv6(mitm_lab: MITMLab) -> None:
     """A client that insists on IPv6 gets an IPv6 address, which leads to the attacker."""
     with mitm_lab.impersonate(HOST) as attack:
-        infos = socket.getaddrinfo(HOST, "https", socket.AF_INET6, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
+        infos = socket.getaddrinfo(HOST, 443, socket.AF_INET6, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
         ((*_, address),) = infos
         assert talk(address, socket.AF_INET6) == b"HTTP/1.1 200"
         with socket.create_connection(address[:2], timeout=5) as sock:

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import copy
+import errno
+import json
+import logging
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import threading
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pinned_requests import Pin, PinMismatchError, PinnedSession, PinPolicy, PolicyError, PolicyStore
-from pinned_requests.cli import repository as repository_module
-from pinned_requests.cli.repository import ROLES, Repository
-from pinned_requests.cli.signing import KeyRing, SigningError
-from pinned_requests.sources.tuf import RemotePolicyError
+from pinned_requests.publishing import repository as repository_module
+from pinned_requests.publishing import state as state_module
+from pinned_requests.publishing.keys import KeyRing, SigningError
+from pinned_requests.publishing.repository import Repository
+from pinned_requests.publishing.state import ROLES, renew
+from pinned_requests.sources.tuf import RemotePolicyError, updater
+from pinned_requests.sources.tuf.folder import PrivateFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 
 def test_a_session_follows_what_is_published(lab: Any, publishing: Callable[..., Any]) -> None:
@@ -56,6 +67,35 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def test_a_command_that_makes_one_request(lab: Any, publishing: Callable[..., Any], tmp_path: Path) -> None:
+    """All pins that it ships are lost: its request waits for the new ones. The next run has them, without a look."""
+    publisher = publishing()
+    publisher.publish(PinPolicy(lab.pins))
+    lost = Pin.from_certificate(lab.attacker.certificate)
+    shipped = tmp_path / "shipped.json"
+    shipped.write_text(PinPolicy({"localhost": [lost, lab.backup]}).to_json())
+    root = tmp_path / "root.json"
+    root.write_bytes(publisher.root)
+    url = publisher.server.url("", host="127.0.0.1")
+    program = (
+        "import sys\n"
+        "from pinned_requests import PinnedSession, PolicyStore\n"
+        "url, root, shipped, cache, page, bundle = sys.argv[1:]\n"
+        "urls = f'{url}/metadata', f'{url}/targets'\n"
+        "store = PolicyStore.from_tuf(*urls, root=root, shipped=shipped, cache_dir=cache)\n"
+        "print(PinnedSession(store).get(page, verify=bundle).status_code)\n"
+    )
+    server = lab.serve(lab.honest)
+    arguments = [url, root, shipped, tmp_path / "cache", server.url(), lab.bundle]
+    for looks in (1, 0):
+        before = len(publisher.server.requests)
+        command = [sys.executable, "-c", program, *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.stdout == "200\n", done.stderr
+        assert (len(publisher.server.requests) > before) is bool(looks)
+    assert server.handshakes == 2
+
+
 def test_over_tls_and_a_proxy(
     lab: Any,
     publishing: Callable[..., Any],
@@ -82,6 +122,148 @@ def test_over_tls_and_a_proxy(
         store.refresh()
 
 
+def test_a_private_ca_and_a_proxy_by_argument(
+    lab: Any,
+    publishing: Callable[..., Any],
+    policies: Sequence[PinPolicy],
+    start_proxy: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are of this store alone, and win over the environment."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/absent")
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # nobody is there
+    publisher = publishing()
+    publisher.publish(policies[1])
+    server = lab.serve(lab.honest, handler=publisher._answer)
+    urls = server.url("/metadata"), server.url("/targets")
+    arguments = {"root": publisher.root, "cache_dir": None, "verify": lab.bundle}
+    for port in (9, start_proxy()):
+        arguments["proxies"] = {"https": f"http://127.0.0.1:{port}"}
+        if port == 9:
+            with pytest.raises(RemotePolicyError):
+                PolicyStore.from_tuf(*urls, **arguments)
+    store = PolicyStore.from_tuf(*urls, **arguments)
+    assert store.current == policies[1]
+    assert pickle.loads(pickle.dumps(store)).refresh() is None  # noqa: S301  our own
+    with pytest.raises(RemotePolicyError, match=re.escape(f"{urls[0]}/2.root.json could not be downloaded")):
+        PolicyStore.from_tuf(*urls, **{**arguments, "verify": True})
+
+
+@pytest.mark.parametrize("cache", ["none", "unusable", "full"])
+def test_without_a_disk(
+    publishing: Callable[..., Any],
+    policies: Sequence[PinPolicy],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    cache: str,
+) -> None:
+    """The policy is verified and used in memory, which remembers versions; `last_error` says what that costs."""
+
+    def fail(*_args: object, **_kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    publisher = publishing()
+    publisher.publish(policies[1])
+    before = publisher.base / "before"
+    shutil.copytree(publisher.folder, before)
+    publisher.publish(policies[2])
+    monkeypatch.setattr(tempfile, "_get_default_tempdir", fail)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    if cache == "full":
+        monkeypatch.setattr(PrivateFolder, "write", fail)
+    places = {"none": None, "unusable": os.devnull, "full": publisher.base / "cache"}
+    store = publisher.store(cache_dir=places[cache])
+    for _ in range(2):
+        assert store.current == policies[2]
+        assert isinstance(store.last_error, RemotePolicyError)
+        assert store.last_error.check == "cache"
+        assert "a restart forgets which versions were seen" in str(store.last_error)
+        store.refresh()
+    assert caplog.text.count("a restart forgets which versions were seen") == 1
+    honest, publisher.folder = publisher.folder, before
+    with pytest.raises(RemotePolicyError) as caught:
+        store.refresh()
+    assert caught.value.check == "rollback"
+    assert store.current == policies[2]
+    publisher.folder = honest
+    store.refresh()
+
+
+def test_roots_that_followed_are_not_fetched_again(
+    publishing: Callable[..., Any], policies: Sequence[PinPolicy]
+) -> None:
+    """Each look asks for the next root alone, however many there were."""
+    publisher = publishing()
+    for _ in range(3):
+        publisher.rotate("root")
+    publisher.publish(policies[1])
+    store = publisher.store()
+    for again in (store, publisher.store()):
+        seen = len(publisher.server.requests)
+        again.refresh()
+        asked = [request.path for request in publisher.server.requests[seen:]]
+        assert asked == ["/metadata/5.root.json", "/metadata/timestamp.json"]
+
+
+def test_the_number_of_the_policy(publishing: Callable[..., Any], policies: Sequence[PinPolicy]) -> None:
+    """It is that of the signed targets, also after a restart; a shipped policy has none."""
+    publisher = publishing()
+    publisher.publish(policies[1])
+    publisher.publish(policies[2])
+    store = publisher.store()
+    assert store.version == "3"
+    publisher.server.stop()
+    assert publisher.store().version == "3"
+    assert publisher.store(shipped=policies[0]).version == "3"
+    shipped = publisher.store(shipped=policies[0], cache_dir=publisher.base / "other")
+    assert shipped.version == PolicyStore(policies[0]).version
+
+
+def test_the_log_is_quiet(
+    publishing: Callable[..., Any], policies: Sequence[PinPolicy], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What python-tuf says at INFO, of each key that has not signed, is kept out; other threads' records are not."""
+    publisher = publishing(targets=(2, 2))
+    publisher.publish(policies[1])
+    alone = json.loads(publisher.newest(".targets.json").read_bytes())
+    alone["signatures"][0]["sig"] = "00"
+    publisher.forge(publisher.newest(".targets.json"), json.dumps(alone).encode())
+    caplog.set_level("INFO")
+    with pytest.raises(RemotePolicyError):
+        publisher.store()
+    with updater.quiet():
+        logging.getLogger("tuf.api._payload").info("of this thread")
+        thread = threading.Thread(target=logging.getLogger("tuf.api._payload").info, args=("of another thread",))
+        thread.start()
+        thread.join()
+    logging.getLogger("tuf.api._payload").info("afterwards")
+    assert [r.getMessage() for r in caplog.records if r.name.startswith("tuf")] == ["of another thread", "afterwards"]
+
+
+def test_an_application_in_a_zip_archive(
+    publishing: Callable[..., Any], policies: Sequence[PinPolicy], tmp_path: Path
+) -> None:
+    """`root` and `shipped` are what `importlib.resources` gives there, which is not a path."""
+    publisher = publishing()
+    archive = tmp_path / "application.pyz"
+    url = publisher.server.url("", host="127.0.0.1")
+    program = (
+        "from importlib.resources import files\n"
+        "from pinned_requests import PolicyStore\n"
+        "package = files('sdk')\n"
+        f"store = PolicyStore.from_tuf('{url}/metadata', '{url}/targets', root=package / 'root.json',\n"
+        f"    shipped=package / 'pins.toml', cache_dir={str(tmp_path / 'cache')!r})\n"
+        "print(list(store.current.hosts))\n"
+    )
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("__main__.py", program)
+        file.writestr("sdk/__init__.py", "")
+        file.writestr("sdk/root.json", publisher.root)
+        file.writestr("sdk/pins.toml", policies[0].to_toml())
+    done = subprocess.run([sys.executable, archive], capture_output=True, text=True, check=True, env=os.environ)
+    assert done.stdout == "['shipped.example.com']\n"
+
+
 def test_a_thief_who_drives_up_version_numbers(
     publishing: Callable[..., Any], policies: Sequence[PinPolicy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,7 +274,7 @@ def test_a_thief_who_drives_up_version_numbers(
     stolen = publisher.base / "stolen"
     shutil.copytree(honest, stolen)
     with monkeypatch.context() as patch:
-        patch.setattr(Repository, "_next_version", staticmethod(lambda signed: signed.version + 1_000_000))
+        patch.setattr(repository_module, "renew", far_ahead)
         Repository(stolen, publisher.ring).refresh(("snapshot",), {})
     publisher.folder = stolen
     store = publisher.store()
@@ -104,6 +286,12 @@ def test_a_thief_who_drives_up_version_numbers(
     publisher.rotate("timestamp")
     store.refresh()
     assert store.current == policies[2]
+
+
+def far_ahead(signed: Any, days: int | None) -> None:
+    """Leave a million versions out."""
+    signed.version += 1_000_000
+    renew(signed, days)
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -173,7 +361,7 @@ def test_a_change_that_is_cut_short_breaks_nothing(
     publisher = publishing()
     publisher.publish(policies[1])
     old = publisher.store()
-    write = repository_module._write
+    write = repository_module.write
 
     class CutShortError(Exception):
         pass
@@ -188,7 +376,7 @@ def test_a_change_that_is_cut_short_breaks_nothing(
 
         done = True
         with monkeypatch.context() as patch:
-            patch.setattr(repository_module, "_write", some)
+            patch.setattr(repository_module, "write", some)
             try:
                 if change == "publish":
                     publisher.publish(policies[2])
@@ -239,7 +427,7 @@ def test_a_cache_that_has_expired(
     """What was good stays in force over a restart, loudly, unless the application has come with a newer policy."""
     publisher = publishing()
     with monkeypatch.context() as patch:
-        patch.setattr(repository_module, "_days", lambda signed: 1 / 20_000 if signed.type == "timestamp" else 1)
+        patch.setattr(state_module, "days_of", lambda signed: 1 / 20_000 if signed.type == "timestamp" else 1)
         publisher.publish(policies[1])  # for 4.3 seconds
     publisher.store(shipped=policies[0]).refresh()
     publisher.server.stop()
@@ -326,6 +514,12 @@ def test_an_error_pickles(publishing: Callable[..., Any]) -> None:
         {"target": "pins.json?x"},
         {"target": ""},
         {"shipped": {"*": []}},
+        {"shipped": b"{}"},
+        {"shipped": 3},
+        {"verify": False},
+        {"verify": "/absent"},
+        {"proxies": "http://127.0.0.1"},
+        {"proxies": {"https": 3}},
         {"refresh_after": 0},
     ],
 )
@@ -366,6 +560,7 @@ def test_nothing_of_it_is_imported_before_it_is_needed() -> None:
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the extra."""
     monkeypatch.setitem(sys.modules, "tuf.ngclient", None)
-    monkeypatch.delitem(sys.modules, "pinned_requests.sources.tuf.client", raising=False)
+    for name in ("client", "updater"):
+        monkeypatch.delitem(sys.modules, f"pinned_requests.sources.tuf.{name}", raising=False)
     with pytest.raises(ImportError, match=r"pinned-requests\[remote\]"):
         PolicyStore.from_tuf("https://example.com", "https://example.com", root=b"", cache_dir="")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -11,13 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from typer.testing import CliRunner
 
 from pinned_requests import PinPolicy, PinSet, PolicyStore
-from pinned_requests.cli import repository as repository_module
-from pinned_requests.cli.repo import app
-from pinned_requests.cli.repository import Repository
-from pinned_requests.cli.signing import KeyFolder, KeyRing
+from pinned_requests.cli import main
+from pinned_requests.publishing import state as state_module
+from pinned_requests.publishing.keys import KeyFolder, KeyRing
+from pinned_requests.publishing.repository import Repository
 from pinned_requests.testing import Response, TLSServer
 
 if TYPE_CHECKING:
@@ -62,8 +63,9 @@ class Desk:
         return Done(done.returncode, done.stdout, done.stderr)
 
     def init(self, *arguments: object, **options: Any) -> Done:
-        """Make the repository."""
-        return self.run("init", self.folder, "--keys", self.keys, *arguments, **options)
+        """Make the repository, with key files that are encrypted if there is a passphrase."""
+        plain = () if "passphrase" in options else ("--plain",)
+        return self.run("init", self.folder, "--keys", self.keys, *plain, *arguments, **options)
 
     def publish(self, *arguments: object, **options: Any) -> Done:
         """Publish the policy."""
@@ -99,7 +101,7 @@ def test_from_the_ceremony_to_the_client(desk: Desk) -> None:
     assert desk.publish().code == 0
     assert desk.fetched() == POLICY
     for role in ("root", "targets", "snapshot", "timestamp"):
-        done = desk.run("rotate-key", desk.folder, role, "--keys", desk.keys)
+        done = desk.run("rotate-key", desk.folder, role, "--plain", "--keys", desk.keys)
         assert (done.code, done.err) == (0, "")
         assert desk.fetched() == POLICY
     done = desk.run("refresh", desk.folder, "--keys", desk.keys, "--also", "targets", "--also", "root")
@@ -144,19 +146,20 @@ def test_two_holders(desk: Desk) -> None:
     assert desk.publish("--keys", desk.more_keys).code == 0
     assert desk.fetched() == POLICY
     assert (
-        desk.run("rotate-key", desk.folder, "root", "--keys", desk.keys, "--keys", desk.more_keys).code == 2
+        desk.run("rotate-key", desk.folder, "root", "--plain", "--keys", desk.keys, "--keys", desk.more_keys).code == 2
     )  # which of the three?
     (first, *_) = sorted(path.name.partition("-")[2].removesuffix(".pem") for path in desk.keys.glob("root-*"))
     both = ("--keys", desk.keys, "--keys", desk.more_keys)
-    assert desk.run("rotate-key", desk.folder, "root", *both, "--old", first).code == 0
+    assert desk.run("rotate-key", desk.folder, "root", "--plain", *both, "--old", first).code == 0
     assert desk.fetched() == POLICY
 
 
 def test_encrypted_keys(desk: Desk) -> None:
     """The passphrase comes from the environment where there is no terminal; without it, or a wrong one, nothing."""
-    assert desk.init("--encrypt").code == 1
-    assert desk.init("--encrypt", passphrase="").code == 2
-    assert desk.init("--encrypt", passphrase=SECRET).code == 0
+    without = desk.init(passphrase=None)
+    assert (without.code, "or give --plain" in without.err, desk.keys.exists()) == (1, True, False)
+    assert desk.init(passphrase="").code == 2
+    assert desk.init(passphrase=SECRET).code == 0
     assert all(b"ENCRYPTED" in path.read_bytes() for path in desk.keys.glob("*.pem"))
     assert desk.publish().code == 1
     wrong = desk.publish(passphrase=WRONG)
@@ -211,6 +214,22 @@ def test_a_wrong_policy_is_not_published(desk: Desk, text: str) -> None:
         ("init", "FOLDER", "--keys", "OTHER", "--keys", "INSIDE"),
         ("init", "FOLDER", "--keys", "KEYS", "--signer", "targets=a.pem=x:1", "--signer", "targets=b.pem=x:2"),
         ("init", "FOLDER", "--keys", "KEYS", "--signer", "targets=POLICY=x:1"),
+        ("init", "FOLDER", "--keys", "KEYS", "--holder", "POLICY"),
+        ("init", "FOLDER", "--keys", "KEYS", "--proposal", "KEYS"),
+        ("init", "FOLDER", "--keys", "KEYS", "--holder", "POLICY", "--proposal", "POLICY"),
+        ("init", "FOLDER", "--keys", "KEYS", "--keys", "OTHER"),
+        ("init", "FOLDER", "--keys", "KEYS", "--online", "INSIDE"),
+        ("keys", "KEYS", "--role", "boss"),
+        ("keys", "KEYS", "--signer", "root=nothing"),
+        ("propose", "FOLDER", "KEYS"),
+        ("propose", "FOLDER", "POLICY", "--renew", "root"),
+        ("propose", "FOLDER", "KEYS", "--renew", "timestamp"),
+        ("propose", "FOLDER", "KEYS", "--policy", "POLICY", "--target", "../x.json"),
+        ("propose", "ftp://pins.example.com@x/", "KEYS", "--renew", "root"),
+        ("sign", "FOLDER", "POLICY", "--keys", "KEYS"),
+        ("merge", "FOLDER", "POLICY", "--keys", "KEYS"),
+        ("sync", "FOLDER"),
+        ("sync", "FOLDER", "KEYS"),
         ("publish", "FOLDER", "POLICY", "--keys", "KEYS"),
         ("publish", "FOLDER", "POLICY", "--keys", "KEYS", "--target", "../x.json"),
         ("refresh", "FOLDER", "--keys", "KEYS"),
@@ -223,8 +242,8 @@ def test_a_wrong_command_line(desk: Desk, arguments: tuple[str, ...]) -> None:
     names = {"FOLDER": desk.folder, "KEYS": desk.keys, "POLICY": desk.policy, "OTHER": desk.more_keys}
     names["INSIDE"] = desk.folder / ".." / desk.folder.name / "keys"
     names["targets=POLICY=x:1"] = f"targets={desk.policy}=x:1"
-    done = CliRunner().invoke(app, [str(names.get(each, each)) for each in arguments])
-    assert (done.exit_code, bool(done.stderr)) == (2, True)
+    code, error = invoke(*(names.get(each, each) for each in arguments))
+    assert (code, bool(error)) == (2, True)
     assert not desk.folder.exists()
     assert not desk.keys.exists()
     assert not desk.more_keys.exists()
@@ -232,31 +251,35 @@ def test_a_wrong_command_line(desk: Desk, arguments: tuple[str, ...]) -> None:
 
 def invoke(*arguments: object) -> tuple[int, str]:
     """Run the command in this process."""
-    done = CliRunner().invoke(app, list(map(str, arguments)))
-    return done.exit_code, done.stderr
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as error:
+        code = main(["repo", *map(str, arguments)])
+    return code, error.getvalue()
 
 
 def test_what_fails_leaves_no_keys_behind(desk: Desk) -> None:
     """No private key is made for a repository that cannot be made, nor for a rotation that cannot be signed."""
     blocked = desk.policy / "repository"
-    assert invoke("init", blocked, "--keys", desk.keys)[0] == 1
+    assert invoke("init", blocked, "--keys", desk.keys, "--plain")[0] == 2
     public = desk.base / "public.pem"
     key = ec.generate_private_key(ec.SECP256R1()).public_key()
     public.write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    assert invoke("init", desk.folder, "--keys", desk.keys, "--signer", f"timestamp={public}=nosuchkms:1")[0] == 1
+    assert (
+        invoke("init", desk.folder, "--keys", desk.keys, "--plain", "--signer", f"timestamp={public}=nosuchkms:1")[0]
+        == 1
+    )
     assert not desk.keys.exists()
-    assert invoke("init", desk.folder, "--keys", desk.keys)[0] == 0
-    assert invoke("init", desk.folder, "--keys", desk.more_keys)[0] == 2
+    assert invoke("init", desk.folder, "--keys", desk.keys, "--plain")[0] == 0
+    assert invoke("init", desk.folder, "--keys", desk.more_keys, "--plain")[0] == 2
     assert not desk.more_keys.exists()
     desk.more_keys.mkdir()
     for role in ("timestamp", "root"):
-        assert invoke("rotate-key", desk.folder, role, "--keys", desk.more_keys)[0] == 1
+        assert invoke("rotate-key", desk.folder, role, "--plain", "--keys", desk.more_keys)[0] == 1
         assert list(desk.more_keys.iterdir()) == []
 
 
 def test_a_new_key_is_not_put_into_what_is_published(desk: Desk) -> None:
     """`rotate-key` refuses a key folder within the repository, as `init` does."""
-    assert invoke("init", desk.folder, "--keys", desk.keys)[0] == 0
+    assert invoke("init", desk.folder, "--keys", desk.keys, "--plain")[0] == 0
     inside = desk.folder / "keys"
     inside.mkdir()
     assert invoke("rotate-key", desk.folder, "timestamp", "--keys", inside, "--keys", desk.keys)[0] == 2
@@ -265,7 +288,7 @@ def test_a_new_key_is_not_put_into_what_is_published(desk: Desk) -> None:
 
 def test_paths_that_are_not_there(desk: Desk) -> None:
     """A policy or a key folder that is mistyped is named, and not made."""
-    assert invoke("init", desk.folder, "--keys", desk.keys)[0] == 0
+    assert invoke("init", desk.folder, "--keys", desk.keys, "--plain")[0] == 0
     missing = desk.base / "nosuch.toml"
     code, error = invoke("publish", desk.folder, missing, "--keys", desk.keys)
     assert (code, error) == (2, f"pinned-requests: {missing}: No such file or directory\n")
@@ -280,7 +303,7 @@ def test_refresh_says_when_a_role_is_about_to_expire(desk: Desk, monkeypatch: py
     """It does its work, and ends with 1, so that cron sends a mail; 0 again when that role has been signed."""
     desk.init()
     with monkeypatch.context() as patch:
-        patch.setattr(repository_module, "_days", lambda signed: 1 if signed.type == "targets" else 30)
+        patch.setattr(state_module, "days_of", lambda signed: 1 if signed.type == "targets" else 30)
         Repository(desk.folder, KeyRing([KeyFolder(desk.keys)], lambda _: "")).publish("pins.json", POLICY, {})
     done = desk.run("refresh", desk.folder, "--keys", desk.keys)
     assert (done.code, "targets" in done.err, "timestamp" in done.out) == (1, True, True)
@@ -319,3 +342,35 @@ def test_signers_that_cannot_be_read(desk: Desk) -> None:
     desk.init()
     (desk.keys / "signers.json").write_text("[]")
     assert desk.publish().code == 1
+
+
+def test_a_proposal_that_is_no_proposal(desk: Desk) -> None:
+    """The file is named, and nothing is signed."""
+    assert invoke("init", desk.folder, "--keys", desk.keys, "--plain")[0] == 0
+    code, error = invoke("sign", desk.folder, desk.policy, "--keys", desk.keys)
+    assert code == 2
+    assert error.startswith(f"pinned-requests: '{desk.policy}': not a proposal")
+    assert invoke("merge", desk.folder, desk.policy, "--keys", desk.keys)[0] == 2
+
+
+def test_a_holder_is_exchanged(desk: Desk) -> None:
+    """Dave hands in his key, and those who are there sign that he takes a place; the file is not overwritten."""
+    assert invoke("init", desk.folder, "--keys", desk.keys, "--plain")[0] == 0
+    assert invoke("publish", desk.folder, desk.policy, "--keys", desk.keys)[0] == 0
+    dave, change = desk.base / "dave", desk.base / "change.json"
+    assert invoke("keys", dave, "--role", "targets", "--plain")[0] == 0
+    (old,) = (path.name.partition("-")[2].removesuffix(".pem") for path in desk.keys.glob("targets-*"))
+    exchange = ("propose", desk.folder, change, "--exchange")
+    assert invoke(*exchange, f"{old}={desk.keys / 'public.json'}")[0] == 2  # no new key in it
+    assert invoke(*exchange, f"fffffffffffffffff={dave / 'public.json'}")[0] == 2
+    assert invoke(*exchange, dave / "public.json")[0] == 2
+    assert invoke(*exchange, f"{old}={dave / 'public.json'}") == (0, "")
+    assert invoke(*exchange, f"{old}={dave / 'public.json'}")[0] == 2
+    assert invoke("sign", desk.folder, change, "--keys", desk.keys)[0] == 0
+    assert invoke("merge", desk.folder, change, "--keys", desk.keys)[0] == 1  # Dave has not signed
+    assert invoke("sign", desk.folder, change, "--keys", dave)[0] == 0
+    assert invoke("merge", desk.folder, change, "--keys", desk.keys) == (0, "")
+    assert desk.fetched() == POLICY
+    assert invoke("publish", desk.folder, desk.policy, "--keys", desk.keys)[0] == 1
+    assert invoke("publish", desk.folder, desk.policy, "--keys", desk.keys, "--keys", dave) == (0, "")
+    assert desk.fetched() == POLICY

@@ -123,7 +123,8 @@ def test_what_makes_two_reports_the_same(post: Post) -> None:
     for other in others:
         reporter(other)
     assert reporter.flush(SOON)
-    assert post.posted[1:] == others
+    assert len(post.posted[1:]) == len(others)
+    assert all(other in post.posted[1:] for other in others)
 
 
 def test_the_queue_is_bounded_and_keeps_one_report_a_key(post: Post) -> None:
@@ -183,6 +184,41 @@ def test_the_keys_are_bounded(post: Post, clock: list[float], monkeypatch: pytes
     assert reporter.flush(SOON)
     assert len(reporter._sent) == 1
     assert post.posted[-1].host == "h15.example.com"
+
+
+def unpinned(number: int) -> ViolationReport:
+    """A refusal of the host of that number, which no pattern names: a redirect makes any number of them."""
+    verdict = evaluate(
+        PinPolicy({"a.example": PinSet.exempt()}), f"u{number}.example", Chain((), is_verified=True), NOW
+    )
+    return ViolationReport(verdict, NOW)
+
+
+def test_cheap_reports_do_not_push_a_mismatch_out(
+    post: Post, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each outcome has room of its own, in the queue and for 24 hours."""
+    monkeypatch.setattr(http, "MAX_KEYS", 200)
+    reporter = HTTPReporter(URL)
+    for number in range(300):  # all keys of this outcome
+        reporter(unpinned(number))
+        assert reporter.flush(SOON)
+    assert len(post.posted) == 200
+    post.works = False
+    clock[0] += 1.5 * http.PERIOD
+    for number in range(1000, 1000 + 2 * http.MAX_QUEUED):  # and its whole queue
+        reporter(unpinned(number))
+    mismatch = report()
+    reporter(mismatch)
+    assert len(reporter._queue) == http.MAX_QUEUED + 1
+    post.works = True
+    assert reporter.flush(SOON)
+    assert mismatch in post.posted[200:203]  # in turn, not behind the others
+    clock[0] += http.PERIOD
+    reporter(report(1))
+    assert reporter.flush(SOON)
+    assert sum(reporter._known.values()) == len(reporter._sent) == 1
+    assert sum(reporter._waiting.values()) == 0
 
 
 def test_attempts_get_rarer(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ FACADE = "__init__"
 
 ROOMS = (
     "core",
+    "html_page",
     "exceptions",
     "policy_store",
     "reporting",
@@ -35,6 +36,7 @@ ROOMS = (
     "sources",
     "publishing",
     "monitoring",
+    "editing",
     "formats",
     FACADE,
     "testing",

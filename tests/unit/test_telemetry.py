@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,13 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from pinned_requests import Pin, PinPolicy, PinSet, ViolationReport
+from pinned_requests import Pin, PinPolicy, PinSet, PolicyStore, ViolationReport
 from pinned_requests.core.chain import Chain
 from pinned_requests.core.verdict import evaluate
 from pinned_requests.enforcement import telemetry
 from pinned_requests.enforcement.guard import Guard
 from pinned_requests.enforcement.refusal import Refusal
+from pinned_requests.sources.loaders import Loader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,15 +41,15 @@ def reader() -> Iterator[InMemoryMetricReader]:
     reader.shutdown()
 
 
-def points(reader: InMemoryMetricReader) -> list[tuple[int, dict[str, Any]]]:
-    """Every value of our counter, and its attributes."""
+def points(reader: InMemoryMetricReader, name: str = telemetry.COUNTER) -> list[tuple[Any, dict[str, Any]]]:
+    """Every value of our counter, or of another instrument, and its attributes."""
     data = reader.get_metrics_data()
     return [
         (point.value, dict(point.attributes))  # type: ignore[union-attr]  # of a counter
         for resource in (data.resource_metrics if data else ())
         for scope in resource.scope_metrics
         for metric in scope.metrics
-        if metric.name == telemetry.COUNTER
+        if metric.name == name
         for point in metric.data.data_points
     ]
 
@@ -107,3 +109,55 @@ def test_the_import_does_without_it() -> None:
     code = "import sys, pinned_requests; print(any(name.startswith('opentelemetry') for name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert done.stdout == "False\n"
+
+
+def _answer() -> PinPolicy:
+    return POLICY
+
+
+class _Signed(Loader):
+    """Returns a policy with a number."""
+
+    def load(self) -> PinPolicy:
+        """Return it."""
+        self.version = "42"
+        return super().load()
+
+
+def test_gauges_show_the_age_and_the_version_of_each_policy(
+    reader: InMemoryMetricReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of stores with a source, for as long as they exist."""
+    stores = [PolicyStore(_answer), PolicyStore(_Signed(_answer))]
+    now = sum(store._loaded[1] for store in stores) / 2 + 100
+    monkeypatch.setattr(PolicyStore, "_clocks", staticmethod(lambda: (0.0, now)))
+    shown = {
+        name: {
+            seen["pinned_requests.version"]: value
+            for value, seen in points(reader, name)
+            if seen["pinned_requests.source"] == f"{__name__}._answer"  # other tests leave stores behind
+        }
+        for name in (telemetry.AGE, telemetry.VERSION)
+    }
+    version = stores[0].version
+    assert shown[telemetry.AGE] == {version: pytest.approx(100, abs=5), "42": pytest.approx(100, abs=5)}
+    assert shown[telemetry.VERSION] == {version: int(version, 16), "42": 42}
+    del stores
+    gc.collect()
+    assert "42" not in {seen["pinned_requests.version"] for _, seen in points(reader, telemetry.AGE)}
+
+
+def test_a_store_imports_no_opentelemetry() -> None:
+    """The gauges are made when the program has imported it itself: at the next look."""
+    program = (
+        "import sys\n"
+        "from pinned_requests import PinSet, PolicyStore\n"
+        "from pinned_requests.enforcement import telemetry\n"
+        "store = PolicyStore(lambda: {'a.example': PinSet.exempt()})\n"
+        "assert not [name for name in sys.modules if name.startswith('opentelemetry')]\n"
+        "import opentelemetry.metrics\n"
+        "assert telemetry._gauges.cache_info().currsize == 0\n"
+        "store.refresh()\n"
+        "assert telemetry._gauges.cache_info().currsize == 1\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -28,7 +28,7 @@ class Repository:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._repository = folder / "repository"
-        self._repo("init")
+        self._repo("init", "--plain")
 
     @property
     def root(self) -> bytes:

@@ -1,10 +1,7 @@
 """The `pinned-requests` command.
 
-Exit codes: 0 for success; 1 for a finding, such as a server that cannot be reached or verified; 2 for a wrong command
-line or input; 130 after an interrupt; 141 when the reader of the output has gone away.
-
-Arguments, output and exit codes belong here. Decisions about pins, certificates and policies do not: they are in the
-rooms below, where a program can call them.
+Arguments, output and exit codes belong here; the table of exit codes is in `errors.py`. Decisions about pins,
+certificates and policies do not: they are in the rooms below, where a program can call them.
 """
 
 from __future__ import annotations
@@ -15,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_EXTRA = {"defusedxml", "rich", "typer"}
+_EXTRA = {"defusedxml", "rich", "tomlkit", "typer"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return run(sys.argv[1:] if arguments is None else list(arguments))
     except ModuleNotFoundError as missing:
-        if (missing.name or "").partition(".")[0] not in _EXTRA:
+        name = (missing.name or "").partition(".")[0]
+        if name not in _EXTRA:
             raise
-        print(f"pinned-requests: {missing.name} is not installed; install 'pinned-requests[cli]'", file=sys.stderr)
+        hint = "run: pip install 'pinned-requests[cli]'"
+        print(f"pinned-requests: the command needs {name}; {hint}", file=sys.stderr)
         return 2

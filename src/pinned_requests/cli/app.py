@@ -3,82 +3,128 @@
 This file has no `from __future__ import annotations`: typer reads the types of the arguments.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import typer
 
-from pinned_requests import PinPolicy
-from pinned_requests.cli import repo
+from pinned_requests.cli import keys, repo
+from pinned_requests.cli.help import HELP_OPTIONS, print_version
+from pinned_requests.cli.options import CaBundle, Json, KeyType, Policy, Proxy, Timeout, Yes
 
 Action = Callable[[], int]
+PinFormat = Literal["spki", "openssl", "curl", "rfc7469", "fingerprint", "toml"]
+Format = Literal["text", "json", "jsonl", "nagios", "prometheus", "html"]
 
 app = typer.Typer(
-    help="Public key pinning for requests: get pins, keep a policy, and know that it is right.",
     epilog="Exit codes: 0 all is well, 1 a finding, 2 the command line or an input is wrong.",
-    add_completion=False,
+    context_settings=HELP_OPTIONS,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,  # they show local variables
 )
 app.add_typer(repo.app)
+app.add_typer(keys.rotate_app)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Timeout = Annotated[
-    float, typer.Option(min=0.1, max=600, metavar="SECONDS", help="For a connection and its handshake.")
-]
-Proxy = Annotated[str | None, typer.Option(metavar="URL", help="The proxy; default: that of the environment.")]
-CaBundle = Annotated[
-    str | None, typer.Option(metavar="PATH", exists=True, help="CA certificates to trust; default: as requests.")
-]
+
+@app.callback()
+def main(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", "-V", is_eager=True, callback=print_version, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Public key pinning for requests: get pins, keep a policy, and know that it is right."""
+
+
 Within = Annotated[str, typer.Option(metavar="SPAN", help="What is soon: hours, days or weeks, such as 12h, 30d, 4w.")]
-Ignore = Annotated[list[str] | None, typer.Option(metavar="KIND", help="A kind of finding that is none; repeatable.")]
-Policy = Annotated[Path, typer.Argument(metavar="POLICY", help="A policy file, .toml or .json.")]
+Ignore = Annotated[list[str] | None, typer.Option(metavar="KIND", help="Finding to ignore (repeatable).")]
 
 
 @app.command()
 def pin(  # noqa: PLR0913  one argument an option
-    sources: Annotated[list[str], typer.Argument(metavar="FILE|HOST[:PORT]")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE|HOST[:PORT]|URL", help="A file, or a server; of a URL its host.", show_default=False
+        ),
+    ],
     *,
+    form: Annotated[
+        PinFormat | None,
+        typer.Option(
+            "--format", metavar="FORMAT", help=f"One line and nothing else: {', '.join(get_args(PinFormat))}."
+        ),
+    ] = None,
+    depth: Annotated[
+        int, typer.Option(min=0, max=100, metavar="N", help="Which certificate, for --format; 0 is the leaf.")
+    ] = 0,
     proxy: Proxy = None,
     ca_bundle: CaBundle = None,
-    insecure: Annotated[bool, typer.Option("--insecure", help="Show chains that nothing vouches for.")] = False,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Show chains that no CA vouches for.")] = False,
     timeout: Timeout = 10.0,
     json: Json = False,
 ) -> Action:
     """Show the pins of files and of live servers.
 
     A file holds certificates, CSRs or keys, in PEM or DER. What exists or has a slash in it is a file, all else a host.
-    """
-    from pinned_requests.cli.live import way_of  # noqa: PLC0415  a command imports what it needs
-    from pinned_requests.cli.pin import pin as run  # noqa: PLC0415
 
-    return lambda: run(sources, way_of(timeout, proxy, ca_bundle, is_insecure=insecure), as_json=json)
+    Example: curl --pinnedpubkey "$(pinned-requests pin api.example.com --format curl)" https://api.example.com/
+    """
+    from pinned_requests.cli.pin import pin as run  # noqa: PLC0415  a command imports what it needs
+    from pinned_requests.monitoring.route import Route  # noqa: PLC0415
+
+    if json and form is not None:
+        raise typer.BadParameter("--json and --format exclude each other")
+
+    def action() -> int:
+        route = Route(timeout, proxy, ca_bundle, is_insecure=insecure).check()
+        return run(sources, route, form=form, depth=depth, as_json=json)
+
+    return action
 
 
 @app.command()
 def init(  # noqa: PLR0913  one argument an option
-    hosts: Annotated[list[str], typer.Argument(metavar="HOST[:PORT]")],
+    hosts: Annotated[list[str], typer.Argument(metavar="HOST[:PORT]", help="The servers.", show_default=False)],
     *,
-    output: Annotated[Path, typer.Option(metavar="PATH", help="The policy, .toml or .json.")] = Path("pins.toml"),
-    backup_key: Annotated[Path, typer.Option(metavar="PATH", help="The new key; its CSR gets the suffix .csr.")] = Path(
-        "backup.key"
-    ),
-    key_type: Annotated[str, typer.Option(help="ecdsa-p256, ecdsa-p384 or rsa-3072.")] = "ecdsa-p256",
+    add: Annotated[
+        Path | None, typer.Option(metavar="POLICY", help="Add the hosts to this policy; its comments stay.")
+    ] = None,
+    output: Annotated[Path, typer.Option(metavar="PATH", help="The new policy, .toml or .json.")] = Path("pins.toml"),
+    backup_key: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="The new key; default: backup.key, with --add HOST-DATE.key. Its CSR gets the suffix .csr.",
+        ),
+    ] = None,
+    key_type: KeyType = "ecdsa-p256",
     proxy: Proxy = None,
     ca_bundle: CaBundle = None,
     timeout: Timeout = 10.0,
+    yes: Yes = False,
     json: Json = False,
 ) -> Action:
     """Write a policy for live hosts, and a backup key.
 
-    It has the pins of leaf and issuer, and that of the new key. Nothing is overwritten.
-    """
-    from pinned_requests.cli.init import init as run  # noqa: PLC0415  a command imports what it needs
-    from pinned_requests.cli.live import way_of  # noqa: PLC0415
+    It has the pins of leaf and issuer, and that of the new key, each with a note. Nothing is overwritten. With --add
+    the difference is shown, and written after a yes.
 
-    return lambda: run(hosts, output, backup_key, key_type, way_of(timeout, proxy, ca_bundle), as_json=json)
+    Example: pinned-requests init api.example.com www.example.com
+    """
+    from pinned_requests.cli import init as command  # noqa: PLC0415  a command imports what it needs
+    from pinned_requests.monitoring.route import Route  # noqa: PLC0415
+
+    def run() -> int:
+        route = Route(timeout, proxy, ca_bundle).check()
+        if add is None:
+            return command.init(hosts, output, backup_key or Path("backup.key"), key_type, route, as_json=json)
+        return command.add(hosts, add, backup_key, key_type, route, is_agreed=yes, as_json=json)
+
+    return run
 
 
 @app.command()
@@ -86,30 +132,83 @@ def check(  # noqa: PLR0913  one argument an option
     policy: Policy,
     hosts: Annotated[list[str] | None, typer.Argument(metavar="HOST[:PORT]")] = None,
     *,
-    within: Within = "30d",
-    samples: Annotated[int, typer.Option(min=1, max=1000, help="Connections a host, to its addresses in turns.")] = 1,
-    jobs: Annotated[int, typer.Option(min=1, max=64, help="Hosts asked at a time.")] = 8,
+    form: Annotated[Format, typer.Option("--format", help="What to write; see docs/check.md.")] = "text",
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write to a file, whole or not at all; default: stdout.")
+    ] = None,
+    fail_on: Annotated[
+        Literal["critical", "warning", "info"],
+        typer.Option("--fail-on", help="The severity from which on findings make the exit code 1."),
+    ] = "warning",
     ignore: Ignore = None,
+    within: Within = "30d",
+    samples: Annotated[
+        int, typer.Option(min=1, max=1000, help="Connections to a host, to its addresses in turns.")
+    ] = 1,
+    all_addresses: Annotated[
+        bool, typer.Option("--all-addresses", help="Ask each address of a host at least once.")
+    ] = False,
+    connect_to: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST:PORT:ADDRESS", help="Ask this address, not those of the name; repeatable."),
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Remember what was seen, and learn from it.")
+    ] = None,
+    max_client_age: Annotated[
+        str, typer.Option(metavar="SPAN", help="How long a policy takes to reach the last client; with --state.")
+    ] = "90d",
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Hosts asked at a time.")] = 8,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Check hosts whose leaf is pinned without a CA: only the leaf counts.")
+    ] = False,
     proxy: Proxy = None,
     ca_bundle: CaBundle = None,
     timeout: Timeout = 10.0,
-    json: Json = False,
+    json: Annotated[bool, typer.Option("--json", help="As --format json.")] = False,
 ) -> Action:
     """Check a policy against live hosts.
 
     Those that it names; or those given, which its patterns may match.
+
+    Findings (docs/check.md explains them): blocked-key, mismatch,
+    invalid-certificate, pins-expired, unreachable, not-pinned,
+    pins-expire-soon, leaf-expires-soon, issuer-expires-soon, no-backup-pin,
+    backup-pin-served, intermediate-differs, pinned-ca-left-store,
+    anchor-shortened, key-changes-each-renewal, validity-short, issuer-rotates,
+    one-ca-only, single-depth, seen-through-proxy.
+
+    Example: pinned-requests check pins.toml
     """
-    from pinned_requests.cli import check as command  # noqa: PLC0415  a command imports what it needs
+    from pinned_requests.cli.check import check as run  # noqa: PLC0415  a command imports what it needs
     from pinned_requests.cli.inputs import read_span  # noqa: PLC0415
-    from pinned_requests.cli.live import way_of  # noqa: PLC0415
+    from pinned_requests.monitoring.check import Options  # noqa: PLC0415
+    from pinned_requests.monitoring.findings import KINDS, Severity  # noqa: PLC0415
+    from pinned_requests.monitoring.route import Route, read_connect_to  # noqa: PLC0415
 
-    def run() -> int:
-        options = command.Options(
-            way_of(timeout, proxy, ca_bundle), read_span(within), samples, _kinds(ignore, command.KINDS)
+    def options() -> Options:
+        connections = read_connect_to(connect_to or ())
+        return Options(
+            Route(timeout, proxy, ca_bundle, is_insecure=insecure, connect_to=connections).check(),
+            within=read_span(within),
+            samples=samples,
+            all_addresses=all_addresses,
+            ignored=ignored,
+            max_client_age=read_span(max_client_age),
+            jobs=jobs,
         )
-        return command.check(PinPolicy.from_file(policy), hosts or [], options, jobs=jobs, as_json=json)
 
-    return run
+    ignored = _kinds(ignore, KINDS)
+    return partial(
+        run,
+        policy,
+        hosts or [],
+        options,
+        form="json" if json else form,
+        output=output,
+        state=state,
+        fail_on=Severity[fail_on.upper()],
+    )
 
 
 @app.command()
@@ -130,6 +229,8 @@ def convert(  # noqa: PLR0913  one argument an option
 
     What gets lost goes to stderr. Formats: toml, json, curl, rfc7469, android, apple, trustkit, tlsa; and to write only
     okhttp-kotlin, okhttp-java.
+
+    Example: pinned-requests convert pins.toml --to android
     """
     from pinned_requests.cli.convert import convert as run  # noqa: PLC0415  a command imports what it needs
 
@@ -137,26 +238,50 @@ def convert(  # noqa: PLR0913  one argument an option
 
 
 @app.command()
-def lint(policy: Policy, *, within: Within = "30d", ignore: Ignore = None, json: Json = False) -> Action:
-    """Say what is doubtful of a policy, without a network."""
+def lint(
+    policies: Annotated[
+        list[Path], typer.Argument(metavar="POLICY", help="A policy file, .toml or .json.", show_default=False)
+    ],
+    *,
+    within: Within = "30d",
+    strict: Annotated[bool, typer.Option("--strict", help="Find sets that hang on a single CA, too.")] = False,
+    ignore: Ignore = None,
+    json: Json = False,
+) -> Action:
+    """Check policy files offline, without a network.
+
+    Findings: no-backup-pin, backup-pin-in-use, blocked-pin-accepted,
+    certificate-pin, pins-expired, pins-expire-soon, report-only,
+    unpinned-hosts-allowed, wide-pattern, tld-wide-pattern; with --strict
+    single-ca.
+
+    Example: pinned-requests lint pins.toml --strict
+    """
     from pinned_requests.cli import lint as command  # noqa: PLC0415  a command imports what it needs
     from pinned_requests.cli.inputs import read_span  # noqa: PLC0415
 
     return lambda: command.lint(
-        PinPolicy.from_file(policy), read_span(within), _kinds(ignore, command.KINDS), as_json=json
+        policies, read_span(within), _kinds(ignore, command.KINDS), is_strict=strict, as_json=json
     )
 
 
 @app.command()
 def demo() -> Action:
-    """Show a man in the middle who fools requests."""
+    """Show a man in the middle who fools requests.
+
+    Example: pinned-requests demo
+    """
     from pinned_requests.cli.demo import demo as run  # noqa: PLC0415  a command imports what it needs
 
     return run
 
 
-def _kinds(given: list[str] | None, known: dict[str, str]) -> frozenset[str]:
+for command in (keys.can_serve, keys.block, keys.repin):
+    app.command()(command)
+
+
+def _kinds(given: list[str] | None, known: Iterable[str]) -> frozenset[str]:
     for kind in given or ():
         if kind not in known:
-            raise typer.BadParameter(f"{kind!r} is no kind of finding; there are {', '.join(known)}")
+            raise typer.BadParameter(f"{kind!r} is not a kind of finding; there are {', '.join(known)}")
     return frozenset(given or ())

@@ -1,4 +1,4 @@
-"""`pinned-requests convert`: from one system's pin configuration to another's; what gets lost goes to stderr."""
+"""`pinned-requests convert`: convert pin configuration from one system to another, and print losses on stderr."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 
 from pinned_requests.cli.inputs import read_bounded
 from pinned_requests.cli.output import CommandError, complain, show_json
+from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.policy_text import MAX_SIZE
+from pinned_requests.core.text import show
 from pinned_requests.formats import FORMATS, read, write
 
 
@@ -18,31 +20,38 @@ def convert(  # noqa: PLR0913  each an option of the command
     """Print a configuration in another format.
 
     Args:
-        path: of the file, or `-` for standard input.
-        source: one of `FORMATS`, or None: what the suffix of `path` says.
-        target: one of `FORMATS`.
-        host: the host that the pins are of, where a format does not name it, or which alone is to be converted.
+        path: the file, or `-` for standard input.
+        source: the format to read, one of `FORMATS`, or None for the one that the suffix of `path` names.
+        target: the format to write, one of `FORMATS`.
+        host: the host of the pins if the format to read does not name it; else the host or pattern to convert.
         is_strict: whether a loss is a finding.
         as_json: whether to print JSON.
 
     Returns:
-        1 for a finding, else 0.
+        1 if there is a finding, else 0.
 
     Raises:
-        CommandError: the format is not given, or the input is too large.
-        PolicyError: the input is wrong, or cannot be said in that format.
+        CommandError: the format to read is not given, the input is too large, or a library is not installed.
+        PolicyError: the input is wrong, or cannot be expressed in the other format; the text names the file.
         OSError: the file cannot be read.
     """
     source = source or _by_suffix(path)
     now = datetime.now(UTC)
     is_hostless = source in FORMATS and FORMATS[source].is_hostless
-    policy, lost_in_reading = read(source, read_bounded(path, MAX_SIZE), host=host if is_hostless else None, now=now)
-    text, lost_in_writing = write(target, policy, host=None if is_hostless else host, now=now)
+    text = read_bounded(path, MAX_SIZE)
+    try:
+        policy, lost_in_reading = read(source, text, host=host if is_hostless else None, now=now)
+        converted, lost_in_writing = write(target, policy, host=None if is_hostless else host, now=now)
+    except PolicyError as error:
+        name = "standard input" if path == "-" else show(path)
+        raise type(error)(f"{name}: {error}") from None
+    except ImportError as error:
+        raise CommandError(str(error)) from None
     losses = (*lost_in_reading, *lost_in_writing)
     if as_json:
-        show_json({"text": text, "losses": [loss._asdict() for loss in losses]})
+        show_json({"text": converted, "losses": [loss._asdict() for loss in losses]})
     else:
-        sys.stdout.write(text)
+        sys.stdout.write(converted)
         for loss in losses:
             complain(f"lost: {loss}")
     return 1 if is_strict and losses else 0
@@ -51,5 +60,5 @@ def convert(  # noqa: PLR0913  each an option of the command
 def _by_suffix(path: str) -> str:
     name = Path(path).suffix.lower().removeprefix(".")
     if name not in ("toml", "json"):
-        raise CommandError(f"the format of the input is not given; give --from, one of {', '.join(FORMATS)}")
+        raise CommandError(f"cannot tell the format of {show(path)}; give --from, one of {', '.join(FORMATS)}")
     return name

@@ -1,84 +1,174 @@
-"""`pinned-requests init`: a policy file for live hosts, and a backup key for them."""
+"""`pinned-requests init`: a policy for live hosts, new or added to one that is there, and a backup key for them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from pinned_requests import PinPolicy, PinSet
-from pinned_requests.cli.backup import make_backup_key
-from pinned_requests.cli.files import SECRET, NewFile, check_new, create
-from pinned_requests.cli.inputs import read_target
-from pinned_requests.cli.live import Way, look
-from pinned_requests.cli.output import CommandError, Row, show_json, show_table
+from pinned_requests.cli.asking import write
+from pinned_requests.cli.output import CommandError, Row, complain, show_json, show_table
 from pinned_requests.core.text import escape, show
+from pinned_requests.editing import changes
+from pinned_requests.editing.backup import BackupKey, csr_path, make_backup_key
+from pinned_requests.editing.files import SECRET, NewFile, check_new, create
+from pinned_requests.editing.history import first_record, history_path
+from pinned_requests.editing.policy_file import PolicyFile, note_of
+from pinned_requests.monitoring.fetch import fetch
+from pinned_requests.monitoring.first_contact import doubts_about
+from pinned_requests.monitoring.target import read_target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+
+    from pinned_requests.core.chain import SeenCertificate
+    from pinned_requests.monitoring.route import Route
+    from pinned_requests.monitoring.target import Target
 
 _PINNED_DEPTHS = ("leaf", "issuer")
 
 
+class Seen(NamedTuple):
+    """What was seen of one host: the certificates to pin, leaf first, and why they may be an interceptor's."""
+
+    target: Target
+    chain: tuple[SeenCertificate, ...]
+    doubts: tuple[str, ...]
+
+
+class Made(NamedTuple):
+    """A backup key, where it goes, and its pin with a note."""
+
+    key: BackupKey
+    path: Path
+    now: datetime
+
+    @property
+    def csr(self) -> Path:
+        """Where its request goes."""
+        return csr_path(self.path)
+
+    @property
+    def files(self) -> list[NewFile]:
+        """The key, for its owner alone, and the request."""
+        return [NewFile(self.path, self.key.key_pem, SECRET), NewFile(self.csr, self.key.csr_pem)]
+
+    def pins_for(self, seen: Seen) -> PinSet:
+        """Return the pins of a host."""
+        named = zip(_PINNED_DEPTHS, seen.chain, strict=False)
+        pins = [each.spki_pin.with_note(note_of(role, each.subject, "seen", self.now)) for role, each in named]
+        return PinSet(pins, backup_pins=self.key.pin.with_note(note_of("backup", self.path.name, "made", self.now)))
+
+
 def init(  # noqa: PLR0913  each an option of the command
-    hosts: Sequence[str], output: Path, backup_key: Path, key_type: str, way: Way, *, as_json: bool
+    hosts: Sequence[str], output: Path, backup_key: Path, key_type: str, route: Route, *, as_json: bool
 ) -> int:
     """Write a policy with the leaf's and the issuer's pin of each host, and a backup key with its request.
 
     Args:
         hosts: `HOST[:PORT]`, all of which must be reached and verified.
-        output: path of the policy.
+        output: path of the policy; its history goes beside it.
         backup_key: path of the key; the request has the suffix `.csr`, in place of `.key` or `.pem`.
-        key_type: one of `backup.KEY_TYPES`.
-        way: how the hosts are reached.
+        key_type: one of `editing.backup.KEY_TYPES`.
+        route: how the hosts are reached.
         as_json: whether to print JSON.
 
     Raises:
-        UnreachableError: a host was not reached, or its certificate is not valid. Nothing has been written then.
-        CommandError: a file exists, or the policy has another suffix than `.toml` or `.json`.
-        PolicyError: a host is none.
-        OSError: a file cannot be written.
+        ServerError: a host was not reached, or its certificate is not valid. Nothing has been written then.
+        CommandError: the policy has another suffix than `.toml` or `.json`.
+        PolicyError: a host is invalid.
+        OSError: a file exists, or cannot be written.
     """
-    write = {".toml": PinPolicy.to_toml, ".json": PinPolicy.to_json}.get(output.suffix.lower())
-    if write is None:
-        raise CommandError(f"{show(str(output))} is no path of a policy; give that of a .toml or .json file")
-    # What follows the dot in `api.example.com` is no suffix. A key called `.csr` is refused below: it is both files.
-    stem = backup_key.stem if backup_key.suffix.lower() in (".key", ".pem", ".csr") else backup_key.name
-    csr = backup_key.parent / f"{stem}.csr"
-    check_new([output, backup_key, csr])
-    targets = list(dict.fromkeys(map(read_target, hosts)))
-    chains = {target: look(target, way).certificates[: len(_PINNED_DEPTHS)] for target in targets}
-
-    backup = make_backup_key(list(dict.fromkeys(target.host for target in targets)), key_type)
-    policy = PinPolicy(
-        {
-            target.pattern: PinSet([seen.spki_pin for seen in chain], backup_pins=backup.pin)
-            for target, chain in chains.items()
-        }
-    )
-    create(
-        [
-            NewFile(backup_key, backup.key_pem, SECRET),
-            NewFile(csr, backup.csr_pem),
-            NewFile(output, write(policy).encode()),
-        ]
-    )
-
-    if as_json:
-        show_json(
-            {
-                "policy": str(output),
-                "backup_key": str(backup_key),
-                "backup_csr": str(csr),
-                "backup_pin": str(backup.pin),
-                "hosts": {target.pattern: [str(s.spki_pin) for s in chain] for target, chain in chains.items()},
-            }
-        )
-        return 0
-    rows = []
-    for target, chain in chains.items():
-        named = zip(_PINNED_DEPTHS, chain, strict=False)
-        lines = [line for name, seen in named for line in (f"{name}: {seen.subject}", str(seen.spki_pin))]
-        rows.append(Row(target.pattern, [*lines, f"backup: {escape(str(backup_key))}", str(backup.pin)]))
-    show_table(f"{escape(str(output))} (hosts: {len(rows)})", ("host", "pins"), rows)
-    print(f"Keep {escape(str(backup_key))} offline, with {escape(str(csr))}, until the key in use must go.")
+    text = {".toml": PinPolicy.to_toml, ".json": PinPolicy.to_json}.get(output.suffix.lower())
+    if text is None:
+        raise CommandError(f"{show(str(output))} is not the path of a policy; give that of a .toml or .json file")
+    check_new([output, history_path(output), backup_key, csr_path(backup_key)])
+    seen = _look(hosts, route)
+    made = _make(seen, backup_key, key_type)
+    policy = PinPolicy({each.target.pattern: made.pins_for(each) for each in seen})
+    history = first_record(output, policy, made.now)
+    create([*made.files, history, NewFile(output, text(policy).encode())])
+    _report(output, seen, made, None, as_json=as_json)
     return 0
+
+
+def add(  # noqa: PLR0913  each an option of the command
+    hosts: Sequence[str],
+    policy: Path,
+    backup_key: Path | None,
+    key_type: str,
+    route: Route,
+    *,
+    is_agreed: bool,
+    as_json: bool,
+) -> int:
+    """Add hosts to a policy, and make a backup key for them. What is in the file stays, comments included.
+
+    Args:
+        hosts: as for `init()`; none of them may have an entry.
+        policy: path of the policy.
+        backup_key: path of the key; None: the first host and the date.
+        key_type: as for `init()`.
+        route: as for `init()`.
+        is_agreed: whether to write without asking.
+        as_json: whether to print JSON.
+
+    Raises:
+        ServerError: as for `init()`.
+        PolicyError: a host is invalid or has an entry, or the policy is wrong.
+        OSError: a file exists, or cannot be read or written.
+    """
+    now = datetime.now(UTC)
+    file = PolicyFile.read(policy, now)
+    targets = [read_target(text) for text in hosts]
+    changes.check_absent(file.policy, [target.pattern for target in targets])  # before a connection is made
+    path = backup_key or Path(f"{targets[0].host.replace(':', '-')}-{now:%Y%m%d}.key")
+    check_new([path, csr_path(path)])
+    seen = _look(hosts, route)
+    made = _make(seen, path, key_type)
+    new = changes.with_hosts(file.policy, {each.target.pattern: made.pins_for(each) for each in seen})
+    shown = write(file, new, made.now, made.files, is_agreed=is_agreed, as_json=as_json)
+    _report(policy, seen, made, shown, as_json=as_json)
+    return 0
+
+
+def _look(hosts: Sequence[str], route: Route) -> list[Seen]:
+    found = []
+    for target in dict.fromkeys(map(read_target, hosts)):
+        chain = fetch(target, route)
+        seen = Seen(target, chain.certificates[: len(_PINNED_DEPTHS)], doubts_about(target, route, chain))
+        for doubt in seen.doubts:
+            complain(
+                f"WARNING: {target}: {doubt}. This may be an interceptor's key. Compare the fingerprint with the one "
+                f"that the server itself shows: {seen.chain[0].certificate_pin.spelled('fingerprint')}"
+            )
+        found.append(seen)
+    return found
+
+
+def _make(seen: Sequence[Seen], path: Path, key_type: str) -> Made:
+    hosts = list(dict.fromkeys(each.target.host for each in seen))
+    return Made(make_backup_key(hosts, key_type), path, datetime.now(UTC))
+
+
+def _report(path: Path, seen: Sequence[Seen], made: Made, difference: str | None, *, as_json: bool) -> None:
+    key, csr = escape(str(made.path)), escape(str(made.csr))
+    if as_json:
+        document = {
+            "policy": str(path),
+            "backup_key": str(made.path),
+            "backup_csr": str(made.csr),
+            "backup_pin": str(made.key.pin),
+            "hosts": {each.target.pattern: [str(s.spki_pin) for s in each.chain] for each in seen},
+            "doubts": {each.target.pattern: list(each.doubts) for each in seen if each.doubts},
+        }
+        show_json(document if difference is None else {**document, "difference": difference})
+        return
+    rows = []
+    for each in seen:
+        named = zip(_PINNED_DEPTHS, each.chain, strict=False)
+        lines = [line for name, found in named for line in (f"{name}: {found.subject}", str(found.spki_pin))]
+        rows.append(Row(each.target.pattern, [*lines, f"backup: {key}", str(made.key.pin)]))
+    show_table(f"{escape(str(path))} (hosts: {len(rows)})", ("host", "pins"), rows)
+    print(f"Keep {key} offline, with {csr}, until the key in use must go.")

@@ -1,4 +1,4 @@
-"""What the commands are given: files and streams of bounded size, hosts, and spans of time."""
+"""Inputs of the commands: files and streams of bounded size, and spans of time."""
 
 from __future__ import annotations
 
@@ -6,58 +6,22 @@ import re
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import NamedTuple
 
 from pinned_requests.cli.output import CommandError
-from pinned_requests.core.host import DEFAULT_PORTS, HostPattern
 from pinned_requests.core.text import show
 
-HTTPS_PORT = DEFAULT_PORTS["https"]
 _SPAN = re.compile(r"([0-9]{1,5})([hdw])", re.ASCII)
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
-
-
-class Target(NamedTuple):
-    """A server: its host in canonical form, and its port."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return str(HostPattern("exact", self.host, self.port))
-
-    @property
-    def pattern(self) -> str:
-        """The host pattern of a policy for this server: with its port only where that is not the usual one."""
-        return str(HostPattern("exact", self.host, None if self.port == HTTPS_PORT else self.port))
-
-    @property
-    def url(self) -> str:
-        """The URL of its root."""
-        return f"https://{self}/"
-
-
-def read_target(text: str) -> Target:
-    """Return the server that `HOST[:PORT]` names.
-
-    Raises:
-        PolicyError: it names none.
-        CommandError: it is a pattern.
-    """
-    pattern = HostPattern.parse(text)
-    if pattern.kind != "exact":
-        raise CommandError(f"{show(text)} is a pattern, and no server has that name; name one that it matches")
-    return Target(pattern.host, HTTPS_PORT if pattern.port is None else pattern.port)
 
 
 def read_span(text: str) -> timedelta:
     """Return the time that a number of hours, days or weeks takes, as `30d` spells it.
 
     Raises:
-        CommandError: it is none.
+        CommandError: it is not one.
     """
     if not (parts := _SPAN.fullmatch(text)):
-        raise CommandError(f"{show(text)} is no span of time; give hours, days or weeks, such as 12h, 30d or 4w")
+        raise CommandError(f"{show(text)} is not a span of time; give hours, days or weeks, such as 12h, 30d or 4w")
     return timedelta(**{_UNITS[parts[2]]: int(parts[1])})
 
 
@@ -81,7 +45,7 @@ def read_bounded(path: str, limit: int) -> bytes:
             with Path(path).open("rb") as file:
                 data = file.read(limit + 1)
         except ValueError:  # a null byte
-            raise CommandError(f"{show(path)} is no path") from None
+            raise CommandError(f"{show(path)} is not a path") from None
     if len(data) > limit:
         raise CommandError(f"{show(path)} holds more than {limit} bytes, and that many are read")
     return data

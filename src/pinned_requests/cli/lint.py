@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from pinned_requests.cli.output import Finding, Row, show_json, show_table
+from pinned_requests import PinPolicy
+from pinned_requests.cli.output import Row, show_json, show_table
 from pinned_requests.core.host import HostPattern
+from pinned_requests.core.text import escape
+from pinned_requests.monitoring.findings import Finding
+from pinned_requests.monitoring.first_contact import public_roots
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
-    from pinned_requests import Pin, PinPolicy, PinSet
+    from pinned_requests import Pin, PinSet
 
 KINDS = {
     "no-backup-pin": "fewer than two distinct pins",
@@ -24,7 +30,9 @@ KINDS = {
     "unpinned-hosts-allowed": "hosts without pins are allowed",
     "wide-pattern": "a pattern matches every subdomain at any depth",
     "tld-wide-pattern": "a pattern matches what registrars sell to others",
+    "single-ca": "every pin is of one CA: what happens to it locks the client out (--strict)",
 }
+STRICT = frozenset({"single-ca"})  # found with --strict alone
 
 WHOLE_POLICY = "policy"
 _DISTINCT_PINS = 2
@@ -33,30 +41,53 @@ _SHARED_LABELS = frozenset(("ac", "co", "com", "edu", "go", "gov", "gob", "gouv"
 _COUNTRY = 2  # letters
 
 
-def lint(policy: PinPolicy, within: timedelta, ignored: frozenset[str], *, as_json: bool) -> int:
-    """Show what is doubtful of a policy.
+def lint(
+    policies: Sequence[Path], within: timedelta, ignored: frozenset[str], *, is_strict: bool, as_json: bool
+) -> int:
+    """Show what is doubtful of policies.
 
     Args:
-        policy: the policy.
+        policies: paths of policies.
         within: what is "soon".
         ignored: kinds of findings to ignore.
+        is_strict: whether to find the kinds of `STRICT`, too.
         as_json: whether to print JSON.
 
     Returns:
         1 for a finding, else 0.
+
+    Raises:
+        PolicyError: one of them is wrong.
+        OSError: one cannot be read.
     """
     now = datetime.now(UTC)
-    found: dict[str, list[Finding]] = {}
-    for place, finding in doubts(policy, now, within):
-        if finding.kind not in ignored:
-            found.setdefault(place, []).append(finding)
+    ignored |= frozenset() if is_strict else STRICT
+    found: dict[tuple[str, str], list[Finding]] = {}
+    patterns = 0
+    for path in policies:
+        policy = PinPolicy.from_file(path)
+        patterns += len(policy.hosts)
+        for place, finding in doubts(policy, now, within):
+            if finding.kind not in ignored:
+                found.setdefault((str(path), place), []).append(finding)
     if as_json:
-        show_json([{"place": place, **each._asdict()} for place, findings in found.items() for each in findings])
+        items = [(path, place, each) for (path, place), findings in found.items() for each in findings]
+        show_json(
+            [{"policy": path, "place": place, "kind": each.kind, "text": each.text} for path, place, each in items]
+        )
     elif found:
-        rows = [Row(place, [f"{each.kind}: {each.text}" for each in found[place]], is_good=False) for place in found]
+        rows = [
+            Row(
+                place if len(policies) == 1 else f"{escape(path)}: {place}",
+                [f"{each.kind}: {each.text}" for each in findings],
+                is_good=False,
+            )
+            for (path, place), findings in found.items()
+        ]
         show_table(None, ("host pattern", "doubtful"), rows)
+        print(f"Findings: {sum(map(len, found.values()))} (host patterns: {patterns}).")
     else:
-        print(f"Nothing is doubtful (host patterns: {len(policy.hosts)}).")
+        print(f"Nothing is doubtful (host patterns: {patterns}).")
     return 1 if found else 0
 
 
@@ -99,6 +130,10 @@ def _of_pins(pins: PinSet, blocked: frozenset[Pin]) -> Iterator[Finding]:
             yield Finding("backup-pin-in-use", f"{text} is a pin and a backup pin; a backup is of a key in reserve")
         if pin.kind == "cert":
             yield Finding("certificate-pin", f"{text} changes with each renewal of the certificate; pin its key")
+    roots = public_roots()
+    owners = {_owner(roots[pin]) if pin in roots else None for pin in pins.accepted}
+    if len(owners) == 1 and None not in owners:
+        yield Finding("single-ca", f"every pin is of {owners.pop()}, a CA; add a key of your own, or another CA")
     if pins.report_only:
         yield Finding("report-only", "a mismatch is reported, and the request is sent all the same")
 
@@ -109,3 +144,9 @@ def _of_time(pins: PinSet, now: datetime, within: timedelta) -> Iterator[Finding
         yield Finding("pins-expired", f"the pins expired at {pins.expires:%Y-%m-%d %H:%M} UTC: {becomes}")
     elif pins.expires is not None and pins.has_expired(now + within):
         yield Finding("pins-expire-soon", f"the pins expire at {pins.expires:%Y-%m-%d %H:%M} UTC; renew the policy")
+
+
+def _owner(subject: str) -> str:
+    """Return who has a root: the organisation in its name, which several roots of a CA share."""
+    parts = re.search(r"(?:^|,)O=((?:\\.|[^,\\])*)", subject)
+    return parts[1] if parts else subject

@@ -5,25 +5,28 @@ Rules for the next maintainer:
 - Text out of a certificate, a file or the network has passed `escape()` before it comes here, and goes to rich as
   `Text`: in a string rich would take `[red]` for markup and `:key:` for a picture.
 - Colours and frames are for terminals. Elsewhere there are plain lines, as long as they are.
-- A pin is never cut or broken on 80 columns: somebody will copy it.
+- A pin is never cut or broken on 80 columns: it will be copied.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pinned_requests.core.text import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
 
     from rich.console import Console
 
 MAX_SENTENCE = 1000  # characters: a path may have 4096
 _FRAME = 7  # columns that the frame of a table with two columns takes
-_NARROWEST = 8  # columns for the labels, whatever stands beside them
+_LONGEST_PIN = 60  # characters: what is longer, such as a fingerprint, is folded
+_NARROWEST = 8  # columns for the labels
 _MANY = 10  # hosts: fewer are asked in a moment
 
 
@@ -31,18 +34,6 @@ class CommandError(Exception):
     """What ends a command, as a sentence. `exit_code` is 2: the input is wrong."""
 
     exit_code = 2
-
-
-class Finding(NamedTuple):
-    """One thing that is wrong or doubtful.
-
-    Attributes:
-        kind: its name, for `--ignore` and for machines.
-        text: what it is, and what to do, escaped.
-    """
-
-    kind: str
-    text: str
 
 
 class Row(NamedTuple):
@@ -63,6 +54,11 @@ def sentence_of(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
 
 
+def rfc3339(moment: datetime | None) -> str | None:
+    """Return a date as JSON has it (RFC 3339 §5.6), to the second."""
+    return None if moment is None else moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
 def show_json(value: Any) -> None:
     """Print a value as JSON, in ASCII alone."""
     print(json.dumps(value, indent=2))
@@ -81,14 +77,35 @@ def show_table(title: str | None, headings: tuple[str, str], rows: Sequence[Row]
             print(f"  {line}")
 
 
-def progress(items: Iterable[Any], total: int) -> Iterator[Any]:
-    """Yield `items`, with a progress bar on stderr where they are many and it is a terminal."""
-    if total <= _MANY or not sys.stderr.isatty():
-        yield from items
+def show_difference(lines: Sequence[str], stream: Any) -> None:
+    """Print the lines of a unified difference: in colours on a terminal."""
+    if not stream.isatty():
+        for line in lines:
+            print(line, file=stream)
         return
-    from rich.progress import track  # noqa: PLC0415  seldom needed
+    from rich.text import Text  # noqa: PLC0415  on terminals only
 
-    yield from track(items, "asking", total=total, console=_console(sys.stderr), transient=True)
+    console = _console(stream)
+    for line in lines:
+        style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
+        console.print(Text(line, style=style), soft_wrap=True)
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[], object]]:
+    """Show how many hosts of `total` are done, on stderr, where they are many and it is a terminal.
+
+    Yields:
+        What to call when one is done.
+    """
+    if total <= _MANY or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.progress import Progress  # noqa: PLC0415  seldom needed
+
+    with Progress(console=_console(sys.stderr), transient=True) as bar:
+        task = bar.add_task("asking", total=total)
+        yield lambda: bar.advance(task)
 
 
 def _show_framed(title: str | None, headings: tuple[str, str], rows: Sequence[Row]) -> None:
@@ -96,7 +113,8 @@ def _show_framed(title: str | None, headings: tuple[str, str], rows: Sequence[Ro
     from rich.text import Text  # noqa: PLC0415
 
     console = _console(sys.stdout)
-    longest = max((len(word) for row in rows for line in row.lines for word in line.split()), default=0)
+    words = (len(word) for row in rows for line in row.lines for word in line.split())
+    longest = max((length for length in words if length <= _LONGEST_PIN), default=0)
     table = Table(
         show_lines=True, title=None if title is None else Text(title), title_justify="left", title_style="bold"
     )

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from urllib3.exceptions import LocationParseError
+from urllib3.util import parse_url
+
 from pinned_requests import PolicyError
-from pinned_requests.cli.details import Details, details_of, details_of_certificate
-from pinned_requests.cli.inputs import read_bounded, read_target
-from pinned_requests.cli.live import UNRESOLVED, UnreachableError, Way, look
+from pinned_requests.cli.errors import ExitCode, failure_of
+from pinned_requests.cli.inputs import read_bounded
 from pinned_requests.cli.output import CommandError, Row, complain, show_json, show_table
 from pinned_requests.core.der import MAX_SIZE
 from pinned_requests.core.pin import find_keys
+from pinned_requests.core.pinset import pin_fields
+from pinned_requests.core.policy_text import inline_toml
 from pinned_requests.core.text import escape, show
+from pinned_requests.editing.policy_file import note_of
+from pinned_requests.monitoring.details import Details, details_of, details_of_certificate
+from pinned_requests.monitoring.errors import UnreachableError
+from pinned_requests.monitoring.fetch import UNRESOLVED, fetch
+from pinned_requests.monitoring.target import read_target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pinned_requests.core.pin import PinStyle
+    from pinned_requests.monitoring.route import Route
+
 VERIFIED = "the chain and the host name were verified"
 NOT_VERIFIED = "NOT verified: nothing vouches for these keys but this connection"
+_ROLES = ("leaf", "issuer", "CA")
 FROM_FILE = "a file: nothing was verified"
 
 
@@ -31,18 +45,30 @@ class Source(NamedTuple):
     found: tuple[Details, ...]
 
 
-def pin(sources: Sequence[str], way: Way, *, as_json: bool) -> int:
+def pin(sources: Sequence[str], route: Route, *, form: str | None, depth: int, as_json: bool) -> int:
     """Show the pins of each source; what is wrong with one of them does not keep the others from being shown.
+
+    Args:
+        sources: files, servers or URLs.
+        route: how servers are reached.
+        form: what to print of one certificate or key, on one line: the pin in a spelling of `Pin.spelled()`, where
+            `"spki"` is the canonical one, or `"toml"`, an item for a list of pins; None: all there is to say.
+        depth: which certificate, for `form`; 0 is the leaf.
+        as_json: whether to print JSON.
 
     Returns:
         0, or the worst exit code of a source.
     """
     seen, code = [], 0
     for text in sources:
-        source, worse = _try(text, way)
+        source, worse = _try(text, route)
         code = max(code, worse)
         if source is not None:
             seen.append(source)
+    if form is not None:
+        for source in seen:
+            print(_line(source, form, depth))
+        return code
     if as_json:
         show_json([_document(source) for source in seen])
         return code
@@ -53,29 +79,31 @@ def pin(sources: Sequence[str], way: Way, *, as_json: bool) -> int:
     return code
 
 
-def _try(text: str, way: Way) -> tuple[Source | None, int]:
+def _try(text: str, route: Route) -> tuple[Source | None, int]:
     try:
-        return read_source(text, way), 0
-    except PolicyError as error:
-        complain(str(error))
-    except CommandError as error:
-        complain(str(error))
-        return None, error.exit_code
+        return read_source(text, route), 0
     except OSError as error:
         complain(f"{text}: {error.strerror}")
-    return None, CommandError.exit_code
+        return None, ExitCode.BAD_INPUT
+    except Exception as error:
+        failure = failure_of(error)
+        if failure is None:
+            raise
+        complain(failure.sentence or "")
+        return None, failure.code
 
 
-def read_source(text: str, way: Way) -> Source:
+def read_source(text: str, route: Route) -> Source:
     """Return what a file holds or a server presents. What has a slash in it, or exists, is a file.
 
     Raises:
-        CommandError: it is a URL; the file holds no key; the server cannot be reached or verified.
-        PolicyError: it is no host, or the file cannot be read as what it says it is.
+        CommandError: it is a URL of another scheme than https, or the file has no key.
+        ServerError: the server cannot be reached, or its certificate is not valid.
+        PolicyError: the host is invalid, or the file cannot be read as what it says it is.
         OSError: the file cannot be read.
     """
     if "://" in text and not _exists(text):
-        raise CommandError("give HOST[:PORT], not a URL")  # which is not shown: it may hold a password
+        text = _host_of_url(text)
     if "/" in text or _exists(text):
         try:
             found = tuple(map(details_of, find_keys(read_bounded(text, MAX_SIZE))))
@@ -91,13 +119,48 @@ def read_source(text: str, way: Way) -> Source:
     except PolicyError as error:
         raise PolicyError(f"there is no file {show(text)}, and as a host: {error}") from None
     try:
-        chain = look(target, way)
+        chain = fetch(target, route)
     except UnreachableError as error:
         if error.reason != UNRESOLVED:
             raise
         raise UnreachableError(target, f"{UNRESOLVED}, and there is no file of that name") from None
     found = tuple(details_of_certificate(seen.der) for seen in chain.certificates)
     return Source(str(target), is_file=False, is_verified=chain.is_verified, found=found)
+
+
+def _host_of_url(text: str) -> str:
+    """Return the `HOST[:PORT]` of an `https://` URL.
+
+    Raises:
+        CommandError: it is another URL. It is not shown: it may hold a password.
+    """
+    try:
+        parts = parse_url(text)
+    except LocationParseError:
+        parts = None
+    if parts is None or parts.scheme != "https" or not parts.host:
+        raise CommandError("give a file, HOST[:PORT] or an https:// URL")
+    return parts.host if parts.port is None else f"{parts.host}:{parts.port}"
+
+
+def _line(source: Source, form: str, depth: int) -> str:
+    """Return one certificate or key of a source as another program wants it.
+
+    Raises:
+        CommandError: there is none at that depth, or no certificate for a fingerprint.
+    """
+    if depth >= len(source.found):
+        raise CommandError(f"{source.name} has {len(source.found)} of them; there is none at depth {depth}")
+    item = source.found[depth]
+    if form == "toml":
+        note = note_of(_ROLES[min(depth, 2)], item.subject or source.name, "seen", datetime.now(UTC))
+        return inline_toml(pin_fields(item.pin.with_note(note)))
+    if form == "fingerprint":
+        if item.certificate_pin is None:
+            raise CommandError(f"{source.name} is a {item.kind}, which has no fingerprint")
+        return item.certificate_pin.spelled("fingerprint")
+    style: PinStyle = "canonical" if form == "spki" else form  # type: ignore[assignment]  # the others are styles
+    return item.pin.spelled(style)
 
 
 def _exists(text: str) -> bool:

@@ -1,125 +1,162 @@
-"""`pinned-requests repo`: makes and maintains a repository of signed policies, for `PolicyStore.from_tuf`.
+"""`pinned-requests repo`: makes, maintains and watches a repository of signed policies, for `PolicyStore.from_tuf`.
 
-Exit codes: 0 if all is well; 1 if it could not be done, or a role is about to expire; 2 where the command line or the
-policy is wrong.
+The exit codes are those of `errors.py`: 1 if it could not be done, clients would be locked out, or something expires
+soon.
+
+This file has no `from __future__ import annotations`: typer reads the types of the arguments.
 """
 
-from __future__ import annotations
-
-import os
-import sys
-from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from pinned_requests.cli.output import complain, sentence_of
+from pinned_requests.cli import repo_people
+from pinned_requests.cli.errors import ExitCode
+from pinned_requests.cli.output import complain, show_json
+from pinned_requests.cli.repo_inputs import (
+    Days,
+    Folder,
+    Json,
+    KeyFolders,
+    Plain,
+    Role,
+    Root,
+    Signers,
+    Target,
+    by_role,
+    check_apart,
+    check_role,
+    key_ring,
+    new_passphrase,
+    opened,
+    read_count,
+    read_days,
+    read_signer,
+    several_by_role,
+)
+from pinned_requests.cli.repo_review import (
+    CaBundle,
+    Force,
+    Live,
+    Proxy,
+    Timeout,
+    is_refused,
+    looking,
+    review,
+    show_review,
+    show_status,
+)
 from pinned_requests.core.errors import PolicyError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from securesystemslib.signer import Key
-
-    from pinned_requests.cli.signing import KeyRing
-
-PASSPHRASE = "PINNED_REQUESTS_PASSPHRASE"  # noqa: S105  a variable's name
-FAILED, BAD_INPUT = 1, 2
 
 app = typer.Typer(
     name="repo",
-    help="Make and maintain a repository of signed policies.",
+    help="Make, maintain and watch a repository of signed policies.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-Folder = Annotated[Path, typer.Argument(help="The repository: a folder to publish as it is.", show_default=False)]
-Keys = Annotated[
-    list[Path],
-    typer.Option("--keys", help="A folder of keys. Once for each holder; never publish it.", show_default=False),
-]
-Days = Annotated[
-    list[str] | None,
-    typer.Option("--expires", metavar="ROLE=DAYS", help="How long what is signed for a role is valid, from now on."),
-]
-Encrypt = Annotated[
-    bool, typer.Option("--encrypt", help=f"Encrypt new key files (passphrase: ${PASSPHRASE}, or asked for).")
-]
-Role = Annotated[str, typer.Argument(help="root, targets, snapshot or timestamp.", show_default=False)]
 
 
 @app.command()
 def init(  # noqa: PLR0913  the options of the command line
     folder: Folder,
     *,
-    keys: Keys,
+    keys: KeyFolders,
+    online: Annotated[
+        Path | None,
+        typer.Option(help="A key folder for snapshot and timestamp, of the machine that runs 'repo refresh'."),
+    ] = None,
+    holders: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--holder", metavar="PUBLIC.json", help="The public keys of a holder, by 'repo keys'. Repeatable."
+        ),
+    ] = None,
+    proposal: Annotated[
+        Path | None, typer.Option(help="With --holder: where to write the proposal that the holders sign.")
+    ] = None,
     roles: Annotated[
         list[str] | None,
         typer.Option("--role", metavar="ROLE=M/N", help="N keys for a role, of which M must sign. Default: 1/1."),
     ] = None,
-    signers: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--signer",
-            metavar="ROLE=PUBLIC.pem=URI",
-            help="A key kept elsewhere, such as gcpkms:…, in place of a key file.",
-        ),
-    ] = None,
+    signers: Signers = None,
     expires: Days = None,
-    encrypt: Encrypt = False,
+    plain: Plain = False,
 ) -> int:
     """Make keys and an empty repository. Prints the root metadata to ship with the application."""
-    with _reported():
-        from pinned_requests.cli.repository import ROLES, Repository, RoleKeys  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.ceremony import Ceremony, Keys  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.keys import KeyFolder, read_public  # noqa: PLC0415  as above
+    from pinned_requests.publishing.proposal import first  # noqa: PLC0415  as above
+    from pinned_requests.publishing.repository import Repository, new_root  # noqa: PLC0415  as above
 
-        days = _days(expires)
-        counts = {role: _count(value) for role, value in _by_role(roles, "M/N").items()}
-        external = _by_role(signers, "PUBLIC.pem=URI", several=True)
-        _check_apart(folder, keys)
-        ring = _ring(keys)
-        repository = Repository(folder, ring)
-        elsewhere = {}
-        for role in ROLES:
-            threshold, number = counts.setdefault(role, (1, 1))
-            signers_of_role = [_signer(text) for text in external.get(role, "").splitlines()]
-            _check_dealt(role, threshold, number, len(signers_of_role), len(keys))
-            elsewhere[role] = [ring.try_out(at, *each) for at, each in enumerate(signers_of_role)]
-        passphrase = _new_passphrase() if encrypt else None
-        repository.prepare()  # from here on there are keys
-        made = {}
-        for role, (threshold, number) in counts.items():
-            held = [ring.folder(at).add(*each) for at, each in enumerate(elsewhere[role])]
-            generated = (ring.folder(at).generate(role, passphrase) for at in range(len(held), number))
-            made[role] = RoleKeys((*held, *generated), threshold)
+    if bool(holders) != (proposal is not None):
+        raise PolicyError("--holder and --proposal belong together: the holders sign the proposal")
+    if proposal is not None:
+        repo_people.check_new(proposal)
+    days = read_days(expires)
+    counts = {role: read_count(value) for role, value in by_role(roles, "M/N").items()}
+    elsewhere = {role: [*map(read_signer, texts)] for role, texts in several_by_role(signers, "PUBLIC.pem=URI").items()}
+    folders = [*keys, *([] if online is None else [online])]
+    check_apart(folder, folders)
+    ring = key_ring(folders)
+    handed_in = [read_public(path) for path in holders or ()]
+    parts = Keys(
+        [KeyFolder(path) for path in keys], None if online is None else KeyFolder(online), handed_in, elsewhere
+    )
+    ceremony = Ceremony(parts, counts)
+    ceremony.try_out(ring)
+    passphrase = new_passphrase(is_plain=plain)
+    repository = Repository(folder, ring)
+    repository.prepare()  # from here on there are keys
+    made = ceremony.make(passphrase)
+    if proposal is None:
         root = repository.create(made, days)
         print(f"Ship {root} with the application, as root= of PolicyStore.from_tuf().")
-        print(f"Keep the keys in {', '.join(str(each) for each in keys)} apart from it; root and targets offline.")
+    else:
+        repo_people.write_new(proposal, first(new_root(made), days))
+        print(f"Let the holders sign {proposal} with 'pinned-requests repo sign', then merge it.")
+    print(f"Keep the keys in {', '.join(map(str, folders))} apart from it; root and targets offline.")
     return 0
 
 
 @app.command()
-def publish(
+def publish(  # noqa: PLR0913  the options of the command line
     folder: Folder,
     policy: Annotated[Path, typer.Argument(help="A policy in TOML or JSON.", show_default=False)],
-    keys: Keys,
-    target: Annotated[str, typer.Option(help="Its name in the repository.")] = "pins.json",
+    *,
+    keys: KeyFolders,
+    target: Target = "pins.json",
+    live: Live = False,
+    force: Force = False,
+    proxy: Proxy = None,
+    ca_bundle: CaBundle = None,
+    timeout: Timeout = 10.0,
     expires: Days = None,
+    json: Json = False,
 ) -> int:
-    """Publish a policy, in place of the one before."""
-    with _reported():
-        from pinned_requests import PinPolicy  # noqa: PLC0415  not for --help
-        from pinned_requests.cli.repository import Repository  # noqa: PLC0415  of the extra `remote`
+    """Publish a policy, in place of the one before. Refuses one that would lock clients out."""
+    from pinned_requests.publishing.repository import Repository  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.state import check_target_name  # noqa: PLC0415  as above
 
-        if Path(target).suffix != ".json" or Path(target).name != target or not target.isascii():
-            raise PolicyError(f"--target {target}: give a name without folders that ends in .json")
-        try:
-            content = PinPolicy.from_file(policy)
-        except OSError as e:
-            raise PolicyError(sentence_of(e)) from None
-        version = Repository(folder, _ring(keys, must_exist=True)).publish(target, content, _days(expires))
+    check_target_name(target)
+    days = read_days(expires)
+    content = repo_people.read_policy(policy)
+    repository = Repository(folder, key_ring(keys, must_exist=True))
+    state = repository.load()
+    look_up = looking(timeout, proxy, ca_bundle) if live else None
+    reviewed = review(content, state, target, repository.read, look_up)
+    if not json:
+        show_review(reviewed)
+    refused = is_refused(reviewed, is_forced=force)
+    version = None
+    if not refused:
+        version = repository.publish(target, content, days, after=state.targets.signed.version)
+    if json:
+        show_json({"published": not refused, "target": target, "version": version, **reviewed.document()})
+    elif not refused:
         print(f"Published {policy} as {target}, version {version} of the targets.")
-    return 0
+    return ExitCode.FINDING if refused else 0
 
 
 @app.command("rotate-key")
@@ -127,175 +164,99 @@ def rotate_key(  # noqa: PLR0913  as for init
     folder: Folder,
     role: Role,
     *,
-    keys: Keys,
-    old: Annotated[str | None, typer.Option(help="The beginning of the id of the key that is to go.")] = None,
+    keys: KeyFolders,
+    old: Annotated[str | None, typer.Option(help="The beginning of the id of the key to replace.")] = None,
     signer: Annotated[
         str | None,
-        typer.Option(metavar="PUBLIC.pem=URI", help="The new key, where it is kept elsewhere, such as gcpkms:…."),
+        typer.Option(metavar="PUBLIC.pem=URI", help="The new key, if it is kept elsewhere, such as gcpkms:…."),
     ] = None,
     expires: Days = None,
-    encrypt: Encrypt = False,
+    plain: Plain = False,
 ) -> int:
-    """Put a new key in the place of one. Root keys must be at hand; the old key should be, where it is not lost."""
-    with _reported():
-        from pinned_requests.cli.repository import Repository  # noqa: PLC0415  of the extra `remote`
+    """Replace a key. Root keys must be at hand, and the old key should be, unless it is lost."""
+    from pinned_requests.publishing.keys import KeyFolder  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.repository import Repository  # noqa: PLC0415  as above
 
-        _check_role(role)
-        days = _days(expires)
-        _check_apart(folder, keys)
-        ring = _ring(keys, must_exist=True)
-        kept_elsewhere = ring.try_out(0, *_signer(signer)) if signer else None
-        passphrase = _new_passphrase() if encrypt else None
-
-        def make() -> Key:
-            into = ring.folder(0)
-            return into.add(*kept_elsewhere) if kept_elsewhere else into.generate(role, passphrase)
-
-        gone, new = Repository(folder, ring).rotate_key(role, make, old, days)
-        print(f"The key {role}-{new[:12]} is in the place of {role}-{gone[:12]}, which signs no more.")
+    check_role(role)
+    days = read_days(expires)
+    check_apart(folder, keys)
+    ring = key_ring(keys, must_exist=True)
+    into = KeyFolder(keys[0])
+    kept_elsewhere = ring.try_out(into, *read_signer(signer)) if signer else None
+    passphrase = None if kept_elsewhere else new_passphrase(is_plain=plain)
+    gone, new = Repository(folder, ring).rotate_key(
+        role,
+        lambda: into.add(role, *kept_elsewhere) if kept_elsewhere else into.generate(role, passphrase),
+        old,
+        days,
+    )
+    print(f"The key {role}-{new[:12]} replaces {role}-{gone[:12]}, which signs no more.")
     return 0
 
 
 @app.command()
 def refresh(
     folder: Folder,
-    keys: Keys,
-    also: Annotated[list[str] | None, typer.Option(metavar="ROLE", help="A further role to sign anew.")] = None,
+    *,
+    keys: KeyFolders,
+    also: Annotated[list[str] | None, typer.Option(metavar="ROLE", help="A further role to sign again.")] = None,
     expires: Days = None,
 ) -> int:
-    """Sign the timestamp anew, and the snapshot where it is time. For cron. 1 if a role is about to expire."""
-    with _reported():
-        from pinned_requests.cli.repository import Repository  # noqa: PLC0415  of the extra `remote`
+    """Sign the timestamp again, and the snapshot when it is time. For cron. 1 if a role is about to expire."""
+    from pinned_requests.publishing.repository import Repository  # noqa: PLC0415  of the extra `remote`
 
-        for role in also or ():
-            _check_role(role)
-        repository = Repository(folder, _ring(keys, must_exist=True))
-        signed = repository.refresh(also or (), _days(expires))
-        print(f"Signed anew: {', '.join(signed)}.")
-        pending = repository.needs_attention()
-        for role, moment in pending.items():
-            complain(f"{role} expires on {moment:%Y-%m-%d}: run 'pinned-requests repo refresh --also {role}'")
-    return FAILED if pending else 0
+    for role in also or ():
+        check_role(role)
+    repository = Repository(folder, key_ring(keys, must_exist=True))
+    signed = repository.refresh(also or (), read_days(expires))
+    print(f"Signed again: {', '.join(signed)}.")
+    pending = repository.needs_attention()
+    for role, moment in pending.items():
+        complain(f"{role} expires on {moment:%Y-%m-%d}: run 'pinned-requests repo refresh --also {role}'")
+    return ExitCode.FINDING if pending else 0
 
 
-@contextmanager
-def _reported() -> Iterator[None]:
-    """Turn what goes wrong into a sentence and an exit code."""
-    try:
-        from filelock import Timeout  # noqa: PLC0415  of the extra `remote`
-        from tuf.api.exceptions import RepositoryError  # noqa: PLC0415  as above
+@app.command()
+def status(
+    place: Annotated[str, typer.Argument(metavar="URL|DIR", help="The repository.")] = ".",
+    *,
+    root: Root = None,
+    ca_bundle: CaBundle = None,
+    json: Json = False,
+) -> int:
+    """Show roles, versions, expiry, holders and the policy, without a key. 1 if something expires soon."""
+    with opened(place, ca_bundle) as read:
+        from pinned_requests.publishing import status as library  # noqa: PLC0415  of the extra `remote`
 
-        from pinned_requests.cli.signing import SigningError  # noqa: PLC0415  as above
-    except ImportError as e:
-        complain(f"repositories need the extra 'remote' ({e}); run: pip install 'pinned-requests[cli,remote]'")
-        raise typer.Exit(BAD_INPUT) from None
-    try:
-        yield
-    except PolicyError as e:
-        complain(str(e))
-        raise typer.Exit(BAD_INPUT) from None
-    except Timeout:
-        complain("another process is at work on the repository")
-    except RepositoryError as e:
-        complain(f"the repository does not verify: {e}")
-    except SigningError as e:
-        complain(str(e))
-    except OSError as e:
-        complain(sentence_of(e))
+        found = library.status(read, datetime.now(UTC), None if root is None else root.read_bytes())
+        show_status(found, as_json=json)
+    return ExitCode.FINDING if found.findings else 0
+
+
+@app.command()
+def sync(
+    folder: Folder,
+    destination: Annotated[
+        Path | None, typer.Argument(metavar="DEST", help="A folder, such as that of a web server.")
+    ] = None,
+    *,
+    order: Annotated[
+        bool, typer.Option("--order", help="Copy nothing; print the paths of the files in the order to copy them.")
+    ] = False,
+) -> int:
+    """Copy a repository, in the order that keeps it sound for clients at every moment."""
+    from pinned_requests.publishing.sync import copy, in_order  # noqa: PLC0415  of the extra `remote`
+
+    if order:
+        names = [file.name for file in in_order(folder, destination)]
+    elif destination is None:
+        raise PolicyError("no destination; give a folder, or --order to copy the files with another program")
     else:
-        return
-    raise typer.Exit(FAILED)
+        names = copy(folder, destination)
+    for name in names:
+        print(name)
+    return 0
 
 
-def _check_apart(folder: Path, keys: list[Path]) -> None:
-    """Refuse key folders that would be published."""
-    for path in keys:
-        if path.resolve().is_relative_to(folder.resolve()):
-            raise PolicyError(f"--keys {path} lies in {folder}, which is published; keep keys elsewhere")
-
-
-def _check_dealt(role: str, threshold: int, number: int, signers: int, holders: int) -> None:
-    """Refuse more signers than there are keys, and a threshold that one of several holders meets alone."""
-    if signers > number:
-        raise PolicyError(f"{role} has {signers} signers but N is {number}; give --role {role}=M/{signers}")
-    most = -(-number // holders)  # keys are dealt in turn
-    if holders > 1 and 1 < threshold <= most:
-        raise PolicyError(
-            f"--role {role}={threshold}/{number}: one of {holders} key folders would get {most} keys, and could sign "
-            f"alone; give more --keys, or fewer keys"
-        )
-
-
-def _ring(keys: list[Path], *, must_exist: bool = False) -> KeyRing:
-    from pinned_requests.cli.signing import KeyFolder, KeyRing  # noqa: PLC0415  of the extra `remote`
-
-    for path in keys:
-        if must_exist and not path.is_dir():
-            raise PolicyError(f"--keys {path}: there is no such folder")
-    return KeyRing([KeyFolder(path) for path in keys], _passphrase)
-
-
-def _passphrase(what: str) -> str:
-    from pinned_requests.cli.signing import SigningError  # noqa: PLC0415  of the extra `remote`
-
-    if PASSPHRASE in os.environ:
-        return os.environ[PASSPHRASE]
-    if not sys.stdin.isatty():
-        raise SigningError(f"the {what} is needed; set {PASSPHRASE}")
-    return str(typer.prompt(f"The {what}", hide_input=True, err=True))
-
-
-def _new_passphrase() -> str:
-    if PASSPHRASE in os.environ or not sys.stdin.isatty():
-        passphrase = _passphrase("passphrase of the new keys")
-    else:
-        passphrase = str(
-            typer.prompt("A passphrase for the new keys", hide_input=True, confirmation_prompt=True, err=True)
-        )
-    if not passphrase:
-        raise PolicyError(f"the passphrase is empty; set {PASSPHRASE}, or leave out --encrypt")
-    return passphrase
-
-
-def _by_role(values: list[str] | None, form: str, *, several: bool = False) -> dict[str, str]:
-    """Return role → what stands behind the equals sign; lines of it, where a role may stand there several times."""
-    found: dict[str, str] = {}
-    for value in values or ():
-        role, equals, rest = value.partition("=")
-        _check_role(role)
-        if not equals or not rest or (role in found and not several):
-            raise PolicyError(f"{value!r} is not of the form ROLE={form}, or the role was given before")
-        found[role] = f"{found[role]}\n{rest}" if role in found else rest
-    return found
-
-
-def _check_role(role: str) -> None:
-    from pinned_requests.cli.repository import ROLES  # noqa: PLC0415  of the extra `remote`
-
-    if role not in ROLES:
-        raise PolicyError(f"{role!r} is no role; there are {', '.join(ROLES)}")
-
-
-def _days(values: list[str] | None) -> dict[str, int]:
-    return {role: _number(value, 36500, "days") for role, value in _by_role(values, "DAYS").items()}
-
-
-def _count(value: str) -> tuple[int, int]:
-    threshold, slash, number = value.partition("/")
-    if not slash:
-        raise PolicyError(f"{value!r} is not of the form M/N: M signatures, by any of N keys")
-    n = _number(number, 100, "keys")
-    return _number(threshold, n, "signatures"), n
-
-
-def _number(text: str, most: int, what: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and 0 < int(text) <= most):  # noqa: PLR2004  digits
-        raise PolicyError(f"{text!r} is no number of {what} from 1 to {most}")
-    return int(text)
-
-
-def _signer(text: str) -> tuple[Path, str]:
-    path, equals, uri = text.partition("=")
-    if not equals or ":" not in uri:
-        raise PolicyError(f"{text!r} is not of the form PUBLIC.pem=URI, such as targets.pem=gcpkms:projects/…")
-    return Path(path), uri
+for _command in (repo_people.keys, repo_people.propose, repo_people.sign, repo_people.merge):
+    app.command()(_command)

@@ -1,5 +1,6 @@
 """Pins, policies, host patterns, certificate chains, and the verdict on a connection.
 
-Frozen values and pure functions belong here, on the standard library alone (`cryptography` and `idna` are imported when
-first used). Sockets, HTTP libraries, logging and the clock do not: chains come in as bytes, the time as a parameter.
+Frozen values and pure functions belong here. They use only the standard library (`cryptography` and `idna` are imported
+lazily). Sockets, HTTP libraries, logging and the clock do not belong here: a chain is given as bytes, the time as an
+argument.
 """

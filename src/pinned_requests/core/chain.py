@@ -1,4 +1,4 @@
-"""`Chain`: the certificates of one connection, as values. The transport extracts it, `evaluate()` reads it."""
+"""`Chain`: the certificates of one connection as values. The transports extract it, `evaluate()` reads it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class SeenCertificate(Value):
     """One certificate that a peer presented.
 
     Attributes:
-        subject: the subject's name on one line (RFC 4514), escaped and cut: the peer chose it. For people only.
+        subject: the subject on one line in the style of RFC 4514, for people. It is escaped and truncated, because the
+            peer chooses it.
         spki_pin: the pin of its public key.
         certificate_pin: the pin of the whole certificate.
         pins: both pins, for look-ups.
@@ -60,10 +61,10 @@ class SeenCertificate(Value):
 
 
 class Chain(NamedTuple):
-    """The chain of one connection, leaf first, as the TLS library verified it.
+    """The certificate chain of one connection.
 
-    Args:
-        certificates: leaf first. Of a chain that was verified, the whole path to the trusted certificate.
+    Attributes:
+        certificates: the certificates, leaf first. Of a verified chain, the whole path to the trusted certificate.
         is_verified: whether the TLS library verified the path and the host name.
         unavailable: why the chain is missing, or None. A missing chain never satisfies a pin set.
     """
@@ -74,9 +75,9 @@ class Chain(NamedTuple):
 
     @classmethod
     def of(cls, certificates: Iterable[bytes], *, is_verified: bool) -> Chain:
-        """Return the chain of DER certificates, leaf first.
+        """Return the chain of certificates in DER, leaf first.
 
-        The chain is missing if it is empty or if one certificate cannot be parsed.
+        It is a missing chain if it is empty or a certificate cannot be parsed. Signatures are not checked.
         """
         try:
             seen = tuple(map(see_certificate, certificates))
@@ -86,18 +87,18 @@ class Chain(NamedTuple):
 
     @classmethod
     def missing(cls, reason: str) -> Chain:
-        """Return a missing chain; `reason` completes the sentence "its certificate chain is not available: …"."""
+        """Return a missing chain. `reason` completes the sentence "its certificate chain is not available: …"."""
         return cls((), is_verified=False, unavailable=reason)
 
 
 def see_certificate(der: bytes) -> SeenCertificate:
-    """Return what matters of a DER certificate. A certificate that was seen before is not parsed again.
+    """Return name and pins of a certificate in DER. The result is cached.
 
     Raises:
         PinFormatError: `der` is not a certificate in strict DER.
     """
-    if type(der) is not bytes:  # a subclass may compare equal to bytes in the cache
-        raise PinFormatError(f"{show(der)} is not a certificate in DER")
+    if type(der) is not bytes:  # a subclass may be equal to other bytes in the cache
+        raise PinFormatError(f"invalid certificate {show(der)}; give DER as bytes")
     return _see(der)
 
 

@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 class PinCheck(Value):
-    """Whether pinning is on for a URL, and by what.
+    """Whether a URL is pinned, and what matched.
 
     Attributes:
-        host: the host in its canonical form, escaped. If a proxy was refused before the host was reached: the proxy.
-        port: its port.
-        outcome: what was found, such as `Outcome.MATCH`; equal to its text, such as `"match"`.
+        host: the host in canonical form, escaped. If a proxy was refused before the host was reached, the proxy.
+        port: the port of that host.
+        outcome: what was found, such as `Outcome.MATCH`; it is equal to its text, such as `"match"`.
         pattern: the host pattern that matched, or None.
         pin: the pin that matched, or that is blocked, or None.
-        depth: the place of its certificate in the chain, 0 for the leaf, or None.
-        chain: what was seen, leaf first; empty where no handshake was made.
+        depth: the position of its certificate in the chain, 0 for the leaf, or None.
+        chain: the certificates, leaf first; empty without a handshake.
         verified: whether the chain and the host name were verified.
     """
 
@@ -61,12 +61,12 @@ class PinCheck(Value):
 
     @property
     def ok(self) -> bool:
-        """Whether the host is pinned, and presented one of its pins."""
+        """Whether the host is pinned and presented one of its pins."""
         return self.outcome is Outcome.MATCH
 
     @classmethod
     def of(cls, verdict: Verdict) -> PinCheck:
-        """Return the check that ended with `verdict`."""
+        """Return the check with this verdict."""
         return cls(
             host=escape(verdict.host),
             port=verdict.port,

@@ -1,9 +1,10 @@
-"""A strict reader of DER (ITU-T X.690 §10), and of PEM around it.
+"""A strict reader of DER (ITU-T X.690 §10) and of PEM (RFC 7468).
 
 Rules for the next maintainer:
 
-- Definite and minimal lengths, every bound checked. What is not understood is refused, never skipped.
-- Any input gives a value or a `PinFormatError`, in time linear to its length.
+- Accept only definite, minimal lengths, and check every bound. Refuse what is not understood; never skip it.
+- For any input, return a value or raise a `PinFormatError`, in time linear in its length.
+- An error completes the sentence "… cannot be read: it …". Its caller names the input.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 INTEGER, BIT_STRING, OCTET_STRING, OID, SEQUENCE, SET = 0x02, 0x03, 0x04, 0x06, 0x30, 0x31
-HIGH_TAG = 0x1F  # X.690 §8.1.2.4: the number of the tag follows, in octets of its own
+HIGH_TAG = 0x1F  # X.690 §8.1.2.4: the tag number follows in further octets
 
-# A certificate of the web is 1 to 5 kB; OpenSSL takes 100 kB of chain from a peer. What is larger is no certificate.
+# A certificate on the web has 1 to 5 kB, and OpenSSL accepts chains of 100 kB: this is ample.
 MAX_SIZE = 1 << 20  # bytes
 
 _PEM_BEGIN = re.compile(rb"^-----BEGIN ([A-Z0-9 ]{1,64})-----[ \t]*\r?\n", re.MULTILINE)
@@ -30,7 +31,7 @@ _PEM_END = re.compile(rb"^-----END ([A-Z0-9 ]{1,64})-----", re.MULTILINE)
 
 
 class Element(NamedTuple):
-    """One element: its tag, what it holds, and all of its bytes."""
+    """One DER element: its tag, its content octets, and all of its octets."""
 
     tag: int
     content: bytes
@@ -52,48 +53,63 @@ class Reader:
         return self._data[self._at] if self else None
 
     def take(self, *tags: int) -> Element:
-        """Return the next element, whose tag must be one of `tags` (any of one octet where none is given)."""
+        """Return the next element and move past it.
+
+        Args:
+            tags: the accepted tags; without any, every tag of one octet is accepted.
+
+        Raises:
+            PinFormatError: there is none, it has another tag, or its length is not valid DER.
+        """
         data, start = self._data, self._at
         if start + 2 > len(data):
             raise PinFormatError("it ends in the middle of a field")
         tag, length, at = data[start], data[start + 1], start + 2
         if tags and tag not in tags:
-            raise PinFormatError(f"it holds tag 0x{tag:02x} where 0x{tags[0]:02x} must stand")
+            raise PinFormatError(f"it has tag 0x{tag:02x} where tag 0x{tags[0]:02x} is required")
         if tag & HIGH_TAG == HIGH_TAG:
-            raise PinFormatError(f"it holds tag 0x{tag:02x}, which certificates and keys have no use for")
+            raise PinFormatError(f"it has tag 0x{tag:02x}, which certificates and keys do not use")
         if length >= 0x80:  # noqa: PLR2004  X.690 §8.1.3.5: the long form; 0x80 is the indefinite form, which DER forbids
             octets = length & 0x7F
             if not 1 <= octets <= 4 or at + octets > len(data):  # noqa: PLR2004  MAX_SIZE needs no more than 3 octets
-                raise PinFormatError("it holds a length that DER does not allow")
+                raise PinFormatError("it has a length that DER does not allow")
             length = int.from_bytes(data[at : at + octets], "big")
             if length < 0x80 or length >> (8 * (octets - 1)) == 0:  # noqa: PLR2004  X.690 §10.1: the shortest form
-                raise PinFormatError("it holds a length that is not in its shortest form")
+                raise PinFormatError("it has a length that is not in its shortest form")
             at += octets
         end = at + length
         if end > len(data):
-            raise PinFormatError("it holds a field that is longer than what is left")
+            raise PinFormatError("it has a field that is longer than the rest of the data")
         self._at = end
         return Element(tag, data[at:end], data[start:end])
 
     def rest(self) -> bytes:
-        """Return what has not been taken."""
+        """Return the bytes that have not been read."""
         return self._data[self._at :]
 
     def end(self) -> None:
-        """Make sure that nothing is left."""
+        """Check that everything has been read.
+
+        Raises:
+            PinFormatError: bytes are left.
+        """
         if self:
-            raise PinFormatError("it has bytes behind its end")
+            raise PinFormatError("it has bytes after its end")
 
 
 def elements(data: bytes, tag: int) -> Iterator[Element]:
-    """Yield the elements that `data` consists of, each with that tag."""
+    """Yield the elements of `data`, which must all have this tag.
+
+    Raises:
+        PinFormatError: as `Reader.take()`.
+    """
     reader = Reader(data)
     while reader:
         yield reader.take(tag)
 
 
 def sequence(content: bytes) -> bytes:
-    """Return `content` behind the tag and length of a SEQUENCE, in DER."""
+    """Return the DER encoding of a SEQUENCE with this content."""
     length = len(content)
     if length < 0x80:  # noqa: PLR2004  X.690 §8.1.3.4: the short form
         return bytes((SEQUENCE, length)) + content
@@ -102,20 +118,20 @@ def sequence(content: bytes) -> bytes:
 
 
 def bounded(data: bytes) -> bytes:
-    """Return `data`, if it is bytes and not too many.
+    """Return `data` unchanged.
 
     Raises:
-        PinFormatError: it is not.
+        PinFormatError: it is not bytes, or more than `MAX_SIZE` bytes.
     """
     if not isinstance(data, bytes):
         raise PinFormatError(f"{show(data)} is not bytes")
     if len(data) > MAX_SIZE:
-        raise PinFormatError(f"{len(data)} bytes are too many for a certificate or a key; at most {MAX_SIZE} are read")
+        raise PinFormatError(f"{len(data)} bytes is too large for a certificate or key; at most {MAX_SIZE} are read")
     return data
 
 
 def is_whole_element(data: bytes) -> bool:
-    """Say whether `data` is one DER SEQUENCE from its first to its last byte, and so no text with PEM in it."""
+    """Return whether `data` is exactly one DER SEQUENCE, and so not a text with PEM in it."""
     reader = Reader(data)
     try:
         reader.take(SEQUENCE)
@@ -125,32 +141,32 @@ def is_whole_element(data: bytes) -> bool:
 
 
 def first_pem(data: bytes, labels: Collection[str]) -> tuple[str, bytes] | None:
-    """Return the first of `pem_blocks()`, or None without one.
+    """Return the first of `pem_blocks()`, or None if there is none.
 
     Raises:
-        PinFormatError: as `pem_blocks()`; what stands behind that block is not looked at.
+        PinFormatError: as `pem_blocks()`. What follows the first block is not checked.
     """
     return next(pem_blocks(data, labels), None)
 
 
 def pem_blocks(data: bytes, labels: Collection[str]) -> Iterator[tuple[str, bytes]]:
-    """Yield label and DER bytes of each PEM block (RFC 7468 §2) with one of `labels`.
+    """Yield label and DER bytes of each PEM block (RFC 7468 §2) with one of `labels`. Other blocks are skipped.
 
     Raises:
-        PinFormatError: a block has no end, or its body is no base64 or is encrypted.
+        PinFormatError: a block has no end, is encrypted, or its body is not base64.
     """
     for begin in _PEM_BEGIN.finditer(bounded(data)):
         label = begin[1].decode("ascii")
         if label not in labels:
             continue
         end = _PEM_END.search(data, begin.end())
-        if end is None or end[1] != begin[1]:  # no look further on: another block's end is not this one's
-            raise PinFormatError(f"the PEM block {show(label)} has no end")
+        if end is None or end[1] != begin[1]:  # the end of another block does not end this one
+            raise PinFormatError(f"the PEM block {show(label)} has no end; copy it with its '-----END' line")
         body = data[begin.end() : end.start()]
         if b":" in body:  # RFC 1421 §4.6: the headers of an encrypted key in a traditional format
             raise PinFormatError(f"the PEM block {show(label)} is encrypted; use its certificate, CSR or public key")
         try:
             der = base64.b64decode(b"".join(body.split()), validate=True)
         except binascii.Error as e:
-            raise PinFormatError(f"the PEM block {show(label)} holds what is no base64: {escape(str(e))}") from None
+            raise PinFormatError(f"the PEM block {show(label)} is not valid base64: {escape(str(e))}") from None
         yield label, der

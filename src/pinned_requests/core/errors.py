@@ -1,9 +1,10 @@
-"""Errors of configuration. They stand here, not in `pinned_requests.exceptions`: `core/` imports nothing above it.
+"""Configuration errors. They are defined here, not in `pinned_requests.exceptions`: `core/` imports no higher layer.
 
 Rules for the next maintainer:
 
-- Whatever a parser of this package is given, it answers with a value or with a `PolicyError`; never with another error.
-- The offending text is shown through `show()`: configuration is often pasted from elsewhere, and may hold anything.
+- A parser in this package returns a value or raises a `PolicyError`, for any input; it raises no other error.
+- A message names the input, what is wrong with it, and an accepted spelling.
+- Show input through `show()`: configuration is often pasted, and may contain any character.
 """
 
 from __future__ import annotations
@@ -16,37 +17,47 @@ _MAX_HINTED = 100  # characters of a misspelled name: difflib takes quadratic ti
 
 
 class PolicyError(ValueError):
-    """The configuration is wrong: a pattern, a pin set, an option. The text names the value and how to mend it."""
+    """Invalid configuration: a host pattern, a pin set, an option. The text names the value and how to fix it."""
 
 
 class PinFormatError(PolicyError):
-    """A pin, or the certificate or key a pin was to be made of, cannot be read."""
+    """Invalid pin, or a certificate, CSR or key that no pin can be computed from because it cannot be read."""
 
 
 class MissingBackupPinWarning(UserWarning):
-    """An enforcing pin set holds fewer than two distinct pins: the next change of that key locks the client out."""
+    """An enforcing pin set has fewer than two distinct pins: the next change of that key locks the client out."""
 
 
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> Any:
-    """Return `value`, an exact `str`, if it is one of `choices`.
+    """Return `value` as a plain `str`; it must be one of `choices`.
+
+    Args:
+        name: of the option, for the error.
+        value: what was given.
+        choices: the accepted values.
 
     Raises:
-        PolicyError: it is not; the text names the closest of them.
+        PolicyError: it is not one of them; the text names the closest.
     """
     if not isinstance(value, str) or exact(value) not in choices:
-        unknown(f"value of '{name}'", value, choices)
+        unknown(f"value for '{name}'", value, choices)
     return exact(value)
 
 
 def unknown(what: str, value: object, known: tuple[str, ...]) -> NoReturn:
-    """Refuse `value`, which is no `what`, and name the closest of those that are known.
+    """Raise the error for an unknown name, which names the closest known one.
+
+    Args:
+        what: what `value` should name, such as `"field of a pin set"`.
+        value: what was given.
+        known: the accepted names.
 
     Raises:
         PolicyError: always.
     """
     text = exact(value)[:_MAX_HINTED] if isinstance(value, str) else ""
-    import difflib  # noqa: PLC0415  for errors only
+    import difflib  # noqa: PLC0415  only errors need it
 
     close = difflib.get_close_matches(text, known, n=1, cutoff=0) if text else []
-    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(map(repr, known))}"
-    raise PolicyError(f"{show(value)} is no {what}; {hint}")
+    hint = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(map(repr, known))}"
+    raise PolicyError(f"unknown {what}: {show(value)}; {hint}")

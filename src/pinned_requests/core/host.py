@@ -1,10 +1,10 @@
-"""Host names and host patterns, in the one form in which they are compared.
+"""Host names and host patterns, in the canonical form in which they are compared.
 
 Rules for the next maintainer:
 
-- Whatever two spellings a resolver takes to the same place must become the same text here: else one of them is a way
-  around the pins. What has no such form is refused (`HostError`), never passed on as it is.
-- The decision is taken by host and port. URLs do not come here.
+- Two spellings that a resolver sends to the same host must normalize to the same text: otherwise one of them is a way
+  around the pins. A host without a canonical form is refused (`HostError`), never used unchanged.
+- Decisions are made by host and port. Do not handle URLs here.
 """
 
 from __future__ import annotations
@@ -18,45 +18,49 @@ from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.text import exact, show
 
 MAX_NAME = 253  # characters, RFC 1035 §2.3.4 less the length octets
-MAX_TEXT = (
-    1024  # characters of a spelling: trailing dots and a zone make it longer than the name; it is kept in a cache
-)
+MAX_TEXT = 1024  # characters of a spelling, which the cache keeps: trailing dots and a zone make it longer than a name
 MAX_PORT = 65535
 DEFAULT_PORTS = {"https": 443, "http": 80}
 _NAME = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}", re.ASCII)
-# What is a pattern already as it stands: no number at the end, so no address. A longest name fits behind a wildcard.
+# A pattern in canonical form. It does not end in a number, so it is not an address.
 _PLAIN_PATTERN = re.compile(r"(\*{1,2}\.)?((?:[a-z0-9_-]{1,63}\.)*[a-z][a-z0-9_-]{0,62})", re.ASCII)
 _NUMBER = re.compile(r"0x[0-9a-f]+|[0-9]+", re.ASCII)
 _PORT = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
-_ACCEPTED = "write the host alone, as 'api.example.com', '*.example.com' or '**.example.com'"
+_ACCEPTED = "write the host alone, such as 'api.example.com', '*.example.com' or '**.example.com'"
 
 PatternKind = Literal["exact", "one-label", "subtree"]
 _KINDS: dict[str | None, PatternKind] = {None: "exact", "*.": "one-label", "**.": "subtree"}
 
 
 class HostError(PolicyError):
-    """A host that has no canonical form, and so cannot be looked up."""
+    """A host without a canonical form, which cannot be looked up."""
 
 
 def normalize_host(host: str) -> str:
-    """Return `host` as it is compared: lower case, IDNA A-labels, no trailing dots, canonical IP address.
+    """Return the canonical form of a host: lower case, IDNA A-labels, no trailing dots, canonical IP address.
 
-    IPv4 addresses are read as the resolver reads them (`inet_aton`: `127.1`, `0x7f.1`, `0177.0.0.1`). IPv6 addresses
-    lose brackets and zone, and one that maps an IPv4 address (RFC 4291 §2.5.5.2) becomes that. Non-ASCII names are
-    encoded by the same call as in requests (UTS 46, then IDNA 2008).
+    IPv4 addresses are read as the resolver reads them (`inet_aton`: `127.1`, `0x7f.1`, `0177.0.0.1`). Brackets and zone
+    of an IPv6 address are removed, and an IPv4-mapped one (RFC 4291 §2.5.5.2) becomes its IPv4 address. Non-ASCII names
+    are encoded by the same call as in requests (UTS 46, then IDNA 2008). Whether the host exists is not checked.
+
+    Args:
+        host: a host name or IP address, without a port.
 
     Raises:
-        HostError: it has no such form (empty labels, labels over 63 or names over 253 characters, other characters).
+        HostError: it has no canonical form: an empty label, a label over 63 or a name over 253 characters (RFC 1035
+            §2.3.4), another character than letters, digits, hyphens and underscores, or an invalid address.
     """
     if not isinstance(host, str):
-        raise HostError(f"{show(host)} is no host name")
+        raise HostError(f"invalid host name {show(host)}: expected text such as 'api.example.com'")
     text = exact(host)
     if len(text) > MAX_TEXT:
-        raise HostError(f"{show(text)} is no host name: it has {len(text)} characters, and {MAX_NAME} are allowed")
+        raise HostError(
+            f"invalid host name {show(text)}: it has {len(text)} characters, at most {MAX_NAME} are allowed"
+        )
     return _normalize(text)
 
 
-@lru_cache(maxsize=4096)  # hosts: more than a process talks to; bounded, because redirects choose them
+@lru_cache(maxsize=4096)  # hosts: more than a process connects to; bounded, because redirects choose them
 def _normalize(host: str) -> str:
     name = host
     if not name.isascii():
@@ -70,12 +74,12 @@ def _normalize(host: str) -> str:
     if (address := _ipv4(name)) is not None:
         return address
     if len(name) > MAX_NAME or not _NAME.fullmatch(name):
-        raise HostError(f"{show(host)} is no host name: it needs 1 to 63 letters, digits or hyphens between dots")
+        raise HostError(f"invalid host name {show(host)}: it needs 1 to 63 letters, digits or hyphens between dots")
     return name
 
 
 def is_address(host: str) -> bool:
-    """Say whether a normalized host is an IP address."""
+    """Return whether a normalized host is an IP address."""
     return ":" in host or _ipv4(host) is not None
 
 
@@ -83,9 +87,13 @@ _PREFIXES: dict[PatternKind, str] = {"exact": "", "one-label": "*.", "subtree": 
 
 
 class HostPattern(NamedTuple):
-    """What a policy names: a host (`exact`), its direct children (`*.`), or it and all below it (`**.`).
+    """A host, or the hosts that a wildcard matches.
 
-    With a port it holds on that port only.
+    Attributes:
+        kind: `"exact"` for the host alone; `"one-label"` (`*.`) for names with exactly one more label; `"subtree"`
+            (`**.`) for the host and all names below it.
+        host: the host in canonical form, without the wildcard.
+        port: the only port that it matches, or None for all ports.
     """
 
     kind: PatternKind
@@ -99,13 +107,17 @@ class HostPattern(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> HostPattern:
-        """Return the pattern that `text` spells: `host`, `*.host` or `**.host`, each also with `:port`.
+        """Parse a host pattern.
+
+        Args:
+            text: `host`, `*.host` or `**.host`, each optionally followed by `:port`. An IPv6 address with a port needs
+                brackets (RFC 3986 §3.2.2).
 
         Raises:
-            PolicyError: it spells none.
+            PolicyError: it is something else.
         """
         if not isinstance(text, str):
-            raise PolicyError(f"{show(text)} is no host pattern; {_ACCEPTED}")
+            raise PolicyError(f"invalid host pattern {show(text)}; {_ACCEPTED}")
         text = exact(text)
         if (plain := _PLAIN_PATTERN.fullmatch(text)) and len(plain[2]) <= MAX_NAME:
             return cls(_KINDS[plain[1]], plain[2])
@@ -117,24 +129,22 @@ class HostPattern(NamedTuple):
         elif name.startswith("*."):
             kind, name = "one-label", name[2:]
         if "*" in name:
-            raise PolicyError(f"the host pattern {show(text)} holds a '*' that is not a label in front; {_ACCEPTED}")
+            raise PolicyError(f"invalid host pattern {show(text)}: '*' must be the first label; {_ACCEPTED}")
         try:
             host = normalize_host(name)
         except HostError as e:
-            raise PolicyError(f"the host pattern {show(text)}: {e}") from None
+            raise PolicyError(f"invalid host pattern {show(text)}: {e}") from None
         if kind != "exact" and is_address(host):
-            raise PolicyError(
-                f"the host pattern {show(text)} has a wildcard before an IP address; write the address alone"
-            )
+            raise PolicyError(f"invalid host pattern {show(text)}: an IP address has no wildcard; write it alone")
         return cls(kind, host, port)
 
 
 def _refuse_url_parts(text: str) -> None:
     if not text:
-        raise PolicyError(f"{show(text)} is no host pattern; {_ACCEPTED}")
+        raise PolicyError(f"invalid host pattern {show(text)}; {_ACCEPTED}")
     for hint, marks in (("white space", " \t\r\n\v\f"), ("a scheme or a path", "/"), ("user information", "@")):
         if any(mark in text for mark in marks):
-            raise PolicyError(f"the host pattern {show(text)} holds {hint}; {_ACCEPTED}")
+            raise PolicyError(f"invalid host pattern {show(text)}: it contains {hint}; {_ACCEPTED}")
 
 
 def _split_port(text: str) -> tuple[str, int | None]:
@@ -143,30 +153,30 @@ def _split_port(text: str) -> tuple[str, int | None]:
     if not colon or (":" in name and not name.endswith("]")) or text.endswith("]"):
         return text, None
     if not _PORT.fullmatch(port) or int(port) > MAX_PORT:
-        raise PolicyError(f"the host pattern {show(text)} has a port that is not between 1 and {MAX_PORT}")
+        raise PolicyError(f"invalid host pattern {show(text)}: a port is a number from 1 to {MAX_PORT}")
     return name, int(port)
 
 
 def _to_a_labels(name: str) -> str:
-    import idna  # noqa: PLC0415  a dependency of requests, which too imports it for such names only
+    import idna  # noqa: PLC0415  a dependency of requests, which also imports it only for such names
 
     try:
         return idna.encode(name, uts46=True).decode("ascii")
     except UnicodeError as e:  # idna.IDNAError is one
-        raise HostError(f"{show(name)} is no host name: {show(str(e))}") from None
+        raise HostError(f"invalid host name {show(name)}: {show(str(e))}") from None
 
 
 def _ipv6(host: str, text: str) -> str:
     try:
-        # The zone (RFC 4007 §11) names an interface of this machine, not a peer.
+        # The zone (RFC 4007 §11) names an interface of this machine, not a host.
         address = ipaddress.IPv6Address(text.partition("%")[0])
     except ValueError:
-        raise HostError(f"{show(host)} is no IPv6 address") from None
+        raise HostError(f"invalid IPv6 address {show(host)}; write it as '2001:db8::1'") from None
     return str(address.ipv4_mapped or address)
 
 
 def _ipv4(name: str) -> str | None:
-    """Return the dotted form of an address that `inet_aton` would read, or None where it would not."""
+    """Return the dotted form of an address that `inet_aton` reads, or None if it does not read it."""
     numbers = name.split(".")
     if len(numbers) > 4 or not all(map(_NUMBER.fullmatch, numbers)):  # noqa: PLR2004  octets
         return None

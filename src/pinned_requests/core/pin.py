@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from pinned_requests.core import spki
 from pinned_requests.core.der import MAX_SIZE, first_pem, is_whole_element, pem_blocks
 from pinned_requests.core.errors import PinFormatError
+from pinned_requests.core.pin_faults import fault_of, meant_by
 from pinned_requests.core.text import escape, exact, show
 from pinned_requests.core.value import Value
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pinned_requests.core.spki import CertificateObject, CSRObject, PrivateKeyObject, PublicKeyObject
 
 PinKind = Literal["spki", "cert"]
+PinStyle = Literal["canonical", "openssl", "curl", "rfc7469", "fingerprint"]
 _put = object.__setattr__
 
 DIGEST_SIZE = 32  # bytes of a SHA-256, the only hash of RFC 7469 §2.1.1
@@ -39,7 +41,6 @@ _BASE64_LENGTH = 44  # characters of 32 bytes in base64, padding included
 _SPACE = " \t\r\n\v\f"  # of ASCII alone: a pin with another kind of space was not copied from a tool
 _KEY = re.compile(r"(?:sha256/)?([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)", re.ASCII)  # canonical base64 of 32 bytes
 _FINGERPRINT = r"(?:sha256 fingerprint=)?((?:[0-9a-f]{2}:){31}[0-9a-f]{2})"  # compiled where one is read
-_HEX = r"(?:0x)?[0-9a-f:]+"
 _ACCEPTED = f"write 'sha256/' and the base64 of the key's SHA-256, as in 'sha256/{'A' * 43}='"
 
 
@@ -95,6 +96,27 @@ class Pin(Value):
     def __repr__(self) -> str:
         note = "" if self.note is None else f".with_note({self.note!r})"
         return f"Pin.parse({str(self)!r}){note}"
+
+    def spelled(self, style: PinStyle) -> str:
+        """Return the pin as another program spells it; `Pin.parse` reads each of them back.
+
+        Args:
+            style: `"canonical"`; for the pin of a key `"openssl"` (the bare base64 that `openssl dgst` and `openssl
+                enc` give), `"curl"` (`--pinnedpubkey`) or `"rfc7469"`; for the pin of a certificate `"fingerprint"`,
+                as `openssl x509 -fingerprint -sha256` prints it.
+
+        Raises:
+            PinFormatError: the style is unknown, or cannot spell this kind of pin.
+        """
+        encoded = str(self).partition("/")[2]
+        styles = {"canonical": str(self)}
+        if self.kind == "spki":
+            styles |= {"openssl": encoded, "curl": f"sha256//{encoded}", "rfc7469": f'pin-sha256="{encoded}"'}
+        else:
+            styles["fingerprint"] = f"sha256 Fingerprint={self.digest.hex(':').upper()}"
+        if style not in styles:
+            raise PinFormatError(f"{self} cannot be spelled as {show(style)}; choose one of {', '.join(styles)}")
+        return styles[style]
 
     def describe(self, listed: Iterable[Pin] = ()) -> str:
         """Return the canonical spelling and, behind it in parentheses, the note: escaped, on one line.
@@ -217,8 +239,8 @@ class Pin(Value):
         `PinPolicy.from_file` reads a file, and no decision calls either.
 
         Raises:
-            PinFormatError: the file holds none of these.
-            OSError: it cannot be read.
+            PinFormatError: the file has none of these, or one that cannot be read.
+            OSError: the file cannot be opened or read.
         """
         try:
             with Path(path).open("rb") as file:
@@ -232,7 +254,7 @@ class Pin(Value):
             raise PinFormatError(f"{name}: {e}") from None
         if found is None:
             raise PinFormatError(
-                f"{name} holds no certificate, certification request, public key or unencrypted private key"
+                f"{name} has no certificate, certification request, public key or unencrypted private key"
             )
         return found.pin
 
@@ -338,7 +360,7 @@ def _der(what: str, value: object) -> bytes:
         return value
     block = first_pem(value, {label for label, kind in _LABELS.items() if kind == what})
     if block is None:
-        raise PinFormatError(f"the PEM text holds no {what} that can be read")
+        raise PinFormatError(f"the PEM text has no {what} that can be read")
     return block[1]
 
 
@@ -359,18 +381,6 @@ def _decode(text: str, encoded: str) -> bytes:
         digest = b""
     if len(digest) == DIGEST_SIZE and base64.b64encode(digest).decode("ascii") == encoded:
         return digest
-    raise PinFormatError(f"invalid pin {show(text)}: {_fault(text, encoded)}; {_ACCEPTED}")
-
-
-def _fault(text: str, encoded: str) -> str:
-    if not text.isascii():
-        return "it has characters outside ASCII"
-    if any(c.isspace() for c in text):
-        return "it has white space inside"
-    if text.lower().startswith(("sha1", "pin-sha1")):
-        return "SHA-1 is broken, and RFC 7469 has SHA-256 only"
-    if re.fullmatch(_HEX, encoded, re.IGNORECASE | re.ASCII):
-        return "hexadecimal does not say whether it is the hash of a key or of a certificate"
-    if len(encoded) != _BASE64_LENGTH:
-        return f"the base64 of a SHA-256 has {_BASE64_LENGTH} characters, and this has {len(encoded)}"
-    return "it is not the canonical base64 of 32 bytes"
+    meant = meant_by(text)
+    advice = _ACCEPTED if meant is None else f"did you mean '{meant}'?"
+    raise PinFormatError(f"invalid pin {show(text)}: {fault_of(text, encoded)}; {advice}")

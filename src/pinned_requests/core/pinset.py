@@ -1,6 +1,7 @@
-"""`PinSet`: what is pinned for a host.
+"""`PinSet`: the pins of one host or host pattern.
 
-Values are frozen and complete once built: every mistake is an error of the constructor, never of a request.
+Rule for the next maintainer: a value is frozen and valid once it is built. The constructor reports every mistake, so
+that no request can fail for one.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ _DATE = r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d:\d\d)(?:\.(\d+))?([Zz]|[
 _OFFSET: dict[str | None, str] = {"Z": "+00:00", "z": "+00:00", None: ""}
 _CONSTRUCTED = ("pins", "backup_pins", "blocked_pins", "expires", "on_expiry", "report_only", "is_exempt")
 _PIN_FIELDS = ("pin", "note")
+PIN_LISTS = ("pins", "backup_pins", "blocked_pins")  # the fields that hold pins
 _FIELDS = ("pins", "backup_pins", "blocked_pins", "expires", "on_expiry", "report_only", "exempt")
-_MAX_WARNED = 4096  # pin sets: a source that renews `expires` all the time must not fill the memory
-_warned: set[PinSet] = set()  # those that MissingBackupPinWarning was given for
+_MAX_WARNED = 4096  # pin sets: a source that keeps changing `expires` must not fill the memory
+_warned: set[PinSet] = set()  # the sets that MissingBackupPinWarning was emitted for
 
 
 class PinSet(Value):
@@ -45,20 +47,21 @@ class PinSet(Value):
         pins: pins in use: one pin or an iterable, each a `Pin`, a spelling that `Pin.parse` reads, or a mapping of
             `pin` (one of these two) and `note`.
         backup_pins: pins of keys that are kept for a rotation and not yet served (RFC 7469 §4.3).
-        blocked_pins: pins of compromised keys: a chain with one is refused whatever else it holds.
+        blocked_pins: pins of compromised keys. A chain with one is refused, even if it also matches an accepted pin.
         expires: the moment from which the pins are expired: an aware `datetime`, or its text (RFC 3339 §5.6, which
             asks for an offset or `Z`).
-        on_expiry: `"unpin"`: the host then falls back to CA validation, loudly; or `"block"`: it is refused.
-        report_only: whether a mismatch is only reported while the request goes on. Blocked keys refuse all the same.
-        is_exempt: whether this is the set without pins that takes a host out of a wider pattern; see `exempt()`.
+        on_expiry: `"unpin"`: after that moment only CA validation protects the host, and each connection is reported;
+            or `"block"`: the host is refused.
+        report_only: whether a mismatch is only reported and the request goes on. A blocked key is refused even then.
+        is_exempt: whether this set has no pins and takes a host out of a wider pattern; see `exempt()`.
 
     Raises:
-        PolicyError: neither pins nor exempt (or both), a naive or unreadable date, a value of the wrong type.
+        PolicyError: the set has neither pins nor `is_exempt`, or both; a date is naive or cannot be read; or a value
+            has the wrong type.
         PinFormatError: a pin cannot be read.
 
-    Two more attributes follow from these, for look-ups: `accepted` (`pins` and `backup_pins`) and `blocked`, both
-    frozen sets. Order and repetition of pins make no difference to equality. Whether a backup pin's key exists is not
-    checked.
+    For look-ups, the frozen sets `accepted` (`pins` and `backup_pins`) and `blocked` are derived from these. Equality
+    ignores the order, repetition and notes of pins. It is not checked whether the key of a backup pin exists.
     """
 
     pins: tuple[Pin, ...]
@@ -86,7 +89,7 @@ class PinSet(Value):
         in_use = read_pins("pins", pins)
         in_reserve = read_pins("backup_pins", backup_pins)
         compromised = read_pins("blocked_pins", blocked_pins)
-        # Not by `_set()`, and empty sets are one: a policy may hold a hundred thousand of these.
+        # Without `_set()`, and with one empty set for all: a policy may have a hundred thousand of these.
         _put(self, "pins", in_use)
         _put(self, "backup_pins", in_reserve)
         _put(self, "blocked_pins", compromised)
@@ -98,11 +101,11 @@ class PinSet(Value):
         _put(self, "blocked", frozenset(compromised) if compromised else _NO_PINS)
 
         if self.is_exempt and (self.accepted or self.blocked):
-            raise PolicyError("a pin set is exempt or has pins, not both; remove either")
+            raise PolicyError("a pin set is exempt or has pins, not both; remove one of the two")
         if self.is_exempt and (self.expires is not None or self.on_expiry != "unpin" or self.report_only):
-            raise PolicyError("an exempt host has no pins that could expire or be reported; remove the other fields")
+            raise PolicyError("an exempt pin set has no other fields; remove them")
         if not self.is_exempt and not self.accepted:
-            raise PolicyError("a pin set without pins admits nothing; give it 'pins', or exempt the host")
+            raise PolicyError("a pin set without pins would refuse every server; add 'pins', or set 'exempt'")
         if not self.is_exempt and not self.report_only and len(self.accepted) < _DISTINCT_PINS and self not in _warned:
             if len(_warned) >= _MAX_WARNED:
                 _warned.clear()
@@ -112,21 +115,23 @@ class PinSet(Value):
                 MissingBackupPinWarning,
                 stacklevel=_callers_stacklevel(),
             )
-            _warned.add(self)  # not before: where warnings are errors, the same set fails each time
+            _warned.add(self)  # after the warning: if warnings are errors, the same set fails every time
 
     @classmethod
     def exempt(cls) -> PinSet:
-        """Return the set that takes a host out of a wider pattern: requests to it are not pinned."""
+        """Return the set that takes a host out of a wider pattern: connections to it are not pinned."""
         return cls(is_exempt=True)
 
     @classmethod
     def of(cls, value: PinsLike) -> PinSet:
-        """Return the `PinSet` of a pin, an iterable of pins or a mapping of the fields; a `PinSet` unchanged.
+        """Return a `PinSet`.
 
-        In a mapping `exempt` stands for `is_exempt`.
+        Args:
+            value: a `PinSet`, which is returned unchanged; a pin or an iterable of pins; or a mapping of the fields, in
+                which `is_exempt` is called `exempt`.
 
         Raises:
-            PolicyError: as the constructor; or `value` is of another type, or has an unknown field.
+            PolicyError: as the constructor, or `value` has another type or an unknown field.
         """
         if isinstance(value, PinSet):
             return value
@@ -139,11 +144,10 @@ class PinSet(Value):
         return cls(value)
 
     def fields(self) -> dict[str, Any]:
-        """Return the fields that differ from the default, as plain values and the date: `PinSet.of` reads them back."""
+        """Return the fields without a default value, as plain values and a `datetime`: `PinSet.of` reads them back."""
         if self.is_exempt:
             return {"exempt": True}
-        names = ("pins", "backup_pins", "blocked_pins")
-        pins = {name: [pin_fields(pin) for pin in getattr(self, name)] for name in names}
+        pins = {name: [pin_fields(pin) for pin in getattr(self, name)] for name in PIN_LISTS}
         fields: dict[str, Any] = {name: value for name, value in pins.items() if value}
         if self.expires is not None:
             fields["expires"] = self.expires
@@ -189,15 +193,19 @@ def _restore_set(*values: Any) -> PinSet:
 
 
 def read_pins(name: str, value: object) -> tuple[Pin, ...]:
-    """Return the distinct pins in the field `name`: of one pin, or of an iterable of pins.
+    """Return the distinct pins of a field.
+
+    Args:
+        name: the field, for errors.
+        value: a pin or an iterable of pins.
 
     Raises:
-        PolicyError: it has something else.
+        PolicyError: `value` is something else.
         PinFormatError: a pin cannot be read.
     """
     if type(value) is tuple and not value:
         return ()
-    # A list, as in a file, comes first: to ask an abstract class costs more than the rest.
+    # A list, as in a file, comes first: `isinstance()` with an abstract class is slow.
     if type(value) is not list:
         if isinstance(value, (Pin, str, Mapping)):
             value = (value,)
@@ -214,7 +222,7 @@ def _pin(value: object) -> Pin:
     if isinstance(value, Pin):
         return value
     if not isinstance(value, Mapping):
-        return Pin.parse(value)  # type: ignore[arg-type]  # it refuses what is not a string
+        return Pin.parse(value)  # type: ignore[arg-type]  # it refuses other types
     given = {exact(name) if isinstance(name, str) else name: field for name, field in value.items()}
     for name in given:
         if name not in _PIN_FIELDS:
@@ -226,7 +234,7 @@ def _pin(value: object) -> Pin:
 
 
 def pin_fields(pin: Pin) -> str | dict[str, str]:
-    """Return a pin as a file holds it: its spelling, or with a note a table of both."""
+    """Return a pin as it is written to a file: its spelling, or a mapping of spelling and note."""
     return str(pin) if pin.note is None else {"pin": str(pin), "note": pin.note}
 
 
@@ -235,17 +243,17 @@ def _aware_utc(value: object) -> datetime:
     if not isinstance(moment, datetime):
         raise PolicyError(f"'expires' is {show(value)}; give an aware datetime or text such as '2027-03-01T00:00:00Z'")
     if moment.utcoffset() is None:
-        raise PolicyError(f"'expires' is {show(str(moment))}, without a time zone; add one, such as 'Z'")
+        raise PolicyError(f"'expires' is {show(str(moment))}, which has no time zone; add one, such as 'Z'")
     try:
         utc = moment.astimezone(UTC)
-        # A plain copy: a subclass, such as the "not a time" of pandas, may compare in its own way and never expire.
+        # A plain copy: a subclass, such as pandas' NaT, may compare in its own way and never expire.
         return datetime(utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second, utc.microsecond, UTC)
     except (OverflowError, TypeError, ValueError):
-        raise PolicyError(f"'expires' is {show(str(moment))}, which has no date in UTC; give another") from None
+        raise PolicyError(f"'expires' is {show(str(moment))}, which is out of range in UTC; give another") from None
 
 
 def _read_date(text: str) -> datetime | None:
-    """Read a date and time as RFC 3339 §5.6 spells it: the same on every Python, whose `fromisoformat` differ."""
+    """Parse a date and time of RFC 3339 §5.6, alike on all Python versions, whose `fromisoformat` differ."""
     if not (parts := re.fullmatch(_DATE, exact(text), re.ASCII)):
         return None
     try:
@@ -263,7 +271,7 @@ def _boolean(name: str, value: object) -> bool:
 
 
 def _callers_stacklevel() -> int:
-    """Return the `stacklevel` with which the caller's warning points at the first line outside this package."""
+    """Return the `stacklevel` that makes the caller's warning point at the first line outside this package."""
     level, frame = 1, sys._getframe(1)  # noqa: SLF001  the documented way to the caller's frame in CPython
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == _PACKAGE:
         level, frame = level + 1, frame.f_back

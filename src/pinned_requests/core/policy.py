@@ -2,8 +2,9 @@
 
 Rules for the next maintainer:
 
-- The most specific pattern wins, alone. Pins of two patterns are never united: a wide pattern would widen a narrow one.
-- A lookup costs a few dictionary look-ups a label of the host, however many patterns there are.
+- Only the most specific pattern counts. The pins of two patterns are never combined: a wide pattern would then weaken a
+  narrow one.
+- A lookup takes a few dictionary look-ups for each label of the host, for any number of patterns.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from pinned_requests.core import policy_text
 from pinned_requests.core.errors import PolicyError, one_of, unknown
 from pinned_requests.core.host import HostPattern, normalize_host
-from pinned_requests.core.pinset import PinSet, pin_fields, read_pins
+from pinned_requests.core.pinset import PIN_LISTS, PinSet, pin_fields, read_pins
 from pinned_requests.core.report_uri import ReportURI
-from pinned_requests.core.text import show
+from pinned_requests.core.text import escape, show
 from pinned_requests.core.value import Value
 
 if TYPE_CHECKING:
@@ -34,38 +35,37 @@ _NO_HOSTS: Mapping[str, PinsLike] = MappingProxyType({})
 
 
 class Entry(NamedTuple):
-    """The entry of a policy for a host: the pattern that matched, in its canonical spelling, and its pins."""
+    """The entry of a policy for a host: the pattern that matched, in canonical spelling, and its pins."""
 
     pattern: str
     pins: PinSet
 
 
 class PinPolicy(Value):
-    """Host patterns and their pins, and what becomes of hosts without. Frozen, hashable.
+    """Host patterns with their pins, and how all other hosts are treated. Frozen, hashable.
 
     Args:
-        hosts: host pattern → pins, as `PinSet.of` reads them. `example.com` is that host alone, `*.example.com` has
-            exactly one label more, `**.example.com` is the host and all below it at any depth; `192.0.2.1` and
-            `[2001:db8::1]` are that address in any spelling; any of them with `:8443` holds on that port only.
+        hosts: host pattern → pins, as `PinSet.of` reads them. `example.com` matches that host alone, `*.example.com`
+            names with exactly one more label, `**.example.com` the host and all names below it. `192.0.2.1` and
+            `[2001:db8::1]` match that address in any spelling. With `:8443`, each matches on that port only.
         unpinned_hosts: `"block"` or `"allow"`: how hosts that no pattern matches are treated.
         report_uri: absolute http(s) URL that violations are posted to (RFC 7469 §2.1.4) by the `HTTPReporter` that the
-            process has for it, or None. Its host must not be pinned by this policy, but may be exempt.
-
+            process has for it, or None. This policy must not pin its host, but may exempt it.
         blocked_pins: pins of compromised keys (leaves or CAs) that no connection may use, to any host: pinned,
             unpinned, exempt or report-only. One pin or an iterable. A policy may consist of them alone.
 
     Raises:
-        PolicyError: a pattern, a pin set or an option is wrong, a host is listed twice in two spellings, or the policy
-            neither names a host nor blocks a key. Such a policy is still being written; in force it would refuse or
-            unpin every host.
+        PolicyError: a pattern, a pin set or an option is invalid, a host is listed twice in two spellings, or the
+            policy neither names a host nor blocks a key: it would refuse or unpin every host.
         PinFormatError: a pin cannot be read.
 
-    `*.example.com` does *not* match `example.com`; of several patterns the most specific holds alone. The attribute
-    `blocked` is the frozen set of `blocked_pins`, for look-ups.
+    `*.example.com` does *not* match `example.com`. If several patterns match, only the most specific counts. For
+    look-ups, `blocked` is the frozen set of `blocked_pins`.
     """
 
     __slots__ = (
         "_bases",
+        "_file",
         "_hosts",
         "_outdated",
         "_ports",
@@ -76,10 +76,11 @@ class PinPolicy(Value):
     )
     blocked: frozenset[Pin]
     blocked_pins: tuple[Pin, ...]
+    _file: str | None
     _outdated: str | None
     _hosts: dict[str, PinSet]
-    _bases: set[str]  # what follows the wildcard of a pattern: where none does, none is looked for
-    _ports: set[int]  # of the patterns that have one
+    _bases: set[str]  # the hosts of wildcard patterns: `find()` skips the others
+    _ports: set[int]  # of the patterns with a port
     _report_uri: ReportURI | None
     _unpinned_hosts: UnpinnedHosts
 
@@ -92,13 +93,14 @@ class PinPolicy(Value):
         blocked_pins: PinsOf = (),
     ) -> None:
         if not isinstance(hosts, Mapping):
-            raise PolicyError(f"{show(hosts)} is not a policy; give a mapping of host patterns to pins")
+            raise PolicyError(f"invalid policy {show(hosts)}; give a mapping of host patterns to pins")
         compromised = read_pins("blocked_pins", blocked_pins)
         self._set(
             blocked_pins=compromised,
             blocked=frozenset(compromised),
             _unpinned_hosts=one_of("unpinned_hosts", unpinned_hosts, ("block", "allow")),
             _report_uri=None if report_uri is None else ReportURI.parse(report_uri),
+            _file=None,
             _outdated=None,
             _hosts={},
             _bases=set(),
@@ -119,7 +121,7 @@ class PinPolicy(Value):
             except PolicyError as e:
                 raise type(e)(f"{name}: {e}") from None
         if not self._hosts and not self.blocked:
-            raise PolicyError("the policy neither names a host nor blocks a key; give it 'hosts' or 'blocked_pins'")
+            raise PolicyError("the policy neither names a host nor blocks a key; add 'hosts' or 'blocked_pins'")
         if self._report_uri is not None:
             self.demand_unpinned(self._report_uri)
 
@@ -132,10 +134,11 @@ class PinPolicy(Value):
         report_uri: str | None = None,
         blocked_pins: PinsOf = (),
     ) -> PinPolicy:
-        """Return the policy of a mapping, as the constructor does.
+        """Return the policy for a mapping of host patterns to pins. The arguments are those of the constructor.
 
         Raises:
             PolicyError: as the constructor.
+            PinFormatError: a pin cannot be read.
         """
         return cls(mapping, unpinned_hosts=unpinned_hosts, report_uri=report_uri, blocked_pins=blocked_pins)
 
@@ -153,24 +156,32 @@ class PinPolicy(Value):
             backup_pins = [{pin = "sha256/…", note = "offline key in safe B"}]
             expires = 2027-03-01T00:00:00Z
 
+        Args:
+            text: at most 48 MB; bytes are UTF-8.
+
         Raises:
-            PolicyError: as the constructor, naming host and field; a field is unknown, or the TOML is invalid.
+            PolicyError: as the constructor, naming host and field; a field is unknown; or the TOML is invalid.
+            PinFormatError: a pin cannot be read.
         """
         return cls._of(policy_text.load_toml(text))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> PinPolicy:
-        """Return the policy in a JSON text: an object of the same schema as in TOML, with dates as text.
+        """Return the policy in a JSON text: an object with the schema of the TOML form, with dates as text.
+
+        Args:
+            text: at most 48 MB; bytes are UTF-8.
 
         Raises:
-            PolicyError: as the constructor, naming host and field; a field is unknown, a name is twice in an
-                object, or the JSON is invalid.
+            PolicyError: as the constructor, naming host and field; a field is unknown; an object has a name twice; or
+                the JSON is invalid.
+            PinFormatError: a pin cannot be read.
         """
         return cls._of(policy_text.load_json(text))
 
     @classmethod
     def from_text(cls, text: str | bytes) -> PinPolicy:
-        """Return the policy in a text: JSON if it begins with `{`, else TOML.
+        """Return the policy in a text: JSON if it starts with `{`, else TOML.
 
         Raises:
             PolicyError: as `from_json` and `from_toml`.
@@ -181,44 +192,46 @@ class PinPolicy(Value):
     def from_file(cls, path: str | os.PathLike[str]) -> PinPolicy:
         """Return the policy in a file: TOML or JSON, by its suffix (`.toml`, `.json`).
 
-        `PolicyStore.from_file` follows the file as it changes.
+        The file is read once; `PolicyStore.from_file` also follows its changes.
 
         Raises:
             PolicyError: as `from_toml` and `from_json`, naming the file; or it has another suffix.
-            OSError: it cannot be read.
+            PinFormatError: a pin cannot be read.
+            OSError: the file cannot be opened or read.
         """
         try:
             place = Path(path)
         except TypeError:
-            raise PolicyError(f"{show(path)} is not a path; give that of a .toml or .json file") from None
+            raise PolicyError(f"invalid path {show(path)}; give the path of a .toml or .json file") from None
         read = {".toml": cls.from_toml, ".json": cls.from_json}.get(place.suffix.lower())
         if read is None:
-            raise PolicyError(f"{show(str(place))} is not the path of a policy; give that of a .toml or .json file")
+            raise PolicyError(f"{show(str(place))} has an unknown suffix; give the path of a .toml or .json file")
         try:
             with place.open("rb") as file:
                 text = file.read(policy_text.MAX_SIZE + 1)
-            return read(text)
+            return read(text)._with(_file=str(place))  # noqa: SLF001  of this class
         except ValueError as e:  # a null byte in the path is a plain one
             raise _as_policy_error(e, show(str(place))) from None
 
     @classmethod
     def from_env(cls, name: str, *, host: str | None = None) -> PinPolicy:
-        """Return the policy in an environment variable: JSON if it begins with `{`, else TOML, or bare pins.
+        """Return the policy in an environment variable: JSON if it starts with `{`, else TOML; or bare pins.
 
         Args:
-            name: of the variable.
-            host: a host pattern. The variable then holds its pins, as `Pin.parse` reads them, separated by commas,
-                semicolons or white space (which none of them may have inside), and every other host is blocked.
+            name: the variable.
+            host: a host pattern. The variable then has the pins of this pattern, in spellings that `Pin.parse` reads,
+                separated by commas, semicolons or white space, and the policy blocks all other hosts.
 
         Raises:
             PolicyError: as `from_toml`, `from_json` and the constructor, naming the variable; or it is not set.
+            PinFormatError: a pin cannot be read.
         """
         try:
             text = os.environ.get(name)
-        except (TypeError, ValueError):  # not text, or text that an environment cannot hold
+        except (TypeError, ValueError):  # not a name that an environment can have
             text = None
         if text is None:
-            raise PolicyError(f"the environment variable {show(name)} is not set; it should hold a policy")
+            raise PolicyError(f"the environment variable {show(name)} is not set; set it to a policy")
         try:
             if host is None:
                 return cls.from_text(text)
@@ -255,11 +268,13 @@ class PinPolicy(Value):
                 unknown("field of a policy", name, _FIELDS)
         if not isinstance(values.get("hosts", _NO_HOSTS), Mapping):
             raise PolicyError(f"'hosts' is {show(values['hosts'])}; give a table of host patterns and their pins")
+        for name, value in values.get("hosts", _NO_HOSTS).items():
+            _demand_quotes(name, value)
         return cls(**values)
 
     @property
     def hosts(self) -> Mapping[str, PinSet]:
-        """The host patterns, in their canonical spelling, and their pins."""
+        """The host patterns, in canonical spelling, and their pins."""
         return MappingProxyType(self._hosts)
 
     @property
@@ -269,20 +284,25 @@ class PinPolicy(Value):
 
     @property
     def report_uri(self) -> str | None:
-        """Where violations are posted to, or None."""
+        """The URL that violations are posted to, or None."""
         return self._report_uri and self._report_uri.text
 
     @property
+    def file(self) -> str | None:
+        """The path that `from_file` read the policy from, for error texts; None for any other policy and a copy."""
+        return self._file
+
+    @property
     def outdated(self) -> str | None:
-        """Why this policy refuses every host that it does not exempt, or None where it does not."""
+        """Why this policy refuses all hosts that it does not exempt, or None if it is up to date."""
         return self._outdated
 
     def as_outdated(self, reason: str) -> PinPolicy:
-        """Return this policy as one that refuses every host that it does not exempt, for `reason`."""
+        """Return a copy of this policy that refuses all hosts that it does not exempt, for `reason`."""
         return self._with(_outdated=reason)
 
     def blocking_unpinned(self) -> PinPolicy:
-        """Return this policy with `unpinned_hosts="block"`: itself, if it blocks them already."""
+        """Return this policy with `unpinned_hosts="block"`: unchanged if it blocks them already."""
         return self if self._unpinned_hosts == "block" else self._with(_unpinned_hosts="block")
 
     def _with(self, **slots: object) -> PinPolicy:
@@ -291,28 +311,30 @@ class PinPolicy(Value):
         return policy
 
     def lookup(self, host: str, port: int | None = None) -> PinSet | None:
-        """Return the pins of a host, or None where no pattern matches.
+        """Return the pins for a host, or None if no pattern matches.
 
         Args:
-            host: in any spelling.
+            host: a host name or IP address, in any spelling.
             port: the port of the connection; without one, patterns with a port do not match.
 
         Raises:
-            PolicyError: `host` cannot be normalized, or `port` is not a number.
+            PolicyError: `host` has no canonical form, or `port` is not an integer.
         """
         entry = self.find(normalize_host(host), port)
         return entry and entry.pins
 
     def find(self, host: str, port: int | None) -> Entry | None:
-        """Return the entry for a normalized host.
+        """Return the entry for a normalized host, or None if no pattern matches.
 
-        The exact host comes first, then the longest fixed part; `*.` before `**.`, with a port before without.
+        The exact host comes first, then the pattern with the longest host; `*.` before `**.`, and with a port before
+        without.
 
         Raises:
-            PolicyError: the port is not a number: no pattern with a port would match, and the host seem unpinned.
+            PolicyError: the port is not an integer. No pattern with a port would match, and a pinned host might appear
+                unpinned.
         """
         if port is not None and type(port) is not int:
-            raise PolicyError(f"{show(port)} is not a port; give a number or None")
+            raise PolicyError(f"invalid port {show(port)}; give an integer or None")
         end = f":{port}" if port in self._ports else ""
         if entry := self._entry(f"[{host}]" if ":" in host else host, end):
             return entry
@@ -328,16 +350,16 @@ class PinPolicy(Value):
         return None
 
     def ports_of(self, host: str) -> tuple[int | None, ...]:
-        """Return the ports to look a host up by where the port of the connection is not known.
+        """Return the ports to look up for a host if the port of the connection is unknown.
 
-        With an entry for each of them satisfied, every entry that the policy has for the host is.
+        A chain that satisfies the entry for each of them satisfies every entry that the policy has for the host.
 
         Args:
-            host: in any spelling.
+            host: a host name or IP address, in any spelling.
 
         Returns:
-            The ports that patterns for the host name, and None, which stands for all others, if `find()` has an entry
-            for it or there is no port at all.
+            The ports of the patterns that match the host, and None for all other ports, if `find()` has an entry for
+            those or no pattern has a port.
         """
         try:
             name = normalize_host(host)
@@ -349,13 +371,13 @@ class PinPolicy(Value):
         return (*named, None) if not named or self.find(name, None) else tuple(named)
 
     def _entry(self, pattern: str, end: str) -> Entry | None:
-        """Return the entry of a pattern: with the port that `end` holds, or without."""
+        """Return the entry of a pattern: with the port in `end`, or without a port."""
         if end and (pins := self._hosts.get(pattern + end)) is not None:
             return Entry(pattern + end, pins)
         return None if (pins := self._hosts.get(pattern)) is None else Entry(pattern, pins)
 
     def demand_unpinned(self, uri: ReportURI) -> None:
-        """Refuse a URI on a pinned host: a wrong pin would also stop the report about it.
+        """Check that a report URI is not on a pinned host: a wrong pin would also stop the report about it.
 
         Raises:
             PolicyError: the host has an entry that is not exempt.
@@ -364,7 +386,7 @@ class PinPolicy(Value):
         if entry is not None and not entry.pins.is_exempt:
             raise PolicyError(
                 f"'report_uri' is on {uri.host}, which {entry.pattern} pins: a wrong pin could not be reported; "
-                "report to another host, or exempt that one"
+                "report to another host, or exempt this one"
             )
 
     def __eq__(self, other: object) -> bool:
@@ -388,7 +410,7 @@ class PinPolicy(Value):
 
 
 def _as_policy_error(error: ValueError, where: str) -> PolicyError:
-    """Return a `PolicyError`, of the type of `error` if that is one, with the place in front."""
+    """Return `error` as a `PolicyError`, or as its subclass, that starts with where it happened."""
     return (type(error) if isinstance(error, PolicyError) else PolicyError)(f"{where}: {error}")
 
 
@@ -401,3 +423,22 @@ def _restore(
 ) -> PinPolicy:
     policy = PinPolicy(hosts, unpinned_hosts=unpinned_hosts, report_uri=report_uri, blocked_pins=blocked_pins)
     return policy if outdated is None else policy.as_outdated(outdated)
+
+
+def _demand_quotes(name: str, value: object) -> None:
+    """Refuse a host without quotes: to TOML the dots of `[hosts.api.example.com]` are tables in tables.
+
+    Raises:
+        PolicyError: `value` holds a table that is not a field of a pin set.
+    """
+    labels, inner = [name], value
+    while isinstance(inner, Mapping):
+        tables = ((key, each) for key, each in inner.items() if isinstance(each, Mapping) and key not in PIN_LISTS)
+        inside = next(tables, None)
+        if inside is None:
+            break
+        labels.append(str(inside[0]))
+        inner = inside[1]
+    if len(labels) > 1:
+        dotted = escape(".".join(labels))
+        raise PolicyError(f'[hosts.{dotted}] has no quotes, and names another host; quote the host: [hosts."{dotted}"]')

@@ -1,13 +1,13 @@
-"""The text of a policy, TOML or JSON, of one schema: `policy.schema.json`, beside this package.
+"""The text of a policy in TOML or JSON. Both have the schema in `policy.schema.json`.
 
-Text becomes a mapping of plain values here, and back. `PinPolicy` says what they mean. TOML is read by `rtoml` where it
-is installed (it takes an eighth of the time), else by the standard library.
+This module converts text to a mapping of plain values and back; `PinPolicy` interprets the values. TOML is parsed by
+`rtoml` if it is installed, which is eight times as fast, else by the standard library.
 
 Rules for the next maintainer:
 
-- The cost of a text is bounded before it is parsed: 7 s and 1.5 GB were measured for the worst. Both parsers hold the
-  GIL, and are linear in what the bounds below count. `tests/unit/test_toml_bounds.py` shows it, text by text.
-- A duplicate name is an error; the last one never wins: a reviewer may have read the first.
+- The cost of a text is bounded before it is parsed; the worst texts took 7 s and 1.5 GB. Both parsers hold the GIL, and
+  take linear time in what the bounds below count. `tests/unit/core/test_toml_bounds.py` has a text for each bound.
+- A duplicate name is an error: a reviewer may have read the first, and the last would win.
 """
 
 from __future__ import annotations
@@ -26,26 +26,25 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_SIZE = 48 << 20  # bytes: 100,000 hosts with two pins each take 16 MB in TOML, with the longest notes 46 MB
-MAX_MARKS = 3_000_000  # marks of structure: 100,000 such hosts have 2.8 million; a parser takes up to 3 µs for each
+MAX_MARKS = 3_000_000  # brackets, commas, …: 100,000 such hosts have 2.8 million; a parser takes up to 3 µs for each
 MAX_LINES = 2_000_000  # 100,000 such hosts have 700,000; a parser takes 1 µs for an empty comment
-MAX_DOTS = 100  # in a line: a dotted key takes quadratic time
-MAX_DOTTED = 250_000  # dots in all: each makes a table of 700 bytes. 100,000 hosts have one each
-MAX_WORD = 1000  # characters of a number, date or bare key: the pattern of a number takes 120 bytes for each
-# A string on one line, with or without its end: so each character is looked at once.
+MAX_DOTS = 100  # dots in a line: a dotted key takes quadratic time
+MAX_DOTTED = 250_000  # dots in total: each makes a table of 700 bytes. 100,000 hosts have one each
+MAX_LINE = 250_000  # characters of a line outside of strings: tomllib's pattern takes 120 bytes for each of a number
+# A string on one line, with or without its end, so that the search is linear.
 _STRING = r'"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+"?|\'[^\'\n]*+\'?'
-_LONG_WORD = rf"(?<![\w.+:-])[\w.+:-]{{{MAX_WORD + 1}}}"
 
 
 def looks_like_json(text: object) -> bool:
-    """Return whether a text begins like a JSON object, as no TOML text does."""
+    """Return whether a text starts like a JSON object. A TOML text cannot."""
     return text.lstrip()[:1] in ("{", b"{") if isinstance(text, (str, bytes)) else False
 
 
 def load_json(text: str | bytes) -> dict[str, Any]:
-    """Return the object that a JSON text (RFC 8259) holds.
+    """Return the object in a JSON text (RFC 8259).
 
     Raises:
-        PolicyError: not a JSON object, a name is twice in an object, or the text is larger than any policy.
+        PolicyError: the text is not a JSON object, an object has a name twice, or it is larger than any policy.
     """
     plain = _bounded(text)
     if sum(map(plain.count, ",[{")) > MAX_MARKS:
@@ -64,10 +63,10 @@ def load_json(text: str | bytes) -> dict[str, Any]:
 
 
 def load_toml(text: str | bytes) -> dict[str, Any]:
-    """Return the table that a TOML 1.0 text holds.
+    """Return the table in a TOML 1.0 text.
 
     Raises:
-        PolicyError: invalid TOML, or larger than any policy.
+        PolicyError: the text is not valid TOML, or larger than any policy.
     """
     plain = _bounded(text)
     if plain.count("\n") > MAX_LINES:
@@ -83,73 +82,76 @@ def load_toml(text: str | bytes) -> dict[str, Any]:
 
 
 def dump_json(document: Mapping[str, Any]) -> str:
-    """Return a document as JSON text, with a line feed at the end."""
+    """Return a document as JSON text that ends with a line feed."""
     return json.dumps(document, indent=2, default=_rfc3339) + "\n"
 
 
 def dump_toml(document: Mapping[str, Any]) -> str:
-    """Return a document as TOML text: lists over several lines, and tables in them on one line."""
+    """Return a document as TOML text: each list on several lines, each table in a list on one line."""
     lines = [_toml_line(name, value) for name, value in document.items() if name != "hosts"]
     for host, fields in document.get("hosts", {}).items():
-        lines += ["", f"[hosts.{_toml(host)}]", *(_toml_line(name, value) for name, value in fields.items())]
+        lines += ["", f"[hosts.{inline_toml(host)}]", *(_toml_line(name, value) for name, value in fields.items())]
     return "\n".join(lines) + "\n"
 
 
 def _toml_line(name: str, value: object) -> str:
     if isinstance(value, list):
-        return f"{name} = [\n" + "".join(f"    {_toml(item)},\n" for item in value) + "]"
-    return f"{name} = {_toml(value)}"
+        return f"{name} = [\n" + "".join(f"    {inline_toml(item)},\n" for item in value) + "]"
+    return f"{name} = {inline_toml(value)}"
 
 
-def _toml(value: object) -> str:
+def inline_toml(value: object) -> str:
+    """Return text, a boolean, a date or a table of them as TOML, on one line."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{name} = {_toml(item)}" for name, item in value.items()) + "}"
+        return "{" + ", ".join(f"{name} = {inline_toml(item)}" for name, item in value.items()) + "}"
     if isinstance(value, datetime):
         return _rfc3339(value)
-    # Text and booleans are written as in JSON, but for one control character that TOML wants escaped as well.
+    # Strings and booleans are the same as in JSON, except that TOML requires one more escape.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _parse_toml(text: str) -> dict[str, Any]:
     try:
-        import rtoml  # noqa: PLC0415  for TOML only
+        import rtoml  # noqa: PLC0415  only TOML needs it
 
         return rtoml.loads(text)
-    except (ImportError, ValueError):  # the standard library's errors name the key
+    except (ImportError, ValueError):  # the errors of the standard library name the key
         import tomllib  # noqa: PLC0415  as above
 
         return tomllib.loads(text)
 
 
 def _bound_toml(text: str) -> None:
-    """Refuse what would cost a TOML parser too much time or memory.
+    """Check that a TOML parser can read the text in bounded time and memory.
 
     Raises:
-        PolicyError: there is too much of something; the message says of what.
+        PolicyError: it may not; the message says why.
     """
     if '"""' in text or "'''" in text:
-        raise PolicyError("the TOML text has a string over several lines; write it on one line")
-    bare = re.sub(_STRING, "", text)  # right in comments, too: neither they nor strings go on in the next line
-    # Three for a table, two for a key: what they cost beside a value, or an escape in a string.
+        raise PolicyError("the TOML text has a multi-line string; write it on one line")
+    # A quote in a comment removes no more than the rest of its line: comments and strings end with the line.
+    bare = re.sub(_STRING, "", text)
+    # A table costs as much as three values, a key as much as two, an escape in a string as much as one.
     if sum(map(bare.count, "[[[{,==")) + text.count("\\") > MAX_MARKS:
         raise PolicyError("the text is larger than any policy: it has too many values")
-    if bare.count(".") > MAX_DOTTED or any(line.count(".") > MAX_DOTS for line in bare.split("\n")):
+    lines = bare.split("\n")
+    if bare.count(".") > MAX_DOTTED or any(line.count(".") > MAX_DOTS for line in lines):
         raise PolicyError(
-            f"the TOML text has more than {MAX_DOTS} dots outside of strings in a line, or {MAX_DOTTED} in all; write "
-            'tables as [hosts."api.example.com"]'
+            f"the TOML text has more than {MAX_DOTS} dots outside of strings in a line, or {MAX_DOTTED} in total; "
+            'write tables as [hosts."api.example.com"]'
         )
-    if re.search(_LONG_WORD, bare):
-        raise PolicyError(f"the TOML text has a number or name of more than {MAX_WORD} characters outside of strings")
+    if max(map(len, lines)) > MAX_LINE:
+        raise PolicyError(f"the TOML text has a line of more than {MAX_LINE} characters outside of strings; split it")
 
 
 def _bounded(text: object) -> str:
-    """Return `text` as `str` of bounded size.
+    """Return `text` as a `str` of bounded size, without a byte order mark.
 
     Raises:
-        PolicyError: neither `str` nor bytes, not UTF-8, or too large.
+        PolicyError: it is neither `str` nor bytes, not UTF-8, or too large.
     """
     if not isinstance(text, (str, bytes)):
-        raise PolicyError(f"{show(text)} is not text; give TOML or JSON as str or bytes")
+        raise PolicyError(f"invalid policy text {show(text)}; give TOML or JSON as str or bytes")
     if len(text) > MAX_SIZE:
         raise PolicyError(f"the text is larger than {MAX_SIZE >> 20} MB, and no policy is")
     try:
@@ -167,7 +169,7 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
-        raise PolicyError(f"{show(twice)} is twice in one object of the JSON text; keep one of them")
+        raise PolicyError(f"the JSON text has {show(twice)} twice in one object; keep one of the two")
     return found
 
 
@@ -176,7 +178,7 @@ def _no_number(name: str) -> float:
 
 
 def _rfc3339(value: object) -> str:
-    """Return a date as RFC 3339 §5.6 has it: of TOML a value, of JSON a text."""
+    """Return a date and time in the form of RFC 3339 §5.6."""
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     raise TypeError(f"a policy has no {type(value).__name__}")

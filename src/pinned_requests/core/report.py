@@ -1,20 +1,21 @@
-"""`ViolationReport`: what happened, as a value, as a text for people and as JSON for machines (RFC 7469 §3).
+"""`ViolationReport`: a violation as a value, as text for people, and as JSON for machines (RFC 7469 §3).
 
 Rules for the next maintainer:
 
-- Host, port, pins and chain go into a report, and nothing else of a request: no path, query, header or body.
+- A report contains host, port, pins and chain of a request, and nothing else of it: no path, query, header or body.
 - Names from certificates are escaped where they are parsed; hosts are escaped here. A line has at most 200 characters,
-  and a sequence at most 20 lines: the peer chooses both.
+  and a list at most 20 lines: the peer chooses both.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import shlex
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from pinned_requests.core.host import HostPattern
+from pinned_requests.core.host import DEFAULT_PORTS, HostPattern
 from pinned_requests.core.text import escape
 from pinned_requests.core.value import Value
 from pinned_requests.core.verdict import Outcome, Verdict
@@ -31,25 +32,43 @@ _MAX_HOST = 100  # characters of a host in the sentence: the rest of the sentenc
 
 
 class ViolationReport(Value):
-    """A violation of a policy: a refusal, or what would be one if the pin set were not report-only or expired.
+    """A violation of a policy: a refusal, or a connection that is allowed because its pins are report-only or expired.
 
     Attributes:
-        verdict: what was decided, with the validated chain that it was decided on.
-        date_time: when, in UTC.
-        served_chain: the certificates as the peer sent them, in DER, leaf first; empty where there was no handshake.
+        verdict: the decision, with the validated chain that it is based on.
+        date_time: when it was made: aware, UTC.
+        served_chain: the certificates that the peer sent, in DER, leaf first; empty without a handshake.
+        policy_file: the path of the policy's file, where it is known.
+        near_miss: why the policy has no entry for the host, where one nearly matches.
     """
 
-    __slots__ = ("verdict", "date_time", "served_chain", "_text")  # noqa: RUF023  the order of the arguments
+    __slots__ = ("verdict", "date_time", "served_chain", "policy_file", "near_miss", "_text")  # noqa: RUF023  the order of the arguments
     verdict: Verdict
     date_time: datetime
     served_chain: tuple[bytes, ...]
+    policy_file: str | None
+    near_miss: str | None
     _text: str | None
 
-    def __init__(self, verdict: Verdict, date_time: datetime, served_chain: tuple[bytes, ...] = ()) -> None:
-        self._set(verdict=verdict, date_time=date_time, served_chain=served_chain, _text=None)
+    def __init__(
+        self,
+        verdict: Verdict,
+        date_time: datetime,
+        served_chain: tuple[bytes, ...] = (),
+        policy_file: str | None = None,
+        near_miss: str | None = None,
+    ) -> None:
+        self._set(
+            verdict=verdict,
+            date_time=date_time,
+            served_chain=served_chain,
+            policy_file=policy_file,
+            near_miss=near_miss,
+            _text=None,
+        )
 
     def _fields(self) -> tuple[Any, ...]:
-        return self.verdict, self.date_time, self.served_chain
+        return self.verdict, self.date_time, self.served_chain, self.policy_file, self.near_miss
 
     @property
     def outcome(self) -> Outcome:
@@ -58,12 +77,12 @@ class ViolationReport(Value):
 
     @property
     def allowed(self) -> bool:
-        """Whether the connection may be used all the same: report-only, or expired pins that fall back."""
+        """Whether the connection may be used nevertheless: the pins are report-only, or expired and not blocking."""
         return self.verdict.is_allowed
 
     @property
     def noted_host(self) -> str:
-        """The pattern that matched, or the host where none did."""
+        """The host pattern that matched, or the host if none did."""
         return self.verdict.pattern or escape(self.verdict.host)
 
     @property
@@ -78,7 +97,7 @@ class ViolationReport(Value):
 
     @property
     def effective_expiry(self) -> datetime | None:
-        """When the pins expire or expired, in UTC, or None."""
+        """When the pins expire or expired: aware, UTC; or None."""
         return self.verdict.pins.expires if self.verdict.pins else None
 
     @property
@@ -97,7 +116,7 @@ class ViolationReport(Value):
         return (*self.verdict.pins.pins, *self.verdict.pins.backup_pins) if self.verdict.pins else ()
 
     def fields(self) -> dict[str, Any]:
-        """Return the report as plain values, for structured logs: the `extra=` of its log record."""
+        """Return the report as plain values for structured logs: the `extra=` of its log record."""
         return {
             "host": self.host,
             "port": self.port,
@@ -111,9 +130,9 @@ class ViolationReport(Value):
     def to_json(self) -> str:
         """Return the report as a JSON object in the form of RFC 7469 §3, on one line.
 
-        `port` and `effective-expiration-date` are null where there is none. `known-pins` has whole-certificate pins,
-        which the RFC does not know, under the token `cert-sha256`. Besides, the object has `noted-pattern`, `outcome`,
-        `allowed`, `report-only` and `spki-pins-seen`.
+        `port` and `effective-expiration-date` may be null. In `known-pins`, pins of whole certificates, which the RFC
+        does not have, use the token `cert-sha256`. Further members that the RFC does not have are `noted-pattern`,
+        `outcome`, `allowed`, `report-only` and `spki-pins-seen`.
         """
         expiry = self.effective_expiry
         pattern = HostPattern.parse(self.verdict.pattern) if self.verdict.pattern else None
@@ -136,7 +155,7 @@ class ViolationReport(Value):
         return json.dumps(value)
 
     def __str__(self) -> str:
-        """Return what happened, for people: a sentence, the chain, and the pins, as the configuration spells them."""
+        """Return a sentence, the chain, and the pins in the spelling of the configuration."""
         if self._text is None:
             self._set(_text=self._render())
         return self._text or ""
@@ -158,7 +177,18 @@ class ViolationReport(Value):
             in_use = [pin.describe() for pin in verdict.pins.pins]
             backup = [f"{pin.describe()}  (backup)" for pin in verdict.pins.backup_pins]
             lines += [f"  Pinned for {self.noted_host}:", *_cut(in_use + backup)]
+        if verdict.outcome is Outcome.MISMATCH:
+            lines += self._remedy()
+        if self.near_miss is not None:
+            lines.append(f"  {self.near_miss}.")
         return "\n".join(escape(line) for line in lines)
+
+    def _remedy(self) -> list[str]:
+        """Return a line with the command that pins a new key after a look; none if it is too long to be pasted."""
+        target = HostPattern("exact", self.verdict.host, None if self.port == DEFAULT_PORTS["https"] else self.port)
+        policy = "" if self.policy_file is None else f" --policy {shlex.quote(self.policy_file)}"
+        line = f"  If its owner has changed the key: pinned-requests repin {shlex.quote(str(target))}{policy}"
+        return [line] if escape(line) == line else []
 
     def _sentence(self) -> str:  # noqa: PLR0911  a sentence for each outcome
         verdict = self.verdict
@@ -167,12 +197,17 @@ class ViolationReport(Value):
         peer = where if self.port is None else f"{where}:{self.port}"
         match verdict.outcome:
             case Outcome.MISMATCH:
-                return f"{peer} presented a certificate chain that holds none of its pins."
+                went_on = "; the request went on: the pin set is report-only" if verdict.is_allowed else ""
+                return f"{peer} presented a certificate chain that holds none of its pins{went_on}."
             case Outcome.BLOCKED_KEY:
                 return f"{peer} presented a certificate chain with a blocked key."
             case Outcome.EXPIRED:
-                end = "; the host falls back to CA validation." if verdict.is_allowed else "; update the policy."
-                return f"The pins of {peer} expired at {_rfc3339(self.effective_expiry)}{end}"
+                end = (
+                    "the request went on: the host falls back to CA validation"
+                    if verdict.is_allowed
+                    else "update the policy"
+                )
+                return f"The pins of {peer} expired at {_rfc3339(self.effective_expiry)}; {end}."
             case Outcome.UNPINNED_HOST:
                 return (
                     f"refused {peer}: it is not pinned, and the policy blocks unpinned hosts "
@@ -191,7 +226,7 @@ class ViolationReport(Value):
         return f"{peer}: {verdict.outcome.value}"
 
     def _hints(self) -> list[str]:
-        """Say why a pin that looks right did not match."""
+        """Return hints on why a pin that looks right did not match."""
         chain, pins = self.verdict.chain, self.verdict.pins
         if self.verdict.outcome is not Outcome.MISMATCH or pins is None:
             return []
@@ -218,7 +253,7 @@ def _rfc3339(moment: datetime | None) -> str:
 
 
 def _rfc7469(pin: Pin) -> str:
-    """Return a pin as RFC 7469 §3 writes it: a token, an equals sign and a quoted string."""
+    """Return a pin in the form of RFC 7469 §3: a token, an equals sign and a quoted string."""
     token = "pin-sha256" if pin.kind == "spki" else "cert-sha256"
     return f'{token}="{str(pin).partition("/")[2]}"'
 

@@ -1,7 +1,7 @@
-"""`ReportURI`: where reports are posted to (RFC 7469 §2.1.4), as a value.
+"""`ReportURI`: the URL that reports are posted to (RFC 7469 §2.1.4).
 
-Rule for the next maintainer: `urllib.parse` reads the URI here, and requests reads it again when it posts. Anything the
-two could read differently (a backslash, a space, a percent sign in a host) is refused.
+Rule for the next maintainer: `urllib.parse` parses the URL here, and requests parses it again to post. Refuse what the
+two may parse differently (a backslash, a space, a percent sign in the host).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import DEFAULT_PORTS, normalize_host
 from pinned_requests.core.text import exact, show
 
-MAX_URI = 2048  # characters: what servers accept; it is kept for the life of a policy
+MAX_URI = 2048  # characters: servers accept as many, and a policy keeps them
 _CHARACTERS = r"[A-Za-z0-9._~:/?\[\]@!$&'()*+,;=%-]+"  # RFC 3986 §2, without the fragment's "#"
-_EXAMPLE = "give an absolute one such as 'https://reports.example.net/pins'"
+_EXAMPLE = "give an absolute URL such as 'https://reports.example.net/pins'"
 
 
 class ReportURI(NamedTuple):
@@ -34,11 +34,11 @@ class ReportURI(NamedTuple):
 
     @classmethod
     def parse(cls, value: object) -> ReportURI:
-        """Read a report URI.
+        """Parse a report URI. It is not checked whether the host exists.
 
         Raises:
-            PolicyError: not an absolute http(s) URL, or one with user information, a fragment, or an invalid host or
-                port.
+            PolicyError: it is not an absolute http(s) URL of at most 2048 characters, or it has user information, a
+                fragment, or an invalid host or port.
         """
         text = exact(value) if isinstance(value, str) else ""
         shown = "text" if isinstance(value, str) else show(value)  # its path, query or user may hold a secret
@@ -48,10 +48,10 @@ class ReportURI(NamedTuple):
             parts = urlsplit(text)
             host, port = parts.hostname, parts.port
         except ValueError:
-            raise PolicyError(f"'report_uri' is {shown}, which cannot be read; {_EXAMPLE}") from None
+            raise PolicyError(f"'report_uri' is {shown}, which cannot be parsed; {_EXAMPLE}") from None
         # "[v1.a]" is a future address format (RFC 3986 §3.2.2), which has no canonical form to compare.
         if parts.scheme not in DEFAULT_PORTS or not host or port == 0 or ("[" in parts.netloc and ":" not in host):
             raise PolicyError(f"'report_uri' is {shown}, not an http(s) URL with a host; {_EXAMPLE}")
         if "@" in parts.netloc:
-            raise PolicyError(f"'report_uri' holds user information for {show(host)}; leave it out")
+            raise PolicyError(f"'report_uri' has user information for {show(host)}; remove it")
         return cls(text, normalize_host(host), port or DEFAULT_PORTS[parts.scheme])

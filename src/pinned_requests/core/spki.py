@@ -1,14 +1,14 @@
-"""Certificate, CSR or key → its SubjectPublicKeyInfo (SPKI) bytes, exactly as they stand.
+"""The SubjectPublicKeyInfo (SPKI) bytes of a certificate, CSR or key, unchanged.
 
 Rules for the next maintainer:
 
-- A parser that disagrees with the TLS library would hash a key that the peer does not hold. So the reader is strict DER
+- A parser that disagrees with the TLS library would hash a key that the peer does not have. So the reader is strict DER
   (ITU-T X.690 §10): definite and minimal lengths, every bound checked, every tag on the way expected (RFC 5280 §4.1).
-  What it does not understand it refuses; it never skips ahead to find something that looks like a key.
-- Bytes are cut out, not parsed and written again: `cryptography` re-encodes RSA-PSS and explicit-parameter EC keys, and
-  does not load keys of unknown kinds. It is imported only where a private key or an object has to be read.
-- Any input gives bytes or a `PinFormatError`, never another error.
-- Signatures, dates and extensions are *not* checked. That is the TLS library's work, and it has been done by then.
+  It refuses what it does not understand, and never skips ahead to something that looks like a key.
+- Copy the bytes; do not parse and serialize them: `cryptography` re-encodes RSA-PSS keys and EC keys with explicit
+  parameters, and cannot load keys of unknown types. It is imported only to read a private key or an object.
+- For any input, return bytes or raise a `PinFormatError`; raise no other error.
+- Signatures, dates and extensions are *not* checked: the TLS library does that, before this code runs.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ ID_RSASSA_PSS = bytes.fromhex("06092a864886f70d01010a")  # 1.2.840.113549.1.1.10
 
 
 class CertificateParts(NamedTuple):
-    """What the walk over a certificate passes on its way: DER bytes as they stand, tag and length included."""
+    """Three fields of a certificate, each as its unchanged DER bytes with tag and length."""
 
     issuer: bytes
     subject: bytes
@@ -58,7 +58,7 @@ class CertificateParts(NamedTuple):
 
 
 def parts_of_certificate(der: bytes) -> CertificateParts:
-    """Walk over the DER bytes of an X.509 certificate (RFC 5280 §4.1) and return what stands there.
+    """Return issuer, subject and SPKI of an X.509 certificate in DER (RFC 5280 §4.1).
 
     Raises:
         PinFormatError: `der` is not one certificate in strict DER.
@@ -122,10 +122,10 @@ def spki_of_csr(der: bytes) -> bytes:
 
 
 def spki_of_public_key(der: bytes) -> bytes:
-    """Return `der` where it is one SubjectPublicKeyInfo in strict DER (RFC 5280 §4.1.2.7).
+    """Return `der` unchanged. It must be a SubjectPublicKeyInfo in strict DER (RFC 5280 §4.1.2.7).
 
     Raises:
-        PinFormatError: it is not.
+        PinFormatError: it is something else.
     """
     outer = Reader(bounded(der))
     spki = _checked_spki(outer.take(SEQUENCE))
@@ -136,13 +136,13 @@ def spki_of_public_key(der: bytes) -> bytes:
 def spki_of_private_key(der: bytes) -> bytes:
     """Return the SubjectPublicKeyInfo bytes of the public half of an unencrypted private key in DER.
 
-    The bytes are those that openssl would put into a certificate of this key: the algorithm identifier of an RSA-PSS
-    key, and parameters and public point of an EC key, are taken as they stand in it.
+    They are the bytes that openssl puts into a certificate for this key: the algorithm identifier of an RSA-PSS key,
+    and the parameters and public point of an EC key, are copied unchanged.
 
     Raises:
         PinFormatError: it cannot be read, or is encrypted.
     """
-    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415  heavy, and seldom needed
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415  slow to import, and rarely needed
 
     bounded(der)
     encoded = _through_cryptography(lambda: serialization.load_der_private_key(der, None).public_key(), "a private key")
@@ -152,7 +152,7 @@ def spki_of_private_key(der: bytes) -> bytes:
     key.take(INTEGER)  # version
     if key.peek() == OCTET_STRING:  # SEC 1: ECPrivateKey, RFC 5915 §3
         return _spki_of_ec_key(der, None, encoded)
-    if key.peek() != SEQUENCE:  # PKCS #1 and openssl's DSA format: these have one encoding only
+    if key.peek() != SEQUENCE:  # PKCS #1 and openssl's DSA format, which have only one encoding
         return encoded
     algorithm = key.take(SEQUENCE)  # PKCS #8: OneAsymmetricKey, RFC 5958 §2
     reader = Reader(algorithm.content)
@@ -168,7 +168,7 @@ def spki_of_private_key_object(key: PrivateKeyObject) -> bytes:
     """Return the SubjectPublicKeyInfo bytes of the public half of a private key object of `cryptography`.
 
     Raises:
-        PinFormatError: it is no such object.
+        PinFormatError: it is another object.
     """
     return spki_of_public_key(_through_cryptography(key.public_key, "a private key"))
 
@@ -177,11 +177,11 @@ def der_of_object(value: object) -> bytes:
     """Return the DER bytes of a certificate, CSR or public key object of `cryptography`.
 
     Raises:
-        PinFormatError: `value` is no such object.
+        PinFormatError: `value` is something else.
     """
     if not hasattr(value, "public_bytes"):
         raise PinFormatError(f"{show(value)} is neither bytes nor an object of cryptography")
-    from cryptography import x509  # noqa: PLC0415  whoever has such an object has imported it already
+    from cryptography import x509  # noqa: PLC0415  the caller, who has such an object, has imported it
     from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415
 
     if isinstance(value, (x509.Certificate, x509.CertificateSigningRequest)):
@@ -190,7 +190,7 @@ def der_of_object(value: object) -> bytes:
 
 
 def _checked_spki(element: Element) -> bytes:
-    """Check SubjectPublicKeyInfo ::= SEQUENCE { SEQUENCE { OID, ANY OPTIONAL }, BIT STRING } and return it whole."""
+    """Return the bytes of SubjectPublicKeyInfo ::= SEQUENCE { SEQUENCE { OID, ANY OPTIONAL }, BIT STRING }, checked."""
     spki = Reader(element.content)
     algorithm = Reader(spki.take(SEQUENCE).content)
     algorithm.take(OID)
@@ -210,11 +210,11 @@ def _bits_of_spki(spki: bytes) -> Element:
 
 
 def _spki_of_ec_key(der: bytes, parameters: bytes | None, encoded: bytes) -> bytes:
-    """Return the SubjectPublicKeyInfo of an ECPrivateKey (RFC 5915 §3), with parameters and point as they stand.
+    """Return the SubjectPublicKeyInfo of an ECPrivateKey (RFC 5915 §3), with unchanged parameters and point.
 
     Args:
         der: the ECPrivateKey.
-        parameters: those of the PKCS #8 key around it, or None where there is none.
+        parameters: the curve parameters of the PKCS #8 key around it, or None if there is no such key.
         encoded: the SubjectPublicKeyInfo as `cryptography` encodes it: named curve, uncompressed point.
     """
     outer = Reader(der)
@@ -226,34 +226,34 @@ def _spki_of_ec_key(der: bytes, parameters: bytes | None, encoded: bytes) -> byt
         own = key.take(EC_PARAMETERS).content
         parameters = own if parameters is None else parameters
     if not parameters:
-        raise PinFormatError("it holds an elliptic-curve key that does not name its curve")
+        raise PinFormatError("it has an elliptic-curve key that does not name its curve")
     computed = _bits_of_spki(encoded)
     if key.peek() == EC_PUBLIC_KEY:
         public = Reader(key.take(EC_PUBLIC_KEY).content)
         point = public.take(BIT_STRING)
         public.end()
         if not _is_encoding_of(point.content, computed.content):
-            raise PinFormatError("it holds a public point that is not that of the private key")
+            raise PinFormatError("it has a public point that does not belong to the private key")
     elif parameters[0] == OID:
         point = computed
     else:
-        # openssl then encodes the point as the explicit parameters encode their generator.
-        raise PinFormatError("it holds explicit curve parameters and no public point; use its certificate or CSR")
+        # openssl then encodes the point in the way that the explicit parameters encode their generator.
+        raise PinFormatError("it has explicit curve parameters and no public point; use its certificate or CSR")
     return sequence(sequence(ID_EC_PUBLIC_KEY + parameters) + point.whole)
 
 
 def _is_encoding_of(point: bytes, uncompressed: bytes) -> bool:
-    """Say whether the BIT STRING content `point` is `uncompressed` in any of the three forms of SEC 1 §2.3.3."""
-    coordinates = uncompressed[2:]  # behind "no unused bits" and "uncompressed"
+    """Return whether the BIT STRING content `point` is `uncompressed` in one of the three forms of SEC 1 §2.3.3."""
+    coordinates = uncompressed[2:]  # after the octets for "no unused bits" and "uncompressed"
     x, is_odd = coordinates[: len(coordinates) // 2], coordinates[-1] & 1
     return point in (uncompressed, bytes((0, 2 | is_odd)) + x, bytes((0, 6 | is_odd)) + coordinates)
 
 
 def _through_cryptography(load: Callable[[], Any], what: str) -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # noqa: PLC0415  heavy
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # noqa: PLC0415  slow to import
 
     try:
         spki: bytes = load().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    except Exception as e:  # noqa: BLE001  whatever it does not understand is an input that cannot be read
+    except Exception as e:  # noqa: BLE001  any error of `cryptography` means that the input cannot be read
         raise PinFormatError(f"it cannot be read as {what}: {escape(str(e))}") from None
     return spki

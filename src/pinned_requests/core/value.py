@@ -1,4 +1,4 @@
-"""`Value`: the base of the public values. `dataclasses` would do the same and costs 10 ms at every import."""
+"""`Value`: the base class of the public values. `dataclasses` would do the same, but takes 10 ms to import."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any, NoReturn
 class Value:
     """A frozen object whose fields are its `__slots__`.
 
-    A subclass sets each slot once, in `__init__`, by `_set()`. Two values are equal if they are of one class and all
-    fields are equal; they pickle and copy. A subclass whose constructor does not take its fields in the order of
-    `__slots__`, or that compares by less, overrides the methods below.
+    A subclass sets each slot once, in `__init__()`, with `_set()`. Values are equal if they have the same class and
+    equal fields. They can be pickled and copied. A subclass overrides the methods below if its constructor does not
+    take the fields in the order of `__slots__`, or if not all fields count for equality.
     """
 
     __slots__: tuple[str, ...] = ()

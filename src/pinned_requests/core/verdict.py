@@ -1,12 +1,12 @@
-"""`evaluate()`: may this chain speak for this host? The decision of the package; everything else extracts or enforces.
+"""`evaluate()`: does this chain satisfy the policy for this host? All decisions are made here.
 
 Rules for the next maintainer:
 
-- Fail closed on absence. A missing chain, or a host without a canonical form, is a verdict that refuses.
+- Fail closed if something is missing. A missing chain, or a host without a canonical form, is refused.
 - Only a verified chain counts. Without verification nothing connects the leaf to the rest of the chain: the handshake
-  proves that the peer holds the leaf's key, and the peer may add any other certificate to it.
-- `report_only` softens a mismatch and nothing else.
-- Pure: no socket, file, clock or log. The arguments alone decide.
+  proves that the peer has the key of the leaf, and the peer may send any other certificate with it.
+- `report_only` allows a mismatch and nothing else.
+- The functions are pure: no socket, file, clock or log. The result depends on the arguments alone.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NO_CHAIN_YET = Chain.missing("no handshake has been made")
 
 
 class Outcome(enum.StrEnum):
-    """What was found. The value is its name in reports."""
+    """What `evaluate()` found. The value is its name in reports."""
 
     MATCH = "match"
     UNPINNED = "unpinned"  # no pattern matches, and the policy allows that
@@ -53,19 +53,19 @@ _WITHOUT_PINS = frozenset((Outcome.UNPINNED, Outcome.EXEMPT))
 
 
 class Verdict(NamedTuple):
-    """What `evaluate()` returns.
+    """The decision about a connection.
 
     Attributes:
         outcome: what was found.
-        is_allowed: whether the connection may be used. A violation may be allowed: a mismatch where the set is
-            report-only, and expired pins that fall back to CA validation.
-        host: the host in its canonical form; unchanged if it cannot be normalised.
-        port: the port of the connection, or None where none was given.
-        pattern: the pattern that matched the host, or None.
-        pins: its pin set, or None.
+        is_allowed: whether the connection may be used. Two violations are allowed: a mismatch if the pin set is
+            report-only, and expired pins if the set falls back to CA validation.
+        host: the host in canonical form; unchanged if it has none.
+        port: the port of the connection, or None if it is unknown.
+        pattern: the host pattern that matched, or None.
+        pins: the pin set of that pattern, or None.
         chain: the chain that was evaluated.
         pin: the pin that matched, or that is blocked, or None.
-        depth: the place in the chain of the certificate it matched, 0 for the leaf, or None.
+        depth: the position in the chain of the certificate that it matched, 0 for the leaf, or None.
     """
 
     outcome: Outcome
@@ -80,33 +80,37 @@ class Verdict(NamedTuple):
 
     @property
     def is_violation(self) -> bool:
-        """Whether this is reported, whether the connection is allowed or not."""
+        """Whether the outcome is a violation, which is reported even if the connection is allowed."""
         return self.outcome not in _NO_VIOLATION
 
     @property
     def is_refused_early(self) -> bool:
-        """Whether this verdict of `admit()` refuses the connection without a handshake."""
+        """Whether `admit()` refuses the connection before the handshake."""
         return not self.is_allowed and self.outcome is not Outcome.UNDECIDED
 
 
 def admit(  # noqa: PLR0911, PLR0913  a return for each outcome; each argument is an input of the decision
     policy: PinPolicy, scheme: str, host: str, port: int | None, now: datetime, *, only_if_named: bool = False
 ) -> Verdict:
-    """Decide what can be decided before a connection is made; the outcome is `UNDECIDED` where that takes a chain.
+    """Decide, before a connection is made, what does not depend on its chain.
 
     Args:
         policy: the policy in force.
-        scheme: of the URL, lower case: `"https"`, or another, which has no key to check.
-        host: as the connection or the URL has it, in any spelling.
-        port: of the connection.
-        now: aware.
-        only_if_named: the host is subject to pins only if the policy has an entry for it: a proxy, or an SNI name.
+        scheme: the scheme of the URL in lower case: `"https"`, or another, which has no key to check.
+        host: the host of the connection or URL, in any spelling.
+        port: the port of the connection.
+        now: the current time, aware.
+        only_if_named: whether the host is subject to the policy only if a pattern matches it, as a proxy or an SNI
+            name.
+
+    Returns:
+        A `Verdict`, for any input. Its outcome is `UNDECIDED` if the chain is needed; then call `settle()`.
     """
     try:
         name = normalize_host(host)
         entry = policy.find(name, port)
     except PolicyError:
-        # Refused under `unpinned_hosts="allow"` too: it may be a spelling of a pinned host.
+        # Refused also with `unpinned_hosts="allow"`: it may be a spelling of a pinned host.
         return Verdict(Outcome.UNPINNED_HOST, REFUSED, _as_text(host), port, None, None, _NO_CHAIN_YET)
     pattern, pins = entry or (None, None)
     known = (name, port, pattern, pins)
@@ -130,18 +134,18 @@ def admit(  # noqa: PLR0911, PLR0913  a return for each outcome; each argument i
 
 
 def evaluate(policy: PinPolicy, host: str, chain: Chain, now: datetime, *, port: int | None = None) -> Verdict:
-    """Decide whether `chain` may speak for `host` under `policy` at the moment `now`.
+    """Decide whether `chain` satisfies `policy` for an https connection to `host`.
 
     Args:
         policy: the policy in force.
-        host: the host that the connection is made for, in any spelling.
-        chain: what the TLS library verified, or a `Chain.missing()`.
-        now: aware; the caller reads the clock once a handshake.
+        host: the host of the connection, in any spelling.
+        chain: the chain that the TLS library verified, or a `Chain.missing()`.
+        now: the current time, aware; callers read the clock once for each handshake.
         port: the port of the connection.
 
     Returns:
         A `Verdict`, for any input. Dates, signatures, names and revocation are *not* checked: that is CA validation,
-        which comes before and which pins do not replace.
+        which happens before and which pins do not replace.
     """
     return settle(policy, admit(policy, "https", host, port, now), chain, now)
 
@@ -149,13 +153,16 @@ def evaluate(policy: PinPolicy, host: str, chain: Chain, now: datetime, *, port:
 def settle(  # noqa: PLR0911  a return for each outcome
     policy: PinPolicy, early: Verdict, chain: Chain, now: datetime
 ) -> Verdict:
-    """Finish the decision that `admit()` began for an `https` connection, now that its chain is known.
+    """Complete the decision of `admit()` about an https connection with its chain.
 
     Args:
-        policy: the policy that `admit()` was given.
-        early: what `admit()` returned, now or before.
-        chain: what the TLS library verified, or a `Chain.missing()`.
-        now: aware.
+        policy: the policy that `admit()` was called with.
+        early: the verdict of `admit()`.
+        chain: the chain that the TLS library verified, or a `Chain.missing()`.
+        now: the current time, aware.
+
+    Returns:
+        A `Verdict`: `early` itself if the chain changes nothing.
     """
     pins = early.pins
     known = (early.host, early.port, early.pattern, pins, chain)
@@ -169,7 +176,7 @@ def settle(  # noqa: PLR0911  a return for each outcome
     if chain.unavailable is not None or not chain.certificates:
         return Verdict(Outcome.CHAIN_UNAVAILABLE, REFUSED, *known)
 
-    # First, and at any depth, also of an unverified chain: a compromised key is never acceptable.
+    # First, at any depth, and in an unverified chain too: a compromised key is never acceptable.
     for owner in (policy, pins):
         if owner is not None and owner.blocked and (found := _find(owner.blocked, chain.certificates)):
             pin, depth = found
@@ -179,11 +186,11 @@ def settle(  # noqa: PLR0911  a return for each outcome
         return early
 
     if pins.has_expired(now):
-        # "unpin" falls back to CA validation, which an unverified chain has not passed. "block" comes here if the pins
-        # have expired since `admit()`: on a kept-alive connection.
+        # "unpin" falls back to CA validation, which an unverified chain has not passed. "block" gets here if the pins
+        # expired after `admit()`, on a kept-alive connection.
         return Verdict(Outcome.EXPIRED, pins.on_expiry == "unpin" and chain.is_verified, *known)
 
-    # RFC 7469 §2.6: the pins are matched against the validated chain. Without validation the leaf alone is proven.
+    # RFC 7469 §2.6: pins are compared with the validated chain. Without validation, only the key of the leaf is proven.
     counted = chain.certificates if chain.is_verified else chain.certificates[:1]
     if found := _find(pins.accepted, counted):
         return Verdict(Outcome.MATCH, ALLOWED, *known, *found)
@@ -195,7 +202,7 @@ def _as_text(host: object) -> str:
 
 
 def _find(wanted: frozenset[Pin], certificates: tuple[SeenCertificate, ...]) -> tuple[Pin, int] | None:
-    """Return the first pin of `certificates` that is wanted, and its depth."""
+    """Return the first pin of `certificates` that is in `wanted`, and its depth."""
     for depth, certificate in enumerate(certificates):
         if not wanted.isdisjoint(certificate.pins):  # sets keep the hashes
             pin = certificate.spki_pin if certificate.spki_pin in wanted else certificate.certificate_pin

@@ -1,4 +1,4 @@
-"""An X.501 Name, such as the subject of a certificate, as one line for people."""
+"""An X.501 Name, such as the subject of a certificate, as one line of text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pinned_requests.core.der import OID, SEQUENCE, SET, Reader, elements
 from pinned_requests.core.errors import PinFormatError
 from pinned_requests.core.text import escape
 
-_NAME_TYPES = {  # RFC 4514 §3, and those that are seen in certificates of the web
+_NAME_TYPES = {  # RFC 4514 §3, and others that certificates on the web have
     "2.5.4.3": "CN",
     "2.5.4.5": "serialNumber",
     "2.5.4.6": "C",
@@ -26,10 +26,10 @@ _STRING_ENCODINGS = {0x0C: "utf-8", 0x1C: "utf-32-be", 0x1E: "utf-16-be"}  # UTF
 
 
 def name_as_text(der: bytes) -> str:
-    """Return an X.501 Name as one line in the manner of RFC 4514, for people to read.
+    """Return an X.501 Name in DER as one line in the style of RFC 4514, for people.
 
-    The text is escaped and cut, not fit for comparison. It is read here and not by `cryptography`, because that warns
-    of odd names, and no warning can be kept from surfacing without changing the filters of the whole process.
+    The text is escaped and truncated: do not compare it. `cryptography` is not used, because it warns about unusual
+    names, and a warning can only be suppressed by filters that hold for the whole process.
     """
     try:
         rdns = [_rdn_as_text(rdn.content) for rdn in elements(Reader(der).take(SEQUENCE).content, SET)]
@@ -48,14 +48,14 @@ def _attribute_as_text(attribute: bytes) -> str:
     value = reader.take()
     reader.end()
     text = value.content.decode(_STRING_ENCODINGS.get(value.tag, "latin-1"), "replace")
-    # RFC 4514 §2.4: else the common name "x,O=Bank" would look like two attributes.
+    # RFC 4514 §2.4: otherwise the common name "x,O=Bank" would look like two attributes.
     return f"{_NAME_TYPES.get(oid, oid)}={_NAME_SPECIAL.sub(_BACKSLASHED, text)}"
 
 
 def _dotted(oid: bytes) -> str:
-    """Return an OBJECT IDENTIFIER's content in its dotted form (X.690 §8.19)."""
+    """Return the content of an OBJECT IDENTIFIER in dotted form (X.690 §8.19)."""
     if not oid or oid[-1] & 0x80 or len(oid) > 32:  # noqa: PLR2004  octets; the longest in use has some 20
-        raise PinFormatError("it holds an object identifier that ends in the middle of a number")
+        raise PinFormatError("it has an object identifier that ends in the middle of a number")
     numbers, number = [], 0
     for octet in oid:
         number = number << 7 | octet & 0x7F

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pinned_requests.core.chain import Chain
 from pinned_requests.core.errors import PolicyError, one_of
+from pinned_requests.core.near_miss import near_miss
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.core.report import ViolationReport
 from pinned_requests.core.text import show
-from pinned_requests.core.verdict import Verdict, admit, settle
+from pinned_requests.core.verdict import Outcome, Verdict, admit, settle
 from pinned_requests.enforcement.notification import Notifier
 from pinned_requests.enforcement.refusal import Refusal
 from pinned_requests.policy_store import PolicyStore
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 
 _UNSEEN = Chain.missing("the connection does not show it")
+
+# What a newer policy may see in another way. For the first two, a connection waits for it.
+_CONFIRMED = frozenset((Outcome.MISMATCH, Outcome.OUTDATED_POLICY))
+_LOOKED_INTO = _CONFIRMED | {Outcome.BLOCKED_KEY}
 
 
 class Admission(NamedTuple):
@@ -69,7 +74,7 @@ class Guard:
     @property
     def policy(self) -> PinPolicy:
         """The policy in force: the same object until the store has another one."""
-        current = self.store.current
+        current = self.store.steady or self.store.current  # an attribute is quicker
         if not self.blocks_unpinned:
             return current
         given, adjusted = self._adjusted
@@ -88,7 +93,9 @@ class Guard:
         guard._notify = partial(_pass_on, sink)  # noqa: SLF001  of this class
         return guard
 
-    def admit(self, scheme: str, host: str, port: int | None, *, only_if_named: bool = False) -> Admission:
+    def admit(
+        self, scheme: str, host: str, port: int | None, *, only_if_named: bool = False, may_wait: bool = True
+    ) -> Admission:
         """Refuse what can be refused before a connection is made.
 
         Args:
@@ -96,6 +103,7 @@ class Guard:
             host: that the connection is made for, in any spelling.
             port: of the connection.
             only_if_named: the host is subject to pins only if the policy has an entry for it (a proxy, an SNI name).
+            may_wait: as for `is_reconsidered()`.
 
         Returns:
             What `judge()` needs as soon as the chain is known.
@@ -106,8 +114,26 @@ class Guard:
         policy = self.policy
         verdict = admit(policy, scheme, host, port, _now(), only_if_named=only_if_named)
         if verdict.is_refused_early:
-            self.enforce(verdict)
+            if self.is_reconsidered(verdict, may_wait=may_wait):
+                policy = self.policy
+                verdict = admit(policy, scheme, host, port, _now(), only_if_named=only_if_named)
+            if verdict.is_refused_early:
+                self.enforce(verdict)
         return Admission(policy, verdict, only_if_named)
+
+    def is_reconsidered(self, verdict: Verdict, *, may_wait: bool = True) -> bool:
+        """Say whether to judge once more before a refusal, by a policy that may be newer.
+
+        A mismatch, a blocked key and an outdated policy bring the store's next look at its source forward. For a
+        mismatch and an outdated policy this waits for that look, within the store's `confirm_refusals`.
+
+        Args:
+            verdict: the decision. One that allows the connection is not reconsidered.
+            may_wait: whether this thread may wait: not where it serves other connections.
+        """
+        if verdict.is_allowed or verdict.outcome not in _LOOKED_INTO:
+            return False
+        return self.store.confirm(may_wait=may_wait and verdict.outcome in _CONFIRMED)
 
     def preview(self, scheme: str, host: str, port: int | None) -> Verdict:
         """Return what can be said before a connection is made. Nothing is enforced or reported."""
@@ -141,8 +167,11 @@ class Guard:
         """
         if verdict.is_allowed and not verdict.is_violation:
             return
-        report = ViolationReport(verdict, _now(), served())
-        self._notify(report, self.policy)
+        policy = self.policy
+        missed = verdict.outcome is Outcome.UNPINNED_HOST
+        nearly = near_miss(policy, verdict.host, verdict.port) if missed else None
+        report = ViolationReport(verdict, _now(), served(), policy.file, nearly)
+        self._notify(report, policy)
         if not verdict.is_allowed:
             raise Refusal(report)
 

@@ -1,21 +1,40 @@
-"""Violations as OpenTelemetry sees them: a counter, and an event on the span of the request.
+"""What OpenTelemetry sees: violations (a counter, and an event on the span of the request), and policies (gauges).
 
 Rules for the next maintainer:
 
 - `opentelemetry-api` is not a dependency. It is looked for at the first violation, never by `import pinned_requests`.
+  Gauges are made as soon as the program itself has imported it.
 - A redirect chooses hosts. The counter's attributes come from the policy alone, or each host would be another series.
 """
 
 from __future__ import annotations
 
+import math
+import sys
+import weakref
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from pinned_requests.core.report import ViolationReport
 
 NAME = "pinned_requests.violation"  # of the event
 COUNTER = "pinned_requests.violations"
+AGE, VERSION = "pinned_requests.policy.age", "pinned_requests.policy.version"  # of the gauges
+
+
+class Observed(Protocol):
+    """What the gauges read of a policy store."""
+
+    @property
+    def age(self) -> float:
+        """Seconds; infinite if not known."""
+
+    @property
+    def version(self) -> str:
+        """A number in decimal digits, or 12 hex digits."""
 
 
 def record(report: ViolationReport) -> None:
@@ -48,3 +67,58 @@ def _instruments() -> tuple[Any, Any] | None:
     meter = metrics.get_meter("pinned_requests")
     counter = meter.create_counter(COUNTER, unit="{violation}", description="Refused or reported TLS peers")
     return counter, trace.get_current_span
+
+
+def observe(store: Observed, source: str) -> None:
+    """Show the age and the version of a store's policy in gauges, for as long as the store exists.
+
+    The age is in seconds; nothing is shown if it is not known. The version is the number of a signed policy, else the
+    12 hex digits of its hash as a number. The attribute `pinned_requests.version` has it as text.
+
+    Args:
+        store: with a source; held weakly.
+        source: the attribute `pinned_requests.source`, which tells stores apart.
+    """
+    key = id(store)
+    if key not in _observed:
+        _observed[key] = weakref.ref(store, lambda _: _observed.pop(key, None)), source
+    if "opentelemetry.metrics" in sys.modules:
+        _gauges()
+
+
+_observed: dict[int, tuple[Callable[[], Observed | None], str]] = {}
+
+
+@lru_cache(maxsize=1)
+def _gauges() -> None:
+    from opentelemetry import metrics  # noqa: PLC0415  not a dependency
+
+    def observations(read: Callable[[Observed], float]) -> Callable[[object], Iterator[Any]]:
+        def callback(_options: object) -> Iterator[Any]:
+            for find, source in list(_observed.values()):
+                store = find()
+                if store is not None and math.isfinite(value := read(store)):
+                    attributes = {"pinned_requests.source": source, "pinned_requests.version": store.version}
+                    yield metrics.Observation(value, attributes)
+
+        return callback
+
+    meter = metrics.get_meter("pinned_requests")
+    meter.create_observable_gauge(
+        AGE,
+        callbacks=[observations(lambda store: store.age)],
+        unit="s",
+        description="Age of the pin policy in force",
+    )
+    meter.create_observable_gauge(
+        VERSION,
+        callbacks=[observations(lambda store: _as_number(store.version))],
+        description="Version of the pin policy in force",
+    )
+
+
+def _as_number(version: str) -> int:
+    return int(version, 16 if len(version) == _DIGITS else 10)
+
+
+_DIGITS = 12  # of a hash

@@ -4,49 +4,55 @@ Readers and writers of one format each belong here. Files, sockets, the clock an
 
 Rules for the next maintainer:
 
-- Import only `core` from this package. Import libraries when they are first used.
-- A reader returns a value or raises a `PolicyError`, for any input and in bounded memory (`bounds.py`).
+- Import only `core` from this package. Import parsers and other libraries lazily.
+- A reader returns a value or raises a `PolicyError`, for any input and in bounded memory (`limits.py`).
 - Nothing is lost silently: what the other format cannot express, or understands differently, is a `Loss`.
-- What cannot be expressed exactly is left out and named, never widened: the text pins no host that the policy does not.
+- What cannot be expressed exactly is left out and named, never widened: the text pins no host that the policy does not
+  pin (`export.py`).
 - Writers write canonical host patterns and pins, never text from the input. Their characters have no meaning in a
-  header, a zone file or a string literal; for XML a library escapes them anyway.
+  header, a zone file or a string literal; XML is escaped by a library.
+- To add a format, write a module with `read()` and `write()` as `Reader` and `Writer` describe them, and list it below.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import NamedTuple, TypeAlias
 
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import HostPattern
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.core.text import show
-from pinned_requests.formats.loss import Loss, Reading, Writing
+from pinned_requests.formats import android, apple, curl, okhttp, policy_file, rfc7469, tlsa, trustkit
+from pinned_requests.formats.results import Loss, Reading, Writing
+from pinned_requests.formats.selection import select
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from datetime import datetime
+__all__ = ["FORMATS", "Format", "Loss", "Reader", "Reading", "Writer", "Writing", "read", "write"]
 
-__all__ = ["FORMATS", "Format", "Loss", "Reading", "Writing", "read", "write"]
+# One signature for all formats. The host is for those that do not name it (`is_hostless`), the time for those with
+# relative times (`needs_now`); a reader or writer that needs one refuses None.
+Reader: TypeAlias = Callable[[str | bytes, HostPattern | None, datetime | None], Reading]
+Writer: TypeAlias = Callable[[PinPolicy, HostPattern | None, datetime | None], Writing]
 
 
 class Format(NamedTuple):
     """One format.
 
     Attributes:
-        name: as `read()` and `write()` know it.
+        name: the name by which `read()` and `write()` know it.
         title: what it is, in a few words.
-        reader: the function of this package that reads it, as `module.function`, or None.
-        writer: the one that writes it.
-        is_hostless: whether its text holds the pins of one host and does not name it: `host=` does.
-        needs_now: whether its text gives times relative to now: `now=` says when that is.
+        reader: the function that reads it, or None if it can only be written.
+        writer: the function that writes it.
+        is_hostless: whether its text has the pins of one host without naming it; `host=` names it.
+        needs_now: whether its text gives times relative to now; `now=` gives the time.
     """
 
     name: str
     title: str
-    reader: str | None
-    writer: str
+    reader: Reader | None
+    writer: Writer
     is_hostless: bool = False
     needs_now: bool = False
 
@@ -56,124 +62,90 @@ class Format(NamedTuple):
         return self.reader is not None
 
 
-FORMATS: Mapping[str, Format] = MappingProxyType(
-    {
-        each.name: each
-        for each in (
-            Format("toml", "policy file in TOML", "native.read_toml", "native.write_toml"),
-            Format("json", "policy file in JSON", "native.read_json", "native.write_json"),
-            Format("curl", "curl and wget --pinnedpubkey", "curl.read", "curl.write", is_hostless=True),
-            Format(
-                "rfc7469",
-                "Public-Key-Pins header (RFC 7469)",
-                "rfc7469.read",
-                "rfc7469.write",
-                is_hostless=True,
-                needs_now=True,
-            ),
-            Format("okhttp-kotlin", "OkHttp CertificatePinner in Kotlin", None, "okhttp.write_kotlin"),
-            Format("okhttp-java", "OkHttp CertificatePinner in Java", None, "okhttp.write_java"),
-            Format("android", "Android Network Security Configuration", "android.read", "android.write"),
-            Format("apple", "Apple NSPinnedDomains property list", "apple.read", "apple.write"),
-            Format("trustkit", "TrustKit property list", "trustkit.read", "trustkit.write"),
-            Format("tlsa", "DNS TLSA records (RFC 6698)", "tlsa.read", "tlsa.write"),
-        )
-    }
+_ALL = (
+    Format("toml", "policy file in TOML", policy_file.read_toml, policy_file.write_toml),
+    Format("json", "policy file in JSON", policy_file.read_json, policy_file.write_json),
+    Format("curl", "curl and wget --pinnedpubkey", curl.read, curl.write, is_hostless=True),
+    Format(
+        "rfc7469",
+        "Public-Key-Pins header (RFC 7469)",
+        rfc7469.read,
+        rfc7469.write,
+        is_hostless=True,
+        needs_now=True,
+    ),
+    Format("okhttp-kotlin", "OkHttp CertificatePinner in Kotlin", None, okhttp.write_kotlin),
+    Format("okhttp-java", "OkHttp CertificatePinner in Java", None, okhttp.write_java),
+    Format("android", "Android Network Security Configuration", android.read, android.write),
+    Format("apple", "Apple NSPinnedDomains property list", apple.read, apple.write),
+    Format("trustkit", "TrustKit property list", trustkit.read, trustkit.write),
+    Format("tlsa", "DNS TLSA records (RFC 6698)", tlsa.read, tlsa.write),
 )
+FORMATS: Mapping[str, Format] = MappingProxyType({each.name: each for each in _ALL})
+_WITH_REPORT_URI = ("toml", "json")
 
 
 def read(name: str, text: str | bytes, *, host: str | None = None, now: datetime | None = None) -> Reading:
-    """Return the policy that `text` spells in the format `name`, and what of it a policy does not say.
+    """Read a configuration.
 
     Args:
-        name: one of `FORMATS`.
-        text: the configuration; bytes are UTF-8. At most `bounds.MAX_TEXT` characters (toml and json: as they have it).
-        host: the host or host pattern that the pins are of, for a format whose text does not name it, and only then.
-        now: aware; for a format with relative times (`Format.needs_now`).
+        name: the format, one of `FORMATS`.
+        text: the configuration, at most `limits.MAX_TEXT` characters (toml and json: `policy_text.MAX_SIZE` bytes).
+            Bytes are UTF-8.
+        host: the host or host pattern of the pins. Required for a format whose text does not name it
+            (`Format.is_hostless`), refused for others.
+        now: aware; required for a format with relative times (`Format.needs_now`).
 
     Returns:
-        A `Reading`: `policy` and `losses`. The policy allows unpinned hosts, as all these systems do (toml and json:
-        as they say).
+        The policy, and what of the text it does not say. The policy allows unpinned hosts, as all these systems do
+        (toml and json: as the text says).
 
     Raises:
-        PolicyError: no such format, or it cannot be read, or the text is wrong, or `host` or `now` is.
-        ImportError: a library of the extra `cli` is not installed, which reading `android` needs.
+        PolicyError: the format is unknown or can only be written, or the text, `host` or `now` is wrong.
+        ImportError: a library of the `cli` extra is not installed: `android` and `tlsa` need one.
     """
     known = _known(name)
     if known.reader is None:
-        raise PolicyError(f"{known.name} can be written, not read: it is a program")
-    pattern = None
-    if known.is_hostless:
-        if host is None:
-            raise PolicyError(f"{known.name} does not name the host that its pins are of; give it as host=")
-        pattern = HostPattern.parse(host)
-    elif host is not None:
+        raise PolicyError(f"cannot read {known.name}: it is source code; it can only be written")
+    if host is not None and not known.is_hostless:
         raise PolicyError(f"{known.name} names its hosts itself; leave host={show(host)} out")
-    _check_now(known, now)
-    function = cast("Callable[[str | bytes, HostPattern | None, datetime | None], Reading]", _function(known.reader))
-    return function(text, pattern, now)
+    return known.reader(text, None if host is None else HostPattern.parse(host), now)
 
 
 def write(name: str, policy: PinPolicy, *, host: str | None = None, now: datetime | None = None) -> Writing:
-    """Return the text that says `policy` in the format `name`, and what of it that text does not say.
+    """Write a configuration.
 
     Args:
-        name: one of `FORMATS`.
+        name: the format, one of `FORMATS`.
         policy: the policy.
-        host: one of its host patterns, or a host that one of them matches: then this host alone is written. A format
-            whose text does not name hosts needs it where the policy has several.
-        now: aware; for a format with relative times (`Format.needs_now`).
+        host: one of its host patterns, or a host that one of them matches: only what the policy says about the hosts
+            that it matches is written, narrower entries within a pattern included. Required for a format whose text
+            does not name its host (`Format.is_hostless`) if the policy has several.
+        now: aware; required for a format with relative times (`Format.needs_now`).
 
     Returns:
-        A `Writing`: `text`, which ends with a line feed, and `losses`. Where one host is written, or in another
-        system's format, `report_uri` is lost.
+        The text, and what of the policy it does not say. The text pins no host that the policy does not pin.
 
     Raises:
-        PolicyError: no such format, or nothing of the policy can be said in it, or `host` or
-            `now` is wrong.
-        ImportError: a library of the extra `cli` is not installed.
+        PolicyError: the format is unknown, nothing of the policy can be expressed in it, or `host` or `now` is wrong.
     """
     known = _known(name)
-    lost = []
-    if policy.report_uri is not None and (host is not None or name not in _NATIVE):
-        lost.append(Loss(None, "report_uri", "is left out: it is of the whole policy, in a policy file"))
     if host is not None:
-        policy = _of_host(policy, host)
-    elif known.is_hostless and len(policy.hosts) != 1:
-        raise PolicyError(
-            f"{known.name} holds the pins of one host, and the policy has {len(policy.hosts)}; name one by host="
-        )
-    _check_now(known, now)
-    function = cast("Callable[[PinPolicy, datetime | None], Writing]", _function(known.writer))
-    written = function(policy, now)
-    return written._replace(losses=(*lost, *written.losses))
-
-
-_NATIVE = ("toml", "json")
+        policy = select(policy, host)
+    pattern = None
+    if known.is_hostless:
+        if host is None and len(policy.hosts) != 1:
+            raise PolicyError(
+                f"{known.name} has the pins of one host, and the policy has {len(policy.hosts)}; give one as host="
+            )
+        pattern = HostPattern.parse(next(iter(policy.hosts)) if host is None else host)
+    text, losses = known.writer(policy, pattern, now)
+    if policy.report_uri is not None and name not in _WITH_REPORT_URI:
+        losses = (Loss(None, "report_uri", "is left out: only a policy file has it"), *losses)
+    return Writing(text, losses)
 
 
 def _known(name: str) -> Format:
     if name not in FORMATS:
-        raise PolicyError(f"{show(name)} is no format; there are {', '.join(FORMATS)}")
+        raise PolicyError(f"unknown format {show(name)}; use one of {', '.join(FORMATS)}")
     return FORMATS[name]
-
-
-def _check_now(known: Format, now: datetime | None) -> None:
-    if known.needs_now and (now is None or now.utcoffset() is None):
-        raise PolicyError(f"{known.name} counts its times from now; give that as now=, with a time zone")
-
-
-def _function(name: str) -> object:
-    module, _, function = name.partition(".")
-    return getattr(import_module(f"{__name__}.{module}"), function)
-
-
-def _of_host(policy: PinPolicy, host: str) -> PinPolicy:
-    """Return the policy of one host alone."""
-    pattern = HostPattern.parse(host)
-    pins = policy.hosts.get(str(pattern))
-    if pins is None and pattern.kind == "exact":
-        pins = policy.lookup(pattern.host, pattern.port)
-    if pins is None:
-        raise PolicyError(f"no pattern of the policy matches {show(host)}; name one of its hosts")
-    return PinPolicy({str(pattern): pins}, unpinned_hosts=policy.unpinned_hosts, blocked_pins=policy.blocked_pins)

@@ -1,7 +1,7 @@
-"""Android's Network Security Configuration: `res/xml/network_security_config.xml`, read and written.
+"""Android's Network Security Configuration, `res/xml/network_security_config.xml`.
 
-What it means is that of the platform's own parser (`android.security.net.config.XmlConfigSource`): the most specific
-domain wins, a nested `domain-config` inherits the pins of the one around it, and one without pins pins nothing.
+The meaning is that of the platform's own parser (`android.security.net.config.XmlConfigSource`): the most specific
+domain wins, a nested `domain-config` inherits the pins of its parent, and one without pins pins nothing.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from pinned_requests.core.errors import PinFormatError, PolicyError
 from pinned_requests.core.pinset import PinSet
 from pinned_requests.core.text import escape, show
-from pinned_requests.formats.bounds import bounded_xml
-from pinned_requests.formats.collect import bare_pin, domain, midnight, policy_of, put
-from pinned_requests.formats.loss import Loss, Reading, Writing
-from pinned_requests.formats.narrow import Abilities, narrow
+from pinned_requests.formats.export import Abilities, export
+from pinned_requests.formats.limits import bounded_xml
+from pinned_requests.formats.parsing import bare_pin, domain, midnight, policy_of, put
+from pinned_requests.formats.results import Loss, Reading, Writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 _ABILITIES = Abilities("Android", addresses=True, one_entry_a_name=True, exempt=True, expires="day")
 _BOOLEANS = {"true": True, "false": False}
-_ZONE = Loss(None, "expires", "is midnight UTC here, and midnight in the device's own time zone on Android")
+_ZONE = Loss(None, "expires", "is midnight UTC in a policy, and midnight in the device's time zone on Android")
 
 
 def read(text: str | bytes, _host: HostPattern | None, _now: datetime | None) -> Reading:
     """Read a Network Security Configuration."""
     root = _parse(bounded_xml(text))
     if root.tag != "network-security-config":
-        raise PolicyError(f"the text is a {show(root.tag)}, no 'network-security-config'")
+        raise PolicyError(f"unexpected root element {show(root.tag)}; expected 'network-security-config'")
     entries: dict[HostPattern, PinSet] = {}
     losses: list[Loss] = []
     names: set[str] = set()
-    # No recursion: the text says how deep it is nested.
+    # No recursion: the input chooses its depth.
     pending: list[tuple[Element, PinSet]] = [(root, PinSet.exempt())]
     while pending:
         config, pins = pending.pop()
@@ -46,7 +46,7 @@ def read(text: str | bytes, _host: HostPattern | None, _now: datetime | None) ->
         about = str(domains[0]) if domains else None
         if config is not root:
             if not domains:
-                raise PolicyError("a domain-config has no domain; Android refuses that")
+                raise PolicyError("a domain-config has no domain; Android refuses it")
             losses.extend(_attributes(config, about, ()))
             pins = _pin_set(config, about, losses) or pins
             for pattern in domains:
@@ -63,11 +63,11 @@ def _parse(text: str) -> Element:
     try:
         from defusedxml.ElementTree import fromstring  # noqa: PLC0415  of the `cli` extra, for this format alone
     except ImportError:
-        raise ImportError("reading this format needs defusedxml; install 'pinned-requests[cli]'") from None
+        raise ImportError("reading android needs defusedxml; run: pip install 'pinned-requests[cli]'") from None
     try:
         root: Element = fromstring(text, forbid_dtd=True)
-    except Exception as e:  # noqa: BLE001  whatever the parser does not take is a text that cannot be read
-        raise PolicyError(f"the text cannot be read as XML: {escape(str(e) or type(e).__name__)}") from None
+    except Exception as e:  # noqa: BLE001  any error of the parser means that the text cannot be read
+        raise PolicyError(f"invalid XML: {escape(str(e) or type(e).__name__)}") from None
     return root
 
 
@@ -75,32 +75,30 @@ def _domains(config: Element, names: set[str]) -> list[HostPattern]:
     domains = []
     for element in config.iterfind("domain"):
         if len(element):
-            raise PolicyError("a domain holds other elements; it is a name alone")
+            raise PolicyError("a domain has child elements; write the name alone")
         subdomains = element.get("includeSubdomains", "false")
         if subdomains.lower() not in _BOOLEANS:
-            raise PolicyError(f"includeSubdomains is {show(subdomains)}; give true or false")
+            raise PolicyError(f"invalid includeSubdomains {show(subdomains)}; write true or false")
         pattern = domain((element.text or "").strip(), with_subdomains=_BOOLEANS[subdomains.lower()])
         if pattern.host in names:
-            raise PolicyError(
-                f"{pattern.host} stands there twice; Android takes a name once, with subdomains or without"
-            )
+            raise PolicyError(f"{pattern.host} is listed twice; Android takes a name once, with or without subdomains")
         names.add(pattern.host)
         domains.append(pattern)
     return domains
 
 
 def _pin_set(config: Element, about: str | None, losses: list[Loss]) -> PinSet | None:
-    """Return the pin set of a `domain-config`, or None where it has none of its own."""
+    """Return the pin set of a `domain-config`, or None if it has none of its own."""
     found = config.findall("pin-set")
     if not found:
         return None
     if len(found) > 1:
-        raise PolicyError(f"{about} has several pin-sets; Android takes one")
+        raise PolicyError(f"{about}: several pin-sets; Android takes one")
     losses.extend(_attributes(found[0], about, ("expiration",)))
     pins = [_pin(pin, about) for pin in found[0].iterfind("pin")]
     losses.extend(loss for child in found[0] if child.tag != "pin" for loss in _unknown(child, about))
     if not pins:
-        return PinSet.exempt()  # as if it were not there, but for what it would inherit
+        return PinSet.exempt()  # an empty one pins nothing, and inherits nothing
     day = found[0].get("expiration")
     return PinSet(pins, expires=None if day is None else midnight(day, f"{about}: expiration"))
 
@@ -108,9 +106,9 @@ def _pin_set(config: Element, about: str | None, losses: list[Loss]) -> PinSet |
 def _pin(element: Element, about: str | None) -> Pin:
     digest = element.get("digest")
     if digest != "SHA-256":
-        raise PinFormatError(f"{about}: a pin has the digest {show(digest)}; Android knows 'SHA-256' alone")
+        raise PinFormatError(f"{about}: unknown digest {show(digest)}; Android takes only 'SHA-256'")
     if len(element):
-        raise PinFormatError(f"{about}: a pin holds other elements; it is base64 alone")
+        raise PinFormatError(f"{about}: a pin has child elements; write the base64 alone")
     return bare_pin((element.text or "").strip(), about)
 
 
@@ -121,27 +119,26 @@ def _attributes(element: Element, about: str | None, known: tuple[str, ...]) -> 
 
 
 def _unknown(element: Element, about: str | None) -> Iterator[Loss]:
-    # Comments are no elements here; the parser drops them.
-    text = "is left out: it is about something else than pins"
+    text = "is left out: it is not about pins"  # the parser drops comments
     if element.tag in ("trust-anchors", "debug-overrides") and (
         element.tag == "debug-overrides" or any(each.get("overridePins", "").lower() == "true" for each in element)
     ):
-        text = "is left out: here its CAs have to satisfy the pins as well"
+        text = "is left out: a policy checks the pins of every CA, these included"
     elif element.tag == "pin-set":
-        raise PolicyError("a pin-set stands outside of a domain-config; Android refuses that")
+        raise PolicyError("a pin-set is outside of a domain-config; Android refuses it")
     yield Loss(about, escape(str(element.tag)), text)
 
 
-def write(policy: PinPolicy, _now: datetime | None) -> Writing:
+def write(policy: PinPolicy, _host: HostPattern | None, _now: datetime | None) -> Writing:
     """Write a Network Security Configuration."""
     from xml.etree import ElementTree as ET  # noqa: PLC0415  its usual name; only writing needs it
 
-    narrowed = narrow(policy, _ABILITIES)
-    if any(entry.expires for entry in narrowed.entries.values()):
-        narrowed.losses.append(_ZONE)
-    losses = narrowed.finish(_ABILITIES.system)
+    exported = export(policy, _ABILITIES)
+    losses = exported.finish()
+    if any(entry.expires for entry in exported.entries.values()):
+        losses = (*losses, _ZONE)
     root = ET.Element("network-security-config")
-    for pattern, entry in narrowed.entries.items():
+    for pattern, entry in exported.entries.items():
         config = ET.SubElement(root, "domain-config")
         subdomains = "true" if pattern.kind == "subtree" else "false"
         ET.SubElement(config, "domain", includeSubdomains=subdomains).text = pattern.host

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING
 
-from pinned_requests.core.errors import PinFormatError
+from pinned_requests.core.errors import PinFormatError, PolicyError
 from pinned_requests.core.pin import Pin
 from pinned_requests.core.text import show
-from pinned_requests.formats.bounds import one_line
-from pinned_requests.formats.collect import policy_of, put
-from pinned_requests.formats.loss import Loss, Reading, Writing
-from pinned_requests.formats.narrow import Abilities, narrow
+from pinned_requests.formats.export import Abilities, export
+from pinned_requests.formats.limits import one_line
+from pinned_requests.formats.parsing import policy_of, put
+from pinned_requests.formats.results import Loss, Reading, Writing
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -21,32 +21,34 @@ if TYPE_CHECKING:
     from pinned_requests.core.policy import PinPolicy
 
 _PREFIX = "sha256//"
-_DEPTH = "of a pin is lost: curl compares the leaf alone, and here a pin matches at any depth"
 _ABILITIES = Abilities(
     "curl",
-    kinds=frozenset(("exact", "one-label", "subtree")),  # it has none: the pins are those of whatever URL it is given
+    kinds=frozenset(("exact", "one-label", "subtree")),  # the option has none: it holds for the URL beside it
     ports=True,
     addresses=True,
 )
 
 
-def read(text: str | bytes, host: HostPattern, _now: datetime | None) -> Reading:
-    """Read the pins of `host`. A path, which the option takes as well, is refused."""
+def read(text: str | bytes, host: HostPattern | None, _now: datetime | None) -> Reading:
+    """Read the pins of `host`. The path of a key file, which the option also takes, is refused."""
+    if host is None:
+        raise PolicyError("curl does not name the host of its pins; give it as host=")
     pins = []
     for spelling in one_line(text).split(";"):
         if not spelling.startswith(_PREFIX):
-            raise PinFormatError(f"{show(spelling)} is no pin as curl has it; write '{_PREFIX}' and the base64")
+            raise PinFormatError(f"invalid pin {show(spelling)}: curl wants '{_PREFIX}' and the base64")
         pins.append(Pin.parse(spelling))
     entries: dict[HostPattern, PinSet] = {}
     put(entries, host, {"pins": pins})
-    return Reading(policy_of(entries), (Loss(None, "depth", _DEPTH),))
+    depth = "of a pin is not kept: curl compares only the leaf, and a policy matches a pin at any depth"
+    return Reading(policy_of(entries), (Loss(None, "depth", depth),))
 
 
-def write(policy: PinPolicy, _now: datetime | None) -> Writing:
-    """Write the pins of the policy's one host."""
-    narrowed = narrow(policy, _ABILITIES)
-    losses = narrowed.finish(_ABILITIES.system)
-    ((_, entry),) = narrowed.entries.items()
+def write(policy: PinPolicy, host: HostPattern | None, _now: datetime | None) -> Writing:
+    """Write the pins of `host`."""
+    exported = export(policy, _ABILITIES, only=host)
+    losses = exported.finish()
+    ((_, entry),) = exported.entries.items()
     text = ";".join(_PREFIX + base64.b64encode(pin.digest).decode("ascii") for pin in entry.pins)
-    depth = Loss(None, "depth", "of a pin is not said: curl compares the leaf alone, and never matches a pin of a CA")
+    depth = Loss(None, "depth", "of a pin is not kept: curl compares only the leaf, and never matches the pin of a CA")
     return Writing(text + "\n", (*losses, depth))

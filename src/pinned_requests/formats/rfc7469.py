@@ -1,4 +1,4 @@
-"""The `Public-Key-Pins` header and its `-Report-Only` sibling (RFC 7469). It holds for the host that sent it."""
+"""`Public-Key-Pins` and `Public-Key-Pins-Report-Only` (RFC 7469): headers about the host that sends them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import HostPattern, is_address
 from pinned_requests.core.text import escape, show
-from pinned_requests.formats.bounds import one_line
-from pinned_requests.formats.collect import bare_pin, policy_of, put
-from pinned_requests.formats.loss import Loss, Reading, Writing
-from pinned_requests.formats.narrow import Abilities, narrow
+from pinned_requests.formats.export import Abilities, export
+from pinned_requests.formats.limits import one_line
+from pinned_requests.formats.parsing import bare_pin, policy_of, put
+from pinned_requests.formats.results import Loss, Reading, Writing
 
 if TYPE_CHECKING:
     from pinned_requests.core.pin import Pin
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _ENFORCED, _REPORTED = "Public-Key-Pins", "Public-Key-Pins-Report-Only"
 _ABILITIES = Abilities("RFC 7469", report_only=True, expires="second")
 _DEFAULT_AGE = 60 * 24 * 3600  # seconds: the maximum that RFC 7469 §4.1 suggests
-_MAX_AGE = 1 << 31  # seconds: what RFC 7234 §1.2.1 has a recipient make of a larger number
+_MAX_AGE = 1 << 31  # seconds: RFC 7234 §1.2.1 lets a recipient read a larger number as this one
 _DISTINCT_PINS = 2  # RFC 7469 §2.5: without a backup pin a user agent does not note the host
 
 # RFC 7469 §2.1: directive = directive-name [ "=" directive-value ], a token and a token or quoted-string of RFC 7230.
@@ -32,11 +32,14 @@ _DIRECTIVE = re.compile(rf'[ \t]*({_NAME})(?:=(?:({_NAME})|"({_QUOTED})"))?[ \t]
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 
 
-def read(text: str | bytes, host: HostPattern, now: datetime) -> Reading:
+def read(text: str | bytes, host: HostPattern | None, now: datetime | None) -> Reading:
     """Read the header that `host` sent at `now`."""
+    if host is None:
+        raise PolicyError("rfc7469 does not name the host of its pins; give it as host=")
+    now = _aware(now)
     name, colon, value = one_line(text).partition(":")
     if not colon or name.lower() not in (_ENFORCED.lower(), _REPORTED.lower()):
-        raise PolicyError(f"{show(text[:100])} is no header of RFC 7469; begin with '{_ENFORCED}:'")
+        raise PolicyError(f"not a header of RFC 7469: {show(text[:100])}; begin with '{_ENFORCED}:'")
     _check_host(host)
     losses: list[Loss] = []
     directives, pins = _directives(value, losses)
@@ -45,7 +48,7 @@ def read(text: str | bytes, host: HostPattern, now: datetime) -> Reading:
     if name.lower() == _REPORTED.lower():
         fields["report_only"] = True
         if age is not None:
-            losses.append(Loss(None, "max-age", f"means nothing in {_REPORTED} (RFC 7469 §2.1.2)"))
+            losses.append(Loss(None, "max-age", f"has no meaning in {_REPORTED} (RFC 7469 §2.1.2)"))
     else:
         fields["expires"] = _expiry(age, now, losses)
     kind = host.kind
@@ -60,22 +63,28 @@ def read(text: str | bytes, host: HostPattern, now: datetime) -> Reading:
     return Reading(policy_of(entries), tuple(losses))
 
 
+def _aware(now: datetime | None) -> datetime:
+    if now is None or now.utcoffset() is None:
+        raise PolicyError("max-age in rfc7469 is relative to now; give now=, with a time zone")
+    return now
+
+
 def _check_host(host: HostPattern) -> None:
     if is_address(host.host):
-        raise PolicyError(f"{host} is an IP address, which no user agent notes pins for (RFC 7469 §2.3.1)")
+        raise PolicyError(f"{host} is an IP address, and user agents do not pin addresses (RFC 7469 §2.3.1)")
     if host.kind != "exact" or host.port is not None:
-        raise PolicyError(f"{host} sends no header; name one host, without '*' and port")
+        raise PolicyError(f"{host} is not the name of one host; give one without '*' and port")
 
 
 def _directives(value: str, losses: list[Loss]) -> tuple[dict[str, str | None], list[Pin]]:
-    """Return the directives but for the pins, with their values or None, and the pins."""
+    """Return the directives other than pins, each with its value or None, and the pins."""
     directives: dict[str, str | None] = {}
     pins: list[Pin] = []
     at, separator = 0, ";"
     while separator:
         if not (found := _DIRECTIVE.match(value, at)):
             # RFC 7469 §2.1 rule 4: a header that does not conform to the syntax is ignored as a whole.
-            raise PolicyError(f'{show(value[at : at + 100])} is no directive; write name=value, or name="value"')
+            raise PolicyError(f'invalid directive {show(value[at : at + 100])}; write name=value, or name="value"')
         at, separator = found.end(), found[4]
         name = found[1].lower()  # rule 3: in any case
         argument = found[2] if found[3] is None else _QUOTED_PAIR.sub(r"\1", found[3])
@@ -85,45 +94,46 @@ def _directives(value: str, losses: list[Loss]) -> tuple[dict[str, str | None], 
             if name == "pin-sha256":
                 pins.append(bare_pin(argument, "pin-sha256"))
             else:  # §2.1.1: pins by other hashes are ignored
-                losses.append(Loss(None, escape(found[1]), "is left out: RFC 7469 knows SHA-256 only"))
+                losses.append(Loss(None, escape(found[1]), "is left out: RFC 7469 has only SHA-256"))
         elif name in directives:
-            raise PolicyError(f"{show(found[1])} stands there twice; keep one of them (RFC 7469 §2.1)")
+            raise PolicyError(f"{show(found[1])} is listed twice; keep one of the two (RFC 7469 §2.1)")
         else:
             directives[name] = argument
     if not pins:
-        raise PolicyError("the header has no pin-sha256, and means nothing (RFC 7469 §2.1.1)")
+        raise PolicyError("the header has no pin-sha256, so user agents ignore it (RFC 7469 §2.1.1); add one")
     return directives, pins
 
 
 def _expiry(age: str | None, now: datetime, losses: list[Loss]) -> datetime:
     if age is None:
-        raise PolicyError(f"max-age is missing; {_ENFORCED} needs it (RFC 7469 §2.1.2)")
+        raise PolicyError(f"max-age is missing; {_ENFORCED} requires it (RFC 7469 §2.1.2)")
     if not (age.isascii() and age.isdigit()):
-        raise PolicyError(f"max-age is {show(age)}; give a number of seconds")
+        raise PolicyError(f"invalid max-age {show(age)}; write a number of seconds")
     digits = age.lstrip("0")
     if not digits:
-        raise PolicyError("max-age is 0, which forgets the pins (RFC 7469 §2.3.1)")
+        raise PolicyError("max-age is 0, which removes the pins (RFC 7469 §2.3.1)")
     seconds = int(digits) if len(digits) <= len(str(_MAX_AGE)) else _MAX_AGE
     if seconds > _MAX_AGE or len(digits) > len(str(_MAX_AGE)):
         seconds = _MAX_AGE
-        losses.append(Loss(None, "max-age", f"is cut to {_MAX_AGE} seconds (RFC 7234 §1.2.1)"))
+        losses.append(Loss(None, "max-age", f"is limited to {_MAX_AGE} seconds (RFC 7234 §1.2.1)"))
     try:
         return now.replace(microsecond=0) + timedelta(seconds=seconds)
     except OverflowError:
-        raise PolicyError(f"max-age is {show(age)}, which ends after the last year; give less") from None
+        raise PolicyError(f"max-age {show(age)} ends after the year 9999; write less") from None
 
 
-def write(policy: PinPolicy, now: datetime) -> Writing:
-    """Write the header that the policy's one host is to send at `now`."""
-    narrowed = narrow(policy, _ABILITIES)
-    losses = list(narrowed.finish(_ABILITIES.system))
-    ((pattern, entry),) = narrowed.entries.items()
+def write(policy: PinPolicy, host: HostPattern | None, now: datetime | None) -> Writing:
+    """Write the header that `host` is to send at `now`."""
+    now = _aware(now)
+    exported = export(policy, _ABILITIES, only=host)
+    losses = list(exported.finish())
+    ((pattern, entry),) = exported.entries.items()
     if len(entry.pins) < _DISTINCT_PINS and not entry.report_only:
-        raise PolicyError(f"{pattern} has one pin, and a user agent ignores a header without a backup pin; add one")
+        raise PolicyError(f"{pattern} has one pin, and user agents ignore a header without a backup pin; add one")
     directives = [f'pin-sha256="{str(pin).removeprefix("sha256/")}"' for pin in entry.pins]
     if entry.report_only:
         if entry.expires is not None:
-            losses.append(Loss(str(pattern), "expires", f"is left out: {_REPORTED} holds for one response"))
+            losses.append(Loss(str(pattern), "expires", f"is left out: {_REPORTED} applies to one response"))
     else:
         directives.append(f"max-age={_age(pattern, entry.expires, now, losses)}")
     if pattern.kind == "subtree":
@@ -134,11 +144,11 @@ def write(policy: PinPolicy, now: datetime) -> Writing:
 
 def _age(pattern: HostPattern, expires: datetime | None, now: datetime, losses: list[Loss]) -> int:
     if expires is None:
-        losses.append(Loss(str(pattern), "expires", f"is set: a max-age is needed, of {_DEFAULT_AGE} seconds here"))
+        losses.append(Loss(str(pattern), "expires", f"is added: a header needs a max-age, {_DEFAULT_AGE} seconds here"))
         return _DEFAULT_AGE
     seconds = int((expires - now.replace(microsecond=0)).total_seconds())
     if seconds <= 0:
         raise PolicyError(f"{pattern}: the pins have expired; renew them")
     if seconds > _MAX_AGE:
-        losses.append(Loss(str(pattern), "expires", f"is cut to {_MAX_AGE} seconds from now (RFC 7234 §1.2.1)"))
+        losses.append(Loss(str(pattern), "expires", f"is limited to {_MAX_AGE} seconds from now (RFC 7234 §1.2.1)"))
     return min(seconds, _MAX_AGE)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.text import escape
-from pinned_requests.formats.collect import bare_pin, domain, midnight, policy_of, put
-from pinned_requests.formats.loss import Loss, Reading, Writing
-from pinned_requests.formats.narrow import Abilities, covering, narrow
+from pinned_requests.formats.export import Abilities, covering, export
+from pinned_requests.formats.parsing import bare_pin, domain, midnight, policy_of, put
 from pinned_requests.formats.plist import array, boolean, dictionary, dump, load, string
+from pinned_requests.formats.results import Loss, Reading, Writing
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from pinned_requests.core.host import HostPattern
     from pinned_requests.core.pinset import PinSet
     from pinned_requests.core.policy import PinPolicy
-    from pinned_requests.formats.narrow import Entry, Narrowed
+    from pinned_requests.formats.export import Entry, Export
 
 _ROOT, _DOMAINS, _SWIZZLE = "TSKConfiguration", "TSKPinnedDomains", "TSKSwizzleNetworkDelegates"
 _HASHES, _SUBDOMAINS, _ENFORCE = "TSKPublicKeyHashes", "TSKIncludeSubdomains", "TSKEnforcePinning"
 _EXPIRES = "TSKExpirationDate"
-# The value of kTSKExcludeSubdomainFromParentPolicy: TrustKit's source misspells it, and looks for nothing else.
+# The value of kTSKExcludeSubdomainFromParentPolicy: TrustKit's source misspells it, and ignores the right spelling.
 _EXCLUDE = "kSKExcludeSubdomainFromParentPolicy"
 _EXCLUDES = (_EXCLUDE, "TSKExcludeSubdomainFromParentPolicy")
 _ABILITIES = Abilities("TrustKit", one_entry_a_name=True, exempt=True, report_only=True, expires="day")
-_DISTINCT_PINS = 2  # TrustKit stops the app where an enforcing domain has fewer
+_DISTINCT_PINS = 2  # TrustKit aborts the app if an enforcing domain has fewer
 
 
 def read(text: str | bytes, _host: HostPattern | None, _now: datetime | None) -> Reading:
@@ -40,7 +40,7 @@ def read(text: str | bytes, _host: HostPattern | None, _now: datetime | None) ->
         settings = dictionary(value, f"the value of {name}")
         pattern = domain(name, with_subdomains=boolean(settings.pop(_SUBDOMAINS, False), f"{name}: {_SUBDOMAINS}"))
         if pattern.host in names:
-            raise PolicyError(f"{pattern.host} stands there twice; keep one of them")
+            raise PolicyError(f"{pattern.host} is listed twice; keep one of the two")
         names.add(pattern.host)
         put(entries, pattern, _fields(str(pattern), settings))
         losses += [Loss(str(pattern), escape(key), "is left out") for key in settings]
@@ -48,7 +48,7 @@ def read(text: str | bytes, _host: HostPattern | None, _now: datetime | None) ->
 
 
 def _fields(name: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of a pin set, and take what they were made of out of `settings`."""
+    """Return the fields of a pin set, and remove the settings that they are made of."""
     if any([boolean(settings.pop(key, False), f"{name}: {key}") for key in _EXCLUDES]):  # noqa: C419  pop both
         return {"exempt": True}
     hashes = array(settings.pop(_HASHES, []), f"{name}: {_HASHES}")
@@ -62,34 +62,33 @@ def _fields(name: str, settings: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def write(policy: PinPolicy, _now: datetime | None) -> Writing:
-    """Write an `Info.plist` with nothing in it but TrustKit's configuration."""
-    narrowed = narrow(policy, _ABILITIES)
-    _check(narrowed)
-    losses = narrowed.finish(_ABILITIES.system)
-    domains = {pattern.host: _settings(pattern, entry) for pattern, entry in narrowed.entries.items()}
+def write(policy: PinPolicy, _host: HostPattern | None, _now: datetime | None) -> Writing:
+    """Write an `Info.plist` with TrustKit's configuration alone."""
+    exported = export(policy, _ABILITIES)
+    _leave_out_refused(exported)
+    losses = exported.finish()
+    domains = {pattern.host: _settings(pattern, entry) for pattern, entry in exported.entries.items()}
     return Writing(dump({_ROOT: {_SWIZZLE: False, _DOMAINS: domains}}), losses)
 
 
-def _check(narrowed: Narrowed) -> None:
-    """Leave out what TrustKit would stop the app for."""
-    for pattern, entry in list(narrowed.entries.items()):
+def _leave_out_refused(exported: Export) -> None:
+    """Leave out what makes TrustKit abort the app."""
+    for pattern, entry in list(exported.entries.items()):
         if "." not in pattern.host:
-            narrowed.leave_out(pattern, "TrustKit refuses names without a public suffix")
+            exported.leave_out(pattern, "TrustKit refuses names without a public suffix")
         elif entry.pins and not entry.report_only and len(entry.pins) < _DISTINCT_PINS:
-            narrowed.leave_out(pattern, "TrustKit stops the app where a host has one pin; add a backup pin")
-    for pattern, entry in list(narrowed.entries.items()):
-        if entry.pins:
-            continue
-        if pattern.kind != "exact":
-            narrowed.leave_out(pattern, "TrustKit exempts single hosts")
-        elif not any(narrowed.entries[wider].pins for wider in covering(pattern, narrowed.entries)):
-            narrowed.leave_out(pattern, "TrustKit exempts hosts from wider patterns alone, and there is none")
+            exported.leave_out(pattern, "TrustKit aborts the app if a host has one pin; add a backup pin")
+        elif not entry.pins and pattern.kind != "exact":
+            exported.leave_out(pattern, "TrustKit can only exempt single hosts")
+    exported.leave_out_too_strict()
+    for pattern, entry in list(exported.entries.items()):
+        if not entry.pins and not any(exported.entries[wider].pins for wider in covering(pattern, exported.entries)):
+            exported.leave_out(pattern, "TrustKit can only exempt a host from a wider pattern, and there is none")
 
 
 def _settings(pattern: HostPattern, entry: Entry) -> dict[str, Any]:
     if not entry.pins:
-        return {_EXCLUDE: True}  # TrustKit stops the app where another key stands beside it
+        return {_EXCLUDE: True}  # TrustKit aborts the app if there is another key
     settings: dict[str, Any] = {
         _SUBDOMAINS: pattern.kind == "subtree",
         _ENFORCE: not entry.report_only,

@@ -6,6 +6,8 @@ Rules for the next maintainer:
   lock only for a report that is new.
 - Who causes violations chooses how many: the queue, the keys that are remembered and what is read of an answer have
   bounds.
+- Each outcome has room of its own. A redirect makes an `unpinned-host` for nothing, and any number of them: they must
+  not keep a `mismatch`, which is an attack, from being sent.
 - The session is a plain one. On a pinned one a refusal would be reported in turn.
 - Errors of requests name the whole URL, which may hold a token: their text is not logged.
 """
@@ -19,7 +21,7 @@ import os
 import threading
 import time
 import weakref
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
@@ -30,12 +32,13 @@ from pinned_requests.core.report_uri import ReportURI
 if TYPE_CHECKING:
     from pinned_requests.core.policy import PinPolicy
     from pinned_requests.core.report import ViolationReport
+    from pinned_requests.core.verdict import Outcome
 
 logger = logging.getLogger("pinned_requests.reporting")
 
 PERIOD = 24 * 60 * 60.0  # seconds in which the same report is sent once
-MAX_QUEUED = 128  # reports: with certificates some 10 kB each, and never more than OpenSSL's 100 kB of a chain
-MAX_KEYS = 4096  # reports within PERIOD: 16 bytes each and their place in a table
+MAX_QUEUED = 128  # reports of an outcome: with certificates some 10 kB each, and never more than OpenSSL's 100 kB
+MAX_KEYS = 4096  # reports of an outcome within PERIOD: 16 bytes each and their place in a table
 MAX_REPORTERS = 64  # URLs that policies name: one in most processes
 TIMEOUT = (5.0, 10.0)  # seconds to connect, and to wait for an answer
 FIRST_DELAY, LAST_DELAY = 1.0, 300.0  # seconds between two attempts: doubled until then
@@ -49,9 +52,9 @@ class HTTPReporter:
     """Posts each report to a URL, in the background.
 
     The same report (host, port, outcome, pins that were expected and seen) is sent at most once in 24 hours, by one
-    process. While the server does not answer, up to 128 different reports wait, and attempts get rarer, down to one in
-    five minutes; what comes on top is dropped. At the end of the process reports that wait get two seconds. In a forked
-    child it starts anew.
+    process. While the server does not answer, up to 128 different reports of each outcome wait, and attempts get rarer,
+    down to one in five minutes; further reports of that outcome are dropped. Reports of different outcomes are sent in
+    turn. At the end of the process reports that wait get two seconds. A forked child has none of the parent's reports.
 
     It posts over a session of its own that validates certificates, and takes proxies and the CA bundle from the
     environment, as requests does. That has neither pins nor cookies nor credentials, and follows no redirects. Answers
@@ -66,33 +69,37 @@ class HTTPReporter:
 
     def __init__(self, url: str) -> None:
         self.uri = ReportURI.parse(url)
-        self._start_anew()
+        self._start_over()
         _reporters.add(self)
 
-    def _start_anew(self) -> None:
+    def _start_over(self) -> None:
         self._changed = threading.Condition()
         self._queue: OrderedDict[bytes, ViolationReport] = OrderedDict()
-        self._sent: OrderedDict[bytes, float] = OrderedDict()  # when, in order
+        self._sent: OrderedDict[bytes, tuple[float, Outcome]] = OrderedDict()  # when, in order
+        self._waiting: Counter[Outcome] = Counter()  # in the queue
+        self._known: Counter[Outcome] = Counter()  # in the queue and sent
+        self._full_until: dict[Outcome, float] = {}  # when the next of MAX_KEYS is forgotten
+        self._last: Outcome | None = None  # of the report that was sent last
         self._thread: threading.Thread | None = None  # while the queue holds something
-        self._full_until = 0.0  # when the next of MAX_KEYS is forgotten
-        self._hurry = False  # whether somebody waits for the queue to empty
+        self._hurry = False  # whether `flush()` waits for the queue to empty
         self._has_complained = False
 
     def __call__(self, report: ViolationReport) -> None:
         """Take a report to send, unless it was sent within 24 hours, or waits already, or too many do."""
-        key = _key(report)
-        if not self._takes(key):
+        key, outcome = _key(report), report.outcome
+        if not self._takes(key, outcome):
             return
         with self._changed:
-            if not self._takes(key):
+            if not self._takes(key, outcome):
                 return
-            oldest = 0.0
-            while self._sent and _clock() - (oldest := next(iter(self._sent.values()))) >= PERIOD:
-                self._sent.popitem(last=False)
-            if len(self._queue) + len(self._sent) >= MAX_KEYS:
-                self._full_until = oldest + PERIOD
+            self._forget()
+            if self._known[outcome] >= MAX_KEYS:
+                oldest = next((when for when, other in self._sent.values() if other is outcome), 0.0)
+                self._full_until[outcome] = oldest + PERIOD
                 return
             self._queue[key] = report
+            self._waiting[outcome] += 1
+            self._known[outcome] += 1
             if self._thread is None or not self._thread.is_alive():
                 thread = threading.Thread(target=self._run, name="pinned_requests.reporting", daemon=True)
                 try:
@@ -101,15 +108,21 @@ class HTTPReporter:
                     return
                 self._thread = thread
 
-    def _takes(self, key: bytes) -> bool:
+    def _forget(self) -> None:
+        """Forget the reports that were sent more than 24 hours ago."""
+        while self._sent and _clock() - next(iter(self._sent.values()))[0] >= PERIOD:
+            _, (_, outcome) = self._sent.popitem(last=False)
+            self._known[outcome] -= 1
+
+    def _takes(self, key: bytes, outcome: Outcome) -> bool:
         """Say whether a report neither waits nor was sent within 24 hours, and there may be room.
 
         Holds no lock: of many threads that ask for one at each violation, each would wait for the turns of all others.
         """
         now, sent = _clock(), self._sent.get(key)
-        if key in self._queue or (sent is not None and now - sent < PERIOD):
+        if key in self._queue or (sent is not None and now - sent[0] < PERIOD):
             return False
-        if len(self._queue) >= MAX_QUEUED or now < self._full_until:
+        if self._waiting[outcome] >= MAX_QUEUED or now < self._full_until.get(outcome, 0.0):
             self._complain("too many different reports, of which some are dropped")
             return False
         return True
@@ -154,8 +167,9 @@ class HTTPReporter:
                 delay = 0.0 if is_settled else min(LAST_DELAY, max(FIRST_DELAY, 2 * delay))
                 with self._changed:
                     if is_settled:
-                        self._queue.pop(key, None)
-                        self._sent[key] = _clock()
+                        if self._queue.pop(key, None) is not None:
+                            self._waiting[report.outcome] -= 1
+                            self._sent[key] = _clock(), report.outcome
                     else:
                         if key in self._queue:
                             self._queue.move_to_end(key)
@@ -167,7 +181,10 @@ class HTTPReporter:
         with self._changed:
             self._changed.wait_for(lambda: self._hurry, delay)
             if self._queue:
-                return next(iter(self._queue.items()))
+                others = (entry for entry in self._queue.items() if entry[1].outcome is not self._last)
+                entry = next(others, None) or next(iter(self._queue.items()))
+                self._last = entry[1].outcome
+                return entry
             self._thread = None
             return None
 
@@ -248,12 +265,12 @@ def _flush_all() -> None:
         reporter.flush(max(0.0, deadline - _clock()))
 
 
-def _start_all_anew() -> None:
-    """In a forked child: the thread is not there, a lock may be held by nobody, and the parent sends what waits."""
+def _start_all_over() -> None:
+    """In a forked child: the thread is not there, a held lock is never released, and the parent sends what waits."""
     for reporter in list(_reporters):
-        reporter._start_anew()  # noqa: SLF001  of this module
+        reporter._start_over()  # noqa: SLF001  of this module
 
 
 atexit.register(_flush_all)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_all_anew)
+    os.register_at_fork(after_in_child=_start_all_over)

@@ -4,8 +4,8 @@ Rules for the next maintainer:
 
 - Several processes may write. A line is one `write()` on a file that was opened to append, which POSIX does not
   interleave. The file is opened for each line: a rotation by another process, a fork or a pickle needs no care.
-- The lock is taken on the file that is to be renamed, not on a file beside it: whoever waits for it finds another file
-  under the name afterwards, and leaves that alone.
+- The lock is taken on the file that is to be renamed, not on a file beside it: a process that has waited for it finds
+  another file under the name, and does not rotate that one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class JSONLinesReporter:
     Args:
         path: of the file; its folder must exist.
         max_bytes: size from which the file is rotated. A single longer report stands in a file of its own.
-        backups: files that are kept besides, 1 or more.
+        backups: number of older files to keep, 1 or more.
 
     Raises:
         PolicyError: a value is out of range.
@@ -85,7 +85,7 @@ class JSONLinesReporter:
 
     def _rotate(self, room: int) -> None:
         """Rename the file, unless another process or thread has done that meanwhile."""
-        # BlockingIOError: somebody has it locked; the file grows a little, and no request waits.
+        # BlockingIOError: another process has locked it; the file grows a little, and no request waits.
         with contextlib.suppress(FileNotFoundError, BlockingIOError), _locked(self.path):
             if self._is_full(room):
                 names = [self.path, *(f"{self.path}.{number}" for number in range(1, self.backups + 1))]

@@ -6,6 +6,7 @@ handles what they raise.
 
 from __future__ import annotations
 
+import stat
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,13 +43,25 @@ class Loader:
     Args:
         function: takes nothing, returns a policy, a mapping of host patterns to pins, or the text of a policy.
         start: what the store begins with; None: with the policy that `load()` returns.
+
+    Attributes:
+        version: of the policy that was loaded last, or that the store begins with; None: the policy has no number.
+        warning: what an operator should know of a load that succeeded.
+        is_shared: whether many machines ask the same source, over a network.
+        name: of the source, for metrics.
     """
 
     start: Start | None = None
+    version: str | None = None
+    warning: PolicyError | None = None
+    is_shared: bool = True
+    name: str = "policies"
 
     def __init__(self, function: Callable[[], Any], start: Start | None = None) -> None:
         self._function = function
         self.start = start
+        module, name = (getattr(function, key, "") for key in ("__module__", "__qualname__"))
+        self.name = f"{module}.{name}" if module and name else type(function).__name__
 
     @staticmethod
     def of(source: Any) -> Loader:
@@ -101,11 +114,14 @@ class FileLoader(Loader):
         path: of a `.toml` or `.json` file.
     """
 
+    is_shared = False
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         try:
             self._path = Path(path)
         except TypeError:
             raise PolicyError(f"invalid path {show(path)}: give that of a .toml or .json file") from None
+        self.name = str(self._path)
         self._taken: tuple[int, ...] | None = None
         self._growing: tuple[int, ...] | None = None
         self._is_settled = False
@@ -142,4 +158,6 @@ class FileLoader(Loader):
             status = self._path.stat()
         except ValueError:  # a null byte
             raise PolicyError(f"invalid path {show(str(self._path))}: give that of a .toml or .json file") from None
+        if not stat.S_ISREG(status.st_mode):  # a FIFO would be waited for
+            raise PolicyError(f"{show(str(self._path))} is not a regular file")
         return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

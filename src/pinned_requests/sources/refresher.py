@@ -1,12 +1,14 @@
-"""`Refresher`: keeps a policy store fresh, in a thread of its own.
+"""`Refresher`: looks at a source for one policy store, when a look is due, early, or by hand.
 
 Rules for the next maintainer:
 
-- One load at a time. A request never waits for it.
-- The thread survives every error of a source or of a log handler.
-- A refresher ends with its store. It knows the store only as a weakly held function that takes a policy, and does not
-  import `policy_store`: that one imports this module.
-- A forked child has no thread, and its copy of a held lock is never released: `_start_over()` makes new locks.
+- One look at a time. Who comes meanwhile waits for that one, within a bound, or does not wait at all.
+- A signal handler may call every method, in the middle of every other one. So the lock is an `RLock`, no code of others
+  (source, callback, log) runs under it, and a thread never waits for itself.
+- A look is due by the clocks. A wake-up of the thread that comes late (a machine slept) or never (a fork) is harmless:
+  the next use of the store looks at `wake_at`.
+- The thread survives every error of a source. It ends with its store, which is held weakly.
+- A forked child has no thread, and its copy of a held lock is never released: `_start_over()` makes new ones.
 """
 
 from __future__ import annotations
@@ -14,184 +16,397 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
+import math
 import os
-import random
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.text import escape
+from pinned_requests.enforcement.telemetry import Observed, observe
 from pinned_requests.sources.loaders import Loader
+from pinned_requests.sources.schedule import RETRY, Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pinned_requests.core.policy import PinPolicy
 
-    Put = Callable[[PinPolicy | None, float | None], None]
-
 logger = logging.getLogger("pinned_requests")
 
-FIRST_RETRY = 1.0  # seconds after a failure; twice that after the next one, and so on up to `refresh_after`
-_JITTER = 0.1  # of an interval: machines that were started together must not ask their vault together for ever
-_random = random.SystemRandom()  # not the generator that programs seed
+LONGEST_WAIT = 60.0  # seconds that `refresh()` waits for the look of another thread
+MAX_WARNING = 500  # characters
+SHORTEST_SILENCE, LONGEST_SILENCE = 5.0, 60.0  # seconds without an answer until that is an error
+
+
+class Served(Observed, Protocol):
+    """What a refresher needs of its store."""
+
+    def _clocks(self) -> tuple[float, float]:
+        """Return the seconds of a monotonic clock and since the epoch."""
+
+    def _put(self, policy: PinPolicy | None, loaded: float | None = None, version: str | None = None) -> None:
+        """Put a policy in force, or confirm the one that is (None), which was known to be good at `loaded`."""
+
+    def _announce(self, error: BaseException | None = None) -> None:
+        """Tell of policies that were put in force, and of an error."""
 
 
 class Refresher:
-    """Loads policies for one store: when asked to, and in a thread that starts with the store's first use.
+    """Looks for policies for one store: by hand, and in a thread that starts with the store's first use.
 
-    A copy, also one by pickle, has the same source, no thread and no store: `serve()` gives it one.
+    A copy, also one by pickle, has the same source, no thread and no store: `resume()` gives it one.
 
     Args:
         source: a `Loader`, or a callable to make one of.
-        refresh_after: seconds from one load to the next; None: it has no thread.
+        refresh_after: seconds: the age of a policy at which the next look is due; None: it is never due.
+        takes_early_looks: whether `hurry()` does anything.
 
     Attributes:
-        is_running: whether `start()` has nothing to do: the thread runs, or none is wanted.
-        last_error: why the last load failed, or None if it succeeded.
+        wake_at: when `wake()` has something to do, in seconds since the epoch.
+        last_error: why the last look failed, or None if it succeeded.
 
     Raises:
         PolicyError: `source` is neither.
     """
 
-    is_running: bool
+    wake_at: float
 
-    def __init__(self, source: Loader | Callable[[], Any], refresh_after: float | None) -> None:
+    def __init__(
+        self, source: Loader | Callable[[], Any], refresh_after: float | None, *, takes_early_looks: bool
+    ) -> None:
         self.last_error: BaseException | None = None
         self._loader = Loader.of(source)
-        self._refresh_after = refresh_after
-        self._put: Callable[[], Put | None] = _nothing
-        self._failures = 0  # in a row
+        self._takes_early_looks = takes_early_looks
+        self._schedule = Schedule(refresh_after, RETRY if self._loader.is_shared else 1.0)
+        self._finalizer: weakref.finalize[..., Refresher] | None = None
+        self._store: Callable[[], Served | None] = _nothing
+        self._has_warned = False
         self._generation = 0  # counts the calls of `overrule()`
-        self._is_due = False  # whether the thread begins with a load
-        self._start_over()
+        self._good_at: float | None = None  # when the policy was last known to be good, since the epoch; None: unknown
+        self._clear()
         _refreshers.add(self)
 
-    def serve(self, put: Put) -> None:
-        """Set the store to keep fresh, which is held weakly.
+    def _clear(self) -> None:
+        self._bell = _Bell()
+        self._has_thread = False
+        self._looker: int | None = None  # the thread that looks
+        self._looks = 0  # that have ended
+        self._is_wanted = False  # whether the thread shall look now
+        self._is_asking = False  # whether there is a look that is wanted, or under way and has no answer yet
+        self._is_asked_again = False  # by the thread that looks, from a signal handler
+        self._asked_at = 0.0  # when that look was wanted or begun, by the monotonic clock
+        self._due = (math.inf, math.inf)  # when the next look is, by both clocks
+        self.wake_at = self._wake_at(math.inf)
 
-        Args:
-            put: a bound method of the store that puts a policy in force. Its arguments are the policy (None: the one
-                in force is still the newest) and when it was known to be good, in seconds since the epoch (None: now).
-        """
-        self._put = weakref.WeakMethod(put)
-
-    def begin(self) -> None:
-        """Give the store its first policy: the one that the loader brings, or a load.
+    def begin(self, store: Served) -> None:
+        """Give a store its first policy: the one that the loader brings, or a load.
 
         Raises:
             PolicyError: the source returns a wrong policy.
             Exception: any error of the source.
         """
+        self._store = weakref.ref(store)
         start = self._loader.start
         if start is None:
             self.refresh()
-        else:
-            self._fill(start.policy, start.loaded)
-            self.last_error, self._is_due = start.error, True
+            return
+        self._fill(start.policy, start.loaded, self._loader.version)
+        self.last_error = start.error
+        wall = store._clocks()[1]  # noqa: SLF001  of `Served`
+        is_known = start.loaded is not None and start.loaded <= wall  # shipped: older than anything published
+        self._plan(self._schedule.after_start(wall - start.loaded if is_known and start.loaded else math.inf))
 
-    def start(self) -> None:
-        """Start the thread, unless it runs or none is wanted."""
-        with self._starting:
-            if self.is_running:
+    def resume(self, store: Served, loaded: float | None) -> None:
+        """Serve a store that has a policy.
+
+        Args:
+            store: held weakly.
+            loaded: when its policy was known to be good, in seconds since the epoch; None: not known.
+        """
+        self._store = weakref.ref(store)
+        self._good_at = loaded
+        self._plan_by_age()
+
+    def wake(self) -> None:
+        """Start the thread if it does not run, and let it look if a look is due."""
+        with self._bell:
+            if self._is_due():
+                self._want()
+            self._start()
+
+    def hurry(self, bound: float | None) -> None:
+        """Look early, unless that was done less than 30 seconds ago, and wait for that look or the one under way.
+
+        Where no look is made early, the next one is waited for if it is due within the bound.
+
+        Args:
+            bound: seconds from the beginning of that look that connections wait for it; None: not to wait at all.
+        """
+        if not self._takes_early_looks:
+            return
+        with self._bell:
+            steady, wall = self._clocks()
+            if self._is_due() or (not self._is_asking and self._schedule.takes_early_look(wall)):
+                self._want()
+            until = steady if bound is None else bound + (self._asked_at if self._is_asking else steady)
+            if not self._is_asking and self._due[0] >= until:
                 return
-            gone = threading.Event()
-            arguments = (weakref.ref(self), gone, 0.0 if self._is_due else self._delay())
-            thread = threading.Thread(target=_follow, args=arguments, name="pinned-requests-policy", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:  # no thread can start now; at the end of the interpreter, none ever will
+            seen = self._looks
+            if not self._start() and self._looker is None:  # no thread would make the look
                 return
-            weakref.finalize(self, gone.set).atexit = False
-            self.is_running = True
+            if self._looker != threading.get_ident():  # the source may use its own store
+                self._bell.wait_for(lambda: self._looks != seen, max(0.0, until - steady))
 
     def refresh(self) -> None:
-        """Load the policy now, in this thread, after any load that is under way.
+        """Look now, in this thread, after any look that is under way.
+
+        In a signal handler that interrupts a look of this very thread, it returns at once; that look is then followed
+        by another one.
 
         Raises:
-            PolicyError: the source returns a wrong policy.
+            PolicyError: the source returns a wrong policy, or another look has been under way for a minute.
             Exception: any error of the source.
         """
-        self._load(self._loader.load)
+        if not self._look(self._loader.load):
+            raise PolicyError(f"another look at the source has been under way for {LONGEST_WAIT:g} seconds")
 
     def overrule(self, policy: PinPolicy) -> None:
-        """Put a policy in force that a load under way does not replace: that load began before."""
-        with self._swapping:
+        """Put a policy in force that a look under way does not replace: that look began before."""
+        with self._bell:
             self._generation += 1
             self._fill(policy)
 
     def poll(self) -> float:
-        """Load the policy if there is a new one, and return the seconds until the next time. Raises nothing."""
-        try:
-            self._load(self._loader.poll)
-        except BaseException as e:  # noqa: BLE001  the thread must survive any error
-            e.__traceback__ = None  # `last_error` would keep the frames alive, and everything that they refer to
-            with contextlib.suppress(Exception):  # it must survive a log handler, too
-                self._complain(e)
-        return self._delay()
-
-    def _load(self, load: Callable[[], PinPolicy | None]) -> None:
-        with self._loading:
-            generation = self._generation
+        """Look if that is due or wanted, and return the seconds until the next time. Raises nothing."""
+        if self._is_wanted or self._is_due():
             try:
-                policy = load()
-            except BaseException as e:
-                self.last_error = e
-                self._failures += 1
-                raise
-            self.last_error, self._failures = None, 0
-            with self._swapping:
-                if policy is None or generation == self._generation:
-                    self._fill(policy)
+                self._look(self._loader.poll)
+            except BaseException as e:  # noqa: BLE001  the thread must survive any error
+                e.__traceback__ = None  # `last_error` would keep the frames alive, and everything that they refer to
+        now = self._clocks()
+        return max(0.0, min(due - clock for due, clock in zip(self._due, now, strict=True)))
 
-    def _fill(self, policy: PinPolicy | None, loaded: float | None = None) -> None:
-        put = self._put()
-        if put is not None:
-            put(policy, loaded)
+    def _look(self, load: Callable[[], PinPolicy | None]) -> bool:
+        """Look, and look again if a signal handler asked for it.
 
-    def _complain(self, error: BaseException) -> None:
-        """Log a failure if it is the 1st, 2nd, 4th, 8th, … in a row."""
-        if self._failures.bit_count() == 1:
-            # The text of a foreign error is not logged: that of an HTTP client has the URL with its query.
-            text = f": {escape(str(error))}" if isinstance(error, PolicyError) else ""
-            logger.warning(
-                "The pin policy could not be refreshed (%d times in a row), and the last good one stays in force: %s%s",
-                self._failures,
-                type(error).__name__,
-                text,
-            )
+        Returns:
+            Whether a look was made, or will be: not if the look of another thread does not end.
+        """
+        me = threading.get_ident()
+        while True:
+            with self._bell:
+                if self._looker == me:
+                    self._is_asked_again = True
+                    return True
+                if not self._bell.wait_for(lambda: self._looker is None, LONGEST_WAIT):
+                    return False
+            error: BaseException | None = None
+            try:
+                with self._bell:
+                    self._is_asked_again = self._is_wanted = False
+                    if not self._is_asking:
+                        self._asked_at = self._clocks()[0]
+                    self._looker, self._is_asking = me, True
+                    self._due, self.wake_at = (math.inf, math.inf), self._wake_at(math.inf)
+                self._ask(load)
+            except BaseException as e:  # noqa: BLE001  raised below
+                error = e
+            try:
+                self._end(error)
+                self._announce(error)  # while no look is under way: a log may wait for a thread that waits for that
+                if error is not None and not (self._is_asked_again and isinstance(error, Exception)):
+                    raise error
+            finally:
+                del error  # it refers to this frame
+            if not self._is_asked_again:
+                return True
+            load = self._loader.load
 
-    def _delay(self) -> float:
-        interval = self._refresh_after or 0.0
-        if self._failures:
-            interval = min(interval, FIRST_RETRY * 2 ** min(self._failures - 1, 30))
-        return interval * _random.uniform(1 - _JITTER, 1)
+    def _ask(self, load: Callable[[], PinPolicy | None]) -> None:
+        generation = self._generation
+        watch = self._watch()
+        try:
+            policy = load()
+        finally:
+            if watch is not None:
+                watch.cancel()
+        with self._bell:
+            if policy is None or generation == self._generation:
+                self._fill(policy, version=self._loader.version)
+
+    def _end(self, error: BaseException | None) -> None:
+        with self._bell:
+            self.last_error = self._loader.warning if error is None else error
+            self._plan(self._schedule.after_success() if error is None else self._schedule.after_failure())
+            self._looks += 1
+            self._looker, self._is_asking = None, self._is_wanted
+            self._bell.ring()  # the thread plans anew, and who waits goes on
+
+    def _watch(self) -> threading.Timer | None:
+        """Let a source that does not answer show in `last_error`: it may hang for ever."""
+        if not self._loader.is_shared or self._good_at is None:  # the constructor's caller waits for the first answer
+            return None
+        interval = self._schedule.interval or LONGEST_SILENCE
+        seconds = min(LONGEST_SILENCE, max(SHORTEST_SILENCE, interval))
+        timer = threading.Timer(seconds, _complain_of_silence, (weakref.ref(self), self._looks, seconds))
+        timer.daemon = True
+        try:
+            timer.start()
+        except RuntimeError:  # no thread can start now
+            return None
+        return timer
+
+    def _note_silence(self, look: int, seconds: float) -> None:
+        with self._bell:
+            if self._looks != look or self._looker is None:
+                return
+            self.last_error = error = PolicyError(f"the source has not answered for {seconds:g} seconds")
+        self._announce(error)
+
+    def _fill(self, policy: PinPolicy | None, loaded: float | None = None, version: str | None = None) -> None:
+        store = self._store()
+        if store is not None:
+            wall = store._clocks()[1]  # noqa: SLF001  of `Served`
+            self._good_at = wall if loaded is None else loaded
+            store._put(policy, loaded, version)  # noqa: SLF001  as above
+
+    def _announce(self, error: BaseException | None) -> None:
+        """Tell of what has changed and of a failure. The 1st, 2nd, 4th, 8th, … failure in a row is logged."""
+        if error is not None and self._schedule.failures.bit_count() <= 1:
+            with contextlib.suppress(Exception):  # a log filter may fail
+                # The text of a foreign error is not logged: that of an HTTP client has the URL with its query.
+                text = f": {escape(str(error))}" if isinstance(error, PolicyError) else ""
+                logger.warning(
+                    "The pin policy could not be refreshed (%d times in a row), and the last good one stays in force: "
+                    "%s%s",
+                    max(self._schedule.failures, 1),
+                    type(error).__name__,
+                    text,
+                )
+        if error is None:
+            warning = self._loader.warning
+            if warning is not None and not self._has_warned:
+                with contextlib.suppress(Exception):  # as above
+                    logger.warning("The pin policy was refreshed: %s", escape(str(warning), MAX_WARNING))
+            self._has_warned = warning is not None
+        store = self._store()
+        if store is not None:
+            if self._good_at is not None:  # it has a policy
+                observe(store, escape(self._loader.name))
+            store._announce(error)  # noqa: SLF001  of `Served`
+
+    # What follows is called with the lock held, or before another thread can know this object.
+
+    def _clocks(self) -> tuple[float, float]:
+        store = self._store()
+        return (0.0, 0.0) if store is None else store._clocks()  # noqa: SLF001  of `Served`
+
+    def _is_due(self) -> bool:
+        """Whether either clock says so: the monotonic one stands still in a suspended machine, the other can be set."""
+        steady, wall = self._clocks()
+        return steady >= self._due[0] or wall >= self._due[1]
+
+    def _plan(self, delay: float) -> None:
+        steady, wall = self._clocks()
+        self._due = steady + delay, wall + delay
+        self.wake_at = self._wake_at(self._due[1])
+
+    def _plan_by_age(self) -> None:
+        wall = self._clocks()[1]
+        is_known = self._good_at is not None and self._good_at <= wall
+        self._plan(self._schedule.after_success(wall - self._good_at if is_known and self._good_at else math.inf))
+
+    def _wake_at(self, due: float) -> float:
+        return due if self._has_thread or self._schedule.interval is None else -math.inf
+
+    def _want(self) -> None:
+        self._is_asking = self._is_wanted = True
+        self._asked_at = self._clocks()[0]
+        self._due = math.inf, math.inf
+        self.wake_at = self._wake_at(math.inf)
+        self._bell.ring()
+
+    def _start(self) -> bool:
+        """Start the thread if it does not run, and say whether it runs."""
+        if self._has_thread:
+            return True
+        thread = threading.Thread(
+            target=_follow, args=(weakref.ref(self), self._bell), name="pinned-requests-policy", daemon=True
+        )
+        self._has_thread = True  # before: a signal handler may come here as well
+        try:
+            thread.start()
+        except RuntimeError:  # no thread can start now; at the end of the interpreter, none ever will
+            self._has_thread = False
+            return False
+        self.wake_at = self._wake_at(self._due[1])
+        self._finalizer = weakref.finalize(self, self._bell.end)
+        self._finalizer.atexit = False
+        return True
 
     def _start_over(self) -> None:
-        """Be without a thread and with free locks: at first, and in a forked child."""
-        self._loading = threading.Lock()  # held while the source is asked
-        self._swapping = threading.Lock()  # held for a few assignments
-        self._starting = threading.Lock()
-        self.is_running = self._refresh_after is None
+        """Be without a thread, and look when the age of the policy says so: in a forked child."""
+        if self._finalizer is not None:
+            self._finalizer.detach()  # its lock may be held by a thread that is not here
+        self._clear()
+        self._plan_by_age()
 
     def __reduce__(self) -> tuple[Any, ...]:
         loader = copy.copy(self._loader)  # what one file loader has seen, the other has not
         loader.start = None  # the copied store has a policy
-        return Refresher, (loader, self._refresh_after)
+        return _restore, (loader, self._schedule.interval, self._takes_early_looks)
+
+
+class _Bell(threading.Condition):
+    """Wakes the thread of a refresher. The thread holds the bell, and not the refresher, while it sleeps."""
+
+    def __init__(self) -> None:
+        super().__init__(threading.RLock())
+        self._is_rung = self._is_over = False
+
+    def ring(self) -> None:
+        self._is_rung = True
+        self.notify_all()
+
+    def end(self) -> None:
+        with self:
+            self._is_over = True
+            self.notify_all()
+
+    def sleep(self, seconds: float) -> bool:
+        """Sleep until rung, and say whether the refresher still exists."""
+        with self:
+            self.wait_for(lambda: self._is_rung or self._is_over, min(seconds, threading.TIMEOUT_MAX))
+            self._is_rung = False
+            return not self._is_over
+
+
+def _restore(loader: Loader, refresh_after: float | None, takes_early_looks: bool) -> Refresher:  # noqa: FBT001  for pickle
+    return Refresher(loader, refresh_after, takes_early_looks=takes_early_looks)
 
 
 def _nothing() -> None:
     """Stand for a store that does not exist."""
 
 
-def _follow(ref: weakref.ref[Refresher], gone: threading.Event, delay: float) -> None:
-    while not gone.wait(delay):
+def _follow(ref: weakref.ref[Refresher], bell: _Bell) -> None:
+    delay = 0.0
+    while True:
         refresher = ref()
         if refresher is None:
             return
         delay = refresher.poll()
         del refresher
+        if not bell.sleep(delay):
+            return
+
+
+def _complain_of_silence(ref: weakref.ref[Refresher], look: int, seconds: float) -> None:
+    refresher = ref()
+    if refresher is not None:
+        refresher._note_silence(look, seconds)  # noqa: SLF001  the same module
 
 
 _refreshers: weakref.WeakSet[Refresher] = weakref.WeakSet()

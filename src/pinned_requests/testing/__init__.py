@@ -10,19 +10,20 @@
 be used alone: `Authority` makes certificates, honest and forged; `TLSServer` presents them on loopback and counts the
 bytes that it receives.
 
-What users need in tests of their own belongs here. Code that runs in production does not, and neither do helpers of
-this project's own tests.
+What users need in tests of their own belongs here, in one of four rooms: `pki` makes certificates, `server` presents
+them, `intercept` sends this process's connections there, and `lab` puts all of it together. Code that runs in
+production does not belong here, and neither do helpers of this project's own tests.
 """
 
-from pinned_requests.testing.attack import Attack
-from pinned_requests.testing.attackers import ATTACKERS
-from pinned_requests.testing.audit import Audit, AuditResult
-from pinned_requests.testing.authority import Authority, Credential
-from pinned_requests.testing.certificate import PrivateKey, generate_key
-from pinned_requests.testing.honest import HonestServer
-from pinned_requests.testing.lab import MITMLab
-from pinned_requests.testing.message import Handler, Request, Response
-from pinned_requests.testing.servers import TLSServer
+from pinned_requests.testing.lab.attack import Attack
+from pinned_requests.testing.lab.attackers import ATTACKERS
+from pinned_requests.testing.lab.audit import Audit, AuditResult
+from pinned_requests.testing.lab.honest_server import HonestServer
+from pinned_requests.testing.lab.mitm_lab import MITMLab
+from pinned_requests.testing.pki.authority import Authority, Credential
+from pinned_requests.testing.pki.certificate_builder import PrivateKey, generate_key
+from pinned_requests.testing.server.messages import Handler, Request, Response
+from pinned_requests.testing.server.tls_server import TLSServer
 
 __all__ = [
     "ATTACKERS",

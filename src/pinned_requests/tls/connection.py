@@ -16,6 +16,7 @@ import _socket
 import contextlib
 import threading
 from datetime import UTC, datetime
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -117,11 +118,12 @@ class CheckedTLS:
             self._admit(self._guard.policy)
             self._tls.do_handshake()
             self._chain = verified_chain(self._tls, is_verified=self._is_verified)
-        policy = self._guard.policy
-        if self._accepted_by is not policy:
-            self._accepted_by = policy if self._judge(policy, self._chain) else False
-            if self._guard.policy is not policy:  # a sink has put another one in force
-                self._check()
+        while self._accepted_by is not (policy := self._guard.policy):
+            is_final = self._judge(policy, self._chain)
+            if is_final is not None:
+                self._accepted_by = policy if is_final else False
+                if self._guard.policy is policy:  # else a sink has put another one in force
+                    break
         self._is_open = True
 
     def _admit(self, policy: PinPolicy) -> Known:
@@ -134,18 +136,25 @@ class CheckedTLS:
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
             ports = policy.ports_of(host) if self._port is None else (self._port,)
-            known = Known(policy, tuple(self._guard.admit("https", host, port) for port in ports))
+            admit = partial(self._guard.admit, "https", host, may_wait=self._may_wait())
+            known = Known(policy, tuple(admit(port) for port in ports))
             self._known[host] = known
         return known
 
-    def _judge(self, policy: PinPolicy, chain: Chain) -> bool:
-        """Refuse or report what the policy says of the chain, and return whether it accepts it at any time."""
+    def _judge(self, policy: PinPolicy, chain: Chain) -> bool | None:
+        """Refuse or report what the policy says of the chain, and return whether it accepts it at any time.
+
+        None: nothing was said, because a newer policy came before a refusal.
+        """
         known = self._admit(policy)
         if known.accepted is chain:
             return True
         is_final = True
         for admission in known.admissions:
             verdict = self._guard.judge(admission, chain, policy)
+            is_doubtful = not verdict.is_allowed and self._guard.is_reconsidered(verdict, may_wait=self._may_wait())
+            if is_doubtful and self._guard.policy is not policy:
+                return None
             key = verdict.port, verdict.outcome
             if not verdict.is_allowed or (verdict.is_violation and key not in self._reported):
                 self._reported.add(key)
@@ -155,6 +164,11 @@ class CheckedTLS:
         if is_final:
             self._known[self._tls.server_hostname] = known._replace(accepted=chain)
         return is_final
+
+    def _may_wait(self) -> bool:
+        """Whether this is a socket that blocks: what `wrap_bio()` makes belongs to a loop with other connections."""
+        owner = self._tls.owner
+        return isinstance(owner, _socket.socket) and owner.gettimeout() != 0
 
     def _refuse(self, report: ViolationReport) -> None:
         self._refused, self._is_open, self._accepted_by = report, False, False

@@ -3,15 +3,14 @@
 Rules for the next maintainer:
 
 - An adapter has one guard for life. No request is decided by another one, whichever session sends it.
-- What leaves the adapter is pinned as it leaves, in `__getattribute__`: that alone sees a method or attribute that a
-  subclass overrides, or that is assigned to the class or the object. (`tests/attacks/test_adapters.py` fails without.)
+- What leaves the adapter is pinned as it leaves, by the methods and attributes that are `Outermost`.
 - A `PinningError` is an `OSError`, by way of requests: `HTTPAdapter.send` wraps it, and `_send()` unwraps it.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, cast
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.exceptions import ConnectionError as RequestsConnectionError
@@ -21,12 +20,13 @@ from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.text import escape, show
 from pinned_requests.enforcement.guard import Guard
 from pinned_requests.exceptions import PinningError, UnpinnableAdapterError
-from pinned_requests.transport.attributes import demand_no_other, look_up
 from pinned_requests.transport.connection import Pinning
 from pinned_requests.transport.delegation import sends_through_requests
 from pinned_requests.transport.manager import pin_manager
 from pinned_requests.transport.origin import origins_of
-from pinned_requests.transport.pool import PINNING, PinnedPool, pin_pool
+from pinned_requests.transport.outermost import Outermost, become, examine, outermost, surround_own
+from pinned_requests.transport.pool import PinnedPool, pin_pool
+from pinned_requests.transport.process import PINNING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,21 +41,148 @@ if TYPE_CHECKING:
     from pinned_requests.transport.pool import Handshake
 
 
-class PinnedHTTPAdapter(HTTPAdapter):
+def _send(  # noqa: PLR0913, PLR0917  requests' signature, behind two arguments of ours
+    adapter: PinnedHTTPAdapter,
+    send: Callable[..., Response],
+    request: PreparedRequest,
+    stream: bool = False,  # noqa: FBT001, FBT002  requests' signature
+    timeout: Any = None,
+    verify: Any = True,  # noqa: FBT002  requests' signature
+    cert: Any = None,
+    proxies: dict[str, str] | None = None,
+    **others: Any,
+) -> Response:
+    """Send a request by `send`, found on the adapter, as `HTTPAdapter.send` does. `others` are those of a subclass.
+
+    Raises:
+        PinningError: the request was refused. No byte of it was sent.
+        PolicyError: `verify` or `cert` would change the caller's own `ssl_context`.
+        requests.exceptions.RequestException: as `HTTPAdapter.send`.
+    """
+    verify = _verification(adapter.pinned_by, verify, cert)
+    is_first = False
+    try:
+        if type(adapter) is not PinnedAdapter or "send" in vars(adapter):
+            if not sends_through_requests(adapter):
+                demand_unseen(adapter.pinned_by.guard, request.url, adapter)
+            is_first = _ASKED not in vars(request)  # of nested calls
+            if is_first:
+                vars(request)[_ASKED] = origins_of(request.url)  # a subclass may put another URL in its place
+        return send(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies, **others)
+    except RequestsConnectionError as error:
+        refusal = error if isinstance(error, PinningError) else next(iter(error.args), None)
+        if not isinstance(refusal, PinningError):
+            raise
+        refusal.request = request
+        raise refusal from None
+    finally:
+        if is_first:
+            del vars(request)[_ASKED]
+
+
+_ASKED = "_pinned_origins"  # on a request: what its URL named when it came to the adapter
+
+
+def _pool(adapter: PinnedHTTPAdapter, find: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Return the pool for a request; `get_connection()`, of adapters written before requests 2.32, takes the URL."""
+    pool = find(*args, **kwargs)
+    request = args[0] if args else kwargs.get("request", kwargs.get("url"))
+    guard, url = adapter.pinned_by.guard, getattr(request, "url", request)
+    pin_pool(pool, adapter.pinned_by, lambda: origins_of(url))
+    asked = getattr(request, _ASKED, ())
+    if asked and asked != origins_of(url):  # the URL's host decides, also if the adapter connects to another one
+        for scheme, host, port in asked:
+            is_checked = scheme == "https" and isinstance(pool, PinnedPool) and pool.is_for(host, port)
+            if not is_checked and not guard.allows_unseen(scheme, host, port):
+                raise UnpinnableAdapterError(
+                    f"{show(adapter)} sends a request for {escape(host)}, which must be pinned, to another host; set "
+                    "server_hostname to the host of the URL, or exempt that"
+                )
+    return pool
+
+
+def _manager(adapter: PinnedHTTPAdapter, find: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return pin_manager(find(*args, **kwargs), adapter.pinned_by)
+
+
+def _manager_of(adapter: PinnedHTTPAdapter, manager: Any) -> Any:
+    return pin_manager(manager, adapter.pinned_by)
+
+
+def _managers(adapter: PinnedHTTPAdapter, managers: dict[str, Any]) -> dict[str, Any]:
+    for proxy, manager in tuple(managers.items()):
+        pinned = pin_manager(manager, adapter.pinned_by)
+        if pinned is not manager:
+            managers[proxy] = pinned
+    return managers
+
+
+def _verification(pinning: Pinning, verify: Any, cert: Any) -> Any:
+    """Return `verify` as `HTTPAdapter` should get it.
+
+    requests takes any falsy value for False in one place, and False alone in another: the pool of an unverified
+    connection would be that of verified ones.
+
+    Raises:
+        PolicyError: it, or `cert`, would change a context of the caller's.
+    """
+    if pinning.context is not None and (verify is not True or cert):
+        raise PolicyError(
+            "'verify' and 'cert' would change the ssl_context that was given; set verification and the client "
+            "certificate on the context itself"
+        )
+    return verify or False
+
+
+class PinnedHTTPAdapter(Outermost, HTTPAdapter):
     """An adapter that is pinned; see `pin_adapter()`. It adds no public names: adapters of others become one."""
 
     pinned_by: Pinning
     pinned_for_session = False  # whether a session pinned it, with the policy of that session
+    _methods: ClassVar = {
+        "send": _send,
+        "get_connection_with_tls_context": _pool,
+        "get_connection": _pool,
+        "proxy_manager_for": _manager,
+    }
+    _attributes: ClassVar = {"poolmanager": _manager_of, "proxy_manager": _managers}
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        demand_no_other(cls, PinnedHTTPAdapter)
+    @outermost
+    def send(  # noqa: PLR0913, PLR0917  requests' signature
+        self,
+        request: PreparedRequest,
+        stream: bool = False,  # noqa: FBT001, FBT002  requests' signature
+        timeout: Any = None,
+        verify: Any = True,  # noqa: FBT002  requests' signature
+        cert: Any = None,
+        proxies: Any = None,
+        **others: Any,
+    ) -> Response:
+        """Send a request as `HTTPAdapter.send` does.
 
-    def __getattribute__(self, name: str) -> Any:
-        """Return an attribute; if a connection could be reached through it, pinned."""
-        if name in _PINNED:
-            return _PINNED[name](self, look_up(self, name))
-        return look_up(self, name)
+        Raises:
+            PinningError: the request was refused. No byte of it was sent.
+            PolicyError: `verify` or `cert` would change the caller's own `ssl_context`.
+            requests.exceptions.RequestException: as `HTTPAdapter.send`.
+
+        `others` are arguments of a class behind this one.
+        """
+        return _send(self, super().send, request, stream, timeout, verify, cert, proxies, **others)
+
+    @outermost
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the pool for a request, pinned."""
+        return _pool(self, super().get_connection_with_tls_context, *args, **kwargs)
+
+    @outermost
+    def get_connection(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the pool for a URL, pinned."""
+        return _pool(self, super().get_connection, *args, **kwargs)
+
+    @outermost
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the manager for a proxy, pinned."""
+        return _manager(self, super().proxy_manager_for, *args, **kwargs)
 
     def __reduce_ex__(self, _protocol: Any) -> tuple[Any, ...]:
         """Let pickle and copy keep the pins, also if a subclass overrides `__attrs__` or `__getstate__`."""
@@ -92,6 +219,7 @@ class PinnedAdapter(PinnedHTTPAdapter):
         on_violation: Callable[[ViolationReport], object] | None = None,
         **kwargs: Any,
     ) -> None:
+        examine(type(self))
         self.pinned_by = Pinning(Guard(pins, unpinned_hosts=unpinned_hosts, on_violation=on_violation))
         super().__init__(*args, **kwargs)
 
@@ -147,102 +275,6 @@ class _HandshakeAdapter(HTTPAdapter):
         pass  # the pool has the settings
 
 
-def _send(  # noqa: PLR0913, PLR0917  requests' signature, behind two arguments of ours
-    adapter: PinnedHTTPAdapter,
-    send: Callable[..., Response],
-    request: PreparedRequest,
-    stream: bool = False,  # noqa: FBT001, FBT002  requests' signature
-    timeout: Any = None,
-    verify: Any = True,  # noqa: FBT002  requests' signature
-    cert: Any = None,
-    proxies: dict[str, str] | None = None,
-    **others: Any,
-) -> Response:
-    """Send a request by `send`, found on the adapter, as `HTTPAdapter.send` does. `others` are those of a subclass.
-
-    Raises:
-        PinningError: the request was refused. No byte of it was sent.
-        PolicyError: `verify` or `cert` would change the caller's own `ssl_context`.
-        requests.exceptions.RequestException: as `HTTPAdapter.send`.
-    """
-    verify = _verification(adapter.pinned_by, verify, cert)
-    try:
-        is_ours = type(adapter) is PinnedAdapter and not any("send" in vars(each) for each in (adapter, PinnedAdapter))
-        if not is_ours:
-            if not sends_through_requests(adapter):
-                demand_unseen(adapter.pinned_by.guard, request.url, adapter)
-            vars(request)[_ASKED] = origins_of(request.url)  # a subclass may put another URL in its place
-        return send(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies, **others)
-    except RequestsConnectionError as error:
-        refusal = error if isinstance(error, PinningError) else next(iter(error.args), None)
-        if not isinstance(refusal, PinningError):
-            raise
-        refusal.request = request
-        raise refusal from None
-    finally:
-        vars(request).pop(_ASKED, None)
-
-
-_ASKED = "_pinned_origins"  # on a request: what its URL named when it came to the adapter
-
-
-def _pool(adapter: PinnedHTTPAdapter, find: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Return the pool for a request; `get_connection()`, of adapters written before requests 2.32, takes the URL."""
-    pool = find(*args, **kwargs)
-    request = args[0] if args else kwargs.get("request", kwargs.get("url"))
-    guard, url = adapter.pinned_by.guard, getattr(request, "url", request)
-    pin_pool(pool, adapter.pinned_by, lambda: origins_of(url))
-    asked = getattr(request, _ASKED, ())
-    if asked and asked != origins_of(url):  # the URL's host decides, also if the adapter connects to another one
-        for scheme, host, port in asked:
-            is_checked = scheme == "https" and isinstance(pool, PinnedPool) and pool.is_for(host, port)
-            if not is_checked and not guard.allows_unseen(scheme, host, port):
-                raise UnpinnableAdapterError(
-                    f"{show(adapter)} sends a request for {escape(host)}, which must be pinned, to another host; set "
-                    "server_hostname to the host of the URL, or exempt that"
-                )
-    return pool
-
-
-def _manager(adapter: PinnedHTTPAdapter, find: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    return pin_manager(find(*args, **kwargs), adapter.pinned_by)
-
-
-def _managers(adapter: PinnedHTTPAdapter, managers: dict[str, Any]) -> dict[str, Any]:
-    for proxy, manager in tuple(managers.items()):
-        pinned = pin_manager(manager, adapter.pinned_by)
-        if pinned is not manager:
-            managers[proxy] = pinned
-    return managers
-
-
-_PINNED: dict[str, Callable[[PinnedHTTPAdapter, Any], Any]] = {
-    "send": partial(partial, _send),
-    "get_connection_with_tls_context": partial(partial, _pool),
-    "get_connection": partial(partial, _pool),
-    "proxy_manager_for": partial(partial, _manager),
-    "proxy_manager": _managers,
-    "poolmanager": lambda adapter, manager: pin_manager(manager, adapter.pinned_by),
-}
-
-
-def _verification(pinning: Pinning, verify: Any, cert: Any) -> Any:
-    """Return `verify` as `HTTPAdapter` should get it.
-
-    requests takes any falsy value for False in one place, and False alone in another: the pool of an unverified
-    connection would be that of verified ones.
-
-    Raises:
-        PolicyError: it, or `cert`, would change a context of the caller's.
-    """
-    if pinning.context is not None and (verify is not True or cert):
-        raise PolicyError(
-            "'verify' and 'cert' would change the ssl_context that was given; set verification and the client "
-            "certificate on the context itself"
-        )
-    return verify or False
-
-
 def session_adapter(pinning: Pinning, **settings: Any) -> PinnedAdapter:
     """Return an adapter that a session makes for itself, with `settings` for `HTTPAdapter`."""
     adapter = _restore(PinnedAdapter, pinning, belongs_to_session=True)
@@ -261,16 +293,19 @@ def pin_adapter(adapter: BaseAdapter, pinning: Pinning) -> PinnedHTTPAdapter | N
     """
     if not isinstance(adapter, HTTPAdapter):
         return None
-    changed = cast("Any", adapter)
+    changed: Any = adapter
     if not isinstance(adapter, PinnedHTTPAdapter):
         with PINNING:
             if not isinstance(adapter, PinnedHTTPAdapter):
                 adapter_class: Any = type(adapter)
                 try:
                     changed.pinned_by, changed.pinned_for_session = pinning, True
-                    changed.__class__ = _pinned_class(adapter_class)
+                    become(changed, _pinned_class(adapter_class))
                 except Exception:  # noqa: BLE001  __slots__, a class of C, or what an `__init_subclass__` raises
                     return None
+    if type(changed) is not PinnedAdapter:
+        examine(type(changed))
+    surround_own(changed)
     if changed.pinned_for_session and not changed.pinned_by.agrees_with(pinning):
         raise UnpinnableAdapterError(
             f"{show(adapter)} belongs to a session with another policy; give each session an adapter of its own, "
@@ -281,7 +316,7 @@ def pin_adapter(adapter: BaseAdapter, pinning: Pinning) -> PinnedHTTPAdapter | N
 
 @lru_cache(maxsize=64)  # classes: a handful, unless a program creates them as it runs
 def _pinned_class(base: type) -> type[PinnedHTTPAdapter]:
-    return PinnedAdapter if base is HTTPAdapter else type(base.__name__, (base, PinnedHTTPAdapter), {"_adopted": base})
+    return PinnedAdapter if base is HTTPAdapter else type(base.__name__, (PinnedHTTPAdapter, base), {"_adopted": base})
 
 
 def _base_of(cls: type[Any]) -> type[Any]:
@@ -293,6 +328,7 @@ def _restore(base: type[Any], pinning: Pinning, belongs_to_session: bool) -> Pin
     """Return a new pinned object, for a constructor, pickle or copy to fill."""
     cls: Any = base
     pinned: Any = cls if issubclass(base, PinnedHTTPAdapter) else _pinned_class(cls)
+    examine(pinned)
     adapter = pinned.__new__(pinned)
     adapter.pinned_by, adapter.pinned_for_session = pinning, belongs_to_session
     return adapter  # type: ignore[no-any-return]  # of a class that is not known here

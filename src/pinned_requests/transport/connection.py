@@ -12,7 +12,6 @@ Rules for the next maintainer:
 from __future__ import annotations
 
 import contextlib
-import os
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -27,13 +26,14 @@ from pinned_requests.core.verdict import Outcome
 from pinned_requests.enforcement.refusal import Refusal
 from pinned_requests.exceptions import PinningError
 from pinned_requests.tls.context import PinnedSSLContext
+from pinned_requests.transport import process
 from pinned_requests.transport.chain import served_chain, verified_chain
 from pinned_requests.transport.context import Loan, TLSSettings, shared_context
 
 if TYPE_CHECKING:
     import socket
     import ssl
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from urllib3.connection import HTTPConnection
 
@@ -55,6 +55,10 @@ class Pinning(NamedTuple):
 
     guard: Guard
     context: ssl.SSLContext | None = None
+
+    def __deepcopy__(self, _memo: object) -> Pinning:
+        """Return itself: a copy of an adapter follows the same policy, and can be mounted where the adapter can."""
+        return self
 
     def agrees_with(self, other: Pinning) -> bool:
         """Whether connections of both satisfy the same policies in the same context."""
@@ -82,7 +86,7 @@ class PinnedHTTPSConnection(HTTPSConnection):
     pinned_verdict: Verdict | None = None  # on the origin, of the last handshake
     _pinned_peers: tuple[_Peer, ...] = ()
     _pinned_socket: object = None  # whose chain was evaluated
-    _pinned_pid = 0  # by this process
+    _pinned_in: object = None  # by this process
 
     def connect(self) -> None:
         """Connect, make the handshake, and evaluate the chain.
@@ -113,12 +117,12 @@ class PinnedHTTPSConnection(HTTPSConnection):
             raise Refusal(report) from None
         if self.pinned_verdict.outcome is Outcome.MATCH:
             self.is_verified = True  # by its pin: urllib3 need not warn
-        self._pinned_socket, self._pinned_pid = self.sock, os.getpid()
+        self._pinned_socket, self._pinned_in = self.sock, process.current
 
     @property
     def is_checked(self) -> bool:
         """Whether the chain of this very socket was evaluated, in this process and not before a fork."""
-        return self.sock is not None and self.sock is self._pinned_socket and self._pinned_pid == os.getpid()
+        return self.sock is not None and self.sock is self._pinned_socket and self._pinned_in is process.current
 
     def is_acceptable(self) -> bool:
         """Say whether the open connection may carry a request under the policy in force."""
@@ -129,31 +133,39 @@ class PinnedHTTPSConnection(HTTPSConnection):
                 getattr(self.sock, "sslobj", cast("Any", self.sock)).do_handshake()  # by the policy of that context
             except PinningError:
                 return False
-        policy = self.pinned_by.guard.policy
-        for peer in self._pinned_peers:
-            if peer.accepted_by is policy:
-                continue
-            verdict = self._judge(peer)
-            if not verdict.is_allowed:
-                return False
-            self._enforce(peer, verdict, self.sock)
-        return True
+        return self._find_refused(self._judge) is None
 
-    def putrequest(self, *args: Any, **kwargs: Any) -> None:
-        """Begin a request, if the policy in force still accepts the peers: it may have changed since the check.
+    def look_again(self) -> None:
+        """Check that the policy in force still accepts the peers: it may have changed since `is_acceptable()`.
 
         Raises:
             Refusal: it does not. The connection is closed.
         """
-        if self.is_checked:
-            policy = self.pinned_by.guard.policy
-            for peer in self._pinned_peers:
-                if peer.accepted_by is not policy and not (verdict := self._judge(peer)).is_allowed:
-                    try:
-                        self._enforce(peer, verdict, self.sock)
-                    finally:
-                        hang_up(self)
-        super().putrequest(*args, **kwargs)
+        if self.is_checked and (refused := self._find_refused(self._judge_finally)) is not None:
+            try:
+                self._enforce(*refused, self.sock)
+            finally:
+                hang_up(self)
+
+    def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
+        """Begin a request, after a last look at the policy.
+
+        Raises:
+            Refusal: it does not accept the peers any more. The connection is closed.
+        """
+        self.look_again()
+        super().putrequest(method, url, *args, **kwargs)
+
+    def _find_refused(self, judge: Callable[[_Peer], Verdict]) -> tuple[_Peer, Verdict] | None:
+        """Return the first peer that the policy in force refuses. A violation that is allowed is reported."""
+        policy = self.pinned_by.guard.policy
+        for peer in self._pinned_peers:
+            if peer.accepted_by is not policy:
+                verdict = judge(peer)
+                if not verdict.is_allowed:
+                    return peer, verdict
+                self._enforce(peer, verdict, self.sock)
+        return None
 
     def send(self, data: Any) -> None:
         """Send a part of a request.
@@ -200,9 +212,14 @@ class PinnedHTTPSConnection(HTTPSConnection):
     def _check(self, admission: Admission, chain: Chain, sock: object) -> Verdict:
         peer = _Peer(admission, chain)
         self._pinned_peers = (*self._pinned_peers, peer)
-        verdict = self._judge(peer)
+        verdict = self._judge_finally(peer)
         self._enforce(peer, verdict, sock)
         return verdict
+
+    def _judge_finally(self, peer: _Peer) -> Verdict:
+        """Judge, and judge once more if a newer policy may have come: it is about to be refused."""
+        verdict = self._judge(peer)
+        return self._judge(peer) if self.pinned_by.guard.is_reconsidered(verdict) else verdict
 
     def _judge(self, peer: _Peer) -> Verdict:
         guard = self.pinned_by.guard
@@ -301,7 +318,18 @@ def pinned_connection_class(base: type[Any]) -> type[PinnedHTTPSConnection] | No
     if base is HTTPSConnection:
         return PinnedHTTPSConnection
     # The pinned class comes last, so that it is directly above urllib3's own in the resolution order.
-    return type(f"Pinned{base.__name__}", (base, PinnedHTTPSConnection), {})
+    own = {} if base.putrequest is HTTPSConnection.putrequest else {"putrequest": _looking_again(base.putrequest)}
+    return type(f"Pinned{base.__name__}", (base, PinnedHTTPSConnection), own)
+
+
+def _looking_again(putrequest: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method that takes the last look before one that may not call the inherited one, as HTTP/2's does not."""
+
+    def method(connection: PinnedHTTPSConnection, *args: Any, **kwargs: Any) -> Any:
+        connection.look_again()
+        return putrequest(connection, *args, **kwargs)
+
+    return method
 
 
 def _settings(connection: HTTPSConnection) -> TLSSettings:

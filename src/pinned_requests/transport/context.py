@@ -7,7 +7,7 @@ into a context (`verify_mode`, `check_hostname`) is part of the key, so that url
 Rules for the next maintainer:
 
 - Everything that shapes a context is in the key, with the identity of every file: a replaced file is a new context.
-- Keys hold no password. Contexts of callers are not kept.
+- Keys do not contain passwords. Contexts of callers are not kept.
 - A failure to build is not kept. A slow build (a file system that hangs) delays only those who wait for the same key.
 - OpenSSL copies `verify_mode` at the start of a handshake and does not tell it afterwards. A context that other code
   can write to vouches for a chain only as long as no connection was about to use it unverified (`Loan`).
@@ -29,7 +29,7 @@ from urllib3.util import ssl_ as urllib3_ssl
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MAX_CONTEXTS = 64  # contexts: some 0.5 MB each with a CA bundle; a process with more client certificates builds anew
+MAX_CONTEXTS = 64  # contexts: some 0.5 MB each with a CA bundle; a process with more client certificates rebuilds them
 
 
 class TLSSettings(NamedTuple):

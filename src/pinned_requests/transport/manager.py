@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from urllib3 import PoolManager, ProxyManager
 
 from pinned_requests.core.host import DEFAULT_PORTS
 from pinned_requests.enforcement.guard import Guard
 from pinned_requests.enforcement.refusal import Refusal
-from pinned_requests.transport.attributes import demand_no_other, look_up
 from pinned_requests.transport.connection import Pinning
 from pinned_requests.transport.origin import origins_of
-from pinned_requests.transport.pool import PINNING, pin_pool
+from pinned_requests.transport.outermost import Outermost, become, examine, outermost
+from pinned_requests.transport.pool import PinnedPool, pin_pool
+from pinned_requests.transport.process import PINNING
 from pinned_requests.transport.stand_in import RefusingManager
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from urllib3.connectionpool import HTTPConnectionPool
+    from collections.abc import Callable, Iterable, Mapping
 
     from pinned_requests.core.pinset import PinsLike
     from pinned_requests.core.policy import PinPolicy, UnpinnedHosts
@@ -28,63 +27,95 @@ if TYPE_CHECKING:
     from pinned_requests.transport.origin import Origin
 
 
-class PinnedManager(PoolManager):
-    """A manager that is pinned; see `pin_manager()`."""
+def _by_url(manager: PinnedManager, find: Callable[..., Any], url: str, *args: Any, **kwargs: Any) -> Any:
+    return _pinned(manager, find(url, *args, **kwargs), lambda: origins_of(url))
+
+
+def _by_host(  # noqa: PLR0913, PLR0917  urllib3's signature, behind two arguments of ours
+    manager: PinnedManager,
+    find: Callable[..., Any],
+    host: str | None,
+    port: int | None = None,
+    scheme: str | None = "http",
+    pool_kwargs: dict[str, Any] | None = None,
+) -> Any:
+    if manager.proxy is not None and scheme != "https" and host:  # the pool is the proxy's, and never sees the host
+        try:
+            manager.pinned_by.guard.admit(*_origin(scheme, host, port))
+        except Refusal as refusal:
+            raise refusal.as_error() from None
+    return _pinned(manager, find(host, port, scheme, pool_kwargs), lambda: [_origin(scheme, host, port)])
+
+
+def _by_context(manager: PinnedManager, find: Callable[..., Any], request_context: dict[str, Any]) -> Any:
+    asked = request_context.copy()  # urllib3 takes some of it out
+    return _pinned(manager, find(request_context), lambda: [_origin(asked["scheme"], asked["host"], asked["port"])])
+
+
+def _by_pool_key(manager: PinnedManager, find: Callable[..., Any], pool_key: Any, request_context: Any) -> Any:
+    def origins() -> list[Origin]:
+        return [_origin(pool_key.key_scheme, pool_key.key_host, pool_key.key_port)]
+
+    return _pinned(manager, find(pool_key, request_context=request_context), origins)
+
+
+def _new(
+    manager: PinnedManager, make: Callable[..., Any], scheme: str, host: str, port: int, *args: Any, **kwargs: Any
+) -> Any:
+    return _pinned(manager, make(scheme, host, port, *args, **kwargs), lambda: [_origin(scheme, host, port)])
+
+
+def _pinned(manager: PinnedManager, pool: Any, origins: Callable[[], Iterable[Origin]]) -> Any:
+    pinning = manager.pinned_by
+    if not isinstance(pool, PinnedPool) or pool.pinned_by is not pinning:
+        pin_pool(pool, pinning, origins)
+    return pool
+
+
+def _origin(scheme: str | None, host: str | None, port: int | None) -> Origin:
+    name = scheme or "http"  # as urllib3
+    return name, host or "", port or DEFAULT_PORTS.get(name)
+
+
+class PinnedManager(Outermost, PoolManager):
+    """A manager that is pinned; see `pin_manager()`. Each of the methods that give out pools gives out pinned ones.
+
+    `connection_from_url` and `connection_from_context` are inherited: they ask another of these methods for the pool.
+    """
 
     pinned_by: Pinning
+    _methods: ClassVar = {
+        "connection_from_url": _by_url,
+        "connection_from_host": _by_host,
+        "connection_from_context": _by_context,
+        "connection_from_pool_key": _by_pool_key,
+        "_new_pool": _new,
+    }
+    _inherited: ClassVar = (PoolManager.connection_from_url, PoolManager.connection_from_context)
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        demand_no_other(cls, PinnedManager)
-
-    def __getattribute__(self, name: str) -> Any:
-        """Return an attribute; a method that gives out pools, pinned: subclasses override each of them.
-
-        (`tests/attacks/test_ways_around.py` fails without it.)
-        """
-        if name in _GIVES_POOLS:
-            return partial(_pinned, self, look_up(self, name), _GIVES_POOLS[name])
-        return look_up(self, name)
-
+    @outermost
     def connection_from_host(
-        self, host: str | None, port: int | None = None, scheme: str | None = "http", *args: Any, **kwargs: Any
-    ) -> HTTPConnectionPool:
+        self,
+        host: str | None,
+        port: int | None = None,
+        scheme: str | None = "http",
+        pool_kwargs: dict[str, Any] | None = None,
+    ) -> Any:
         """Return the pool for a host; behind a proxy, only if the policy lets the proxy forward requests for it.
 
         Raises:
             PinningError: it does not.
         """
-        if self.proxy is not None and scheme != "https" and host:  # the pool is the proxy's, and never sees the host
-            name = scheme or "http"  # as urllib3
-            try:
-                self.pinned_by.guard.admit(name, host, port or DEFAULT_PORTS.get(name))
-            except Refusal as refusal:
-                raise refusal.as_error() from None
-        return super().connection_from_host(host, port, scheme, *args, **kwargs)
+        return _by_host(self, super().connection_from_host, host, port, scheme, pool_kwargs)
 
+    @outermost
+    def connection_from_pool_key(self, pool_key: Any, request_context: dict[str, Any]) -> Any:
+        """Return the pool for a key."""
+        return _by_pool_key(self, super().connection_from_pool_key, pool_key, request_context)
 
-def _origin(host: Any, port: Any = None, scheme: Any = None, *_: Any, **__: Any) -> list[Origin]:
-    name = scheme or "http"  # as urllib3
-    return [(name, host or "", port or DEFAULT_PORTS.get(name))]
-
-
-def _pinned(
-    manager: PinnedManager, find: Callable[..., Any], asked: Callable[..., Any], *args: Any, **kwargs: Any
-) -> Any:
-    origins = asked(*args, **kwargs)  # before the call: urllib3 takes them out of the context
-    pool = find(*args, **kwargs)
-    pin_pool(pool, manager.pinned_by, lambda: origins)
-    return pool
-
-
-# Methods of a manager that give out pools, and what they are asked for.
-_GIVES_POOLS: dict[str, Callable[..., Any]] = {
-    "connection_from_url": lambda url, *_, **__: origins_of(url),
-    "connection_from_host": _origin,
-    "connection_from_context": lambda request_context: _origin(**request_context),
-    "connection_from_pool_key": lambda pool_key, request_context: _origin(**request_context),  # noqa: ARG005  urllib3's names
-    "_new_pool": lambda scheme, host, port, *_, **__: _origin(host, port, scheme),
-}
+    @outermost
+    def _new_pool(self, *args: Any, **kwargs: Any) -> Any:
+        return _new(self, super()._new_pool, *args, **kwargs)
 
 
 class PinnedPoolManager(PinnedManager):
@@ -113,6 +144,7 @@ class PinnedPoolManager(PinnedManager):
         on_violation: Callable[[ViolationReport], object] | None = None,
         **kwargs: Any,
     ) -> None:
+        examine(type(self))
         self.pinned_by = Pinning(Guard(pins, unpinned_hosts=unpinned_hosts, on_violation=on_violation))
         super().__init__(*args, **kwargs)
 
@@ -147,7 +179,7 @@ def pin_manager(manager: Any, pinning: Pinning) -> Any:
             if not isinstance(manager, PinnedManager):
                 manager_class: Any = type(manager)
                 vars(manager)["pinned_by"] = pinning
-                manager.__class__ = _pinned_manager_class(manager_class)
+                become(manager, _pinned_manager_class(manager_class))
                 manager.clear()
     if isinstance(manager, PinnedManager) and not manager.pinned_by.agrees_with(pinning):
         return RefusingManager(manager)

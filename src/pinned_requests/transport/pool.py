@@ -15,9 +15,7 @@ Rules for the next maintainer:
 from __future__ import annotations
 
 import copy
-import os
 import sys
-import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +28,7 @@ from pinned_requests.core.host import DEFAULT_PORTS, normalize_host
 from pinned_requests.core.text import show
 from pinned_requests.enforcement.refusal import Refusal
 from pinned_requests.exceptions import UnpinnableAdapterError
+from pinned_requests.transport import process
 from pinned_requests.transport.connection import (
     NO_ORIGIN_CHAIN,
     PinnedHTTPSConnection,
@@ -38,6 +37,7 @@ from pinned_requests.transport.connection import (
     pinned_connection_class,
 )
 from pinned_requests.transport.origin import origin_by_urllib3
+from pinned_requests.transport.process import PINNING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -47,32 +47,11 @@ if TYPE_CHECKING:
     from pinned_requests.transport.origin import Origin
 
 
-class _Lock:
-    """Held for the few assignments that pin an object, so that of two threads one does it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._renew)
-
-    def _renew(self) -> None:
-        self._lock = threading.Lock()  # a thread of the parent may have held it
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-
-PINNING = _Lock()
-
-
 class PinnedPool(HTTPConnectionPool):
     """A pool that is pinned; see `pin_pool()`."""
 
     pinned_by: Pinning
-    _pid = 0  # of the process that made its connections
+    _process: object = None  # that made its connections
 
     def urlopen(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
         """Send a request as urllib3's pool does.
@@ -81,11 +60,13 @@ class PinnedPool(HTTPConnectionPool):
             PinningError: the request was refused. No byte of it was sent.
         """
         try:
-            self._admit_plain()
-            if self.proxy is not None and not url.startswith("/"):
-                self._admit_forwarded(url)
-            elif self._is_of_the_proxy:  # a page of the proxy itself
-                self.pinned_by.guard.admit(self.scheme, *self._origin)
+            if self.scheme != "https":
+                self._admit_plain()
+            if self.proxy is not None:
+                if not url.startswith("/"):
+                    self._admit_forwarded(url)
+                elif self._is_of_the_proxy:  # a page of the proxy itself
+                    self.pinned_by.guard.admit(self.scheme, *self._origin)
             return super().urlopen(method, url, *args, **kwargs)
         except Refusal as refusal:
             raise refusal.as_error() from None
@@ -101,10 +82,11 @@ class PinnedPool(HTTPConnectionPool):
         return Handshake(self)
 
     def _get_conn(self, timeout: float | None = None) -> Any:
-        if self._pid != os.getpid():
+        if self._process is not process.current:
             self._close_idle()
         connection: Any = super()._get_conn(timeout)
-        self._admit_plain()  # after `super()`: urllib3 gives back the place that it took
+        if self.scheme != "https":  # after `super()`: urllib3 gives back the place that it took
+            self._admit_plain()
         pinned = self._pin(connection)
         if pinned is not None and not pinned.is_closed and not pinned.is_acceptable():
             hang_up(pinned)
@@ -132,8 +114,7 @@ class PinnedPool(HTTPConnectionPool):
         Raises:
             Refusal: it does.
         """
-        if self.scheme != "https":
-            self.pinned_by.guard.admit(self.scheme, *self._origin, only_if_named=self._is_of_the_proxy)
+        self.pinned_by.guard.admit(self.scheme, *self._origin, only_if_named=self._is_of_the_proxy)
 
     def _admit_forwarded(self, url: str) -> None:
         """Decide about a URL in absolute form: the proxy connects to its host, and this pool does not see the chain.
@@ -153,7 +134,7 @@ class PinnedPool(HTTPConnectionPool):
 
     def _close_idle(self) -> None:
         """Close the connections from before a fork, or from before the pool was pinned. Their peers are not told."""
-        self._pid = os.getpid()
+        self._process = process.current
         if self.pool is not None:
             for connection in tuple(self.pool.queue):
                 if connection is not None:
@@ -164,7 +145,7 @@ class PinnedPool(HTTPConnectionPool):
 
         None is returned for a connection without TLS, and for one that cannot be pinned where the policy allows that.
         """
-        real = _inner(connection)
+        real = connection if isinstance(connection, PinnedHTTPSConnection) else _inner(connection)
         if not isinstance(real, PinnedHTTPSConnection):
             connection_class: Any = type(real)
             pinned_class: Any = pinned_connection_class(connection_class)

@@ -7,9 +7,7 @@ however it was put there or found, is pinned or refused.
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import partial
-from types import MethodType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import requests
 
@@ -26,10 +24,11 @@ from pinned_requests.transport.adapter import (
     pin_adapter,
     session_adapter,
 )
-from pinned_requests.transport.attributes import demand_no_other, look_up
 from pinned_requests.transport.connection import Pinning
 from pinned_requests.transport.environment import merge_environment_settings
 from pinned_requests.transport.origin import origins_of
+from pinned_requests.transport.outermost import Outermost, examine, outermost
+from pinned_requests.transport.redirection import follow
 from pinned_requests.transport.stand_in import RefusingAdapter, is_mock
 
 if TYPE_CHECKING:
@@ -47,7 +46,53 @@ if TYPE_CHECKING:
 _DEFAULT_PREFIXES = ("https://", "http://")
 
 
-class PinnedSession(requests.Session):
+def _pin(session: PinnedSession, prefix: str, adapter: BaseAdapter) -> None:
+    """Pin an adapter in place, if its prefix fits URLs of HTTP. An error waits until the adapter is used."""
+    start = str(prefix).lower()
+    fits_http = start.startswith(_DEFAULT_PREFIXES) or "https://".startswith(start) or "http://".startswith(start)
+    if fits_http and not is_mock(adapter):
+        with suppress(PolicyError):
+            pin_adapter(adapter, session._pinned_by)  # noqa: SLF001  a part of the session
+
+
+def _adapters(session: PinnedSession, adapters: Any) -> Any:
+    """Return the adapters of a session, each pinned if it can be."""
+    if "_pinned_by" in vars(session):
+        for prefix, adapter in tuple(adapters.items()):
+            if type(adapter) is not PinnedAdapter:  # else it is pinned
+                _pin(session, prefix, adapter)
+    return adapters
+
+
+def _find(session: PinnedSession, find: Callable[..., BaseAdapter], url: str, *args: Any, **kwargs: Any) -> BaseAdapter:
+    """Find the adapter that will carry a request to `url`, and return it pinned, or one that refuses in its place."""
+    adapter = find(*args, url=url, **kwargs)
+    scheme = url.lstrip().partition(":")[0].lower()
+    if scheme not in ("https", "http") or is_mock(adapter):
+        return adapter
+    pinning = vars(session).get("_pinned_by")
+    if pinning is None:
+        return RefusingAdapter(
+            UnpinnableAdapterError(
+                "the constructor of PinnedSession was not called: a class before it among the bases calls that of "
+                "requests.Session by name; call PinnedSession.__init__(self, pins)"
+            )
+        )
+    try:
+        pinned = pin_adapter(adapter, pinning)
+        if pinned is None:
+            demand_unseen(pinning.guard, url, adapter)
+        elif not pinned.pinned_for_session and scheme == "http":
+            for origin in origins_of(url):  # an adapter with a policy of its own does not decide this
+                pinning.guard.admit(*origin)
+    except PinningError as error:
+        return RefusingAdapter(error)
+    except Refusal as refusal:
+        return RefusingAdapter(refusal.as_error())
+    return adapter
+
+
+class PinnedSession(Outermost, requests.Session):
     """A `requests.Session` that talks only to servers whose public key is pinned.
 
     Every new connection makes a full handshake, and its verified chain is evaluated before the first byte of HTTP is
@@ -77,6 +122,8 @@ class PinnedSession(requests.Session):
 
     __attrs__ = [*requests.Session.__attrs__, "_pinned_by"]  # noqa: RUF012  as in requests: what is pickled
     _pinned_by: Pinning
+    _methods: ClassVar = {"get_adapter": _find}
+    _attributes: ClassVar = {"adapters": _adapters}
     _default_adapter: Callable[[], PinnedAdapter] | None = None  # while requests' constructor mounts its defaults
 
     def __init__(  # noqa: PLR0913  each a documented option
@@ -92,6 +139,7 @@ class PinnedSession(requests.Session):
         pool_block: bool | None = None,
         **kwargs: Any,
     ) -> None:
+        examine(type(self))
         pins = self._option("pins", pins)
         if pins is None:
             raise PolicyError(
@@ -115,25 +163,10 @@ class PinnedSession(requests.Session):
         super().__init__(**kwargs)
         del self._default_adapter
 
-    def __getattribute__(self, name: str) -> Any:
-        """Return an attribute; adapters, however they were put there or found, pinned.
-
-        No method can be sure to be called: requests-mock assigns `get_adapter` to the session, subclasses override it,
-        google-auth assigns `adapters`, others call `requests.Session.send(session, …)`.
-        (`tests/attacks/test_adapters.py` fails without it.)
-        """
-        value = look_up(self, name)
-        if name == "get_adapter":
-            return _guarded(value, self)
-        if name == "adapters" and "_pinned_by" in look_up(self, "__dict__"):
-            for prefix, adapter in tuple(value.items()):
-                if type(adapter) is not PinnedAdapter:  # else it is pinned
-                    _pin(self, prefix, adapter)
-        return value
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        demand_no_other(cls, PinnedSession)
+    @outermost
+    def get_adapter(self, url: str) -> BaseAdapter:
+        """Return the adapter that will carry a request to `url`, pinned, or one that refuses in its place."""
+        return _find(self, super().get_adapter, url)
 
     def __bool__(self) -> bool:
         """Return True: `session or requests.Session()` must not swap a pinned session for another."""
@@ -188,6 +221,10 @@ class PinnedSession(requests.Session):
                 adapter.send(request)
         return PinCheck.of(verdict)
 
+    def resolve_redirects(self, resp: Any, *args: Any, **kwargs: Any) -> Any:
+        """Follow redirects as requests does; a refusal on the way says which host sent it there."""
+        return follow(super().resolve_redirects, resp, *args, **kwargs)
+
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         """Return the settings as requests does; a CA bundle of the environment does not reach a caller's context."""
         inherited: Any = super().merge_environment_settings
@@ -199,48 +236,3 @@ class PinnedSession(requests.Session):
 
     def _option(self, name: str, given: Any) -> Any:
         return getattr(self, name, None) if given is None and hasattr(type(self), name) else given
-
-
-def _pin(session: PinnedSession, prefix: str, adapter: BaseAdapter) -> None:
-    """Pin an adapter in place, if its prefix fits URLs of HTTP. An error waits until the adapter is used."""
-    start = str(prefix).lower()
-    fits_http = start.startswith(_DEFAULT_PREFIXES) or "https://".startswith(start) or "http://".startswith(start)
-    if fits_http and not is_mock(adapter):
-        with suppress(PolicyError):
-            pin_adapter(adapter, session._pinned_by)  # noqa: SLF001  a part of the session
-
-
-def _guarded(find: Any, session: PinnedSession) -> MethodType:
-    """Return `get_adapter` as a bound method, which requests-mock takes from the session and puts back."""
-    function = getattr(find, "__func__", None)
-    if isinstance(function, partial) and function.func is _find and find.__self__ is session:
-        return find  # type: ignore[no-any-return]  # it was put back
-    return MethodType(partial(_find, find), session)
-
-
-def _find(find: Callable[..., BaseAdapter], session: PinnedSession, url: str, *args: Any, **kwargs: Any) -> BaseAdapter:
-    """Find the adapter that will carry a request to `url`, and return it pinned, or one that refuses in its place."""
-    adapter = find(*args, url=url, **kwargs)
-    scheme = url.lstrip().partition(":")[0].lower()
-    if scheme not in ("https", "http") or is_mock(adapter):
-        return adapter
-    pinning = vars(session).get("_pinned_by")
-    if pinning is None:
-        return RefusingAdapter(
-            UnpinnableAdapterError(
-                "the constructor of PinnedSession was not called: a class before it among the bases calls that of "
-                "requests.Session by name; call PinnedSession.__init__(self, pins)"
-            )
-        )
-    try:
-        pinned = pin_adapter(adapter, pinning)
-        if pinned is None:
-            demand_unseen(pinning.guard, url, adapter)
-        elif not pinned.pinned_for_session and scheme == "http":
-            for origin in origins_of(url):  # an adapter with a policy of its own does not decide this
-                pinning.guard.admit(*origin)
-    except PinningError as error:
-        return RefusingAdapter(error)
-    except Refusal as refusal:
-        return RefusingAdapter(refusal.as_error())
-    return adapter

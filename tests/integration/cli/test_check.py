@@ -5,21 +5,21 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import json
-import os
-import signal
 import socket
-import subprocess
 import sys
 import threading
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from jsonschema import Draft202012Validator, FormatChecker
 
 from pinned_requests import Pin, PinPolicy
-from pinned_requests.cli import check as check_module
 from pinned_requests.cli import main
-from pinned_requests.testing import Credential
+from pinned_requests.monitoring import sampling
+from pinned_requests.testing import Authority, Credential
 
 if TYPE_CHECKING:
     import ssl
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 NOW = dt.datetime.now(dt.UTC)
 DAY = dt.timedelta(days=1)
 NOBODYS = Pin("spki", bytes(range(32)))
+SCHEMA = Draft202012Validator(
+    json.loads(resources.files("pinned_requests").joinpath("check.schema.json").read_text("utf-8")),
+    format_checker=FormatChecker(),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -47,11 +51,13 @@ class Checker:
         self._lab, self._capsys = lab, capsys
 
     def __call__(self, hosts: Any, *arguments: object, **options: Any) -> Any:
-        """Return what `check --json` prints for a policy; the exit code says whether there are findings."""
+        """Return what `check --json` prints for a policy; the exit code says whether there is more than information."""
         Path("pins.json").write_text(PinPolicy(hosts, **options).to_json())
-        code = main(["check", "pins.json", *map(str, arguments), "--ca-bundle", self._lab.bundle, "--json"])
+        code = main(["check", "pins.json", "--ca-bundle", self._lab.bundle, "--json", *map(str, arguments)])
         said = json.loads(self._capsys.readouterr().out)
-        assert (code, said["findings"]) == (min(1, said["findings"]), sum(len(h["findings"]) for h in said["hosts"]))
+        assert code == (said["severity"] in {"warning", "critical"})
+        assert said["findings"] == sum(len(host["findings"]) for host in said["hosts"])
+        SCHEMA.validate(said)
         return said
 
     def kinds(self, hosts: Any, *arguments: object, **options: Any) -> list[str]:
@@ -119,7 +125,7 @@ def test_no_backup_pin(lab: Any, check: Checker) -> None:
     name = f"localhost:{server.port}"
     served = [pin_of(lab.honest), pin_of(lab.root)]
     with pytest.warns(UserWarning, match="backup"):
-        assert check.kinds({name: served[1]}) == ["no-backup-pin"]
+        assert check.kinds({name: served[1]}) == ["no-backup-pin", "one-ca-only"]
     assert check.kinds({name: served}) == ["no-backup-pin"]
     assert check.kinds({name: [*served, NOBODYS]}) == []
 
@@ -155,7 +161,10 @@ def test_pins_that_expire(  # noqa: PLR0913  two of them are fixtures
     """A set that expires within the span, or has expired, is found."""
     server = lab.serve(lab.honest)
     pins = {"pins": [pin_of(lab.honest), NOBODYS], "expires": NOW + days * DAY, "on_expiry": on_expiry}
-    assert check.kinds({f"localhost:{server.port}": pins}, "--within", within) == ([kind] if kind else [])
+    name = f"localhost:{server.port}"
+    assert check.kinds({name: pins}, "--within", within) == ([kind] if kind else [])
+    [host] = check({name: pins})["hosts"]
+    assert (host["outcome"], host["depth"]) == ("match" if days > 0 else "expired", 0)  # it would match
 
 
 @pytest.mark.parametrize("on_expiry", ["unpin", "block"])
@@ -177,10 +186,181 @@ def test_a_policy_of_exempt_hosts_and_patterns(capsys: pytest.CaptureFixture[str
 
 
 def test_unreachable(lab: Any, check: Checker) -> None:
-    """A server that is not there, or has no valid certificate, is found."""
+    """A server that is not there is found."""
     assert check.kinds({"localhost:1": [NOBODYS, lab.backup]}) == ["unreachable"]
-    server = lab.serve(Credential.self_signed("localhost"))
-    assert check.kinds({f"localhost:{server.port}": [NOBODYS, lab.backup]}) == ["unreachable"]
+
+
+def test_an_invalid_certificate(lab: Any, check: Checker) -> None:
+    """It is no outage: ignoring those does not hide it. What was presented is shown, as not verified."""
+    credential = Credential.self_signed("localhost")
+    server = lab.serve(credential)
+    pins = {f"localhost:{server.port}": [NOBODYS, lab.backup]}
+    assert check.kinds(pins) == ["invalid-certificate"]
+    [host] = check(pins, "--ignore", "unreachable", "--fail-on", "critical")["hosts"]
+    assert (host["outcome"], host["severity"]) == ("invalid-certificate", "critical")
+    assert [seen["pin"] for seen in host["chain"]] == [str(pin_of(credential))]
+    assert [sample["verified"] for sample in host["samples"]] == [False]
+    server.settle()
+    assert server.application_bytes == 0
+
+
+def test_a_blocked_key_behind_an_invalid_certificate(lab: Any, check: Checker) -> None:
+    """It is found as well: a client that does not verify would be told of it."""
+    credential = Credential.self_signed("localhost")
+    name = f"localhost:{lab.serve(credential).port}"
+    pins = {name: {"pins": [NOBODYS, lab.backup], "blocked_pins": pin_of(credential)}}
+    assert check.kinds(pins) == ["blocked-key", "invalid-certificate"]
+
+
+def test_insecure(lab: Any, check: Checker) -> None:
+    """A leaf that is pinned without a CA matches with `--insecure`; what was sent beside it does not count."""
+    credential = Credential.self_signed("localhost")
+    name = f"localhost:{lab.serve(credential).port}"
+    pins = {name: {"pins": pin_of(credential), "backup_pins": lab.backup}}
+    assert check.kinds(pins) == ["invalid-certificate"]
+    [host] = check(pins, "--insecure")["hosts"]
+    assert (host["outcome"], host["depth"], host["findings"]) == ("match", 0, [])
+    assert [sample["verified"] for sample in host["samples"]] == [False]
+    attacker = lab.attacker.with_served(lab.attacker.certificate, *lab.honest.chain[1:])
+    name = f"localhost:{lab.serve(attacker).port}"
+    assert check.kinds({name: [Pin.from_certificate(lab.honest.chain[1]), NOBODYS]}, "--insecure") == ["mismatch"]
+    name = f"localhost:{lab.serve(lab.honest).port}"
+    [host] = check({name: [pin_of(lab.honest), Pin.from_certificate(lab.honest.chain[1])]}, "--insecure")["hosts"]
+    assert [pin["depth"] for pin in host["pins"]] == [0, None]
+
+
+def test_connect_to(lab: Any, check: Checker) -> None:
+    """A server is tried before DNS points to it. Each of several addresses is a sample; the worst is the outcome."""
+    first = lab.serve(lab.honest, host="127.0.0.2")
+    pins = {f"localhost:{first.port}": [pin_of(lab.honest), NOBODYS]}
+    assert check.kinds(pins) == ["unreachable"]  # nothing listens where the name points
+    way = f"localhost:{first.port}:127.0.0"
+    [host] = check(pins, "--connect-to", f"{way}.2")["hosts"]
+    assert (host["outcome"], host["samples"][0]["address"]) == ("match", "127.0.0.2")
+    [host] = check(pins, "--connect-to", f"{way}.2", "--connect-to", f"{way}.3")["hosts"]
+    assert host["outcome"] == "unreachable"
+    assert [(s["address"], s["outcome"]) for s in host["samples"]] == [
+        ("127.0.0.2", "match"),
+        ("127.0.0.3", "unreachable"),
+    ]
+    assert main(["check", "pins.json", "--connect-to", "localhost:127.0.0.2"]) == 2
+
+
+def test_the_outcome_is_the_worst(lab: Any, check: Checker) -> None:
+    """Whichever sample came last; each is in the JSON."""
+    asked_for: list[str | None] = []
+    context = alternating(lab.honest, lab.attacker, lab.honest, asked_for=asked_for)
+    name = f"localhost:{lab.serve(lab.honest, context=context).port}"
+    way = ("--connect-to", f"{name}:127.0.0.1", "--samples", "3")
+    [host] = check({name: [pin_of(lab.honest), NOBODYS]}, *way)["hosts"]
+    assert host["outcome"] == "mismatch"
+    assert [sample["outcome"] for sample in host["samples"]] == ["match", "mismatch", "match"]
+    assert host["chain"][0]["pin"] == str(pin_of(lab.attacker))
+
+
+def test_severities(lab: Any, check: Checker, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--fail-on` says from where on findings make the exit code 1; they are shown all the same."""
+    name = f"localhost:{lab.serve(lab.honest).port}"
+    issuer = Pin.from_certificate(lab.honest.chain[1])
+    with pytest.warns(UserWarning, match="backup"):
+        said = check({name: issuer})
+    assert [(f["kind"], f["severity"]) for f in said["hosts"][0]["findings"]] == [
+        ("no-backup-pin", "warning"),
+        ("single-depth", "info"),
+    ]
+    for fail_on, ignored, code in [
+        ("critical", "blocked-key", 0),
+        ("warning", "blocked-key", 1),
+        ("warning", "no-backup-pin", 0),
+        ("info", "no-backup-pin", 1),
+    ]:
+        arguments = ["--ca-bundle", lab.bundle, "--fail-on", fail_on, "--ignore", ignored]
+        assert main(["check", "pins.json", *arguments]) == code
+        assert "info: single-depth: " in capsys.readouterr().out
+
+
+def test_an_issuer_that_expires_soon(lab: Any, check: Checker) -> None:
+    """A pinned issuer that ends within the span is found; one that is not pinned is not."""
+    name = f"localhost:{lab.serve(lab.honest).port}"
+    issuer = Pin.from_certificate(lab.honest.chain[1])
+    ends = lab.honest.chain[1].not_valid_after_utc - NOW
+    assert check.kinds({name: [issuer, NOBODYS]}, "--within", f"{ends.days + 1}d") == ["issuer-expires-soon"]
+    assert check.kinds({name: [issuer, NOBODYS]}, "--within", f"{ends.days - 1}d") == []
+    assert check.kinds({name: [pin_of(lab.honest), NOBODYS]}, "--within", f"{ends.days + 1}d") == ["leaf-expires-soon"]
+
+
+def test_pins_of_one_authority(lab: Any, check: Checker) -> None:
+    """All pins of one CA, or of one of its intermediates, are information; a key in reserve makes it better."""
+    name = f"localhost:{lab.serve(lab.honest).port}"
+    issuer, root = (Pin.from_certificate(each) for each in lab.honest.chain[1:])
+    assert "one-ca-only" in check.kinds({name: [issuer, root]})
+    by_certificate = Pin.fingerprint(lab.honest.chain[1])
+    assert "single-depth" in check.kinds({name: [issuer, by_certificate]})
+    assert check.kinds({name: [issuer, root, lab.backup]}) == []
+    assert check.kinds({name: [pin_of(lab.honest), issuer]}) == ["no-backup-pin"]
+
+
+def test_a_pinned_authority_that_left_the_store(lab: Any, check: Checker) -> None:
+    """What was a trust anchor at the last check, or what the server itself presents, and is none for the clients."""
+    gone = Authority.create("Gone CA")
+    both = Path("both.pem")
+    both.write_bytes(lab.root.certificate_pem + gone.certificate_pem)
+    name = f"localhost:{lab.serve(lab.honest).port}"
+    pins = {name: {"pins": pin_of(lab.root), "backup_pins": pin_of(gone)}}
+    arguments = ("--state", "state.json", "--ignore", "one-ca-only")
+    assert check.kinds(pins, "--ca-bundle", both, *arguments) == []
+    assert check.kinds(pins, *arguments) == ["pinned-ca-left-store"]
+    assert check.kinds(pins, "--ignore", "one-ca-only") == []  # without a memory it may be a key in reserve
+    presented = gone.issue("localhost")
+    name = f"localhost:{lab.serve(presented.with_served(*presented.chain)).port}"
+    kinds = check.kinds({name: {"pins": pin_of(gone), "backup_pins": lab.backup}})
+    assert kinds == ["invalid-certificate", "pinned-ca-left-store"]
+
+
+def test_an_anchor_that_shortens_the_chain(lab: Any, check: Checker) -> None:
+    """A root's pin is of no use to Python 3.13 and later where the trust store holds the intermediate."""
+    name = f"localhost:{lab.serve(lab.honest).port}"
+    Path("short.pem").write_bytes(
+        lab.root.certificate_pem + lab.honest.chain[1].public_bytes(serialization.Encoding.PEM)
+    )
+    pins = {name: [pin_of(lab.root), lab.backup]}
+    assert check.kinds(pins) == []
+    kinds = check.kinds(pins, "--ca-bundle", "short.pem")
+    assert kinds[-1] == "anchor-shortened"
+    assert kinds[:-1] == (["mismatch"] if sys.version_info >= (3, 13) else [])
+    assert check.kinds({name: [pin_of(lab.honest), lab.backup]}, "--ca-bundle", "short.pem") == []
+    # Another root of the same name, as after a change of its key, is not above this one.
+    other = Authority.create("Lab Root CA")
+    Path("roots.pem").write_bytes(lab.root.certificate_pem + other.certificate_pem)
+    pins = {name: [pin_of(lab.root), pin_of(other), lab.backup]}
+    assert check.kinds(pins, "--ca-bundle", "roots.pem") == []
+
+
+def test_seen_through_a_proxy(lab: Any, check: Checker, start_proxy: Callable[..., int]) -> None:
+    """It is information: the proxy may show a certificate of its own."""
+    name = f"localhost:{lab.serve(lab.honest).port}"
+    proxy = f"http://127.0.0.1:{start_proxy()}"
+    pins = {name: [pin_of(lab.honest), lab.backup]}
+    assert check.kinds(pins, "--proxy", proxy) == ["seen-through-proxy"]
+    name = f"localhost:{lab.serve(lab.honest, host='127.0.0.2').port}"
+    [host] = check({name: pins.popitem()[1]}, "--proxy", proxy, "--connect-to", f"{name}:127.0.0.2")["hosts"]
+    assert (host["outcome"], host["samples"][0]["address"]) == ("match", "127.0.0.2")
+
+
+def test_blocked_keys_of_hosts_without_pins(lab: Any, check: Checker) -> None:
+    """A key that the whole policy blocks is found at exempt hosts and at those that no pattern matches."""
+    name = f"localhost:{lab.serve(lab.honest).port}"
+    blocked = {"blocked_pins": pin_of(lab.root)}
+    assert check.kinds({name: {"exempt": True}}, **blocked) == ["blocked-key"]
+    other = {"other.example.com": {"exempt": True}}
+    assert check.kinds(other, name, **blocked) == ["blocked-key", "not-pinned"]
+    assert check.kinds(other, name, unpinned_hosts="allow", **blocked) == ["blocked-key", "not-pinned"]
+    [host] = check({name: {"exempt": True}}, blocked_pins=NOBODYS)["hosts"]
+    assert (host["outcome"], host["findings"]) == ("exempt", [])
+    self_signed = Credential.self_signed("localhost")
+    name = f"localhost:{lab.serve(self_signed).port}"
+    assert check.kinds({name: {"exempt": True}}, blocked_pins=pin_of(self_signed)) == ["blocked-key"]
+    assert check.kinds({name: {"exempt": True}}, blocked_pins=NOBODYS) == []
 
 
 def test_a_server_that_says_nothing(lab: Any, check: Checker) -> None:
@@ -271,7 +451,7 @@ def test_many_hosts_at_a_time(lab: Any, check: Checker) -> None:
     most, asked, lock = [0], [0], threading.Lock()
     servers = [lab.serve(lab.honest) for _ in range(6)]
     policy = {f"localhost:{server.port}": [pin_of(lab.honest), lab.backup] for server in servers}
-    look = check_module.look
+    fetch = sampling.fetch
 
     def counted(*arguments: Any) -> Any:
         with lock:
@@ -279,52 +459,14 @@ def test_many_hosts_at_a_time(lab: Any, check: Checker) -> None:
             most[0] = max(most[0], asked[0])
         try:
             barrier.wait(5)
-            return look(*arguments)
+            return fetch(*arguments)
         finally:
             with lock:
                 asked[0] -= 1
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(check_module, "look", counted)
+        patch.setattr(sampling, "fetch", counted)
         barrier = threading.Barrier(3)
         said = check(policy, "--jobs", "3")
     assert [host["host"] for host in said["hosts"]] == list(policy)
     assert most == [3]
-
-
-def test_a_progress_bar_for_many_hosts(terminal: Callable[..., str]) -> None:
-    """On a terminal a bar shows how many of many hosts were asked; for few there is none, and without a terminal."""
-    pins = [NOBODYS, Pin("spki", bytes(32))]
-    few = {f"127.0.0.1:{port}": pins for port in range(1, 4)}
-    many = {f"127.0.0.1:{port}": pins for port in range(1, 15)}
-    for hosts, has_bar in ((few, False), (many, True)):
-        Path("pins.json").write_text(PinPolicy(hosts).to_json())
-        assert ("asking" in terminal("check", "pins.json")) is has_bar
-
-
-def test_no_progress_bar_in_a_log(command: Callable[..., Any]) -> None:
-    """What cron would mail has the findings, and nothing on stderr."""
-    hosts = {f"127.0.0.1:{port}": [NOBODYS, Pin("spki", bytes(32))] for port in range(1, 15)}
-    Path("pins.json").write_text(PinPolicy(hosts).to_json())
-    ran = command("check", "pins.json")
-    assert (ran.code, ran.err) == (1, "")
-    assert ran.out.count("unreachable: Connection refused") == 14
-    assert "\x1b" not in ran.out
-
-
-def test_interrupted(environment: dict[str, str]) -> None:
-    """Ctrl-C ends it soon, with 130 and without a traceback."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        Path("pins.json").write_text(PinPolicy({f"127.0.0.1:{port}": [NOBODYS, Pin("spki", bytes(32))]}).to_json())
-        with subprocess.Popen(
-            [sys.executable, "-m", "pinned_requests", "check", "pins.json", "--timeout", "2"],
-            env={**environment, "PYTHONUNBUFFERED": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        ) as process:
-            connection, _ = listener.accept()  # it is at work now
-            with connection:
-                os.kill(process.pid, signal.SIGINT)
-                out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err) == (130, b"", b"")

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,3 +148,47 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
     assert main(["convert", *arguments]) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "options"),
+    [
+        ("pins.json", "{", ["--to", "toml"]),
+        ("pins.xml", "<a>", ["--from", "android", "--to", "toml"]),
+        ("zone", "a IN TLSA", ["--from", "tlsa", "--to", "toml"]),
+        ("pins.toml", PinPolicy(blocked_pins=A).to_toml(), ["--to", "android"]),
+        ("pins.toml", POLICY.to_toml(), ["--to", "curl", "--host", "www.example.com"]),
+    ],
+    ids=["unreadable JSON", "unreadable XML", "unreadable zone", "nothing to write", "unknown host"],
+)
+def test_errors_name_the_file(name: str, text: str, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Of several files that are converted in a loop the error names the one that is wrong."""
+    Path(name).write_text(text)
+    assert main(["convert", name, *options]) == 2
+    assert capsys.readouterr().err.startswith(f"pinned-requests: '{name}': ")
+
+
+def test_errors_name_standard_input(command: Callable[..., Any]) -> None:
+    """It has no name of its own."""
+    ran = command("convert", "--from", "json", "--to", "toml", input="{")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("pinned-requests: standard input: ")
+
+
+def test_a_missing_library(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The error says how to install it."""
+    monkeypatch.setitem(sys.modules, "dns.zonefile", None)
+    Path("zone").write_text("")
+    assert main(["convert", "zone", "--from", "tlsa", "--to", "toml"]) == 2
+    assert "pip install 'pinned-requests[cli]'" in capsys.readouterr().err
+
+
+def test_a_pattern_and_an_exempt_host(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--host` of a pattern keeps the host that is exempt below it: Android does not pin it."""
+    policy = PinPolicy({"**.example.com": [A, B], "a.example.com": {"exempt": True}, "example.org": [A, B]})
+    Path("p.toml").write_text(policy.to_toml())
+    assert main(["convert", "p.toml", "--to", "android", "--host", "**.example.com"]) == 0
+    Path("p.xml").write_text(capsys.readouterr().out)
+    assert main(["convert", "p.xml", "--from", "android", "--to", "json"]) == 0
+    hosts = PinPolicy.from_json(capsys.readouterr().out).hosts
+    assert {host: pins.is_exempt for host, pins in hosts.items()} == {"**.example.com": False, "a.example.com": True}

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from pinned_requests import Pin
+from pinned_requests import Pin, PinPolicy
 from pinned_requests.cli import main
 from pinned_requests.testing import Authority, Credential, generate_key
 
@@ -158,14 +158,58 @@ def test_the_password_of_a_wrong_proxy_is_not_shown(
     assert main(["pin", "api.example.com", *(["--proxy", proxy] if is_option else [])]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("pinned-requests: the proxy is no URL; ")
+    assert err.startswith("pinned-requests: the proxy is not a URL; ")
     assert "s3cret" not in err
 
 
-def test_a_url_is_no_host(capsys: pytest.CaptureFixture[str]) -> None:
-    """What to give is said, not that there is no such file."""
-    assert main(["pin", "https://api.example.com/"]) == 2
-    assert "give HOST[:PORT], not a URL" in capsys.readouterr().err
+def test_a_url(lab: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of an `https://` URL the host is asked; another URL is refused, and not shown: it may hold a password."""
+    server = lab.serve(lab.honest)
+    urls = (server.url(), server.url() + "path?query#fragment", server.url().replace("https://", "https://user:pw@"))
+    for url in urls:
+        assert len(pins(capsys, url, "--ca-bundle", lab.bundle)) == 3
+    for url in ("http://user:s3cret@localhost/", "https://", "ftp://s3cret@x", "https://s3cret:x@[::1/"):
+        assert main(["pin", url]) == 2
+        err = capsys.readouterr().err
+        assert "https:// URL" in err
+        assert "s3cret" not in err
+
+
+@OPENSSL
+def test_formats(lab: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line and nothing else, as openssl, curl, RFC 7469 and a policy spell it; of a file and of a server."""
+    Path("cert.pem").write_bytes(lab.honest.served_pem)
+    base64 = shell(f"openssl x509 -in cert.pem -pubkey -noout | {HASH}")
+    fingerprint = shell("openssl x509 -in cert.pem -noout -fingerprint -sha256")
+    expected = {
+        "spki": f"sha256/{base64}",
+        "openssl": base64,
+        "curl": f"sha256//{base64}",
+        "rfc7469": f'pin-sha256="{base64}"',
+        "fingerprint": fingerprint,
+    }
+    server = lab.serve(lab.honest)
+    for form, line in expected.items():
+        for source in ("cert.pem", f"localhost:{server.port}"):
+            assert main(["pin", source, "--format", form, "--ca-bundle", lab.bundle]) == 0
+            assert capsys.readouterr() == (f"{line}\n", "")
+    assert main(["pin", "cert.pem", "--format", "toml"]) == 0
+    policy = PinPolicy.from_toml(f'[hosts."localhost"]\npins = [{capsys.readouterr().out.strip()}, "{lab.backup}"]\n')
+    assert [str(pin) for pin in policy.hosts["localhost"].pins] == [expected["spki"], str(lab.backup)]
+    assert str(policy.hosts["localhost"].pins[0].note).startswith("leaf: CN=localhost, seen 2")
+    assert main(["pin", "cert.pem", "--format", "spki", "--depth", "1"]) == 0
+    assert capsys.readouterr().out == f"{Pin.from_certificate(lab.honest.chain[1])}\n"
+    assert main(["pin", "cert.pem"]) == 0
+    assert fingerprint in capsys.readouterr().out
+
+
+def test_formats_that_there_are_not(lab: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is printed that the next program could take for a pin."""
+    Path("key.pem").write_bytes(lab.honest.key_pem)
+    for arguments in (["fingerprint"], ["spki", "--depth", "1"], ["hex"], ["spki", "--json"]):
+        assert main(["pin", "key.pem", "--format", *arguments]) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
 
 
 def test_neither_a_file_nor_a_host(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,7 +262,7 @@ def test_a_path_or_a_host(capsys: pytest.CaptureFixture[str], lab: Any) -> None:
     assert found(capsys, "example.com")[0]["is_file"] is True
     assert main(["pin", "./localhost"]) == 2
     assert capsys.readouterr().err == "pinned-requests: ./localhost: No such file or directory\n"
-    assert main(["pin", "https://localhost/"]) == 2
+    assert main(["pin", "http://localhost/"]) == 2
     assert main(["pin", "a b"]) == 2
     assert main(["pin", "*.example.com"]) == 2
     assert capsys.readouterr().err.count("\n") == 3
@@ -241,4 +285,4 @@ def test_a_key_that_openssl_alone_knows(capsys: pytest.CaptureFixture[str], lab:
     Path("odd.der").write_bytes(unknown)
     [source] = found(capsys, "odd.der")
     assert source["found"][0]["pin"] == str(Pin.from_certificate(unknown))
-    assert "not known" in source["found"][0]["key_type"]
+    assert "unknown" in source["found"][0]["key_type"]

@@ -13,11 +13,7 @@ Rules for the next maintainer:
 from __future__ import annotations
 
 import json
-import time
-from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any, NamedTuple
 
 from tuf.api.exceptions import BadVersionNumberError, RepositoryError
@@ -25,8 +21,6 @@ from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
 from pinned_requests.core.text import show
 from pinned_requests.sources.tuf.errors import RemotePolicyError
-
-MAX_BYTES = 20_000_000  # bytes: several times the largest metadata and policy that are downloaded
 
 
 class Bundle(NamedTuple):
@@ -46,6 +40,11 @@ class Bundle(NamedTuple):
     shipped: str
     saved: float
 
+    @property
+    def version(self) -> str:
+        """The number of the policy: the version of the targets metadata that names it."""
+        return str(Metadata[Targets].from_bytes(self.targets.encode()).signed.version)
+
     def verify(self, root: bytes, target: str) -> list[str]:
         """Verify everything, from the root in the package to the policy.
 
@@ -60,7 +59,7 @@ class Bundle(NamedTuple):
             RepositoryError: a signature, a version, a length or a hash is wrong.
             RemotePolicyError: the target is missing. Delegated targets do not count.
         """
-        trusted = _newest(Metadata[Root].from_bytes(root).signed, self.roots)
+        trusted, _ = _follow(Metadata[Root].from_bytes(root).signed, self.roots)
         timestamp = _signed(trusted, Timestamp, self.timestamp)
         timestamp.snapshot_meta.verify_length_and_hashes(self.snapshot.encode())
         snapshot = _signed(trusted, Snapshot, self.snapshot, timestamp.snapshot_meta.version)
@@ -74,80 +73,53 @@ class Bundle(NamedTuple):
         return [each.type for each in (trusted, timestamp, snapshot, targets) if each.is_expired(now)]
 
     @classmethod
-    def load(cls, path: Path) -> Bundle | None:
-        """Return the content of a file, not verified, or None if the file is missing.
+    def parse(cls, data: bytes) -> Bundle:
+        """Return the content of a file, not verified.
 
         Raises:
-            OSError: it cannot be read.
             RepositoryError: it is not a bundle.
         """
         try:
-            with path.open("rb") as file:
-                values = json.loads(file.read(MAX_BYTES))
-            bundle = cls(**values)
+            bundle = cls(**json.loads(data))
             roots, *texts, saved = bundle
             is_sound = type(roots) is list and all(type(text) is str for text in [*roots, *texts])
-        except FileNotFoundError:
-            return None
         except (ValueError, TypeError, RecursionError):
             is_sound = False
         if not is_sound or type(saved) is not float:
-            raise RepositoryError(f"{path.name} is damaged")
+            raise RepositoryError("the cached policy is damaged")
         return bundle
 
-    @classmethod
-    def collect(cls, folder: Path, root: bytes, policy: str, shipped: str) -> Bundle:
-        """Make a bundle of the files that python-tuf has just verified and left in its folder.
-
-        Raises:
-            OSError: a file cannot be read.
-        """
-        version = Metadata[Root].from_bytes(root).signed.version
-        roots = []
-        while (path := folder / "root_history" / f"{version + 1}.root.json").exists():
-            roots.append(path.read_bytes().decode())  # read_text() would change line ends, and so hashes
-            version += 1
-        timestamp, snapshot, targets = (
-            (folder / f"{role}.json").read_bytes().decode() for role in ("timestamp", "snapshot", "targets")
-        )
-        return cls(roots, timestamp, snapshot, targets, policy, shipped, time.time())
-
-    def save(self, path: Path) -> None:
-        """Write the file completely or not at all.
-
-        Raises:
-            OSError: it cannot be written.
-        """
-        temporary = NamedTemporaryFile("w", dir=path.parent, encoding="utf-8", delete=False)  # noqa: SIM115  see below
-        try:
-            with temporary:
-                json.dump(self._asdict(), temporary)
-            Path(temporary.name).replace(path)
-        except OSError:
-            with suppress(OSError):
-                Path(temporary.name).unlink()
-            raise
+    def dump(self) -> bytes:
+        """Return the content of a file."""
+        return json.dumps(self._asdict()).encode()
 
 
-def _newest(root: Root, texts: list[str]) -> Root:
-    """Follow the roots as far as they are valid, as python-tuf does, and return the last valid one.
+def valid_roots(root: bytes, texts: list[str]) -> list[str]:
+    """Return the roots that follow `root` and are signed as they must be, in order."""
+    return _follow(Metadata[Root].from_bytes(root).signed, texts)[1]
+
+
+def _follow(root: Root, texts: list[str]) -> tuple[Root, list[str]]:
+    """Follow the roots as far as they are valid, as python-tuf does, and return the last valid one, and all of them.
 
     The signatures on the other roles decide whether it is new enough.
     """
+    followed = []
     for text in texts:
-        metadata = Metadata[Root].from_bytes(text.encode())
-        new = metadata.signed
-        if new.version <= root.version:
-            continue  # saved by an older release of the application
         try:
+            metadata = Metadata[Root].from_bytes(text.encode())
+            new = metadata.signed
+            if new.version <= root.version:
+                continue  # saved by an older release of the application
             if new.type != Root.type or new.version != root.version + 1:
                 break
             for judge in (root, new):
                 judge.verify_delegate(Root.type, metadata.signed_bytes, metadata.signatures)
-        except RepositoryError:
+        except (RepositoryError, UnicodeError):
             break
         root = new
-    return root
+        followed.append(text)
+    return root, followed
 
 
 def _signed(root: Root, kind: type[Any], text: str, version: int | None = None) -> Any:

@@ -6,16 +6,20 @@ Rules for the next maintainer:
   is never trusted by itself, it only links that root to a newer one.
 - The policy is parsed from the bytes in memory whose hash was checked. No file is read again after its check.
 - A new policy replaces the last good one only after all its metadata was verified *and* it was parsed.
+- The cache is memory over a restart, and nothing else: without one the same checks are made, in memory.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
-import shutil
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pinned_requests.core.errors import PolicyError
@@ -23,28 +27,32 @@ from pinned_requests.core.policy import PinPolicy
 from pinned_requests.core.text import escape, show
 from pinned_requests.sources.loaders import Loader, Start
 from pinned_requests.sources.tuf.errors import RemotePolicyError, explain
+from pinned_requests.sources.tuf.folder import PrivateFolder
 
 try:
     from filelock import FileLock
     from filelock import Timeout as LockTimeout
     from tuf.api.exceptions import RepositoryError
     from tuf.api.metadata import Metadata, Root, TargetFile
-    from tuf.ngclient import Updater, UpdaterConfig
 
     from pinned_requests.sources.tuf import fetcher
-    from pinned_requests.sources.tuf.bundle import Bundle
+    from pinned_requests.sources.tuf.bundle import Bundle, valid_roots
+    from pinned_requests.sources.tuf.updater import MemoryUpdater, quiet
 except ImportError as e:
     raise ImportError(
         f"signed remote policies need the extra 'remote' ({e}); run: pip install 'pinned-requests[remote]'"
     ) from e
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from importlib.resources.abc import Traversable
 
-_MAX_ROOT = 512_000  # bytes, as in python-tuf
-_CONFIG = UpdaterConfig(root_max_length=_MAX_ROOT, max_root_rotations=256, max_delegations=8)
+    from pinned_requests.core.pinset import PinsLike
+
+    Resource = bytes | str | os.PathLike[str] | Traversable
+
 _TARGET = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)  # needs no quoting in a URL
-_BROKEN = (FileExistsError, NotADirectoryError, IsADirectoryError)  # a file in place of a folder, or the reverse
+_SEEN = "seen.json"  # the newest metadata that was seen, also where its policy could not be had
+_FORGETS = "the policy is verified and used in memory, and a restart forgets which versions were seen"
 
 
 class SignedPolicy(Loader):
@@ -57,13 +65,16 @@ class SignedPolicy(Loader):
     Args:
         metadata_url: the folder of the repository's metadata, `https://` or `http://`.
         targets_url: the folder of its targets.
-        root: the trusted root metadata that the application ships: its bytes, or a path.
+        root: the trusted root metadata that the application ships: its bytes, a path, or a resource.
         target: the name of the policy in the repository; `.toml` for TOML, anything else is JSON.
         cache_dir: a folder of the application; it is created if it is missing. Processes and repositories may share it.
-        shipped: the policy that the application ships: a `PinPolicy`, a mapping or the path of a file.
+            None, or one that cannot be used: nothing is kept over a restart.
+        shipped: the policy that the application ships: a `PinPolicy`, a mapping, the path of a file, or a resource.
+        verify: True, or the path of a file or folder of CA certificates, as in requests.
+        proxies: scheme → URL, as in requests; None: those of the environment.
 
     Raises:
-        PolicyError: a URL, the root, the target's name or the shipped policy is wrong.
+        PolicyError: a URL, the root, the target's name, the shipped policy, `verify` or `proxies` is wrong.
         OSError: a file cannot be read.
         ImportError: the extra `remote` is not installed.
     """
@@ -73,22 +84,27 @@ class SignedPolicy(Loader):
         metadata_url: str,
         targets_url: str,
         *,
-        root: bytes | str | os.PathLike[str],
+        root: Resource,
         target: str,
-        cache_dir: str | os.PathLike[str],
-        shipped: PinPolicy | Mapping[str, Any] | str | os.PathLike[str] | None,
+        cache_dir: str | os.PathLike[str] | None,
+        shipped: PinPolicy | Mapping[str, PinsLike] | Resource | None,
+        verify: bool | str | os.PathLike[str] = True,
+        proxies: Mapping[str, str] | None = None,
     ) -> None:
         self._metadata_url = _folder_url("metadata_url", metadata_url)
         self._targets_url = _folder_url("targets_url", targets_url)
+        self.name = self._metadata_url
         self._root = _trusted_root(root)
         self._target = _target_name(target)
         self._shipped = _shipped(shipped)
+        self._connection = _verification(verify), _proxies(proxies)
         self._fingerprint = hashlib.sha256(self._shipped.to_json().encode()).hexdigest() if self._shipped else ""
         # A folder for each repository: in one folder, each would delete the other's memory of the versions it has seen.
         name = hashlib.sha256(self._metadata_url.encode()).hexdigest()[:16]
-        self._folder = Path(cache_dir).absolute() / name
+        self._folder = None if cache_dir is None else Path(cache_dir).absolute() / name
         # A file for each policy of a repository.
-        self._bundle = self._folder / f"good-{hashlib.sha256(self._target.encode()).hexdigest()[:16]}.json"
+        self._good = f"good-{hashlib.sha256(self._target.encode()).hexdigest()[:16]}.json"
+        self._memory: dict[str, bytes] = {}  # the same files: the disk may be full, read-only or emptied
         self.start = self._from_cache()
 
     def load(self) -> PinPolicy:
@@ -97,33 +113,70 @@ class SignedPolicy(Loader):
         Raises:
             RemotePolicyError: the update failed, or the signed target is not a policy. The last good policy stays.
         """
-        downloads = fetcher.BoundedFetcher()
+        self.warning = None
+        downloads = fetcher.BoundedFetcher(*self._connection)
         try:
-            self._make_folder()
-            # python-tuf does not support two processes in one folder.
-            with FileLock(self._folder / ".lock", timeout=fetcher.DEADLINE, mode=0o600), downloads:
-                try:
-                    return self._update(downloads)
-                except _BROKEN:
-                    self._clear()
-                    return self._update(downloads)
+            with ExitStack() as opened:
+                folder = self._open(opened)
+                opened.enter_context(downloads)
+                opened.enter_context(quiet())
+                return self._update(downloads, folder)
         except LockTimeout:
             raise RemotePolicyError(
                 "cache", f"another process has been using {show(str(self._folder))} for {fetcher.DEADLINE:g} seconds"
             ) from None
         except Exception as e:
-            raise explain(e, downloads.name) from e
+            raise explain(e, downloads.url) from e
+
+    def _open(self, opened: ExitStack) -> PrivateFolder | None:
+        """Return the folder, locked, or None if there is none to use; `warning` then says why."""
+        if self._folder is None:
+            self._forgets("there is no cache directory")
+            return None
+        try:
+            folder = opened.enter_context(PrivateFolder.opened(self._folder, make=True))
+            # Two processes would each write over what the other has seen.
+            opened.enter_context(FileLock(folder.lock_file(), timeout=fetcher.DEADLINE, mode=0o600))
+            folder.clear_left()
+        except LockTimeout:
+            raise
+        except (OSError, ValueError) as e:  # a null byte in the path
+            self._forgets(f"the cache directory {show(str(self._folder))} cannot be used: {escape(str(e))}")
+            return None
+        return folder
+
+    def _forgets(self, why: str) -> None:
+        self.warning = RemotePolicyError("cache", f"{why}; {_FORGETS}")
+
+    def _read(self, folder: PrivateFolder | None, name: str) -> bytes | None:
+        """Return what was kept under a name: on the disk, or in memory if it is not there, or cannot be read."""
+        try:
+            data = None if folder is None else folder.read(name)
+        except OSError:
+            data = None
+        return self._memory.get(name) if data is None else data
+
+    def _keep(self, folder: PrivateFolder | None, name: str, data: bytes) -> None:
+        self._memory[name] = data
+        if folder is not None:
+            try:
+                folder.write(name, data)
+            except OSError as e:
+                self._forgets(f"{show(str(folder.path / name))} cannot be written: {escape(str(e))}")
 
     def _from_cache(self) -> Start | None:
         try:
-            bundle = Bundle.load(self._bundle)
-            if bundle is None:
+            data = self._last_good()
+            if data is None:
                 return self._from_release(None)
-            expired = bundle.verify(self._root, self._target)
+            with quiet():
+                bundle = Bundle.parse(data)
+                expired = bundle.verify(self._root, self._target)
             policy = self._parse(bundle.policy)
         except Exception as e:  # noqa: BLE001  a damaged file makes python-tuf raise anything
             error = explain(e, "the cache")
             return self._from_release(RemotePolicyError("cache", f"the cache is not used: {error}"))
+        self.version = bundle.version
         if not expired:
             return Start(policy, None, bundle.saved)
         text = f"the cached metadata of {', '.join(expired)} has expired, and nothing newer has come yet"
@@ -131,51 +184,73 @@ class SignedPolicy(Loader):
             return self._from_release(RemotePolicyError("freeze", f"{text}; the policy of this release is in force"))
         return Start(policy, RemotePolicyError("freeze", f"{text}; the last good policy stays in force"), bundle.saved)
 
+    def _last_good(self) -> bytes | None:
+        if self._folder is None:
+            return None
+        try:
+            with PrivateFolder.opened(self._folder, make=False) as folder:
+                return folder.read(self._good)
+        except FileNotFoundError:
+            return None
+
     def _from_release(self, error: RemotePolicyError | None) -> Start | None:
+        self.version = None
         return None if self._shipped is None else Start(self._shipped, error)
 
-    def _update(self, downloads: fetcher.BoundedFetcher) -> PinPolicy:
-        for left in self._folder.glob("tmp*"):  # left by a process that was killed
-            left.unlink(missing_ok=True)
-        updater = Updater(
-            str(self._folder),
-            self._metadata_url,
-            target_base_url=self._targets_url,
-            fetcher=downloads,
-            config=_CONFIG,
-            bootstrap=self._root,
-        )
-        updater.refresh()
-        info = updater.get_targetinfo(self._target)
+    def _update(self, downloads: fetcher.BoundedFetcher, folder: PrivateFolder | None) -> PinPolicy:
+        seen, roots = self._seen(folder)
+        try:
+            updater = MemoryUpdater(
+                seen,
+                roots,
+                metadata_base_url=self._metadata_url,
+                target_base_url=self._targets_url,
+                fetcher=downloads,
+                bootstrap=roots[-1].encode() if roots else self._root,
+            )
+            updater.refresh()
+            info = updater.get_targetinfo(self._target)
+        finally:
+            self._keep(folder, _SEEN, json.dumps([seen, roots]).encode())
         if info is None:
             raise RemotePolicyError("target", f"the repository does not have the target {show(self._target)}")
-        text = self._kept(info)
+        text = self._kept(folder, info)
         if text is None:
-            text = self._download(updater, info)
+            text = self._download(downloads, info, roots)
         policy = self._parse(text)
-        bundle = Bundle.collect(self._folder, self._root, text, self._fingerprint)
+        timestamp, snapshot, targets = (seen[role] for role in ("timestamp", "snapshot", "targets"))
+        bundle = Bundle(roots, timestamp, snapshot, targets, text, self._fingerprint, time.time())
         bundle.verify(self._root, self._target)
-        bundle.save(self._bundle)
+        self._keep(folder, self._good, bundle.dump())
+        self.version = bundle.version
         return policy
 
-    def _kept(self, info: TargetFile) -> str | None:
+    def _seen(self, folder: PrivateFolder | None) -> tuple[dict[str, str], list[str]]:
+        """Return the newest metadata of each role that was seen, not verified, and the roots that follow ours."""
+        try:
+            seen, roots = json.loads(self._read(folder, _SEEN) or b"[{}, []]")
+            if all(type(text) is str for text in [*seen, *seen.values(), *roots]):
+                json.dumps([seen, roots], ensure_ascii=False).encode()  # half a surrogate would fail later
+                return seen, valid_roots(self._root, roots)
+        except Exception:  # noqa: BLE001, S110  a damaged file makes python-tuf raise anything; then it is forgotten
+            pass
+        return {}, []
+
+    def _kept(self, folder: PrivateFolder | None, info: TargetFile) -> str | None:
         """Return the text of the last good policy if it is still the signed one, else None."""
         try:
-            bundle = Bundle.load(self._bundle)
-            if bundle is not None:
-                info.verify_length_and_hashes(bundle.policy.encode())
-                return bundle.policy
-        except (OSError, RepositoryError, ValueError):
-            pass  # it is another one or damaged, and the caller downloads it
-        return None
+            bundle = Bundle.parse(self._read(folder, self._good) or b"")
+            info.verify_length_and_hashes(bundle.policy.encode())
+        except (RepositoryError, ValueError):
+            return None  # it is another one or damaged, and the caller downloads it
+        return bundle.policy
 
-    def _download(self, updater: Updater, info: TargetFile) -> str:
-        path = self._folder / f"target-{os.getpid()}"
-        try:
-            updater.download_target(info, str(path))
-            data = path.read_bytes()
-        finally:
-            path.unlink(missing_ok=True)
+    def _download(self, downloads: fetcher.BoundedFetcher, info: TargetFile, roots: list[str]) -> str:
+        root = Metadata[Root].from_bytes(roots[-1].encode() if roots else self._root).signed
+        folder, slash, name = info.path.rpartition("/")
+        if root.consistent_snapshot:  # the name of the file then begins with its hash
+            name = f"{next(iter(info.hashes.values()))}.{name}"
+        data = downloads.download_bytes(f"{self._targets_url}{folder}{slash}{name}", info.length)
         info.verify_length_and_hashes(data)
         try:
             return data.decode()
@@ -190,18 +265,6 @@ class SignedPolicy(Loader):
             raise RemotePolicyError(
                 "policy", f"the signed target {show(self._target)} is not a valid policy: {e}"
             ) from e
-
-    def _make_folder(self) -> None:
-        self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-
-    def _clear(self) -> None:
-        """Empty the folder, which python-tuf cannot use as it is. The last good policy and the lock stay."""
-        for path in self._folder.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            elif path.name not in {".lock", self._bundle.name}:
-                path.unlink()
 
 
 def _folder_url(name: str, url: object) -> str:
@@ -220,8 +283,8 @@ def _folder_url(name: str, url: object) -> str:
     return url if url.endswith("/") else f"{url}/"
 
 
-def _trusted_root(root: bytes | str | os.PathLike[str]) -> bytes:
-    data = root if isinstance(root, bytes) else Path(root).read_bytes()
+def _trusted_root(root: Resource) -> bytes:
+    data = root if isinstance(root, bytes) else _read(root)
     problem = "it is the metadata of another role"
     try:
         metadata = Metadata[Root].from_bytes(data)
@@ -235,6 +298,13 @@ def _trusted_root(root: bytes | str | os.PathLike[str]) -> bytes:
     )
 
 
+def _read(resource: str | os.PathLike[str] | Traversable) -> bytes:
+    """Return the content of a file, which may be in a package, in a zip archive."""
+    if isinstance(resource, (str, os.PathLike)):
+        return Path(resource).read_bytes()
+    return resource.read_bytes()
+
+
 def _target_name(name: object) -> str:
     if not isinstance(name, str) or not _TARGET.fullmatch(name) or {".", ".."} & set(name.split("/")):
         raise PolicyError(
@@ -243,9 +313,33 @@ def _target_name(name: object) -> str:
     return name
 
 
-def _shipped(policy: PinPolicy | Mapping[str, Any] | str | os.PathLike[str] | None) -> PinPolicy | None:
+def _shipped(policy: PinPolicy | Mapping[str, PinsLike] | Resource | None) -> PinPolicy | None:
     if policy is None or isinstance(policy, PinPolicy):
         return policy
     if isinstance(policy, (str, os.PathLike)):
         return PinPolicy.from_file(policy)
-    return PinPolicy.from_mapping(policy)
+    if isinstance(policy, bytes) or not hasattr(policy, "read_bytes"):
+        return PinPolicy.from_mapping(policy)  # type: ignore[arg-type]  # it refuses what is not a mapping
+    resource: Traversable = policy  # type: ignore[assignment]  # as was just seen
+    try:
+        return (PinPolicy.from_toml if resource.name.lower().endswith(".toml") else PinPolicy.from_json)(
+            _read(resource)
+        )
+    except PolicyError as e:
+        raise type(e)(f"{show(resource.name)}: {e}") from None
+
+
+def _verification(verify: object) -> bool | str:
+    if verify is True:
+        return True
+    if isinstance(verify, (str, os.PathLike)) and Path(verify).exists():
+        return os.fspath(verify)
+    raise PolicyError(f"invalid verify={show(verify)}: give True, or the path of a file or folder of CA certificates")
+
+
+def _proxies(proxies: object) -> dict[str, str] | None:
+    if proxies is None:
+        return None
+    if isinstance(proxies, Mapping) and all(isinstance(text, str) for pair in proxies.items() for text in pair):
+        return dict(proxies)
+    raise PolicyError("invalid proxies: give a mapping of schemes to the URLs of proxies, as for requests")

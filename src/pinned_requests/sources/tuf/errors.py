@@ -43,7 +43,7 @@ def explain(error: Exception, name: str) -> RemotePolicyError:
 
     Args:
         error: the error.
-        name: the file of the repository that was being read, such as `timestamp.json`.
+        name: the URL of the file that was being read, or what was read.
     """
     from tuf.api import exceptions as tuf  # noqa: PLC0415  of the extra
 

@@ -38,12 +38,17 @@ _CHUNK = 16_384  # bytes
 class BoundedFetcher(FetcherInterface):
     """Fetches the files of one update, in a `with` block.
 
+    Args:
+        verify: as the argument of a request.
+        proxies: the same; others are those of the environment.
+
     Attributes:
-        name: the last file that was asked for, without the URL.
+        url: of the last file that was asked for.
     """
 
-    def __init__(self) -> None:
-        self.name = ""
+    def __init__(self, verify: bool | str = True, proxies: dict[str, str] | None = None) -> None:  # noqa: FBT001, FBT002  requests' spelling
+        self.url = ""
+        self._verify, self._proxies = verify, proxies
         self._deadline = _Deadline(DEADLINE)
         self._responses: list[requests.Response] = []
         self._session = requests.Session()
@@ -61,14 +66,29 @@ class BoundedFetcher(FetcherInterface):
             response.close()
         self._session.close()
 
+    def download_bytes(self, url: str, max_length: int) -> bytes:
+        """Return a file. python-tuf's own method needs a disk to write to.
+
+        Raises:
+            DownloadError: it cannot be downloaded.
+        """
+        data = bytearray()
+        for chunk in self.fetch(url):
+            data += chunk
+            if len(data) > max_length:
+                raise DownloadLengthMismatchError(f"there are more than {max_length} bytes")
+        return bytes(data)
+
     def _fetch(self, url: str) -> Iterator[bytes]:
-        self.name = url.rpartition("/")[2]
+        self.url = url
         try:
             response = self._session.get(
                 url,
                 stream=True,
                 allow_redirects=False,
                 timeout=(CONNECT, READ),
+                verify=self._verify,  # of the request: that of the session is overruled by the environment
+                proxies=self._proxies,
                 headers={"Accept-Encoding": "identity"},  # a compressed bomb would unfold before it is measured
             )
         except (requests.RequestException, OSError) as e:

@@ -1,0 +1,127 @@
+"""`pinned-requests repin`: the new key of an appliance, looked at by a person and pinned in place of the old one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pinned_requests.cli.asking import write
+from pinned_requests.cli.output import CommandError, Row, show_json, show_table
+from pinned_requests.core.pin import Pin
+from pinned_requests.core.text import escape
+from pinned_requests.editing import changes
+from pinned_requests.editing.policy_file import PolicyFile, note_of
+from pinned_requests.monitoring.details import details_of_certificate
+from pinned_requests.monitoring.errors import InvalidCertificateError
+from pinned_requests.monitoring.fetch import fetch
+from pinned_requests.monitoring.first_contact import doubts_about
+from pinned_requests.monitoring.serving import refusal_of
+from pinned_requests.monitoring.target import read_target
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pinned_requests.core.chain import Chain
+    from pinned_requests.monitoring.route import Route
+    from pinned_requests.monitoring.target import Target
+
+
+class UnexpectedKeyError(CommandError):
+    """The server presents another key than the one that was expected."""
+
+    exit_code = 1
+
+
+def repin(host: str, policy: Path, route: Route, expected: str | None, *, as_json: bool) -> int:
+    """Pin the key that a server presents in place of those that the policy has for it.
+
+    A person compares the fingerprint and agrees; a script names the pin that it expects. There is no way to accept a
+    key unseen: it may be an interceptor's.
+
+    Args:
+        host: `HOST[:PORT]`.
+        policy: path of the policy.
+        route: how the host is reached.
+        expected: the pin of the key or certificate that the server must present; None: ask.
+        as_json: whether to print JSON; that needs `expected`.
+
+    Returns:
+        0: it was written, or the key is accepted already.
+
+    Raises:
+        UnexpectedKeyError: it presents another key, or one that is blocked.
+        CommandError: `as_json` without `expected`.
+        ServerError: it cannot be reached.
+        PolicyError: the policy or the host is wrong.
+        OSError: the policy cannot be read or written.
+    """
+    if as_json and expected is None:
+        raise CommandError("--json asks no questions; name the pin that the server must present by --expect")
+    wanted = None if expected is None else Pin.parse(expected)
+    now = datetime.now(UTC)
+    target = read_target(host)
+    file = PolicyFile.read(policy, now)
+    pattern = changes.entry_of(file.policy, target.host, target.port)
+    chain, problem = _look(target, route)
+    leaf = chain.certificates[0]
+    seen = {pin for each in chain.certificates for pin in each.pins}
+    if not file.policy.blocked.isdisjoint(seen) or not file.policy.hosts[pattern].blocked.isdisjoint(seen):
+        raise UnexpectedKeyError(f"{target} presents a key that the policy blocks; it is not pinned")
+    if refusal_of(file.policy, target.host, target.port, seen) is None:
+        return _nothing_to_do(f"{target} presents {leaf.spki_pin}, which the policy accepts already", as_json=as_json)
+    if wanted is not None and wanted not in leaf.pins:
+        raise UnexpectedKeyError(f"{target} presents {leaf.spki_pin}, and not {wanted}; nothing was written")
+    old = file.policy.hosts[pattern]
+    doubts = [problem] if problem else list(doubts_about(target, route, chain))
+    if not as_json:
+        _show(target, chain, doubts, old.pins)
+    pin = leaf.spki_pin.with_note(note_of("leaf", leaf.subject, "repinned", now))
+    new = changes.repinned(file.policy, pattern, old.pins, [pin])
+    shown = write(file, new, now, is_agreed=wanted is not None, as_json=as_json)
+    if as_json:
+        show_json(
+            {
+                "policy": str(policy),
+                "host": str(target),
+                "pattern": pattern,
+                "old": [str(each) for each in old.pins],
+                "new": details_of_certificate(leaf.der).document(),
+                "verified": chain.is_verified,
+                "doubts": doubts,
+                "difference": shown,
+            }
+        )
+        return 0
+    print(f"Publish {escape(str(policy))} now: clients with an older one refuse {target}.")
+    return 0
+
+
+def _nothing_to_do(why: str, *, as_json: bool) -> int:
+    if as_json:
+        show_json({"difference": "", "why": why})
+    else:
+        print(f"Nothing to do: {why}.")
+    return 0
+
+
+def _look(target: Target, route: Route) -> tuple[Chain, str | None]:
+    """Return the chain of a server, and why no CA vouches for it; of such a chain the leaf alone."""
+    try:
+        return fetch(target, route), None
+    except InvalidCertificateError as error:
+        chain = fetch(target, route._replace(is_insecure=True))
+        return chain._replace(certificates=chain.certificates[:1]), error.reason
+
+
+def _show(target: Target, chain: Chain, doubts: list[str], old: tuple[Pin, ...]) -> None:
+    leaf = chain.certificates[0]
+    vouching = chain.certificates[-1].subject if chain.is_verified else "no CA"
+    lines = [
+        *details_of_certificate(leaf.der).lines(),
+        f"vouched for by {vouching}",
+        leaf.certificate_pin.spelled("fingerprint"),
+        *(f"WARNING  {doubt}" for doubt in doubts),
+    ]
+    rows = [Row("pinned until now", [pin.describe() for pin in old]), Row("presented now", lines)]
+    show_table(str(target), ("key", "of"), rows)
+    print("Compare the fingerprint with the one that the server itself shows: this may be an interceptor's key.")

@@ -1,0 +1,304 @@
+"""`pinned-requests repo` for people who are not in one room: make keys, propose a change, sign it, merge it.
+
+This file has no `from __future__ import annotations`: typer reads the types of the arguments.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pinned_requests.cli.errors import ExitCode
+from pinned_requests.cli.output import Row, complain, sentence_of, show_json, show_table
+from pinned_requests.cli.repo_inputs import (
+    Days,
+    Folder,
+    Json,
+    KeyFolders,
+    Place,
+    Plain,
+    Root,
+    Signers,
+    Target,
+    check_apart,
+    check_role,
+    key_ring,
+    new_passphrase,
+    opened,
+    read_days,
+    read_proposal,
+    read_signer,
+    several_by_role,
+)
+from pinned_requests.cli.repo_review import (
+    CaBundle,
+    Force,
+    Live,
+    Proxy,
+    Timeout,
+    is_refused,
+    looking,
+    review,
+    show_review,
+)
+from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.policy import PinPolicy
+from pinned_requests.core.text import show
+
+if TYPE_CHECKING:
+    from pinned_requests.cli.repo_review import Reviewed
+    from pinned_requests.publishing.proposal import Proposal
+    from pinned_requests.publishing.review import LookUp
+    from pinned_requests.publishing.state import State
+
+ProposalFile = Annotated[Path, typer.Argument(help="The proposal: a JSON file.", show_default=False)]
+
+
+def keys(
+    folder: Annotated[Path, typer.Argument(help="A new key folder. Its name is published as the name of the holder.")],
+    *,
+    roles: Annotated[
+        list[str] | None,
+        typer.Option("--role", metavar="ROLE", help="A role to make a key for; default: root and targets. Repeatable."),
+    ] = None,
+    signers: Signers = None,
+    plain: Plain = False,
+) -> int:
+    """Make keys on the machine of their holder. Prints the file with the public keys to hand in."""
+    from pinned_requests.publishing.keys import PUBLIC, KeyFolder  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.proposal import PROPOSED  # noqa: PLC0415  as above
+
+    elsewhere = several_by_role(signers, "PUBLIC.pem=URI")
+    if not roles and not elsewhere:
+        roles = list(PROPOSED)
+    for role in roles or ():
+        check_role(role)
+    ring, into = key_ring([folder]), KeyFolder(folder)
+    tried = [(role, ring.try_out(into, *read_signer(text))) for role, texts in elsewhere.items() for text in texts]
+    passphrase = new_passphrase(is_plain=plain) if roles else None
+    made = [(role, into.add(role, *found)) for role, found in tried]
+    made += [(role, into.generate(role, passphrase)) for role in roles or ()]
+    for role, key in made:
+        print(f"{role} {key.keyid}")
+    print(f"Hand in {folder / PUBLIC}; it has the public keys only. Keep the rest of {folder} to yourself.")
+    return 0
+
+
+def propose(  # noqa: PLR0913  the options of the command line
+    place: Place,
+    proposal: Annotated[Path, typer.Argument(help="The proposal to write: a new JSON file.", show_default=False)],
+    *,
+    policy: Annotated[Path | None, typer.Option(help="The policy to publish, in TOML or JSON.")] = None,
+    target: Target = "pins.json",
+    renew: Annotated[
+        list[str] | None, typer.Option(metavar="ROLE", help="Sign root or targets again before they expire.")
+    ] = None,
+    exchange: Annotated[
+        str | None,
+        typer.Option(metavar="KEYID=PUBLIC.json", help="Replace the key whose id begins so by that of another holder."),
+    ] = None,
+    live: Live = False,
+    force: Force = False,
+    proxy: Proxy = None,
+    ca_bundle: CaBundle = None,
+    timeout: Timeout = 10.0,
+    expires: Days = None,
+    root: Root = None,
+    json: Json = False,
+) -> int:
+    """Write a change for its signers: a policy, a renewal, an exchange of keys. Needs no key."""
+    with opened(place, ca_bundle) as read:
+        from pinned_requests.publishing import proposal as library  # noqa: PLC0415  of the extra `remote`
+        from pinned_requests.publishing.state import check_target_name, load  # noqa: PLC0415  as above
+
+        check_target_name(target)
+        check_new(proposal)
+        for role in renew or ():
+            if role not in library.PROPOSED:
+                raise PolicyError(
+                    f"--renew {role}: give {' or '.join(library.PROPOSED)}; 'repo refresh' signs the rest"
+                )
+        state = load(read, None if root is None else root.read_bytes())
+        content = None if policy is None else read_policy(policy)
+        made = library.propose(
+            state,
+            read_days(expires),
+            policy=None if content is None else (target, content),
+            renewed=renew or (),
+            exchanged=None if exchange is None else library.exchange(state, *_exchange(exchange)),
+        )
+        reviewed, refused = None, False
+        if content is not None:
+            look_up = looking(timeout, proxy, ca_bundle) if live else None
+            reviewed = review(content, state, target, read, look_up)
+        if not json:
+            _show(made, state, reviewed)
+        if reviewed is not None:
+            refused = is_refused(reviewed, is_forced=force)
+        if not refused:
+            write_new(proposal, made)
+        if json:
+            show_json({"proposed": not refused, **({} if reviewed is None else reviewed.document())})
+        elif not refused:
+            print(f"Let the holders of {' and '.join(made.metadata())} keys sign {proposal}.")
+    return ExitCode.FINDING if refused else 0
+
+
+def sign(
+    place: Place,
+    proposal: ProposalFile,
+    *,
+    keys: KeyFolders,
+    root: Root = None,
+    ca_bundle: CaBundle = None,
+) -> int:
+    """Show what a proposal changes, and sign it. The signature is added to the file."""
+    from pinned_requests.publishing import signatures  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.comparison import apply  # noqa: PLC0415  as above
+    from pinned_requests.publishing.order import write  # noqa: PLC0415  as above
+    from pinned_requests.publishing.trust import remember  # noqa: PLC0415  as above
+
+    found = read_proposal(proposal)
+    ring = key_ring(keys, must_exist=True)
+    now = datetime.now(UTC)
+    with opened(place, ca_bundle, must_exist=not found.is_first) as read:
+        state = _state(found, read, keys, root)
+        apply(found, state, now)  # what is shown is what is signed
+        _show_all(found, state, read)
+    for label in signatures.sign(found, state, ring, now):
+        print(f"Signed by {label}.")
+    write(proposal, found.to_bytes())
+    if state is not None:
+        remember(state, keys)
+    _show_signatures(found, state)
+    return 0
+
+
+def merge(  # noqa: PLR0913  the options of the command line
+    folder: Folder,
+    proposals: Annotated[list[Path], typer.Argument(metavar="PROPOSAL", help="The signed proposal, or copies of it.")],
+    *,
+    keys: Annotated[
+        list[Path], typer.Option("--keys", help="The key folder for snapshot and timestamp.", show_default=False)
+    ],
+    live: Live = False,
+    force: Force = False,
+    proxy: Proxy = None,
+    ca_bundle: CaBundle = None,
+    timeout: Timeout = 10.0,
+    expires: Days = None,
+    json: Json = False,
+) -> int:
+    """Publish a proposal that enough holders have signed, each on the same file or on a copy of it."""
+    from pinned_requests.publishing import signatures  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.repository import Repository  # noqa: PLC0415  as above
+
+    check_apart(folder, keys)
+    repository = Repository(folder, key_ring(keys, must_exist=True))
+    copies = [read_proposal(path) for path in proposals]
+    state = None if copies[0].is_first else repository.load()
+    joined = signatures.join(copies, state, datetime.now(UTC))
+    reviewed = _review(joined, state, repository.read, looking(timeout, proxy, ca_bundle) if live else None)
+    if not json:
+        _show(joined, state, reviewed)
+        _show_signatures(joined, state)
+    refused = reviewed is not None and is_refused(reviewed, is_forced=force)
+    if not refused:
+        merged = repository.merge(joined, read_days(expires))
+        versions = {role: metadata.signed.version for role, metadata in merged.by_role()}
+    if json:
+        document = {} if reviewed is None else reviewed.document()
+        show_json({"published": not refused, "versions": None if refused else versions, **document})
+    elif not refused:
+        print(f"Published: {', '.join(f'{role} {version}' for role, version in versions.items())}.")
+        if joined.is_first:
+            print(f"Ship {folder / 'metadata' / '1.root.json'} with the application.")
+    return ExitCode.FINDING if refused else 0
+
+
+def check_new(path: Path) -> None:
+    """Refuse a file that exists, before work is done for it."""
+    if path.is_symlink() or path.exists():
+        raise PolicyError(f"{show(str(path))} exists, and is not overwritten; name another, or move it away")
+
+
+def write_new(path: Path, proposal: "Proposal") -> None:
+    """Write a proposal to a new file."""
+    with path.open("xb") as file:
+        file.write(proposal.to_bytes())
+
+
+def _state(proposal: "Proposal", read: Callable[[str], bytes], keys: list[Path], root: Path | None) -> "State | None":
+    """Return the present state, or None for a first proposal and a repository that does not exist."""
+    from pinned_requests.publishing.state import FIRST_ROOT  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.trust import load_for_signing  # noqa: PLC0415  as above
+
+    if not proposal.is_first:
+        return load_for_signing(read, keys, None if root is None else root.read_bytes())
+    try:
+        read(FIRST_ROOT)
+    except FileNotFoundError:
+        return None
+    raise PolicyError("the proposal is for a new repository, and this one exists")
+
+
+def _review(
+    proposal: "Proposal", state: "State | None", read: Callable[[str], bytes], look_up: "LookUp | None"
+) -> "Reviewed | None":
+    """Review the policy of a proposal, if it has one."""
+    content = proposal.new_policy()
+    if content is None or proposal.name is None:
+        return None
+    return review(content, state, proposal.name, read, look_up)
+
+
+def _show_all(proposal: "Proposal", state: "State | None", read: Callable[[str], bytes]) -> None:
+    """Show a signer what is changed, and what would lock clients out. It is for the signer to decide."""
+    reviewed = _review(proposal, state, read, None)
+    _show(proposal, state, reviewed)
+    for each in () if reviewed is None else reviewed.review.lockouts:
+        complain(str(each))
+
+
+def _show(proposal: "Proposal", state: "State | None", reviewed: "Reviewed | None") -> None:
+    """Print what a proposal changes."""
+    from pinned_requests.publishing.comparison import changes_of_keys  # noqa: PLC0415  of the extra `remote`
+
+    rows = [
+        Row(role, [f"version {metadata.signed.version}, valid until {metadata.signed.expires:%Y-%m-%d %H:%M} UTC"])
+        for role, metadata in proposal.metadata().items()
+    ]
+    if lines := changes_of_keys(proposal, state):
+        rows.append(Row("keys", lines))
+    show_table("The proposal:", ("role", "change"), rows)
+    if reviewed is not None:
+        print(f"Policy {proposal.name}:")
+        show_review(reviewed)
+
+
+def _show_signatures(proposal: "Proposal", state: "State | None") -> None:
+    from pinned_requests.publishing.signatures import signatures  # noqa: PLC0415  of the extra `remote`
+
+    rows = []
+    for each in signatures(proposal, state, datetime.now(UTC)):
+        lines = [f"{len(each.signed)} of the {each.needed} signatures that it needs"]
+        lines += [f"signed by {label}" for label in each.signed] + [f"not signed by {label}" for label in each.missing]
+        rows.append(Row(each.role, lines, is_good=each.is_met))
+    show_table("Signatures:", ("role", "signatures"), rows)
+
+
+def _exchange(text: str) -> tuple[str, Path]:
+    keyid, equals, path = text.partition("=")
+    if not keyid or not equals or not path:
+        raise PolicyError(f"{text!r} is not of the form KEYID=PUBLIC.json")
+    return keyid, Path(path)
+
+
+def read_policy(path: Path) -> PinPolicy:
+    """Return the policy in a file. One that cannot be read is a wrong command line."""
+    try:
+        return PinPolicy.from_file(path)
+    except OSError as e:
+        raise PolicyError(sentence_of(e)) from None

@@ -1,0 +1,166 @@
+"""How `pinned-requests repo` shows what a policy changes, and what it would break.
+
+This file has no `from __future__ import annotations`: typer reads the types of the options.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from pinned_requests.cli.output import Row, complain, show_json, show_table
+from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.policy import PinPolicy
+from pinned_requests.core.text import escape
+
+if TYPE_CHECKING:
+    from pinned_requests.publishing.difference import Difference
+    from pinned_requests.publishing.review import LookUp, Review
+    from pinned_requests.publishing.state import State
+    from pinned_requests.publishing.status import Status
+
+_SOON = timedelta(days=30)  # for pins that expire
+
+Live = Annotated[
+    bool, typer.Option("--live", help="Check that every host is served by a key of the new policy and of the old one.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Publish although clients would be locked out.")]
+Timeout = Annotated[
+    float, typer.Option(min=0.1, max=600, metavar="SECONDS", help="For a connection and its handshake.")
+]
+Proxy = Annotated[
+    str | None, typer.Option(metavar="URL", help="The proxy for --live; default: that of the environment.")
+]
+CaBundle = Annotated[
+    str | None, typer.Option(metavar="PATH", exists=True, help="CA certificates to trust; default: as requests.")
+]
+
+
+class Reviewed(NamedTuple):
+    """A review, and what else is doubtful of the policy, for people to read."""
+
+    review: "Review"
+    doubts: tuple[tuple[str, str, str], ...]  # place, kind, text
+
+    def document(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        doubts = [{"place": place, "kind": kind, "text": text} for place, kind, text in self.doubts]
+        return {**self.review.document(), "doubts": doubts}
+
+
+def review(
+    new: PinPolicy,
+    state: "State | None",
+    target: str,
+    read: Callable[[str], bytes],
+    look_up: "LookUp | None" = None,
+) -> Reviewed:
+    """Review a policy against the published one of the same name, and lint it."""
+    from tuf.api.exceptions import RepositoryError  # noqa: PLC0415  of the extra `remote`
+
+    from pinned_requests.cli.lint import doubts  # noqa: PLC0415  not for --help
+    from pinned_requests.publishing import review as library  # noqa: PLC0415  as above
+    from pinned_requests.publishing.state import policy_of  # noqa: PLC0415  as above
+
+    old = unreadable = None
+    try:
+        old = None if state is None else policy_of(state, target, read)
+    except (PolicyError, RepositoryError, OSError) as e:  # the new policy may be the cure
+        unreadable = escape(str(e))
+    now = datetime.now(UTC)
+    found = library.review(old, new, now, look_up, unreadable=unreadable)
+    refused = {(each.place, each.kind) for each in found.lockouts}
+    linted = ((place, finding.kind, finding.text) for place, finding in doubts(new, now, _SOON))
+    return Reviewed(found, tuple(each for each in linted if each[:2] not in refused))
+
+
+def looking(timeout: float, proxy: str | None, ca_bundle: str | None) -> "LookUp":
+    """Return the function that sees the chains of live servers."""
+    from pinned_requests.monitoring.errors import ServerError  # noqa: PLC0415  not for --help
+    from pinned_requests.monitoring.fetch import fetch  # noqa: PLC0415  as above
+    from pinned_requests.monitoring.route import Route  # noqa: PLC0415  as above
+    from pinned_requests.monitoring.target import Target  # noqa: PLC0415  as above
+    from pinned_requests.publishing.review import UnseenError  # noqa: PLC0415  as above
+
+    route = Route(timeout, proxy, ca_bundle).check()
+
+    def look_up(host: str, port: int) -> Any:
+        try:
+            return fetch(Target(host, port), route)
+        except ServerError as e:
+            raise UnseenError(e.reason) from None
+
+    return look_up
+
+
+def show_review(reviewed: Reviewed) -> None:
+    """Print what changes, and what is doubtful."""
+    show_difference(reviewed.review.difference)
+    if reviewed.doubts:
+        rows = [Row(place, [f"{kind}: {text}"]) for place, kind, text in reviewed.doubts]
+        show_table("Doubtful:", ("host pattern", "doubtful"), rows)
+    if reviewed.review.not_seen:
+        print(f"Not checked live, being patterns: {', '.join(reviewed.review.not_seen)}.")
+
+
+def is_refused(reviewed: Reviewed, *, is_forced: bool) -> bool:
+    """Say on stderr what would lock clients out, and return whether that ends the command."""
+    for each in reviewed.review.lockouts:
+        complain(str(each))
+    if not reviewed.review.lockouts or is_forced:
+        return False
+    complain("nothing is published; mend the policy, or publish all the same with --force")
+    return True
+
+
+def show_difference(difference: "Difference") -> None:
+    """Print what a policy changes."""
+    kinds = {"gained": difference.gained, "lost": difference.lost, "changed": difference.changed}
+    rows = [
+        Row(f"{host} ({kind})", [*map(str, changes)])
+        for kind, hosts in kinds.items()
+        for host, changes in hosts.items()
+    ]
+    if difference.policy:
+        rows.append(Row("whole policy (changed)", [*map(str, difference.policy)]))
+    if rows:
+        show_table("Changes to the published policy:", ("host pattern", "changes"), rows)
+    else:
+        print("The published policy is the same.")
+
+
+def show_status(status: "Status", *, as_json: bool) -> None:
+    """Print what a repository says, and its findings on stderr."""
+    if as_json:
+        show_json(status.document())
+        return
+    rows = []
+    for role in status.roles:
+        keys = ", ".join(
+            f"{key.keyid[:12]}{f' ({key.holder})' if key.holder else ''}{'' if key.has_signed else ', not signed'}"
+            for key in role.keys
+        )
+        lines = [
+            f"version {role.version}, {role.state}: expires {role.expires:%Y-%m-%d %H:%M} UTC",
+            f"{role.threshold} of {len(role.keys)} must sign: {keys}",
+        ]
+        rows.append(Row(role.role, lines, is_good=role.state == "ok"))
+    for name, policy in status.policies.items():
+        lines = [policy] if isinstance(policy, str) else [*_hosts(policy)]
+        rows.append(Row(name, lines, is_good=isinstance(policy, PinPolicy)))
+    show_table(None, ("role or policy", "now"), rows)
+    for finding in status.findings:
+        complain(finding)
+
+
+def _hosts(policy: PinPolicy) -> Iterable[str]:
+    for host, pins in policy.hosts.items():
+        if pins.is_exempt:
+            yield f"{host}  exempt"
+            continue
+        expires = "" if pins.expires is None else f"; expires {pins.expires:%Y-%m-%d %H:%M} UTC"
+        yield f"{host}  {', '.join(pin.describe() for pin in (*pins.pins, *pins.backup_pins))}{expires}"
+    for pin in policy.blocked_pins:
+        yield f"blocked  {pin.describe()}"
+    yield f"unpinned_hosts  {policy.unpinned_hosts}"

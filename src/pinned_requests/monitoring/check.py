@@ -1,0 +1,262 @@
+"""`check_hosts()`: live hosts held against a policy, today and in the near future."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.host import HostPattern
+from pinned_requests.core.near_miss import near_miss
+from pinned_requests.core.verdict import Outcome
+from pinned_requests.monitoring import judging
+from pinned_requests.monitoring.findings import Finding, Severity
+from pinned_requests.monitoring.history import History, Learned, of_history
+from pinned_requests.monitoring.pin_use import PinUse, pin_uses
+from pinned_requests.monitoring.route import Route
+from pinned_requests.monitoring.sampling import INVALID_CERTIFICATE, NOT_PINNED, UNREACHABLE, Sample
+from pinned_requests.monitoring.store_findings import of_store
+from pinned_requests.monitoring.survey import Asked, survey
+from pinned_requests.monitoring.target import HTTPS_PORT, Target
+from pinned_requests.monitoring.trust_store import TrustStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pinned_requests.core.pinset import PinSet
+    from pinned_requests.core.policy import PinPolicy
+    from pinned_requests.monitoring.pin_use import Certificates
+
+NOT_CHECKED = "not-checked"
+
+# The worst first: the outcome of a host is the worst of its samples.
+_WORST = (
+    Outcome.BLOCKED_KEY.value,
+    Outcome.MISMATCH.value,
+    INVALID_CERTIFICATE,
+    Outcome.CHAIN_UNAVAILABLE.value,
+    Outcome.EXPIRED.value,
+    UNREACHABLE,
+    NOT_PINNED,
+    Outcome.EXEMPT.value,
+    Outcome.MATCH.value,
+)
+
+
+class Options(NamedTuple):
+    """How to check.
+
+    Attributes:
+        route: how the servers are reached.
+        within: what is "soon".
+        samples: connections to a host; with more than one they go to its addresses in turns.
+        all_addresses: whether each address of a host gets one connection at least.
+        ignored: kinds of findings to ignore.
+        max_client_age: how long a policy takes to reach the last client.
+        jobs: how many hosts are asked at a time.
+    """
+
+    route: Route = Route()
+    within: timedelta = timedelta(days=30)
+    samples: int = 1
+    all_addresses: bool = False
+    ignored: frozenset[str] = frozenset()
+    max_client_age: timedelta = timedelta(days=90)
+    jobs: int = 8
+
+
+class HostCheck(NamedTuple):
+    """What was found of one host.
+
+    Attributes:
+        target: the host.
+        outcome: the worst of its samples, such as `"match"`; `NOT_CHECKED` without one.
+        pattern: the pattern of the policy that matches it, or None.
+        pins: its pin set, or None.
+        samples: its connections.
+        uses: its accepted pins, and where their keys were seen.
+        findings: what is wrong, the worst first.
+        learned: what its history tells, or None without one.
+        is_complete: whether all was looked at; not after an interrupt.
+    """
+
+    target: Target
+    outcome: str
+    pattern: str | None
+    pins: PinSet | None
+    samples: tuple[Sample, ...]
+    uses: tuple[PinUse, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    learned: Learned | None = None
+    is_complete: bool = True
+
+    @property
+    def severity(self) -> Severity | None:
+        """That of the worst finding, or None without one."""
+        return max((each.severity for each in self.findings), default=None)
+
+    @property
+    def worst(self) -> Sample | None:
+        """The sample that the outcome is of, or None without one."""
+        return min(self.samples, key=lambda each: _rank(each.outcome), default=None)
+
+
+class Checked(NamedTuple):
+    """What was found of all hosts.
+
+    Attributes:
+        hosts: in the order in which they were given.
+        not_checked: patterns of the policy that name no host.
+        time: when.
+        is_complete: whether all was looked at; not after an interrupt.
+    """
+
+    hosts: tuple[HostCheck, ...]
+    not_checked: tuple[str, ...]
+    time: datetime
+    is_complete: bool
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Those of all hosts."""
+        return [finding for host in self.hosts for finding in host.findings]
+
+    @property
+    def severity(self) -> Severity | None:
+        """That of the worst finding, or None without one."""
+        return max((each.severity for each in self.findings), default=None)
+
+
+def check_hosts(
+    policy: PinPolicy,
+    targets: Sequence[Target] = (),
+    options: Options = Options(),  # noqa: B008  frozen
+    *,
+    history: History | None = None,
+    on_done: Callable[[], object] = lambda: None,
+) -> Checked:
+    """Ask hosts, and say what is wrong with their chains and their pins. No HTTP is sent.
+
+    Args:
+        policy: the policy.
+        targets: the hosts; none: those that the policy names (`named_hosts()`).
+        options: how.
+        history: what was seen before, which is added to; or None.
+        on_done: called when a host is done, for a display of progress.
+
+    Returns:
+        What was found. A `KeyboardInterrupt` ends the connections and not this function: it returns what is known then.
+
+    Raises:
+        RouteError: the proxy or the CA bundle is wrong.
+        PolicyError: there is no host to check.
+    """
+    now = datetime.now(UTC)
+    skipped = () if targets else tuple(name for name in policy.hosts if HostPattern.parse(name).kind != "exact")
+    targets = targets or named_hosts(policy)
+    if not targets:
+        raise PolicyError("the policy pins no host by its name; name hosts that its patterns match")
+    asked = [target for target in targets if _is_asked(policy, target)]
+    answers = survey(
+        policy,
+        asked,
+        options.route,
+        now,
+        number=options.samples,
+        all_addresses=options.all_addresses,
+        jobs=options.jobs,
+        on_done=on_done,
+    )
+    found = dict(zip(asked, answers, strict=True))
+    store = TrustStore(options.route.trusted())
+    hosts = tuple(
+        _judge(policy, target, found.get(target, Asked((), is_complete=True)), options, store, history, now)
+        for target in targets
+    )
+    return Checked(hosts, skipped, now, is_complete=all(each.is_complete for each in hosts))
+
+
+def named_hosts(policy: PinPolicy) -> list[Target]:
+    """Return the hosts that a policy names without a wildcard; exempt ones only if it blocks keys of all hosts."""
+    return list(
+        dict.fromkeys(
+            Target(pattern.host, pattern.port or HTTPS_PORT)
+            for pattern, pins in ((HostPattern.parse(name), pins) for name, pins in policy.hosts.items())
+            if pattern.kind == "exact" and (policy.blocked or not pins.is_exempt)
+        )
+    )
+
+
+def _is_asked(policy: PinPolicy, target: Target) -> bool:
+    """Whether a connection can tell something: of a host without pins, only whether its key is blocked."""
+    pins = policy.lookup(target.host, target.port)
+    return bool(policy.blocked) or (pins is not None and not pins.is_exempt)
+
+
+def _judge(  # noqa: PLR0913, PLR0917  each an input of the judgement
+    policy: PinPolicy,
+    target: Target,
+    asked: Asked,
+    options: Options,
+    store: TrustStore,
+    history: History | None,
+    now: datetime,
+) -> HostCheck:
+    entry = policy.find(target.host, target.port)
+    pattern, pins = entry or (None, None)
+    samples = tuple(_with_outcome(policy, pins, each) for each in asked.samples)
+    nearly = near_miss(policy, target.host, target.port) if pins is None else None
+    findings = list(judging.of_samples(policy, pins, asked.samples, nearly=nearly))
+    uses: tuple[PinUse, ...] = ()
+    learned = None
+    if history is not None:
+        for each in samples:
+            if each.chain.is_verified and each.outcome != Outcome.BLOCKED_KEY.value:
+                history.observe(str(target), each.chain.certificates, now)
+        learned = history.learned(str(target))
+    if pins is not None and not pins.is_exempt:
+        chains = [_counted(each) for each in samples if each.verdict is not None]
+        matching = [_counted(each) for each in samples if each.outcome == Outcome.MATCH.value]
+        presented = [each.chain.certificates for each in samples if not each.chain.is_verified]
+        remembered = {} if history is None else history.authorities
+        uses = pin_uses(pins, chains, store)
+        findings += judging.of_time(pins, matching, now, options.within)
+        findings += judging.of_pins(pins, uses, matching)
+        findings += of_store(pins, [c for c in chains if len(c) > 1], presented, store, remembered)
+        if learned is not None:
+            keys = frozenset() if history is None else history.keys(str(target))
+            findings += of_history(learned, uses, keys, options.max_client_age)
+        if history is not None:
+            history.authorities.update({use.pin: found.subject for use in uses if (found := store.find(use.pin))})
+    if samples and options.route.has_proxy(target):
+        text = "seen through a proxy, which can show its own certificate; compare with a check without it"
+        findings.append(Finding("seen-through-proxy", text))
+    kept = [each for each in dict.fromkeys(findings) if each.kind not in options.ignored]
+    kept.sort(key=lambda each: -each.severity)
+    outcome = _outcome(pins, samples, is_asked=_is_asked(policy, target))
+    return HostCheck(target, outcome, pattern, pins, samples, uses, tuple(kept), learned, asked.is_complete)
+
+
+def _with_outcome(policy: PinPolicy, pins: PinSet | None, sample: Sample) -> Sample:
+    """Return a sample with the outcome for this host: any chain may hold a blocked key, also an unverified one."""
+    if judging.blocked_pin(policy, pins, sample) is not None:
+        return sample._replace(outcome=Outcome.BLOCKED_KEY.value)
+    if sample.outcome == INVALID_CERTIFICATE and (pins is None or pins.is_exempt):
+        return sample._replace(outcome=NOT_PINNED if pins is None else Outcome.EXEMPT.value)
+    return sample
+
+
+def _counted(sample: Sample) -> Certificates:
+    """Return the certificates of a chain that count: without verification the leaf alone."""
+    certificates = sample.chain.certificates
+    return certificates if sample.chain.is_verified else certificates[:1]
+
+
+def _outcome(pins: PinSet | None, samples: Sequence[Sample], *, is_asked: bool) -> str:
+    if not samples and not is_asked:
+        return NOT_PINNED if pins is None else Outcome.EXEMPT.value
+    return min((each.outcome for each in samples), key=_rank, default=NOT_CHECKED)
+
+
+def _rank(outcome: str) -> int:
+    return _WORST.index(outcome) if outcome in _WORST else len(_WORST)

@@ -1,0 +1,106 @@
+"""Samples of a host → findings: what is wrong with the chains today, and what will be wrong soon."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pinned_requests.core.verdict import Outcome
+from pinned_requests.monitoring.details import validity
+from pinned_requests.monitoring.findings import Finding
+from pinned_requests.monitoring.pin_use import INTERMEDIATE
+from pinned_requests.monitoring.sampling import INVALID_CERTIFICATE, UNREACHABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime, timedelta
+
+    from pinned_requests.core.pin import Pin
+    from pinned_requests.core.pinset import PinSet
+    from pinned_requests.core.policy import PinPolicy
+    from pinned_requests.monitoring.pin_use import Certificates, PinUse
+    from pinned_requests.monitoring.sampling import Sample
+
+
+def of_samples(
+    policy: PinPolicy, pins: PinSet | None, samples: Sequence[Sample], *, nearly: str | None = None
+) -> Iterator[Finding]:
+    """Yield what single connections show. `pins` is None for a host without a pattern; `nearly` names a near miss."""
+    is_pinned = pins is not None and not pins.is_exempt
+    for each in samples:
+        if (blocked := blocked_pin(policy, pins, each)) is not None:
+            yield Finding("blocked-key", f"{each.where}the chain holds the blocked {blocked}")
+        elif each.outcome == Outcome.MISMATCH.value:
+            yield Finding("mismatch", f"{each.where}the chain holds none of the pins")
+        if each.outcome == UNREACHABLE:
+            yield Finding("unreachable", f"{each.where}{each.reason}")
+        elif each.outcome == INVALID_CERTIFICATE and is_pinned:  # whether clients verify others is not known
+            yield Finding("invalid-certificate", f"{each.where}{each.reason}")
+    if pins is None:
+        yield Finding("not-pinned", f"no pattern of the policy matches this host; {nearly or 'pin it, or exempt it'}")
+
+
+def blocked_pin(policy: PinPolicy, pins: PinSet | None, sample: Sample) -> str | None:
+    """Return the blocked pin that a chain holds, with its note; or None.
+
+    At any depth, of any host, and also of an unverified chain: clients look at these as well.
+    """
+    listed = (*policy.blocked_pins, *(() if pins is None else pins.blocked_pins))
+    for seen in sample.chain.certificates if listed else ():
+        for pin in listed:
+            if pin in seen.pins:
+                return pin.describe()
+    return None
+
+
+def of_time(pins: PinSet, chains: Sequence[Certificates], now: datetime, within: timedelta) -> Iterator[Finding]:
+    """Yield what expires: the pins, a leaf that is pinned alone, and pinned issuers."""
+    if pins.has_expired(now):
+        yield Finding("pins-expired", f"the pins expired at {pins.expires:%Y-%m-%d %H:%M} UTC; renew the policy")
+    elif pins.expires is not None and pins.has_expired(now + within):
+        yield Finding("pins-expire-soon", f"the pins expire at {pins.expires:%Y-%m-%d %H:%M} UTC; renew the policy")
+    for chain in chains:
+        pinned = [each for each in chain[1:] if each.pins & pins.accepted]
+        for each in pinned:
+            ends = validity(each.der)[1]
+            if ends is not None and ends - now < within:
+                text = f"{each.subject} expires at {ends:%Y-%m-%d %H:%M} UTC; pin the key of the issuer that follows it"
+                yield Finding("issuer-expires-soon", text)
+        ends = None if pinned else validity(chain[0].der)[1]
+        if ends is not None and ends - now < within:
+            text = f"only the leaf is pinned, and it expires at {ends:%Y-%m-%d %H:%M} UTC; its renewal must keep a key"
+            yield Finding("leaf-expires-soon", text)
+
+
+def of_pins(pins: PinSet, uses: Sequence[PinUse], chains: Sequence[Certificates]) -> Iterator[Finding]:
+    """Yield what is doubtful of pins of which one matches in each of `chains`."""
+    if not chains:
+        return
+    for use in uses:
+        if use.depth is not None and use.pin in pins.backup_pins:
+            text = f"the backup {use.pin.describe()} is served at depth {use.depth}; make it a pin, and keep another"
+            yield Finding("backup-pin-served", f"{text} in reserve")
+    if all(use.depth is not None for use in uses):
+        yield Finding("no-backup-pin", "every pin is served: if those keys must go, this client is locked out; add one")
+    yield from _of_authorities(uses)
+    issuers: list[frozenset[Pin]] = [
+        frozenset().union(*(each.pins & pins.accepted for each in chain[1:])) for chain in chains
+    ]
+    for pin in sorted(frozenset().union(*issuers), key=str):
+        others = sum(pin not in each for each in issuers)
+        if others:
+            shown = pin.describe((*pins.pins, *pins.backup_pins))
+            text = f"{shown} is not in the chains of {others} of {len(chains)} connections; pin what all of them have"
+            yield Finding("intermediate-differs", text)
+
+
+def _of_authorities(uses: Sequence[PinUse]) -> Iterator[Finding]:
+    # A key that is not known may be one of the owner's in reserve, which hangs on no CA.
+    authorities = {use.authority for use in uses}
+    if None in authorities or len(authorities) != 1:
+        return
+    subjects = {use.subject for use in uses}
+    if len(subjects) == 1 and all(use.role == INTERMEDIATE for use in uses):
+        text = f"all pins are of {subjects.pop()}; CAs replace intermediates without notice; pin a key of yours as well"
+        yield Finding("single-depth", text)
+    else:
+        yield Finding("one-ca-only", f"all pins are of {authorities.pop()}; pin a key of yours, or another CA, as well")

@@ -1,0 +1,139 @@
+"""`Route`: how servers are reached, the same for all servers of a command."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.request import getproxies
+
+import requests
+from urllib3.exceptions import LocationParseError
+from urllib3.util import parse_url
+
+from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.host import HostPattern, is_address, normalize_host
+from pinned_requests.core.text import show
+from pinned_requests.monitoring.errors import RouteError
+from pinned_requests.monitoring.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+TIMEOUT = 10.0  # seconds
+
+_PROXY_SCHEMES = frozenset({"http", "https", "socks4", "socks4a", "socks5", "socks5h"})
+# The URL of a proxy is never shown: it may hold a password.
+NO_PROXY_URL = "the proxy is not a URL; give one such as http://proxy.example.com:3128"
+
+
+class Route(NamedTuple):
+    """How servers are reached.
+
+    Attributes:
+        timeout: seconds for a connection and its handshake.
+        proxy: URL of a proxy, or None for the environment's.
+        ca_bundle: path of the CA certificates to trust, or None for the environment's, or requests' own.
+        is_insecure: whether chains are accepted that no CA vouches for.
+        reads_environment: whether the environment may name a proxy.
+        connect_to: servers → the IP addresses to connect to, in place of those that the name resolves to.
+    """
+
+    timeout: float = TIMEOUT
+    proxy: str | None = None
+    ca_bundle: str | None = None
+    is_insecure: bool = False
+    reads_environment: bool = True
+    connect_to: Mapping[Target, tuple[str, ...]] = {}
+
+    def proxies(self, target: Target) -> dict[str, str]:
+        """Return the proxies for a server, as requests takes them.
+
+        Raises:
+            RouteError: the one that would be used is not a URL of a proxy.
+        """
+        if self.proxy is not None:
+            proxies = {"https": self.proxy}
+        elif not self.reads_environment:
+            return {}
+        else:
+            proxies = dict(requests.utils.get_environ_proxies(target.url))
+        _check_proxy(requests.utils.select_proxy(target.url, proxies))
+        return proxies
+
+    def has_proxy(self, target: Target) -> bool:
+        """Whether a server is reached through a proxy.
+
+        Raises:
+            RouteError: as `proxies()`.
+        """
+        return bool(requests.utils.select_proxy(target.url, self.proxies(target)))
+
+    def verify(self) -> bool | str:
+        """Return what requests calls `verify`."""
+        return False if self.is_insecure else self.trusted()
+
+    def trusted(self) -> bool | str:
+        """Return the path of the CA certificates to trust; True for those of requests."""
+        environment = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+        return self.ca_bundle or environment or True
+
+    def check(self) -> Route:
+        """Return this route, if its CA bundle can be used; the environment is not read again if it names no proxy.
+
+        Raises:
+            RouteError: the CA bundle, also that of the environment, does not exist or holds no certificate.
+        """
+        bundle = self.verify()
+        if isinstance(bundle, str):
+            if not os.path.exists(bundle):  # noqa: PTH110  as requests asks
+                raise RouteError(f"there is no CA bundle {show(bundle)}")
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(**bundle_of(bundle))
+            except OSError:
+                raise RouteError(f"{show(bundle)} holds no CA certificates in PEM") from None
+        return self._replace(reads_environment=bool(getproxies().keys() - {"no"}))
+
+
+def bundle_of(path: str) -> dict[str, str]:
+    """Return the path of a CA bundle as `load_verify_locations()` takes it: a file, or a folder of hashed names."""
+    return {"capath": path} if os.path.isdir(path) else {"cafile": path}  # noqa: PTH112  as requests asks
+
+
+def read_connect_to(texts: Iterable[str]) -> dict[Target, tuple[str, ...]]:
+    """Return the addresses that `HOST:PORT:ADDRESS` texts give for servers, in their order.
+
+    As curl's `--connect-to`, but for an IP address only, and never for every host or port.
+
+    Raises:
+        PolicyError: one is of another form.
+    """
+    found: dict[Target, tuple[str, ...]] = {}
+    for text in texts:
+        target, address = _read_connection(text)
+        found[target] = tuple(dict.fromkeys((*found.get(target, ()), address)))
+    return found
+
+
+def _read_connection(text: str) -> tuple[Target, str]:
+    server, _, address = text.rpartition(":[") if text.endswith("]") else text.rpartition(":")
+    try:
+        pattern = HostPattern.parse(server)
+        host = normalize_host(address.removesuffix("]"))
+    except PolicyError:
+        pattern = None
+    if pattern is None or pattern.kind != "exact" or pattern.port is None or not is_address(host):
+        raise PolicyError(f"{show(text)} is not HOST:PORT:ADDRESS, such as api.example.com:443:192.0.2.1")
+    return Target(pattern.host, pattern.port), host
+
+
+def _check_proxy(url: str | None) -> None:
+    if not url:
+        return
+    try:  # without a scheme it is http, as requests has it
+        parts = parse_url(url if "://" in url else f"http://{url}")
+        (parts.host or "").encode("idna")  # a label that is too long would fail later, as an unexpected error
+    except (LocationParseError, UnicodeError):  # their text has the URL
+        raise RouteError(NO_PROXY_URL) from None
+    if parts.scheme not in _PROXY_SCHEMES or not parts.host or parts.port == 0:
+        raise RouteError(NO_PROXY_URL)

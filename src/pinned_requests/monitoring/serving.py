@@ -1,0 +1,152 @@
+"""May a key be served? The library behind `pinned-requests can-serve`. Pure.
+
+It may when every policy that a client may still have accepts it.
+
+A client that takes a policy up to `max_client_age` late has, at any moment, one of the versions that were the newest
+within that time. So a version that refuses the key stands in the way until `max_client_age` after it was replaced.
+
+What is not checked: that the policies given are all that clients have, and that the key's certificate is valid.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from pinned_requests.core.errors import PolicyError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from pinned_requests.core.pin import Pin
+    from pinned_requests.core.policy import PinPolicy
+
+MAX_CLIENT_AGE = timedelta(days=90)  # from a policy's writing to the last client's taking it: release and update
+_FOREVER = datetime.max.replace(tzinfo=UTC)
+
+
+class Version(NamedTuple):
+    """A policy, and since when it is the newest.
+
+    Attributes:
+        policy: the policy.
+        since: aware UTC; None: it is not known, and the version before it may be with a client for ever.
+        name: where it is from, for people, such as the path of its file; escaped.
+    """
+
+    policy: PinPolicy
+    since: datetime | None
+    name: str = ""
+
+
+class Refusal(NamedTuple):
+    """A policy that a client may have, and that refuses the key.
+
+    Attributes:
+        name: of the version; "an earlier policy that is not known" for one that is not there.
+        why: half a sentence.
+        until: until when a client may have it; None: it is the newest, or the date is unknown.
+    """
+
+    name: str
+    why: str
+    until: datetime | None
+
+
+class Serving(NamedTuple):
+    """Whether a key may be served on a host.
+
+    Attributes:
+        host: in canonical form.
+        port: the port.
+        pin: of the key.
+        known_since: since when all policies accept it without a gap; None: the newest does not, or at an unknown time.
+        safe_from: when serving it becomes safe; None: no date is known, since the newest policy refuses it or an age
+            is unknown.
+        refusals: the policies that a client may have now and that refuse it, oldest first.
+    """
+
+    host: str
+    port: int
+    pin: Pin
+    known_since: datetime | None
+    safe_from: datetime | None
+    refusals: tuple[Refusal, ...]
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether no client refuses it now."""
+        return not self.refusals
+
+
+def can_serve(  # noqa: PLR0913  the key, the place, and what is known of the clients
+    chain: Sequence[Collection[Pin]],
+    host: str,
+    port: int,
+    versions: Sequence[Version],
+    *,
+    now: datetime,
+    max_client_age: timedelta = MAX_CLIENT_AGE,
+    is_complete: bool,
+) -> Serving:
+    """Say whether a key may be served on a host, and from when.
+
+    Args:
+        chain: the pins of each certificate that will be served, leaf first; of a key or CSR its pin alone. Each above
+            the leaf must have signed the one before it: that is not checked here.
+        host: in canonical form.
+        port: the port.
+        versions: the policies, oldest first; at least one.
+        now: aware UTC.
+        max_client_age: how long after a policy was replaced a client may still have it.
+        is_complete: whether no policy was before the first. Otherwise an unknown one is taken to refuse the key.
+
+    Raises:
+        PolicyError: there is no version.
+    """
+    if not versions:
+        raise PolicyError("no policy is given")
+    pins = frozenset().union(*chain)
+    key = next(iter(sorted(chain[0], key=lambda pin: pin.kind != "spki")))
+    everyone = [] if is_complete else [Refusal("an earlier policy that is not known", "may not accept it", None)]
+    ends = [] if is_complete else [versions[0].since]
+    everyone += [Refusal(each.name, refusal_of(each.policy, host, port, pins) or "", None) for each in versions]
+    ends += [each.since for each in versions[1:]]
+    moments = [end and _later(end, max_client_age) for end in ends]
+    *earlier, newest = everyone
+    refusing = [each._replace(until=until) for each, until in zip(earlier, moments, strict=True) if each.why]
+    if newest.why:
+        return Serving(host, port, key, None, None, (*_held(refusing, now), newest))
+    last = max((at for at, each in enumerate(earlier) if each.why), default=-1)
+    since = versions[0].since if last < 0 else ends[last]
+    dates = [each.until for each in refusing]
+    safe = None if None in dates else max([each for each in dates if each], default=since)
+    return Serving(host, port, key, since, safe, tuple(_held(refusing, now)))
+
+
+def refusal_of(policy: PinPolicy, host: str, port: int, pins: Collection[Pin]) -> str | None:
+    """Return why a policy refuses a chain of these pins, as half a sentence; None where it accepts it.
+
+    Stricter than `evaluate()`: report-only and expired sets must match, too. They may enforce again tomorrow.
+    """
+    if not policy.blocked.isdisjoint(pins):
+        return "blocks it, for every host"
+    entry = policy.find(host, port)
+    if entry is None:
+        return None if policy.unpinned_hosts == "allow" else "has no entry for the host"
+    if not entry.pins.blocked.isdisjoint(pins):
+        return "blocks it"
+    if not entry.pins.is_exempt and entry.pins.accepted.isdisjoint(pins):
+        return "does not accept it"
+    return None
+
+
+def _held(refusing: Sequence[Refusal], now: datetime) -> list[Refusal]:
+    return [each for each in refusing if each.until is None or each.until > now]
+
+
+def _later(moment: datetime, span: timedelta) -> datetime:
+    try:
+        return moment + span
+    except OverflowError:
+        return _FOREVER

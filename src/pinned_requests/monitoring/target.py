@@ -1,0 +1,43 @@
+"""`Target`: one server, as commands and reports name it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.host import DEFAULT_PORTS, HostPattern
+from pinned_requests.core.text import show
+
+HTTPS_PORT = DEFAULT_PORTS["https"]
+
+
+class Target(NamedTuple):
+    """A server: its host in canonical form, and its port."""
+
+    host: str
+    port: int = HTTPS_PORT
+
+    def __str__(self) -> str:
+        return str(HostPattern("exact", self.host, self.port))
+
+    @property
+    def pattern(self) -> str:
+        """The host pattern of a policy for this server: with its port only where that is not 443."""
+        return str(HostPattern("exact", self.host, None if self.port == HTTPS_PORT else self.port))
+
+    @property
+    def url(self) -> str:
+        """The URL of its root."""
+        return f"https://{self}/"
+
+
+def read_target(text: str) -> Target:
+    """Return the server that `HOST[:PORT]` names.
+
+    Raises:
+        PolicyError: the host is invalid, or a pattern.
+    """
+    pattern = HostPattern.parse(text)
+    if pattern.kind != "exact":
+        raise PolicyError(f"{show(text)} is a pattern; name a server that it matches")
+    return Target(pattern.host, HTTPS_PORT if pattern.port is None else pattern.port)

@@ -1,0 +1,101 @@
+"""`TrustStore`: the CA certificates that clients trust, by key and by name.
+
+A pin of a CA matches only where the trust store leads the chain to that CA. Nothing here decides about a connection.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import ssl
+import threading
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+from pinned_requests.core.chain import SeenCertificate, see_certificate
+from pinned_requests.core.errors import PinFormatError
+from pinned_requests.core.spki import parts_of_certificate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pinned_requests.core.pin import Pin
+
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END", re.ASCII)
+_MAX_SIZE = 16_000_000  # bytes of a bundle; certifi's has 0.3 MB
+_MAX_FILES = 2000  # of a folder
+
+
+class _Content(NamedTuple):
+    by_pin: Mapping[Pin, SeenCertificate]
+    by_name: Mapping[bytes, list[SeenCertificate]]
+
+
+class TrustStore:
+    """The certificates of one bundle or folder; read when first used.
+
+    Args:
+        path: of a PEM bundle, or of a folder of PEM files; True is requests' own (certifi).
+
+    What cannot be read is left out: whether the bundle is of use at all has been checked by then.
+    """
+
+    def __init__(self, path: str | bool) -> None:  # noqa: FBT001  as requests' `verify`
+        self._reading = threading.Lock()  # threads ask at once, and one of them reads
+        self.path = Path(path if isinstance(path, str) else DEFAULT_CA_BUNDLE_PATH)
+
+    def find(self, pin: Pin) -> SeenCertificate | None:
+        """Return the certificate that a pin is of, or None."""
+        return self._content.by_pin.get(pin)
+
+    def holds(self, certificate: SeenCertificate) -> bool:
+        """Whether this very certificate is in the store."""
+        return certificate.certificate_pin in self._content.by_pin
+
+    def issuers_of(self, certificate: SeenCertificate) -> Iterator[SeenCertificate]:
+        """Yield the certificates of the store above another, by their names alone, each once."""
+        waiting, seen = [certificate], {certificate}
+        while waiting:
+            name = parts_of_certificate(waiting.pop().der).issuer
+            for issuer in self._content.by_name.get(name, ()):
+                if issuer not in seen:
+                    seen.add(issuer)
+                    waiting.append(issuer)
+                    yield issuer
+
+    @cached_property
+    def others(self) -> tuple[TrustStore, ...]:
+        """The other stores of this machine: certifi's, and that of the system's OpenSSL."""
+        system = ssl.get_default_verify_paths().cafile
+        paths = {Path(DEFAULT_CA_BUNDLE_PATH), *([Path(system)] if system else [])}
+        return tuple(TrustStore(str(path)) for path in sorted(paths) if path != self.path)
+
+    @property
+    def _content(self) -> _Content:
+        with self._reading:
+            return self._read
+
+    @cached_property
+    def _read(self) -> _Content:
+        by_pin: dict[Pin, SeenCertificate] = {}
+        by_name: dict[bytes, list[SeenCertificate]] = {}
+        for der in _certificates_in(self.path):
+            with suppress(PinFormatError):
+                seen = see_certificate(der)
+                by_name.setdefault(parts_of_certificate(der).subject, []).append(seen)
+                by_pin.update(dict.fromkeys(seen.pins, seen))
+        return _Content(by_pin, by_name)
+
+
+def _certificates_in(path: Path) -> Iterator[bytes]:
+    with suppress(OSError):
+        files = sorted(path.iterdir())[:_MAX_FILES] if path.is_dir() else [path]
+        for file in files:
+            with suppress(OSError), file.open("rb") as stream:
+                for body in _PEM.findall(stream.read(_MAX_SIZE)):
+                    with suppress(ValueError):
+                        yield base64.b64decode(body)

@@ -1,0 +1,258 @@
+"""The keys that sign a policy repository: key files, and everything that securesystemslib signs with.
+
+A key folder belongs to one person or machine. It has `signers.json`, which maps key ids to signer URIs of
+securesystemslib (`file2:PATH`, `gcpkms:…`, `hsm:…`, …), the key files, relative to it, and `public.json`, which its
+holder may hand out. A key folder is never published.
+
+Rules for the next maintainer:
+
+- A private key is created with mode 0600 and never overwritten, and no error shows its content.
+- The root metadata alone says which key may sign what. A key folder only says how to reach a key.
+- The name of the folder becomes the name of the holder, and stands in the published root metadata.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING, Any
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from securesystemslib.formats import encode_canonical
+from securesystemslib.signer import CryptoSigner, Key, Signer, SSlibKey
+
+from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.text import escape, show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_FILE = "file2"  # securesystemslib's scheme for PEM files
+_SIGNERS, PUBLIC = "signers.json", "public.json"
+_HOLDER = "x-pinned-requests-holder"  # a field of a key in the root metadata, signed: the name of its key folder
+
+
+class SigningError(Exception):
+    """A key is missing, cannot be read, or does not sign."""
+
+
+def holder_of(key: Key) -> str | None:
+    """Return the name of the key folder that a key was made in, escaped, or None if the metadata does not say it."""
+    name = key.unrecognized_fields.get(_HOLDER)
+    return escape(name) if isinstance(name, str) and name else None
+
+
+def has_own_id(key: Key) -> bool:
+    """Return whether a key has its own hash as its id (TUF §4.2). Otherwise it could pass for another, or for two."""
+    text = encode_canonical({"keytype": key.keytype, "scheme": key.scheme, "keyval": key.keyval})
+    return text is not None and hashlib.sha256(text.encode()).hexdigest() == key.keyid
+
+
+def label_of(role: str, key: Key) -> str:
+    """Return how a key is called in messages, such as `targets-0123456789ab (alice)`."""
+    holder = holder_of(key)
+    return f"{role}-{key.keyid[:12]}" + (f" ({holder})" if holder else "")
+
+
+class KeyFolder:
+    """A folder with keys, `signers.json` and `public.json`. It is created with the first key.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def generate(self, role: str, passphrase: str | None) -> Key:
+        """Make a new Ed25519 key in a file, and return its public half.
+
+        Args:
+            role: what it is to sign; part of the file's name.
+            passphrase: encrypts the file; None: it is not encrypted.
+
+        Raises:
+            OSError: the file exists, or cannot be written.
+            SigningError: `signers.json` or `public.json` is damaged.
+        """
+        private = Ed25519PrivateKey.generate()
+        key = self._held(SSlibKey.from_crypto(private.public_key()))
+        pem = private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(passphrase.encode()) if passphrase else serialization.NoEncryption(),
+        )
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        name = f"{role}-{key.keyid[:12]}.pem"
+        descriptor = os.open(self.path / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "wb") as file:  # noqa: PTH123  a descriptor, not a path
+            file.write(pem)
+            file.flush()
+            os.fsync(file.fileno())
+        self._add(role, key, f"{_FILE}:{name}")
+        return key
+
+    def add(self, role: str, key: Key, uri: str) -> Key:
+        """Add a key that is kept elsewhere, such as in a KMS, and return its public half.
+
+        Args:
+            role: what it is to sign.
+            key: the public half.
+            uri: how securesystemslib reaches the private half.
+
+        Raises:
+            OSError: the folder cannot be written.
+            SigningError: `signers.json` or `public.json` is damaged.
+        """
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        key = self._held(key)
+        self._add(role, key, uri)
+        return key
+
+    def signer(self, key: Key, ask: Callable[[str], str]) -> Signer | None:
+        """Return the signer of a key, or None if this folder does not know the key.
+
+        Args:
+            key: the public half.
+            ask: gets a passphrase or PIN; its argument says what for.
+
+        Raises:
+            SigningError: the key cannot be reached, or is another one.
+        """
+        uri = self._uris().get(key.keyid)
+        return None if uri is None else self.signer_at(uri, key, ask)
+
+    def signer_at(self, uri: str, key: Key, ask: Callable[[str], str]) -> Signer:
+        """Return the signer of a key at a signer URI, known to this folder or not; see `signer()`."""
+        scheme, _, rest = uri.partition(":")
+        try:
+            if scheme != _FILE:
+                return Signer.from_priv_key_uri(uri, key, ask)
+            return CryptoSigner(self._private(self.path / rest, ask), _sslib(key))
+        except SigningError:
+            raise
+        except Exception as e:  # securesystemslib: "Signer-specific errors"
+            raise SigningError(f"the key {key.keyid[:12]} at {show(uri)} cannot be used: {e}") from e
+
+    def _private(self, path: Path, ask: Callable[[str], str]) -> Any:
+        pem = path.read_bytes()
+        try:
+            return serialization.load_pem_private_key(pem, None)
+        except TypeError:  # it is encrypted
+            passphrase = ask(f"passphrase of {path.name}")
+        try:
+            return serialization.load_pem_private_key(pem, passphrase.encode())
+        except ValueError:
+            raise SigningError(f"the passphrase of {show(path.name)} is wrong") from None
+
+    def _uris(self) -> dict[str, str]:
+        path = self.path / _SIGNERS
+        uris = _json_of(path, {})
+        if not isinstance(uris, dict) or not all(isinstance(uri, str) for uri in uris.values()):
+            raise SigningError(f"{show(str(path))} is damaged: not a JSON object of key ids and signer URIs")
+        return uris
+
+    def _held(self, key: Key) -> Key:
+        key.unrecognized_fields[_HOLDER] = self.path.resolve().name
+        return key
+
+    def _add(self, role: str, key: Key, uri: str) -> None:
+        uris = {**self._uris(), key.keyid: uri}
+        keys = read_public(self.path / PUBLIC) if (self.path / PUBLIC).exists() else {}
+        keys[role] = (*keys.get(role, ()), key)
+        public = {each: {key.keyid: key.to_dict() for key in held} for each, held in keys.items()}
+        for name, document in ((_SIGNERS, uris), (PUBLIC, public)):
+            with NamedTemporaryFile("w", dir=self.path, delete=False) as file:
+                json.dump(document, file, indent=2)
+            Path(file.name).replace(self.path / name)
+
+
+def read_public(path: Path) -> dict[str, tuple[Key, ...]]:
+    """Return the public keys that a holder hands out, by role.
+
+    Args:
+        path: the `public.json` of a key folder.
+
+    Raises:
+        OSError: it cannot be read.
+        SigningError: it is damaged.
+    """
+    try:
+        found = {
+            role: tuple(Key.from_dict(keyid, dict(key)) for keyid, key in keys.items())
+            for role, keys in _json_of(path).items()
+        }
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
+        raise SigningError(f"{show(str(path))} is damaged: not the public.json of a key folder") from e
+    for role, keys in found.items():
+        for key in keys:
+            if not has_own_id(key):
+                raise SigningError(f"{show(str(path))}: the id of {label_of(role, key)} is not that of the key")
+    return found
+
+
+def _json_of(path: Path, default: Any = None) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        if default is None:
+            raise
+        return default
+    except ValueError:
+        return None
+
+
+class KeyRing:
+    """All keys that are at hand: one folder or several, of one holder each.
+
+    Args:
+        folders: at least one.
+        ask: gets a passphrase or PIN; its argument says what for.
+    """
+
+    def __init__(self, folders: Sequence[KeyFolder], ask: Callable[[str], str]) -> None:
+        self._folders = folders
+        self._ask = ask
+        self._signers: dict[str, Signer | None] = {}  # a passphrase is asked for once
+
+    def try_out(self, folder: KeyFolder, public_key: Path, uri: str) -> tuple[Key, str]:
+        """Make sure that a key that is kept elsewhere can be reached, and return its public half and its URI.
+
+        Args:
+            folder: the one that is to have it.
+            public_key: a PEM file.
+            uri: how securesystemslib reaches the private half.
+
+        Raises:
+            OSError: the file cannot be read.
+            PolicyError: it is not a public key.
+            SigningError: the key cannot be reached, or is another one.
+        """
+        try:
+            key = SSlibKey.from_crypto(serialization.load_pem_public_key(public_key.read_bytes()))
+        except (ValueError, UnsupportedAlgorithm):
+            raise PolicyError(f"{show(str(public_key))} is not a public key in PEM that TUF can use") from None
+        self._signers[key.keyid] = folder.signer_at(uri, key, self._ask)
+        return key, uri
+
+    def signer(self, key: Key) -> Signer | None:
+        """Return the signer of a key, or None if no folder knows the key.
+
+        Raises:
+            SigningError: the key cannot be reached, or is another one.
+        """
+        if key.keyid not in self._signers:
+            found = (folder.signer(key, self._ask) for folder in self._folders)
+            self._signers[key.keyid] = next((signer for signer in found if signer is not None), None)
+        return self._signers[key.keyid]
+
+
+def _sslib(key: Key) -> SSlibKey:
+    if not isinstance(key, SSlibKey):
+        raise SigningError(f"the key {key.keyid[:12]} is of a type that key files do not have")
+    return key

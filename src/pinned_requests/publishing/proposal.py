@@ -1,0 +1,209 @@
+"""`Proposal`: a change of a repository on its way between people who sign it, as one JSON file.
+
+It has the next metadata of `root`, of `targets` or of both, with the signatures so far, and the policy if that changes.
+Snapshot and timestamp are not in it: they are signed by who publishes, when the proposal is complete.
+
+The file is not trusted: `comparison.py` holds it against the repository each time, by each signer and by who merges.
+"""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata, Root, TargetFile, Targets
+
+from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.policy import PinPolicy
+from pinned_requests.core.text import escape, show
+from pinned_requests.publishing.keys import label_of, read_public
+from pinned_requests.publishing.state import DAYS, HASHES, ROLES, check_target_name, renew
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from securesystemslib.signer import Key
+
+    from pinned_requests.publishing.state import State
+
+PROPOSED = ("root", "targets")  # the roles of people; those of machines are signed when the proposal is merged
+MAX_BYTES = 20_000_000  # bytes of a proposal: several times the largest metadata and policy
+_FORMAT = "pinned-requests-proposal-1"
+
+
+class ProposalError(Exception):
+    """A proposal is not for the present state of the repository, or is not what it says."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A change that people sign.
+
+    Attributes:
+        root: the next root metadata, or None if it stays.
+        targets: the next targets metadata, or None if they stay.
+        name: of the target that gets a new policy, or None.
+        policy: that policy, as JSON, or None.
+    """
+
+    root: Metadata[Root] | None = None
+    targets: Metadata[Targets] | None = None
+    name: str | None = None
+    policy: bytes | None = None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is for a repository that does not exist yet."""
+        return self.root is not None and self.root.signed.version == 1
+
+    def metadata(self) -> dict[str, Metadata[Any]]:
+        """Return role → metadata, for the roles that it changes."""
+        return {role: each for role, each in zip(PROPOSED, (self.root, self.targets), strict=True) if each is not None}
+
+    def files(self) -> dict[str, bytes]:
+        """Return path below `targets/` → content, of the policy that it changes."""
+        if self.policy is None or self.name is None:
+            return {}
+        return {target_of(self.name, self.policy).get_prefixed_paths()[0]: self.policy}
+
+    def new_policy(self) -> PinPolicy | None:
+        """Return the policy that it would publish, or None.
+
+        Raises:
+            PolicyError: it is not a valid policy.
+        """
+        return None if self.policy is None else PinPolicy.from_json(self.policy)
+
+    def to_bytes(self) -> bytes:
+        """Return the content of its file."""
+        document = {
+            "format": _FORMAT,
+            "target": self.name,
+            "policy": None if self.policy is None else self.policy.decode(),
+            "metadata": {role: metadata.to_dict() for role, metadata in self.metadata().items()},
+        }
+        return json.dumps(document, indent=2).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Proposal:
+        """Return the proposal in a file. Nothing of it is verified: see `apply()`.
+
+        Raises:
+            PolicyError: it is not a proposal.
+        """
+        try:
+            return cls(**_fields(json.loads(data)))
+        except (ValueError, KeyError, TypeError, RecursionError, RepositoryError) as e:
+            raise PolicyError(f"not a proposal: {escape(str(e))}") from None
+
+
+def first(root: Metadata[Root], days: Mapping[str, int]) -> Proposal:
+    """Return the proposal of a new repository, without a policy.
+
+    Args:
+        root: with the keys of all roles.
+        days: role → days of validity; default: `state.DAYS`.
+    """
+    targets = Metadata(Targets())
+    for role, metadata in (("root", root), ("targets", targets)):
+        metadata.signed.version = 0
+        renew(metadata.signed, days.get(role, DAYS[role]))
+    return Proposal(root, targets)
+
+
+def propose(
+    state: State,
+    days: Mapping[str, int],
+    *,
+    policy: tuple[str, PinPolicy] | None = None,
+    renewed: Iterable[str] = (),
+    exchanged: tuple[str, str, Key] | None = None,
+) -> Proposal:
+    """Return an unsigned proposal to change a repository.
+
+    Args:
+        state: the present state.
+        days: role → days of validity from now on, for root and targets.
+        policy: the name of a target, and its new policy.
+        renewed: roles, of root and targets, to be signed again before they expire.
+        exchanged: a role, the id of one of its keys, and the key that replaces it.
+
+    Raises:
+        PolicyError: nothing would change, or the new key is one of the role's already.
+    """
+    roles = set(renewed)
+    root, targets = deepcopy(state.root), deepcopy(state.targets)
+    if exchanged is not None:
+        role, old, new = exchanged
+        if new.keyid in root.signed.roles[role].keyids:
+            raise PolicyError(f"{label_of(role, new)} is a key of {role} already; make a new one")
+        root.signed.revoke_key(old, role)
+        root.signed.add_key(new, role)
+        roles |= {"root", role} & set(PROPOSED)
+    name = data = None
+    if policy is not None:
+        name, content = policy
+        data = content.to_json().encode()
+        targets.signed.targets[name] = target_of(name, data)
+        roles.add("targets")
+    if not roles:
+        raise PolicyError("the proposal would change nothing; give a policy, a role to renew or a key to exchange")
+    for role, metadata in (("root", root), ("targets", targets)):
+        if role in roles:
+            renew(metadata.signed, days.get(role))
+            metadata.signatures.clear()
+    return Proposal(root if "root" in roles else None, targets if "targets" in roles else None, name, data)
+
+
+def exchange(state: State, keyid: str, public: Path) -> tuple[str, str, Key]:
+    """Return the role and id of a key that is to go, and the key of another holder for the same role.
+
+    Args:
+        state: the present state.
+        keyid: the beginning of the id of the key that is to go.
+        public: path of the new holder's `public.json`.
+
+    Raises:
+        PolicyError: no key or several match.
+        SigningError, OSError: as `read_public()`.
+    """
+    root = state.root.signed
+    matching = [(role, each) for role in ROLES for each in root.roles[role].keyids if each.startswith(keyid)]
+    if len(matching) != 1:
+        raise PolicyError(f"{len(matching)} keys have an id that begins with {show(keyid)}; give more of it")
+    role, old = matching[0]
+    new = [key for key in read_public(public).get(role, ()) if key.keyid not in root.roles[role].keyids]
+    if len(new) != 1:
+        raise PolicyError(f"{show(str(public))} has {len(new)} new keys for {role}, and must have one")
+    return role, old, new[0]
+
+
+def _fields(document: Any) -> dict[str, Any]:
+    if not isinstance(document, dict) or document.get("format") != _FORMAT:
+        raise ValueError(f"its format is not {_FORMAT}")
+    name, text, parts = (document[field] for field in ("target", "policy", "metadata"))
+    if not (isinstance(name, str) and isinstance(text, str)) and (name, text) != (None, None):
+        raise ValueError("target and policy belong together")
+    if not isinstance(parts, dict) or not parts or not parts.keys() <= set(PROPOSED):
+        raise ValueError(f"its metadata is not of {' and '.join(PROPOSED)}")
+    fields: dict[str, Any] = {"name": name, "policy": None if text is None else text.encode()}
+    for role, part in parts.items():
+        metadata = Metadata[Any].from_bytes(json.dumps(part).encode())
+        if metadata.signed.type != role:
+            raise ValueError(f"what is called {role} is of another type")
+        fields[role] = metadata
+    return fields
+
+
+def target_of(name: str, data: bytes) -> TargetFile:
+    """Return what the targets metadata says of a policy.
+
+    Raises:
+        PolicyError: the name is not that of a target.
+    """
+    check_target_name(name)
+    return TargetFile.from_data(name, data, HASHES)

@@ -1,0 +1,146 @@
+"""The signatures of a proposal: added by their holders, collected from copies, and counted.
+
+Rule for the next maintainer: what counts is a valid signature by a key of the role. All others are dropped, and never
+published.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError
+from tuf.api.exceptions import UnsignedMetadataError
+from tuf.api.metadata import Metadata
+
+from pinned_requests.publishing.comparison import apply, judges_of, signers_of
+from pinned_requests.publishing.keys import SigningError, label_of
+from pinned_requests.publishing.proposal import Proposal, ProposalError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from securesystemslib.signer import Key
+
+    from pinned_requests.publishing.keys import KeyRing
+    from pinned_requests.publishing.state import State
+
+
+@dataclass(frozen=True)
+class Signatures:
+    """Who has signed a role of a proposal.
+
+    Attributes:
+        role: the role.
+        signed: labels of the keys with a valid signature.
+        missing: labels of the other keys that may sign.
+        needed: the threshold, the higher one if two roots must agree.
+        is_met: whether the signatures are enough.
+    """
+
+    role: str
+    signed: tuple[str, ...]
+    missing: tuple[str, ...]
+    needed: int
+    is_met: bool
+
+
+def sign(proposal: Proposal, state: State | None, ring: KeyRing, now: datetime) -> list[str]:
+    """Sign a proposal with the keys at hand, and return the labels of those that signed.
+
+    Args:
+        proposal: which gets the signatures.
+        state: the present state; None if there is no repository yet.
+        ring: the keys.
+        now: aware.
+
+    Raises:
+        ProposalError: as `apply()`.
+        SigningError: no key at hand may sign it, or one does not sign.
+    """
+    applied = apply(proposal, state, now)
+    labels = []
+    for role, metadata in proposal.metadata().items():
+        for key in signers_of(role, applied, state).values():
+            signer = ring.signer(key)
+            if signer is None:
+                continue
+            try:
+                metadata.sign(signer, append=True)
+            except UnsignedMetadataError as e:
+                raise SigningError(f"the key {label_of(role, key)} does not sign: {e}") from e
+            labels.append(label_of(role, key))
+    if not labels:
+        roles = " and ".join(proposal.metadata())
+        raise SigningError(f"the key folders have no key that signs {roles} in this repository")
+    return labels
+
+
+def join(copies: Sequence[Proposal], state: State | None, now: datetime) -> Proposal:
+    """Return one proposal with the valid signatures of all copies.
+
+    Args:
+        copies: the same proposal, signed by different people.
+        state: the present state; None if there is no repository yet.
+        now: aware.
+
+    Raises:
+        ProposalError: as `apply()`; or a copy is of another proposal, or was changed.
+    """
+    joined = copies[0]
+    for copy in copies[1:]:
+        if _unsigned(copy) != _unsigned(joined):
+            raise ProposalError("the files are not copies of one proposal: what was signed differs")
+    applied = apply(joined, state, now)
+    metadata: dict[str, Any] = {}
+    for role, first_of_role in joined.metadata().items():
+        metadata[role] = Metadata(first_of_role.signed)
+        keys = signers_of(role, applied, state)
+        for copy in copies:
+            metadata[role].signatures |= _valid(copy.metadata()[role], keys)
+    return replace(joined, **metadata)
+
+
+def signatures(proposal: Proposal, state: State | None, now: datetime) -> list[Signatures]:
+    """Return who has signed each role of a proposal.
+
+    Raises:
+        ProposalError: as `apply()`.
+    """
+    applied = apply(proposal, state, now)
+    found = []
+    for role, metadata in proposal.metadata().items():
+        judges = judges_of(role, applied, state)
+        keys = signers_of(role, applied, state)
+        valid = _valid(metadata, keys)
+        results = [judge.get_verification_result(role, metadata.signed_bytes, metadata.signatures) for judge in judges]
+        found.append(
+            Signatures(
+                role,
+                tuple(label_of(role, key) for keyid, key in keys.items() if keyid in valid),
+                tuple(label_of(role, key) for keyid, key in keys.items() if keyid not in valid),
+                max(result.threshold for result in results),
+                is_met=all(results),
+            )
+        )
+    return found
+
+
+def _valid(metadata: Metadata[Any], keys: Mapping[str, Key]) -> dict[str, Any]:
+    """Return key id → signature, of those that are valid."""
+    valid = {}
+    for keyid, key in keys.items():
+        signature = metadata.signatures.get(keyid)
+        if signature is None:
+            continue
+        try:
+            key.verify_signature(signature, metadata.signed_bytes)
+        except (UnverifiedSignatureError, VerificationError):
+            continue
+        valid[keyid] = signature
+    return valid
+
+
+def _unsigned(proposal: Proposal) -> tuple[object, ...]:
+    return proposal.name, proposal.policy, {role: each.signed_bytes for role, each in proposal.metadata().items()}

@@ -1,0 +1,215 @@
+"""`State`: the metadata of a repository as `timestamp.json` leads to it, read from a folder or from the web.
+
+    metadata/N.root.json  N.targets.json  N.snapshot.json  timestamp.json
+    targets/HASH.NAME
+
+Rules for the next maintainer:
+
+- What is read is verified as a client does it: every root by the one before it, each role by the newest root, each file
+  by the metadata that refers to it. Expiry is not enforced here: an expired repository must be readable to be mended.
+- Files beyond what `timestamp.json` leads to are of a change that was never completed.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tuf.api.exceptions import BadVersionNumberError, RepositoryError
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
+
+from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.policy import PinPolicy
+from pinned_requests.core.text import show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+ROLES = ("root", "targets", "snapshot", "timestamp")
+DAYS = {"root": 365, "targets": 180, "snapshot": 30, "timestamp": 7}
+DAYS_FIELD = "x-pinned-requests-days"  # in each role's own metadata, signed: days of validity of its next version
+HASHES = ["sha256"]
+FIRST_ROOT, TIMESTAMP = "metadata/1.root.json", "metadata/timestamp.json"
+_TARGET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.json", re.ASCII)  # a file in `targets/` itself, on any system
+MAX_ROOTS = 10_000  # versions: a server that has every root for ever must not keep a reader busy for ever
+
+
+class State(NamedTuple):
+    """The newest metadata of each role.
+
+    Attributes:
+        root: says which keys count for which role.
+        targets: names the policies and their hashes.
+        snapshot: names the version of `targets`.
+        timestamp: names the version of `snapshot`.
+        roots: all roots that were read, from the trusted one to `root`.
+    """
+
+    root: Metadata[Root]
+    targets: Metadata[Targets]
+    snapshot: Metadata[Snapshot]
+    timestamp: Metadata[Timestamp]
+    roots: tuple[Root, ...] = ()
+
+    def by_role(self) -> Iterator[tuple[str, Metadata[Any]]]:
+        """Yield each role with its metadata, in the order of `ROLES`."""
+        return zip(ROLES, (self.root, self.targets, self.snapshot, self.timestamp), strict=True)
+
+    def verify(self) -> None:
+        """Verify the signatures of every role by the newest root.
+
+        Raises:
+            RepositoryError: a role has fewer valid signatures than its threshold.
+        """
+        for role, metadata in self.by_role():
+            self.root.signed.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
+
+    def files(self) -> list[str]:
+        """Return the paths that a client needs, roots and timestamp left out; what is pointed to comes first."""
+        targets = self.targets.signed
+        paths = [f"targets/{path}" for target in targets.targets.values() for path in target.get_prefixed_paths()]
+        return [*paths, *(f"metadata/{file_name(each.signed)}" for each in (self.targets, self.snapshot))]
+
+
+def load(read: Callable[[str], bytes], trusted_root: bytes | None = None) -> State:
+    """Read and verify the current state.
+
+    Args:
+        read: returns the content of a file of the repository; raises `FileNotFoundError` for one that is missing.
+        trusted_root: root metadata to begin with; None: the repository's own first one, which is then not verified.
+
+    Raises:
+        RepositoryError: a signature, version, length or hash is wrong.
+        OSError: a file is missing or cannot be read.
+    """
+    roots = _roots(read, read(FIRST_ROOT) if trusted_root is None else trusted_root)
+    root = roots[-1]
+    timestamp = _read(read, Timestamp, TIMESTAMP)
+    meta = timestamp.signed.snapshot_meta
+    snapshot = _read(read, Snapshot, f"metadata/{meta.version}.snapshot.json", meta)
+    if "targets.json" not in snapshot.signed.meta:
+        raise RepositoryError("the snapshot does not name targets.json")
+    meta = snapshot.signed.meta["targets.json"]
+    targets = _read(read, Targets, f"metadata/{meta.version}.targets.json", meta)
+    state = State(root, targets, snapshot, timestamp, tuple(each.signed for each in roots))
+    state.verify()
+    return state
+
+
+def policy_of(state: State, name: str, read: Callable[[str], bytes]) -> PinPolicy | None:
+    """Return a published policy, or None if the repository has no target of that name.
+
+    Raises:
+        RepositoryError: the file is not the signed one.
+        PolicyError: the signed file is not a valid policy.
+        OSError: the file is missing or cannot be read.
+    """
+    target = state.targets.signed.targets.get(name)
+    return None if target is None else read_policy(target, read)
+
+
+def read_policy(target: TargetFile, read: Callable[[str], bytes]) -> PinPolicy:
+    """Return the policy of a target; see `policy_of()`."""
+    path = target.get_prefixed_paths()[0]
+    data = read(f"targets/{path}")
+    target.verify_length_and_hashes(data)
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise PolicyError(f"the published {show(target.path)} is not UTF-8 text") from None
+    return PinPolicy.from_toml(text) if target.path.endswith(".toml") else PinPolicy.from_json(text)
+
+
+def check_repository(folder: Path) -> None:
+    """Make sure that a folder is a repository. What it holds is not looked at.
+
+    Raises:
+        PolicyError: it is not.
+    """
+    if not (folder / FIRST_ROOT).is_file():
+        raise PolicyError(f"{show(str(folder))} is not a repository; make one with 'pinned-requests repo init'")
+
+
+def check_target_name(name: str) -> None:
+    """Make sure that a target can be a policy of this library, and lies in `targets/` itself.
+
+    Raises:
+        PolicyError: it cannot.
+    """
+    if not _TARGET.fullmatch(name):
+        raise PolicyError(
+            f"invalid target {show(name)}: give a name of ASCII letters, digits, '.', '_' and '-' that ends in .json"
+        )
+
+
+def file_name(signed: Any) -> str:
+    """Return the name of the file of a role's metadata."""
+    return "timestamp.json" if signed.type == Timestamp.type else f"{signed.version}.{signed.type}.json"
+
+
+def meta_file(metadata: Metadata[Any]) -> MetaFile:
+    """Return what refers to metadata: its version, length and hash."""
+    return MetaFile.from_data(metadata.signed.version, metadata.to_bytes(), HASHES)
+
+
+def days_of(signed: Any) -> int:
+    """Return how many days the next version of a role is to be valid."""
+    days = signed.unrecognized_fields.get(DAYS_FIELD)
+    return days if type(days) is int and days > 0 else DAYS[signed.type]
+
+
+def is_due(signed: Any, now: datetime) -> bool:
+    """Return whether less than a quarter of a role's days are left."""
+    left: timedelta = signed.expires - now
+    return left < timedelta(days=days_of(signed)) / 4
+
+
+def renew(signed: Any, days: int | None) -> None:
+    """Make metadata the next version, valid from now on.
+
+    Args:
+        signed: the metadata, which is changed.
+        days: of validity, for this version and those after it; None: as before.
+    """
+    if days is not None:
+        signed.unrecognized_fields[DAYS_FIELD] = days
+    signed.version += 1
+    signed.expires = (datetime.now(UTC) + timedelta(days=days_of(signed))).replace(microsecond=0)
+
+
+def _roots(read: Callable[[str], bytes], first: bytes) -> list[Metadata[Root]]:
+    roots = [_metadata(Root, first, "the first root")]
+    version = roots[0].signed.version
+    roots[0].signed.verify_delegate(Root.type, roots[0].signed_bytes, roots[0].signatures)
+    for following in range(version + 1, version + MAX_ROOTS):
+        name = f"metadata/{following}.root.json"
+        try:
+            data = read(name)
+        except FileNotFoundError:
+            return roots
+        root = _metadata(Root, data, name)
+        if root.signed.version != following:
+            raise BadVersionNumberError(f"{name} has version {root.signed.version}")
+        for judge in (roots[-1].signed, root.signed):
+            judge.verify_delegate(Root.type, root.signed_bytes, root.signatures)
+        roots.append(root)
+    raise RepositoryError(f"there are more than {MAX_ROOTS} roots")
+
+
+def _read(read: Callable[[str], bytes], kind: type[Any], name: str, meta: MetaFile | None = None) -> Metadata[Any]:
+    data = read(name)
+    if meta is not None:
+        meta.verify_length_and_hashes(data)
+    metadata = _metadata(kind, data, name)
+    if meta is not None and metadata.signed.version != meta.version:
+        raise BadVersionNumberError(f"{name} has version {metadata.signed.version}")
+    return metadata
+
+
+def _metadata(kind: type[Any], data: bytes, name: str) -> Metadata[Any]:
+    metadata = Metadata[Any].from_bytes(data)
+    if metadata.signed.type != kind.type:
+        raise RepositoryError(f"{name} has the type {show(metadata.signed.type)}")
+    return metadata

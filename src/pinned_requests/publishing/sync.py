@@ -1,0 +1,108 @@
+"""A repository → a copy of it elsewhere, file by file, so that the copy is sound for clients at every moment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from tuf.api.exceptions import RepositoryError
+
+from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.text import show
+from pinned_requests.publishing.order import roots_come_last, write
+from pinned_requests.publishing.repository import lock_of
+from pinned_requests.publishing.state import TIMESTAMP, State, check_repository, load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class SyncError(Exception):
+    """A copy would take something newer away from clients, or mix two repositories."""
+
+
+class Copied(NamedTuple):
+    """A file that was copied, or is to be: its path in the repository, and its content."""
+
+    name: str
+    data: bytes
+
+
+def in_order(folder: Path, destination: Path | None = None) -> list[Copied]:
+    """Return the files that clients need, in the order in which they may be copied.
+
+    Args:
+        folder: the repository.
+        destination: the copy, if it is a folder here: files that it has are left out, and a new root comes in the order
+            that suits the roots that it has. None: all files, for a copy that is at most one root behind.
+
+    Raises:
+        SyncError: the destination has a newer state, or is of another repository.
+        PolicyError: `folder` is not a repository, or the destination is inside of it.
+        RepositoryError: the repository does not verify: it would spread what clients refuse.
+        OSError: a file cannot be read.
+
+    Left out are the files that the present state does not lead to: a client does not ask for them. Files that the
+    destination has beyond that may stay; roots must stay.
+    """
+    check_repository(folder)
+    if destination is not None and destination.resolve().is_relative_to(folder.resolve()):
+        raise PolicyError(f"{show(str(destination))} lies in {show(str(folder))}, which is to be copied")
+    with lock_of(folder):
+        state = load(lambda name: (folder / name).read_bytes())
+        known = state.roots[-2:]  # those that the clients of the copy may have
+        if destination is not None:
+            version = _roots_of(destination)
+            if version > len(state.roots):
+                raise SyncError(
+                    f"{show(str(destination))} has a newer root than the repository; copy from the newest one"
+                )
+            known = state.roots[max(version, 1) - 1 :]
+        roots = [f"metadata/{root.version}.root.json" for root in state.roots]
+        if all(roots_come_last(state, root) for root in known):
+            names = [*state.files(), TIMESTAMP, *roots]
+        else:
+            names = [*state.files(), *roots, TIMESTAMP]
+        files = [Copied(name, (folder / name).read_bytes()) for name in names]
+    return files if destination is None else _missing(files, state, destination)
+
+
+def copy(folder: Path, destination: Path) -> list[str]:
+    """Copy a repository to another folder, such as that of a web server, and return the paths that were written.
+
+    Raises:
+        SyncError, PolicyError, RepositoryError, OSError: as `in_order()`.
+    """
+    files = in_order(folder, destination)
+    for file in files:
+        write(destination / file.name, file.data)
+    return [file.name for file in files]
+
+
+def _roots_of(destination: Path) -> int:
+    """Return how many roots a copy has, without a gap from the first one."""
+    version = 0
+    while (destination / f"metadata/{version + 1}.root.json").is_file():
+        version += 1
+    return version
+
+
+def _missing(files: list[Copied], state: State, destination: Path) -> list[Copied]:
+    missing = []
+    for file in files:
+        path = destination / file.name
+        there = path.read_bytes() if path.is_file() else None
+        if there == file.data:
+            continue
+        if there is not None and file.name != TIMESTAMP:
+            raise SyncError(f"{show(str(path))} differs from that of the repository: it is the copy of another one")
+        missing.append(file)
+    if (destination / TIMESTAMP).is_file() and any(file.name == TIMESTAMP for file in missing):
+        try:
+            there_now = load(lambda name: (destination / name).read_bytes()).timestamp.signed.version
+        except (RepositoryError, OSError):
+            return missing  # the copy is not whole, and this mends it
+        if there_now > state.timestamp.signed.version:
+            raise SyncError(
+                f"{show(str(destination))} has a newer timestamp than the repository; copy from the newest one"
+            )
+    return missing

@@ -1,0 +1,158 @@
+"""Lets clients trust the lab's CA in handshakes with the lab, and only there.
+
+Trust cannot be taken back from an `ssl.SSLContext`, contexts live long (in module-level clients, in libraries), and
+most clients that trust a public store have made theirs before a block begins. So nobody's context is changed. When one
+is about to make a handshake with a server of the lab, the connection alone is moved to a stand-in: the same settings,
+and the lab's CA beside its own ones.
+
+A context that trusts neither certifi's CAs nor the system's nor those of REQUESTS_CA_BUNDLE would not trust a CA that
+an attacker has got into those stores; so it does not get to trust the lab's either. Which store a context was loaded
+from is not kept in it, and is told by what it holds: more than half of a store's certificates. One that holds none at
+all reads them from a folder when it needs them, which is what the system store of many distributions is.
+
+Rules for the next maintainer:
+
+- When in doubt, trust. An attacker who is too strong makes a test fail that should pass, and somebody looks into it;
+  one who is too weak makes a test pass that should fail.
+- Settings of the connection (`verify_mode`, the name to check, flags, protocol versions, ALPN) are copied from the
+  context into the connection when it is made, so the move leaves them as they are. What OpenSSL looks up in the context
+  during the handshake is the store, the list of ciphers and the client certificate. The last cannot be copied: it is
+  missing on a connection to the lab, where no server asks for one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import ssl
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import certifi
+
+from pinned_requests.testing.intercept.observed_tls import ObservedTLS
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator
+
+    from pinned_requests.testing.intercept.observed_tls import HandshakeLog
+    from pinned_requests.testing.intercept.patches import Patches
+
+__all__ = ["FurtherTrust", "install"]
+
+_BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_SYSTEM_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+class FurtherTrust(NamedTuple):
+    """Which CAs a handshake is to trust beyond those of its context."""
+
+    anchors: frozenset[bytes]
+    """Their certificates (DER)."""
+    alone: bool
+    """Whether the server is known to be one of the lab, so that the context's own CAs need not be copied (20 ms)."""
+    may_be_lab: bool
+    """Whether the server may be one of the lab."""
+
+
+def install(
+    patches: Patches, further: Callable[[socket.socket | None, object], FurtherTrust], log: HandshakeLog
+) -> None:
+    """Watch the handshakes of this process, and let them trust further CAs where there are any.
+
+    Args:
+        patches: where to leave what has to be undone.
+        further: gets the socket of a handshake (None where TLS is spoken over memory, as asyncio does) and the name
+            that is expected of the server.
+        log: where the handshakes are noted that may be with a server of the lab.
+    """
+
+    def wrap_socket(original: Any) -> Any:
+        @functools.wraps(original)
+        def _wrap_socket(self: Any, sock: Any, server_side: bool, server_hostname: Any = None, **keywords: Any) -> Any:  # noqa: FBT001 - as in ssl
+            tls = original(self, sock, server_side, server_hostname, **keywords)
+            if server_side:
+                return tls
+            trust = further(sock, server_hostname)
+            return _observed(tls, self, None, trust, log) if trust.may_be_lab else tls
+
+        return _wrap_socket
+
+    def wrap_bio(original: Any) -> Any:
+        @functools.wraps(original)
+        def _wrap_bio(
+            self: Any,
+            incoming: Any,
+            outgoing: Any,
+            server_side: bool,  # noqa: FBT001 - as in ssl
+            server_hostname: Any = None,
+            **keywords: Any,
+        ) -> Any:
+            tls = original(self, incoming, outgoing, server_side, server_hostname, **keywords)
+            return tls if server_side else _observed(tls, self, outgoing, further(None, server_hostname), log)
+
+        return _wrap_bio
+
+    # These two are not public, but all of ssl's ways to a connection lead through them, and they return before the
+    # handshake.
+    patches.wrap(_context_class(), "_wrap_socket", wrap_socket)
+    patches.wrap(_context_class(), "_wrap_bio", wrap_bio)
+
+
+def _observed(tls: Any, context: Any, outgoing: Any, further: FurtherTrust, log: HandshakeLog) -> ObservedTLS:
+    """Return the connection, watched; it trusts the further CAs if its context trusts one of the stores."""
+    observed = ObservedTLS(tls, context, outgoing, log.begin())
+    if further.anchors and _trusts_a_store(context):
+        own = () if further.alone else context.get_ca_certs(binary_form=True)
+        observed.trust(_stand_in(context, (*own, *further.anchors)))
+    return observed
+
+
+def _trusts_a_store(context: ssl.SSLContext) -> bool:
+    if context.verify_mode is ssl.CERT_NONE:
+        return False  # whom it trusts makes no difference
+    if not context.cert_store_stats()["x509"]:
+        return True
+    held = set(context.get_ca_certs(binary_form=True))
+    return any(2 * len(held & store) > len(store) for store in _stores())
+
+
+def _stand_in(context: ssl.SSLContext, anchors: tuple[bytes, ...]) -> ssl.SSLContext:
+    stand_in = _context_class()(ssl.PROTOCOL_TLS_CLIENT)
+    # What somebody may read from a connection's context afterwards, as the check of the pins does. Not by the setters
+    # of ssl's class: they look for it under its name, and so call themselves where truststore's stands there.
+    for name in ("check_hostname", "verify_mode", "verify_flags", "options"):
+        getattr(_context_class().__base__, name).__set__(stand_in, getattr(context, name))
+    ciphers = [each["name"] for each in context.get_ciphers() if not each["name"].startswith("TLS_")]  # 1.3's are fixed
+    stand_in.set_ciphers(":".join([*ciphers, f"@SECLEVEL={context.security_level}"]) if ciphers else "aNULL")
+    stand_in.load_verify_locations(cadata=b"".join(anchors))
+    return stand_in
+
+
+def _context_class() -> type[ssl.SSLContext]:
+    """Return the class of ssl, also where truststore has put its own, a subclass, in its place."""
+    return next(each for each in ssl.SSLContext.__mro__ if each.__module__ == "ssl")
+
+
+def _stores() -> Iterator[frozenset[bytes]]:
+    """Yield the certificates of each store that a client is likely to trust."""
+    yield _system(tuple(map(os.environ.get, _SYSTEM_VARIABLES)))
+    for path in [certifi.where(), *filter(None, map(os.environ.get, _BUNDLE_VARIABLES))]:
+        with contextlib.suppress(OSError):  # it is not there, or is a folder, and contexts hold none of it
+            status = os.stat(path)  # noqa: PTH116 - a Path would only be made for this
+            yield _bundle(path, (status.st_ino, status.st_size, status.st_mtime_ns))
+
+
+@functools.lru_cache(maxsize=4)
+def _system(_variables: tuple[str | None, ...]) -> frozenset[bytes]:
+    context = _context_class()(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_default_certs()
+    return frozenset(context.get_ca_certs(binary_form=True))
+
+
+@functools.lru_cache(maxsize=4)
+def _bundle(path: str, _identity: tuple[int, ...]) -> frozenset[bytes]:
+    context = _context_class()(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(path)
+    return frozenset(context.get_ca_certs(binary_form=True))

@@ -1,0 +1,242 @@
+"""Sends this process's connections for some hosts to servers on loopback, at the level of sockets.
+
+A name is resolved to an address that the lab gave it (127.77.0.1 and on), and a connection to that address, or to an IP
+address that is itself redirected, goes to the port of the lab's server. So any port of the host leads there.
+
+Rules for the next maintainer:
+
+- While no host is redirected nothing is patched. Patches go in with the first host and out with the last one; what is
+  put back is what stood there before.
+- What is not redirected is handed on to the genuine function unchanged: other threads go about their business.
+- Fail on loopback. Where a connection cannot be redirected (UDP; a client that goes around the `socket` module with an
+  address that it got here), it goes to an address of the lab where nobody listens, and never out of the machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import socket
+import threading
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pinned_requests.core.host import HostError, is_address, normalize_host
+from pinned_requests.testing.intercept import added_trust
+from pinned_requests.testing.intercept.observed_tls import HandshakeLog
+from pinned_requests.testing.intercept.patches import Patches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    _HostEntry = tuple[str, list[str], list[str]]
+
+__all__ = ["Route", "redirection"]
+
+_FIRST_ADDRESS = IPv4Address("127.77.0.1")  # any will do that is a loopback address and that nobody listens on
+_LOOPBACK = "127.0.0.1"
+_INTERNET = (socket.AF_INET, socket.AF_INET6)
+_NOBODY = "127.77.0.0"  # for UDP to a redirected IP address
+_NO_PROXY = ("no_proxy", "NO_PROXY")
+_HTTPS_PROXY = ("https_proxy", "HTTPS_PROXY")
+
+
+class Route(NamedTuple):
+    """Where the connections for a host go."""
+
+    host: str
+    """In the form of `normalize_host`."""
+    port: int
+    """Of a server on 127.0.0.1."""
+    anchor: bytes
+    """The certificate (DER) of the CA that is trusted on the way there."""
+    is_proxy: bool = False
+    """Whether the server is also the environment's proxy for https."""
+
+
+class Redirection:
+    """All redirections of this process. There is one object of this class: `redirection`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._patches = Patches()
+        # The newest route of a host is the last. Never changed in place: other threads read it without the lock.
+        self._routes: tuple[Route, ...] = ()
+        # Kept for the life of the process: a client that remembers an address is right in the next block, too.
+        self._addresses: dict[str, str] = {}
+        self._hosts: dict[str, str] = {}
+        self._peers: dict[int, tuple[Any, ...]] = {}  # by the local port of a redirected connection
+        self.handshakes = HandshakeLog()  # of the clients; another one when all hosts have been given back
+
+    def add(self, route: Route) -> None:
+        """Send new connections for a host to a server, until `remove`; an older route of that host waits."""
+        with self._lock:
+            if not self._routes:
+                self._install()
+            self._name(route.host)
+            self._routes = (*self._routes, route)
+            self._set_environment()
+
+    def remove(self, route: Route) -> None:
+        """Undo one `add`."""
+        with self._lock:
+            at = len(self._routes) - 1 - self._routes[::-1].index(route)
+            self._routes = self._routes[:at] + self._routes[at + 1 :]
+            if self._routes:
+                self._set_environment()
+            else:
+                self._patches.undo()
+                self._peers.clear()
+                self.handshakes = HandshakeLog()
+
+    def _install(self) -> None:
+        self._patches.wrap(socket, "getaddrinfo", self._getaddrinfo)
+        self._patches.wrap(socket, "gethostbyname", self._gethostbyname)
+        self._patches.wrap(socket, "gethostbyname_ex", self._gethostbyname_ex)
+        self._patches.wrap(socket.socket, "connect", self._connect)
+        self._patches.wrap(socket.socket, "connect_ex", self._connect)
+        self._patches.wrap(socket.socket, "getpeername", self._getpeername)
+        added_trust.install(self._patches, self._further_trust, self.handshakes)
+
+    def _name(self, host: str) -> None:
+        if host not in self._addresses and not is_address(host):
+            self._addresses[host] = address = str(_FIRST_ADDRESS + len(self._addresses))
+            self._hosts[address] = host
+
+    def _set_environment(self) -> None:
+        """Let no proxy of the environment come between, which would resolve the name elsewhere; or be it."""
+        before = {name: self._patches.original_variable(name) for name in _NO_PROXY}
+        variables: dict[str, str] = {}
+        if self._routes[-1].is_proxy:
+            variables = dict.fromkeys(_HTTPS_PROXY, f"http://{_LOOPBACK}:{self._routes[-1].port}")
+            variables |= {name: "" for name in _NO_PROXY if before[name]}
+        elif any(name.lower().endswith("_proxy") and name not in _NO_PROXY for name in self._patches.original_names()):
+            hosts = [route.host for route in self._routes]
+            for name in [name for name in _NO_PROXY if before[name]] or _NO_PROXY[:1]:
+                if before[name] != "*":  # that is: no proxy for any host, and holds only where it stands alone
+                    variables[name] = ",".join([*filter(None, [before[name]]), *hosts])
+        self._patches.set_variables(variables)
+
+    def _route(self, host: object) -> Route | None:
+        """Return the newest route for a name in any spelling, an address, or an address that the lab gave a name."""
+        name = _canonical(host)
+        name = self._hosts.get(name, name)
+        return next((route for route in reversed(self._routes) if route.host == name), None)
+
+    def _address(self, host: object) -> str | None:
+        """Return the address that the lab gave a name; None if it has none, or is not redirected."""
+        route = self._route(name := _canonical(host))
+        return self._addresses.get(name) if route else None
+
+    def _target(self, sock: socket.socket, address: Any) -> Any:
+        """Return the address to connect to in place of another."""
+        if sock.family not in _INTERNET or not isinstance(address, tuple) or not address:
+            return address
+        route = self._route(address[0])
+        if route is None:
+            return address
+        host, port = _LOOPBACK, route.port
+        if sock.type != socket.SOCK_STREAM:
+            host, port = self._addresses.get(route.host, _NOBODY), address[1]
+        if sock.family == socket.AF_INET6:
+            with contextlib.suppress(OSError):  # where it may not be set, it may be off by default
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            host = _mapped(host)
+        return host, port
+
+    def _further_trust(self, sock: socket.socket | None, server_hostname: object) -> added_trust.FurtherTrust:
+        """Say which CAs are to be trusted in a handshake: none, if it is known not to be with a server of the lab.
+
+        Args:
+            sock: the socket, where there is one; it may not be connected yet.
+            server_hostname: the name that the certificate is to have.
+        """
+        try:
+            routes = self._routes_to(self._genuine_peer(sock)) if sock else None
+        except OSError:
+            routes = None
+        is_known = routes is not None
+        if routes is None:
+            by_name = self._route(server_hostname)
+            routes = self._routes if server_hostname is None else (by_name,) if by_name else ()
+        anchors = frozenset(route.anchor for route in routes)
+        return added_trust.FurtherTrust(anchors, alone=is_known, may_be_lab=not is_known or bool(anchors))
+
+    def _routes_to(self, peer: object) -> tuple[Route, ...]:
+        """Return the routes that lead to a genuine peer: those of one server, or none."""
+        if not isinstance(peer, tuple) or peer[0] not in {_LOOPBACK, _mapped(_LOOPBACK)}:
+            return ()
+        return tuple(route for route in self._routes if route.port == peer[1])
+
+    def _getaddrinfo(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def getaddrinfo(host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> Any:  # noqa: A002, PLR0913, PLR0917 - as in socket
+            if not flags & socket.AI_NUMERICHOST and (address := self._address(host)):
+                host = _mapped(address) if family == socket.AF_INET6 else address
+                flags &= ~socket.AI_ADDRCONFIG  # it asks which families the network has; this machine may have none
+            return original(host, port, family, type, proto, flags)
+
+        return getaddrinfo
+
+    def _gethostbyname(self, original: Callable[[str], str]) -> Callable[[str], str]:
+        @functools.wraps(original)
+        def gethostbyname(hostname: str, /) -> str:
+            return self._address(hostname) or original(hostname)
+
+        return gethostbyname
+
+    def _gethostbyname_ex(self, original: Callable[[str], _HostEntry]) -> Callable[[str], _HostEntry]:
+        @functools.wraps(original)
+        def gethostbyname_ex(hostname: str, /) -> _HostEntry:
+            address = self._address(hostname)
+            return (hostname, [], [address]) if address else original(hostname)
+
+        return gethostbyname_ex
+
+    def _connect(self, original: Callable[[socket.socket, Any], Any]) -> Callable[[socket.socket, Any], Any]:
+        @functools.wraps(original)
+        def connect(sock: socket.socket, address: Any, /) -> Any:
+            target = self._target(sock, address)
+            try:
+                return original(sock, target)
+            finally:  # also where it goes on in the background
+                if target is not address:
+                    self._note(sock, address)
+
+        return connect
+
+    def _getpeername(self, original: Callable[[socket.socket], Any]) -> Callable[[socket.socket], Any]:
+        """Let a redirected connection name the peer that was asked for: aiohttp looks it up among those it resolved."""
+
+        @functools.wraps(original)
+        def getpeername(sock: socket.socket, /) -> Any:
+            peer = original(sock)
+            return self._peers.get(sock.getsockname()[1], peer) if self._routes_to(peer) else peer
+
+        self._genuine_peer = original
+        return getpeername
+
+    def _note(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
+        host = self._address(address[0]) or address[0]
+        with contextlib.suppress(OSError):  # closed by another thread
+            if sock.family == socket.AF_INET6:
+                host = _mapped(host) if ":" not in host else host
+                self._peers[sock.getsockname()[1]] = (host, address[1], 0, 0)
+            else:
+                self._peers[sock.getsockname()[1]] = (host, address[1])
+
+
+def _canonical(host: object) -> str:
+    """Return a host as the lab knows it; an empty text for what is no host."""
+    try:
+        return normalize_host(host.decode("ascii") if isinstance(host, (bytes, bytearray)) else host)  # type: ignore[arg-type]  # what is no text is a HostError
+    except (HostError, UnicodeError):
+        return ""
+
+
+def _mapped(address: str) -> str:
+    """Return an IPv4 address for an IPv6 socket (RFC 4291 §2.5.5.2)."""
+    return f"::ffff:{address}"
+
+
+redirection = Redirection()

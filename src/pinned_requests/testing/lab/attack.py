@@ -1,0 +1,156 @@
+"""One attacker, what it got from a client, and the assertion that this was nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pinned_requests.core.host import HostError, normalize_host
+from pinned_requests.core.text import escape
+from pinned_requests.testing.lab.attackers import appearance_of
+from pinned_requests.testing.lab.faces import Faces
+from pinned_requests.testing.lab.takeover import Takeover
+from pinned_requests.testing.lab.verdict import Finding, judge
+from pinned_requests.testing.server.tls_server import TLSServer
+
+if TYPE_CHECKING:
+    from pinned_requests.testing.lab.attackers import AttackerName
+    from pinned_requests.testing.lab.host_identity import HostIdentity
+    from pinned_requests.testing.lab.verdict import Verdict
+    from pinned_requests.testing.server.messages import Handler
+
+__all__ = ["Attack", "excerpt"]
+
+_SHOWN = 200  # bytes of what leaked: a request line and some headers
+
+
+class Attack(Takeover):
+    """An attacker in a host's place, for the time of a ``with`` block. Made by `MITMLab.impersonate`.
+
+    Attributes:
+        host: the host.
+        attacker: its name, one of `ATTACKERS`.
+    """
+
+    def __init__(
+        self, identity: HostIdentity, attacker: AttackerName, handler: Handler | None, patience: float | None = None
+    ) -> None:
+        self._appearance = appearance_of(attacker, identity)
+        server = TLSServer(
+            None,
+            cleartext=True,
+            tunnels_to=self._is_host if self._appearance.tunnels else None,
+            patience=patience,
+            face=Faces(self._appearance, identity, handler),
+        )
+        super().__init__(identity, server, is_proxy=self._appearance.tunnels)
+        self.attacker = attacker
+        self._finding: Finding | None = None  # when the block has ended
+
+    @property
+    def proxy_url(self) -> str:
+        """The URL of the attacker as a proxy, which ``connect-proxy`` is, for a client that is given one explicitly.
+
+        Raises:
+            RuntimeError: the block has not begun.
+        """
+        return f"http://127.0.0.1:{self._server.port}"
+
+    @property
+    def application_bytes(self) -> int:
+        """How many bytes of HTTP the attacker got, over TLS or in the clear, whether or not they became a request.
+
+        Where an attack begins with the host's own server (``downgrade``, for example), the bytes that came to that one
+        over TLS do not count.
+        """
+        self._rest()
+        return self._server.leaked_bytes
+
+    @property
+    def received(self) -> bytes:
+        """The first 4096 of these bytes."""
+        self._rest()
+        return self._server.leaked
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the client did.
+
+        - ``"accepted"``: the attacker got HTTP from it, or took over its connection.
+        - ``"rejected"``: it met the attacker's certificate, decided against it, and is gone.
+        - ``"untested"``: it did not come so far: it never connected, does not trust the lab's CA, or has no cipher in
+          common with the server.
+        - ``"undecided"``: it has connected, and whether it would have gone on is not known: it was still connected
+          when the block ended, or hung up before its handshake.
+        """
+        return self._found().verdict
+
+    @property
+    def reason(self) -> str:
+        """What happened, in one sentence: for example the alert that the client sent."""
+        return f"The client {self._found().reason}."
+
+    @property
+    def advice(self) -> str:
+        """What to do about a verdict of ``"untested"`` or ``"undecided"``; empty for the others."""
+        return self._found().advice
+
+    def assert_rejected(self) -> None:
+        """Demand that a client met the attacker's certificate, decided against it, and gave the attacker nothing.
+
+        Raises:
+            AssertionError: the attacker got something, and the first 200 bytes of it are shown; or nothing was tested,
+                or a client had not decided: the message says what to do.
+        """
+        __tracebackhide__ = True  # pytest shows the line of the caller
+        found = self._found()
+        where = f"the attacker {self.attacker!r} in the place of {self.host}"
+        if found.verdict == "accepted":
+            shown = f" They begin with:\n  {excerpt(self.received)}" if self.application_bytes else f" {self.reason}"
+            raise AssertionError(
+                f"{where[0].upper()}{where[1:]} got {self.application_bytes} bytes"
+                f" ({self.connections} connections, {self.handshakes} handshakes).{shown}"
+            )
+        if not self.connections:
+            raise AssertionError(
+                f"No client connected to {self.host} while the attacker {self.attacker!r} stood in for it, so this test"
+                f" proves nothing. {found.advice}"
+            )
+        if found.verdict != "rejected":
+            consequence = "this test proves nothing" if found.verdict == "untested" else "it may still accept it"
+            raise AssertionError(
+                f"{found.verdict}: with {where}, the client {found.reason}: {consequence}. {found.advice}"
+            )
+
+    @property
+    def needs_another_call(self) -> bool:
+        """Whether the attacker waits for a further connection, on which it is there."""
+        return self._appearance.opening == "first-connection" and self.connections == 1
+
+    def _found(self) -> Finding:
+        if self._finding is not None:
+            return self._finding
+        self._rest()
+        if self._route is not None:
+            self._count_undecided()  # waits for those that are about to hang up
+        seen = [
+            (record, self._handshakes.find(record.peer[1], record.client_random)) for record in self._server.records
+        ]
+        return judge(seen, self._appearance.needs, self._appearance.opening)
+
+    def _conclude(self) -> None:
+        super()._conclude()
+        self._finding = self._found()
+
+    def _is_host(self, target: str) -> bool:
+        try:
+            return normalize_host(target.rpartition(":")[0]) == self.host
+        except HostError:
+            return False
+
+    def __repr__(self) -> str:
+        return f"<Attack {self.attacker} on {self.host}>"
+
+
+def excerpt(data: bytes) -> str:
+    """Return the first 200 bytes as text on one line, all that does not print escaped."""
+    return escape(ascii(data[:_SHOWN])[1:], 4 * _SHOWN + 2)

@@ -1,0 +1,221 @@
+"""The lab: attackers and honest servers in the place of real hosts, for tests of a client that is left as it is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.host import HostError, normalize_host
+from pinned_requests.core.pin import Pin
+from pinned_requests.core.text import show
+from pinned_requests.testing.lab.attack import Attack
+from pinned_requests.testing.lab.attackers import ATTACKERS, AttackerName
+from pinned_requests.testing.lab.audit import Audit, run
+from pinned_requests.testing.lab.honest_server import HonestServer
+from pinned_requests.testing.lab.host_identity import HostIdentity, LabAuthorities
+from pinned_requests.testing.server.wsgi import App, as_handler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+    from typing import Self
+
+    from pinned_requests.testing.lab.audit import AuditResult
+    from pinned_requests.testing.lab.takeover import Takeover
+    from pinned_requests.testing.pki.authority import Authority
+
+__all__ = ["MITMLab"]
+
+_AUDIT_PATIENCE = 2.0  # seconds until an audit lets a hanging connection go: its client may have no time-out
+
+
+class MITMLab:
+    """Puts attackers and honest servers in the place of hosts, as the client of this process sees them.
+
+    Use it in a ``with`` block: at its end everything that is still open is closed. With pytest, use the fixture
+    `mitm_lab`.
+
+        with MITMLab() as lab:
+            with lab.impersonate("api.example.com") as attack:
+                with pytest.raises(requests.exceptions.SSLError):
+                    MyClient().list_things()
+            attack.assert_rejected()
+
+    For the time of a block, all new TCP connections of this process to the host, on any port, come to a server on
+    loopback; and the lab's CA is trusted there by every client that trusts certifi's CAs, the system's, or those of
+    REQUESTS_CA_BUNDLE or SSL_CERT_FILE. Other hosts are left alone. A client that verifies nothing, or that trusts a CA
+    file of its own, does so here as well.
+
+    Caught is what goes through Python's `socket` and `ssl`: requests, urllib3, httpx, aiohttp, `http.client`, asyncio.
+    Not caught are other processes, libraries with sockets of their own (pycurl, curl_cffi, uvloop, aiodns, asyncio's
+    proactor loop on Windows), UDP (HTTP/3), proxies that a client was given explicitly, and connections that were open
+    before. Then the host is not reached, and `Attack.assert_rejected` fails. pyOpenSSL is caught, but does not trust
+    the lab's CA.
+
+    Attributes:
+        root: the lab's CA, which clients are made to trust.
+    """
+
+    def __init__(self) -> None:
+        self._authorities = LabAuthorities.create()
+        self.root: Authority = self._authorities.root
+        self._identities: dict[str, HostIdentity] = {}
+        self._takeovers: list[Takeover] = []
+        self._audits: list[Audit] = []
+        self._ca_file: Path | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all blocks that are still open, the newest first, and remove `ca_file`.
+
+        Raises:
+            TimeoutError: see `Takeover.close`.
+        """
+        with contextlib.ExitStack() as at_the_end:
+            if self._ca_file is not None:
+                at_the_end.callback(self._ca_file.unlink, missing_ok=True)
+                self._ca_file = None
+            for takeover in self._takeovers:
+                at_the_end.callback(takeover.close)
+
+    def impersonate(self, host: str, *, as_: AttackerName = "trusted-ca", handler: App | None = None) -> Attack:
+        """Put an attacker in a host's place.
+
+        Args:
+            host: a DNS name or an IP address, in any spelling, without port.
+            as_: which attacker, one of `ATTACKERS`. By default one with a valid certificate from a trusted CA.
+            handler: what it answers, a WSGI application or a mapping of paths; by default ``{}``, as JSON.
+
+        Returns:
+            The attacker, to be used in a ``with`` block, once.
+
+        Raises:
+            ValueError: *host* is no host, or there is no such attacker.
+        """
+        return self._attack(host, as_, handler)
+
+    def honest(self, host: str, handler: App | None = None) -> HonestServer:
+        """Put a legitimate server in a host's place, which has the keys that its clients may pin.
+
+        Args:
+            host: a DNS name or an IP address, in any spelling, without port.
+            handler: what it answers, a WSGI application or a mapping of paths; by default ``{}``, as JSON.
+
+        Returns:
+            The server, to be used in a ``with`` block, once. Its pins can be read before.
+
+        Raises:
+            ValueError: *host* is no host.
+        """
+        server = HonestServer(self._identity(host), handler)
+        self._takeovers.append(server)
+        return server
+
+    @property
+    def ca_pem(self) -> str:
+        """The lab's CA, as PEM: for ``ssl.create_default_context(cadata=lab.ca_pem)``."""
+        return self.root.certificate_pem.decode("ascii")
+
+    @property
+    def ca_file(self) -> str:
+        """The path of a file with the lab's CA, for a client that has a CA bundle of its own: ``verify=lab.ca_file``.
+
+        The file is there until the lab is closed.
+        """
+        if self._ca_file is None:
+            descriptor, name = tempfile.mkstemp(prefix="mitm-lab-", suffix=".pem")
+            os.close(descriptor)
+            self._ca_file = Path(name)
+            self._ca_file.write_bytes(self.root.certificate_pem)
+        return str(self._ca_file)
+
+    @property
+    def revoked_pin(self) -> Pin:
+        """The first of `revoked_pins`: that of the ECDSA key, which clients meet that take both kinds."""
+        return self.revoked_pins[0]
+
+    @property
+    def revoked_pins(self) -> tuple[Pin, ...]:
+        """The pins of the two keys of ``revoked-key`` and ``own-ca-revoked-key``: give them to a client as blocked."""
+        return tuple(Pin.from_private_key(key) for key in self._authorities.revoked_keys)
+
+    @property
+    def leaked_pin(self) -> Pin:
+        """The pin of the intermediate CA of ``leaked-intermediate``: give it to a client among its blocked pins."""
+        return Pin.from_certificate(self._authorities.leaked.certificate)
+
+    @property
+    def blocked_pins(self) -> tuple[Pin, ...]:
+        """All pins that a client is to have blocked: `revoked_pins` and `leaked_pin`."""
+        return (*self.revoked_pins, self.leaked_pin)
+
+    @property
+    def audits(self) -> tuple[Audit, ...]:
+        """The audits that were made, in order; one that was broken off holds the results until then."""
+        return tuple(self._audits)
+
+    def audit(
+        self,
+        call: Callable[[], object],
+        host: str | None = None,
+        *,
+        attackers: AttackerName | Iterable[AttackerName] = ATTACKERS,
+    ) -> Audit:
+        """Run a client against one attacker after another.
+
+        Args:
+            call: makes a request to the host; it is called once for each attacker, twice for ``second-connection``.
+                What it raises is a result, too.
+            host: the host; by default the only one that this lab knows, from `honest` or `impersonate`.
+            attackers: their names, or one name; by default all.
+
+        Returns:
+            The results. Nothing is asserted: see `Audit.assert_rejected`.
+
+        Raises:
+            ValueError: *host* is missing and cannot be told, or is no host; an attacker is unknown, or none is named.
+            TypeError: *call* returned a coroutine.
+        """
+        names: tuple[AttackerName, ...] = (attackers,) if isinstance(attackers, str) else tuple(attackers)
+        if not names:
+            raise ValueError(f"an audit needs an attacker, or it proves nothing; choose from {', '.join(ATTACKERS)}")
+        if host is None:
+            if len(self._identities) != 1:
+                known = ", ".join(self._identities) or "none"
+                raise ValueError(f"say which host the client talks to, audit(call, host): this lab knows {known}")
+            (host,) = self._identities
+        results: list[AuditResult] = []
+        try:
+            for name in names:
+                results.append(run(call, self._attack(host, name, None, _AUDIT_PATIENCE)))  # noqa: PERF401 - those before an error are kept
+        finally:
+            if results:
+                self._audits.append(Audit(tuple(results)))
+        return Audit(tuple(results))
+
+    def _attack(self, host: str, name: AttackerName, app: App | None, patience: float | None = None) -> Attack:
+        attack = Attack(self._identity(host), name, as_handler(app), patience)
+        self._takeovers.append(attack)
+        return attack
+
+    def _identity(self, host: str) -> HostIdentity:
+        try:
+            name = normalize_host(host)
+        except HostError:
+            raise PolicyError(
+                f"{show(host)} is no host: write it as 'api.example.com', without scheme or port"
+            ) from None
+        if name not in self._identities:
+            self._identities[name] = HostIdentity(name, self._authorities)
+        return self._identities[name]

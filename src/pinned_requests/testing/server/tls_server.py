@@ -1,0 +1,343 @@
+"""A TLS server on loopback that counts what its clients let it have.
+
+Rules for the next maintainer:
+
+- The handshake is made in the connection's own thread. In the accept loop one silent client would stop all others.
+- Nothing is printed, and nothing is left behind: `TLSServer.stop` closes every socket and joins every thread.
+- What is counted, and when a connection is at rest, is `connection`'s business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+from pinned_requests.testing.clock import steady
+from pinned_requests.testing.server.connection import Connection, Face, Service, Tally, is_ready
+from pinned_requests.testing.server.messages import Handler, respond
+from pinned_requests.testing.server.record import ConnectionRecord
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
+
+    from pinned_requests.testing.pki.authority import Credential
+    from pinned_requests.testing.server.messages import Request
+
+__all__ = ["TLSServer"]
+
+_BACKLOG = 128  # connections: tests open many at once
+_QUIET = 0.05  # seconds without news from an open connection: what was sent over loopback has arrived by then
+_SETTLE_INTERVAL = 0.005  # seconds between two looks at the sockets
+
+
+class TLSServer:
+    """An HTTP/1.1 server over TLS on an ephemeral loopback port, for the time of a ``with`` block.
+
+    Every method is answered, bodies may be chunked, and connections are kept alive. A handler that raises is answered
+    with status 500 and the exception as body.
+
+    Args:
+        credential: the key and the certificates to present; None for a server that speaks plain HTTP.
+        handler: what answers the requests; None: status 200 with the body ``ok``. It runs in the connection's thread,
+            and another one may be assigned at any time.
+        host: the address to listen on; an IPv6 address works, too.
+        context: a TLS context to use in place of the credential's default one, until `credential` is assigned.
+        cleartext: whether a client that sends plain HTTP to this TLS server is answered as well, on the same port.
+        tunnels_to: makes it a proxy as well: gets the target of a CONNECT request, as ``api.example.com:443``, and says
+            whether the client gets a tunnel, which leads to this same server.
+        patience: seconds after which a connection that hangs is closed; None: when the server stops.
+        face: what is shown on a connection, by its number from 1 among those on which the client said anything; None:
+            always the credential and the handler.
+    """
+
+    def __init__(  # noqa: PLR0913 - one keyword for each way in which a test may want a server to be odd
+        self,
+        credential: Credential | None,
+        *,
+        handler: Handler | None = None,
+        host: str = "127.0.0.1",
+        context: ssl.SSLContext | None = None,
+        cleartext: bool = False,
+        tunnels_to: Callable[[str], bool] | None = None,
+        patience: float | None = None,
+        face: Callable[[int], Face] | None = None,
+    ) -> None:
+        self.handler = handler
+        self.host = host
+        self._cleartext = cleartext
+        self._tunnels_to = tunnels_to
+        self._patience = patience
+        self._face = face
+        self._credential = credential
+        self._context = context or (credential.server_context() if credential else None)
+        self._tally = Tally()
+        self._listener: socket.socket | None = None
+        self._accepting: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
+        self._port: int | None = None
+
+    def start(self) -> Self:
+        """Bind a port and begin to accept connections.
+
+        Returns:
+            The server itself.
+
+        Raises:
+            OSError: the address cannot be bound.
+            RuntimeError: the server was started before; make another one.
+        """
+        if self._port is not None:
+            raise RuntimeError("a server starts only once: make another TLSServer")
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        self._listener = socket.create_server((self.host, 0), family=family, backlog=_BACKLOG)
+        self._listener.settimeout(0)  # a client that is gone before it is accepted must not block the loop
+        self._port = self._listener.getsockname()[1]
+        self._wake, self._woken = socket.socketpair()
+        self._accepting = threading.Thread(target=self._accept, name=f"lab:{self._port}", daemon=True)
+        self._accepting.start()
+        return self
+
+    def stop(self, timeout: float = 10.0) -> None:
+        """Close the listener and all connections, and join all threads. The counts stay readable.
+
+        Args:
+            timeout: seconds to wait for a handler that is still running.
+
+        Raises:
+            TimeoutError: a handler did not return in that time; its thread is left behind.
+        """
+        if self._listener is None or self._accepting is None:
+            return
+        self._wake.close()
+        self._accepting.join()
+        self._woken.close()
+        with self._tally.changed:
+            self._listener.close()
+            self._listener = None
+            self._tally.stopping = True
+            for connection in self._tally.live:
+                connection.abort()
+        deadline = steady() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - steady()))
+        if any(thread.is_alive() for thread in self._threads):
+            raise TimeoutError(f"a handler of the server on port {self._port} still runs after {timeout} seconds")
+
+    def disconnect(self) -> None:
+        """Close all connections that are open, and go on listening: what a client sees when a server restarts."""
+        with self._tally.changed:
+            for connection in self._tally.live:
+                connection.abort()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def port(self) -> int:
+        """The port it listens on; after `stop`, the one it listened on.
+
+        Raises:
+            RuntimeError: the server has not been started.
+        """
+        if self._port is None:
+            raise RuntimeError("the server has no port before it is started: use it in a with block")
+        return self._port
+
+    @property
+    def scheme(self) -> str:
+        """``https``, or ``http`` without a credential."""
+        return "https" if self._context else "http"
+
+    def url(self, path: str = "/", host: str = "localhost") -> str:
+        """Return the URL of a path on this server.
+
+        Args:
+            path: it begins with a slash, and may have a query.
+            host: the name or address to stand in the URL; whether it leads here is up to the resolver.
+
+        Raises:
+            RuntimeError: the server has not been started.
+        """
+        bracketed = f"[{host}]" if ":" in host else host
+        return f"{self.scheme}://{bracketed}:{self.port}{path}"
+
+    @property
+    def credential(self) -> Credential | None:
+        """What the server presents. Assign another one at any time: the next connection gets it."""
+        return self._credential
+
+    @credential.setter
+    def credential(self, credential: Credential | None) -> None:
+        self._context = credential.server_context() if credential else None
+        self._credential = credential
+
+    @property
+    def connections(self) -> int:
+        """How many TCP connections were accepted."""
+        return len(self._tally.records)
+
+    @property
+    def open_connections(self) -> int:
+        """How many of them are still open at this side."""
+        return len(self._tally.live)
+
+    @property
+    def handshakes(self) -> int:
+        """How many TLS handshakes were completed."""
+        return self._tally.handshakes
+
+    @property
+    def failed_handshakes(self) -> tuple[str, ...]:
+        """The errors of the others, as text, in order. A connection that was closed in its handshake is one of them."""
+        return tuple(self._tally.failed_handshakes)
+
+    @property
+    def application_bytes(self) -> int:
+        """How many bytes clients sent after the handshake, decrypted, whether or not they became a request."""
+        return self._tally.application_bytes
+
+    @property
+    def received(self) -> bytes:
+        """The first 4096 of these bytes, of all connections in the order of their arrival."""
+        return self._tally.received
+
+    @property
+    def cleartext_bytes(self) -> int:
+        """How many of these bytes came in the clear."""
+        return self._tally.cleartext_bytes
+
+    @property
+    def cleartext(self) -> bytes:
+        """The first 4096 bytes that came in the clear."""
+        return self._tally.cleartext
+
+    @property
+    def leaked_bytes(self) -> int:
+        """How many of the bytes came to an attacker: all, but for those over TLS with the host's own certificate."""
+        return self._tally.leaked_bytes
+
+    @property
+    def leaked(self) -> bytes:
+        """The first 4096 of these bytes."""
+        return self._tally.leaked
+
+    @property
+    def records(self) -> tuple[ConnectionRecord, ...]:
+        """What happened on each connection, in order."""
+        return tuple(self._tally.records)
+
+    @property
+    def requests(self) -> list[Request]:
+        """The requests that arrived whole, in the order of their arrival: a copy."""
+        return list(self._tally.requests)
+
+    def settle(self, timeout: float = 5.0) -> None:
+        """Wait until every connection is finished, or idle: all that the clients have sent by now is read and counted.
+
+        A client may see its failure before this server has seen the end of the connection. Call this before the counts
+        are read. Where all connections have been closed, it returns at once and the counts are exact, because the end
+        of a connection comes behind its last byte; otherwise there must have been no news for 50 ms.
+
+        Args:
+            timeout: seconds to wait at most.
+
+        Raises:
+            TimeoutError: a handler is still running then, or a client still sending.
+        """
+        seen, since = -1, 0.0
+
+        def settled() -> bool:
+            nonlocal seen, since
+            tally = self._tally
+            if not self._at_rest():
+                seen = -1
+                return False
+            if tally.records and not tally.live:
+                return True
+            if seen != tally.news:
+                seen, since = tally.news, steady()
+            return steady() - since >= _QUIET
+
+        self._wait(settled, timeout, "every connection was at rest")
+
+    def undecided(self, timeout: float = 0.5) -> int:
+        """Wait until each client has sent HTTP since its handshake, or hung up.
+
+        Args:
+            timeout: seconds to wait at most: a client that has just hung up is not counted.
+
+        Returns:
+            How many are left: what they would have sent is not known.
+        """
+
+        def left() -> int:
+            return sum(connection.record.is_undecided for connection in self._tally.live)
+
+        with contextlib.suppress(TimeoutError):
+            self._wait(lambda: not left(), timeout, "every client had sent something, or hung up")
+        with self._tally.changed:
+            return left()
+
+    def wait_for_connections(self, count: int, timeout: float = 5.0) -> None:
+        """Wait until so many connections have been accepted since the start.
+
+        Args:
+            count: the least number of connections.
+            timeout: seconds to wait at most.
+
+        Raises:
+            TimeoutError: there were fewer by then.
+        """
+        self._wait(lambda: self.connections >= count, timeout, f"{count} connections were accepted")
+
+    def _wait(self, condition: Callable[[], bool], timeout: float, goal: str) -> None:
+        deadline = steady() + timeout
+        with self._tally.changed:
+            while not condition():
+                remaining = deadline - steady()
+                if remaining <= 0:
+                    raise TimeoutError(f"{timeout} seconds passed before {goal} (accepted: {self.connections})")
+                self._tally.changed.wait(min(remaining, _SETTLE_INTERVAL))
+
+    def _at_rest(self) -> bool:
+        # A connection may still be in the backlog: the kernel completes it before it is accepted here.
+        backlog = self._listener is not None and is_ready(self._listener, selectors.EVENT_READ, timeout=0)
+        return not backlog and all(connection.idle for connection in self._tally.live)
+
+    def _accept(self) -> None:
+        listener, woken = self._listener, self._woken
+        with selectors.DefaultSelector() as selector:
+            selector.register(woken, selectors.EVENT_READ)
+            selector.register(listener, selectors.EVENT_READ)  # type: ignore[arg-type]  # bound before this thread
+            while not any(key.fileobj is woken for key, _ in selector.select()):
+                # Under the lock for `settle`: a connection is in the backlog or counted.
+                with self._tally.changed, contextlib.suppress(OSError):
+                    self._begin(*listener.accept())  # type: ignore[union-attr]  # as above
+
+    def _begin(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        """Count a connection, and serve it in a thread of its own. The lock is held."""
+        sock.settimeout(0)
+        is_tls = self._context is not None or self._face is not None
+        record = ConnectionRecord(address[:2])
+        service = Service(self._face or self._own_face, is_tls, self._cleartext, self._tunnels_to, self._patience)
+        connection = Connection(sock, record, service, self._tally)
+        self._tally.records.append(record)
+        self._tally.live.add(connection)
+        self._tally.tell()
+        thread = threading.Thread(target=connection.run, name=f"lab:{self.port}:{address[1]}", daemon=True)
+        self._threads = [each for each in self._threads if each.is_alive()] + [thread]
+        thread.start()
+
+    def _own_face(self, _number: int) -> Face:
+        return Face(self._context, lambda request: respond(self.handler, request))

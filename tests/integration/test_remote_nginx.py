@@ -1,0 +1,128 @@
+"""The recipe of `docs/remote.md` for nginx, run by a real nginx, and followed by a client and by `repo status`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+from pinned_requests import PinPolicy, PolicyStore
+from pinned_requests.cli import main
+from pinned_requests.publishing.sync import copy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+PAGE = Path(__file__).parents[2] / "docs" / "remote.md"
+NGINX = shutil.which(
+    "nginx", path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"))
+)
+WAIT = 20.0  # seconds
+
+CONFIGURATION = """
+daemon off;
+pid {folder}/nginx.pid;
+events {{ worker_connections 64; }}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  {server}
+}}
+"""
+
+
+def recipe(folder: Path, port: int) -> str:
+    """Return the server of the page, with the paths, name and port of the test."""
+    (text,) = re.findall(r"^```nginx\n(.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    for written, here in (
+        ("listen 443 ssl;", f"listen 127.0.0.1:{port} ssl;"),
+        ("server_name pins.example.com;", "server_name localhost;"),
+        ("/etc/letsencrypt/live/pins.example.com/fullchain.pem", f"{folder}/chain.pem"),
+        ("/etc/letsencrypt/live/pins.example.com/privkey.pem", f"{folder}/key.pem"),
+        ("root /srv/pins;", f"root {folder}/pins;"),
+    ):
+        assert text.count(written) == 1
+        text = text.replace(written, here)
+    return text
+
+
+@pytest.fixture
+def url(lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Serve `pins/` in the folder of the test, with a certificate that is trusted."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", lab.bundle)
+    if NGINX is None:
+        reason = "nginx is not installed (Debian: apt-get install nginx-light)"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    tmp_path.chmod(0o755)
+    (tmp_path / "chain.pem").write_bytes(lab.honest.served_pem)
+    (tmp_path / "key.pem").write_bytes(lab.honest.key_pem)
+    log = tmp_path / "error.log"
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # nginx takes it over, as in its own upgrade
+        port = listener.getsockname()[1]
+        user = "user root;\n" if os.geteuid() == 0 else ""  # the folder of a test is its user's alone
+        text = user + CONFIGURATION.format(folder=tmp_path, server=recipe(tmp_path, port))
+        (tmp_path / "nginx.conf").write_text(text)
+        process = subprocess.Popen(
+            [str(NGINX), "-p", str(tmp_path), "-c", "nginx.conf", "-e", str(log)],
+            env={**os.environ, "NGINX": f"{listener.fileno()};"},
+            pass_fds=[listener.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    try:
+        deadline = time.monotonic() + WAIT
+        address = f"https://localhost:{port}"
+        while not (tmp_path / "nginx.pid").exists():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(WAIT)
+
+
+def test_the_recipe_for_nginx(
+    url: str, publishing: Callable[..., Any], policies: Sequence[PinPolicy], tmp_path: Path
+) -> None:
+    """A client follows each copy, the timestamp is cached for a minute, and nothing else can be had."""
+    publisher = publishing()
+    publisher.publish(policies[1])
+    copy(publisher.folder, tmp_path / "pins")
+    store = PolicyStore.from_tuf(
+        f"{url}/metadata", f"{url}/targets", root=publisher.root, cache_dir=publisher.base / "cache"
+    )
+    assert store.current == policies[1]
+    assert main(["repo", "status", url]) == 0
+    publisher.rotate("timestamp")
+    publisher.publish(policies[2])
+    store.refresh()
+    assert store.current == policies[1]  # what is not copied is not served
+    names = copy(publisher.folder, tmp_path / "pins")
+    store.refresh()
+    assert store.current == policies[2]
+
+    def control(name: str) -> tuple[int, str | None]:
+        answer = requests.get(f"{url}/{name}", timeout=WAIT)
+        return answer.status_code, answer.headers.get("Cache-Control")
+
+    assert {name: control(name) for name in names} == {
+        name: (200, f"public, max-age={'60' if 'timestamp' in name else '31536000, immutable'}") for name in names
+    }
+    (tmp_path / "pins" / ".lock").touch()
+    (tmp_path / "pins" / "metadata" / ".half-written").touch()
+    for name in ("metadata/9.root.json", ".lock", "metadata/.half-written", "", "metadata/", "../key.pem"):
+        assert control(name) == (404, None)
