@@ -161,6 +161,13 @@ def test_the_table() -> None:
     assert all(row.endswith("  The client hung up.") for row in rows)
 
 
+def test_an_audit_without_results() -> None:
+    """One that was broken off at once has rejected no attacker."""
+    assert not Audit(()).rejected
+    with pytest.raises(AssertionError, match="proves nothing"):
+        Audit(()).assert_rejected()
+
+
 def test_the_fields() -> None:
     """A result has a name for each field, for JSON."""
     assert RESULT.as_dict()["handshakes"] == 1

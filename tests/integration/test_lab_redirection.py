@@ -267,6 +267,30 @@ def test_proxies_of_the_environment(
     assert dict(os.environ) == environment
 
 
+@pytest.mark.parametrize("before", [{}, {"HTTPS_PROXY": "http://127.0.0.1:1", "NO_PROXY": "*"}])
+def test_an_attacker_who_is_the_proxy(
+    mitm_lab: MITMLab, monkeypatch: pytest.MonkeyPatch, before: dict[str, str]
+) -> None:
+    """The environment names it, or the client is given its URL; it leads to no other host, which does not count."""
+    for name, value in before.items():
+        monkeypatch.setenv(name, value)
+    environment = dict(os.environ)
+    with mitm_lab.impersonate(HOST, as_="connect-proxy") as attack:
+        assert os.environ["https_proxy"] == os.environ["HTTPS_PROXY"] == attack.proxy_url
+        with pytest.raises(requests.exceptions.ProxyError, match="502"):
+            requests.get("https://other.example/", timeout=5)
+        assert (attack.verdict, attack.connections) == ("untested", 1)
+        with mitm_lab.impersonate("third.example"):
+            assert "HTTPS_PROXY" not in os.environ or "HTTPS_PROXY" in before
+        assert requests.get(f"https://{HOST}/", timeout=5).ok
+        with requests.Session() as session:
+            session.trust_env = False
+            assert session.get(f"https://{HOST}/", timeout=5, proxies={"https": attack.proxy_url}).ok
+            assert session.get(f"https://{HOST}/", timeout=5).ok
+    assert (attack.verdict, attack.connections, len(attack.requests)) == ("accepted", 4, 3)
+    assert dict(os.environ) == environment
+
+
 def _one_request(lab: MITMLab) -> None:
     with lab.impersonate(HOST):
         requests.get(f"https://{HOST}/", timeout=5)
