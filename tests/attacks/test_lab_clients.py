@@ -58,7 +58,7 @@ class Wait:
 def audit(lab: MITMLab, client: Callable[[], object]) -> tuple[dict[str, str], str]:
     """Run a client against all attackers; return the verdicts, and a table."""
     most = lab.audit(client, HOST, attackers=[name for name in ATTACKERS if name != "hang"])
-    Wait.seconds = 0.4
+    Wait.seconds = 0.3
     try:
         results = Audit((*most, *lab.audit(client, HOST, attackers="hang")))
     finally:

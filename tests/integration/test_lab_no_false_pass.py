@@ -246,6 +246,25 @@ def test_a_crash_and_a_port_probe(mitm_lab: MITMLab, sent: bytes) -> None:
     assert attack.connections == 2
 
 
+def test_a_probe_beside_a_client_that_was_redirected(mitm_lab: MITMLab) -> None:
+    """The client has refused to follow the redirect; the probe does not count."""
+    server = mitm_lab.honest(HOST)
+    with mitm_lab.impersonate(HOST, as_="downgrade") as attack:
+        socket.create_connection((HOST, 443)).close()
+        with PinnedSession(pins_of(server)) as session:
+            assert session.get(URL, timeout=5, allow_redirects=False).status_code == 307
+    attack.assert_rejected()
+
+
+def test_an_interrupted_block(mitm_lab: MITMLab) -> None:
+    """It has no verdict."""
+    with pytest.raises(KeyboardInterrupt), mitm_lab.impersonate(HOST) as attack:
+        raise KeyboardInterrupt
+    assert attack.verdict == "undecided"
+    with pytest.raises(AssertionError):
+        attack.assert_rejected()
+
+
 def test_a_client_that_gives_up_in_the_middle_of_its_handshake(mitm_lab: MITMLab) -> None:
     """It has seen the certificate perhaps, and has not said so."""
     with mitm_lab.impersonate(HOST) as attack:
