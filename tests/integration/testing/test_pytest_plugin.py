@@ -20,7 +20,7 @@ from pinned_requests.testing import ATTACKERS
 
 pytestmark = pytest.mark.slow
 
-DOCUMENTATION = Path(__file__).parents[2] / "docs" / "testing.md"
+DOCUMENTATION = Path(__file__).parents[3] / "docs" / "testing.md"
 
 TESTS = """
 import pytest, requests, unittest

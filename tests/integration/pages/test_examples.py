@@ -19,7 +19,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 MITM_TEST = "test_a_man_in_the_middle_gets_nothing"  # each example has it,
 HONEST_TESTS = "is_believed"  # and one whose name ends so
 # What a test says to a client that was fooled: that it raised nothing, or what the attacker got.

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-PAGE = (Path(__file__).parents[2] / "docs" / "vault.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "vault.md").read_text("utf-8")
 SECTIONS = dict(re.findall(r"^## (\S+)[^\n]*\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
 
 MOTO_START = 30.0  # seconds: it imports the models of AWS

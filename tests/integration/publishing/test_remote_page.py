@@ -23,7 +23,7 @@ from pinned_requests.sources.tuf.errors import Check
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PAGE = (Path(__file__).parents[2] / "docs" / "remote.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "remote.md").read_text("utf-8")
 COMMANDS = [shlex.split(line) for line in PAGE.splitlines() if re.match(r"pinned-requests repo [^|]*$", line)]
 POLICY = PinPolicy({"api.example.com": PinSet.exempt()})
 

@@ -21,7 +21,7 @@ from pinned_requests.publishing.sync import copy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-PAGE = Path(__file__).parents[2] / "docs" / "remote.md"
+PAGE = Path(__file__).parents[3] / "docs" / "remote.md"
 NGINX = shutil.which(
     "nginx", path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"))
 )

@@ -21,7 +21,7 @@ from pinned_requests import Pin
 if TYPE_CHECKING:
     from pinned_requests.testing import TLSServer
 
-PAGE = (Path(__file__).parents[2] / "docs" / "scanners.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "scanners.md").read_text("utf-8")
 SECTIONS = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
 PINS = ["openssl", "nmap: ssl-cert", "pinned_requests"]
 VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}

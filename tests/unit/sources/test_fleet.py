@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-PLACE = Path(__file__).parents[2] / "benchmarks" / "fleet.py"
+PLACE = Path(__file__).parents[3] / "benchmarks" / "fleet.py"
 CLIENTS = 200
 
 

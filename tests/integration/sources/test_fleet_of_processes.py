@@ -1,4 +1,4 @@
-"""A small fleet in real processes and real time comes back evenly. `tests/unit/test_fleet.py` has larger ones."""
+"""A small fleet in real processes and real time comes back evenly. `unit/sources/test_fleet.py` has larger ones."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from pinned_requests import Pin, PinMismatchError, pinning_error
 if TYPE_CHECKING:
     from pinned_requests.testing import MITMLab
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text("utf-8")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")

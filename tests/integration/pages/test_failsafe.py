@@ -12,7 +12,7 @@ import pinned_requests
 from pinned_requests.core.verdict import Outcome
 from pinned_requests.reporting import http
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 TEXT = (DOCS / "failsafe.md").read_text("utf-8")
 
 
