@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import socket
-import subprocess
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,30 +12,13 @@ import requests
 from pinned_requests import PinPolicy, PolicyStore
 from pinned_requests.cli import main
 from pinned_requests.publishing.sync import copy
+from support.nginx import Nginx, write_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 PAGE = Path(__file__).parents[3] / "docs" / "remote.md"
-NGINX = shutil.which(
-    "nginx", path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"))
-)
 WAIT = 20.0  # seconds
-
-CONFIGURATION = """
-daemon off;
-pid {folder}/nginx.pid;
-events {{ worker_connections 64; }}
-http {{
-  access_log off;
-  client_body_temp_path {folder}/body;
-  proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi;
-  scgi_temp_path {folder}/scgi;
-  {server}
-}}
-"""
 
 
 def recipe(folder: Path, port: int) -> str:
@@ -49,8 +27,8 @@ def recipe(folder: Path, port: int) -> str:
     for written, here in (
         ("listen 443 ssl;", f"listen 127.0.0.1:{port} ssl;"),
         ("server_name pins.example.com;", "server_name localhost;"),
-        ("/etc/letsencrypt/live/pins.example.com/fullchain.pem", f"{folder}/chain.pem"),
-        ("/etc/letsencrypt/live/pins.example.com/privkey.pem", f"{folder}/key.pem"),
+        ("/etc/letsencrypt/live/pins.example.com/fullchain.pem", "server.chain.pem"),
+        ("/etc/letsencrypt/live/pins.example.com/privkey.pem", "server.key.pem"),
         ("root /srv/pins;", f"root {folder}/pins;"),
     ):
         assert text.count(written) == 1
@@ -62,37 +40,9 @@ def recipe(folder: Path, port: int) -> str:
 def url(lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Serve `pins/` in the folder of the test, with a certificate that is trusted."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", lab.bundle)
-    if NGINX is None:
-        reason = "nginx is not installed (Debian: apt-get install nginx-light)"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
-    tmp_path.chmod(0o755)
-    (tmp_path / "chain.pem").write_bytes(lab.honest.served_pem)
-    (tmp_path / "key.pem").write_bytes(lab.honest.key_pem)
-    log = tmp_path / "error.log"
-    with socket.create_server(("127.0.0.1", 0)) as listener:  # nginx takes it over, as in its own upgrade
-        port = listener.getsockname()[1]
-        user = "user root;\n" if os.geteuid() == 0 else ""  # the folder of a test is its user's alone
-        text = user + CONFIGURATION.format(folder=tmp_path, server=recipe(tmp_path, port))
-        (tmp_path / "nginx.conf").write_text(text)
-        process = subprocess.Popen(
-            [str(NGINX), "-p", str(tmp_path), "-c", "nginx.conf", "-e", str(log)],
-            env={**os.environ, "NGINX": f"{listener.fileno()};"},
-            pass_fds=[listener.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-    try:
-        deadline = time.monotonic() + WAIT
-        address = f"https://localhost:{port}"
-        while not (tmp_path / "nginx.pid").exists():
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(WAIT)
+    write_certificate(tmp_path, lab.honest)
+    with Nginx(tmp_path, lambda port: recipe(tmp_path, port)) as nginx:
+        yield nginx.url.rstrip("/")
 
 
 def test_the_recipe_for_nginx(
@@ -124,5 +74,5 @@ def test_the_recipe_for_nginx(
     }
     (tmp_path / "pins" / ".lock").touch()
     (tmp_path / "pins" / "metadata" / ".half-written").touch()
-    for name in ("metadata/9.root.json", ".lock", "metadata/.half-written", "", "metadata/", "../key.pem"):
+    for name in ("metadata/9.root.json", ".lock", "metadata/.half-written", "", "metadata/", "../server.key.pem"):
         assert control(name) == (404, None)

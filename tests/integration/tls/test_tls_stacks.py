@@ -9,12 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
-import socket
 import ssl
 import subprocess
 import sys
-import time
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,9 +29,6 @@ if TYPE_CHECKING:
 
 WAIT = 30.0  # seconds
 VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
-NGINX = shutil.which(
-    "nginx", path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"))
-)
 
 PYOPENSSL = "import urllib3.contrib.pyopenssl as stack; stack.inject_into_urllib3()"
 TRUSTSTORE = "import truststore; truststore.inject_into_ssl()"
@@ -258,65 +252,26 @@ def _impostor_below(like: Authority, above: Authority) -> x509.Certificate:
     return builder.sign(forger.key, hashes.SHA256())
 
 
-CONFIGURATION = """
-daemon off;
-worker_processes 1;
-pid {folder}/nginx.pid;
-error_log {folder}/error.log info;
-events {{ worker_connections 64; }}
-http {{
-  access_log {folder}/access.log;
-  client_body_temp_path {folder}/body;
-  proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi;
-  scgi_temp_path {folder}/scgi;
+SERVER = """
   server {{
     listen 127.0.0.1:{port} ssl http2;
-    ssl_certificate {folder}/chain.pem;
-    ssl_certificate_key {folder}/key.pem;
+    ssl_certificate server.chain.pem;
+    ssl_certificate_key server.key.pem;
     ssl_protocols {protocols};
     location / {{ return 200 "$server_protocol"; }}
   }}
-}}
 """
 
 
 @pytest.fixture
 def nginx(lab: Any, version: ssl.TLSVersion, tmp_path: Path) -> Iterator[str]:
     """Start a real nginx that speaks HTTP/2, with the honest certificate; its URL."""
-    if NGINX is None:
-        reason = "nginx is not installed (Debian: apt-get install nginx-light)"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
-    (tmp_path / "chain.pem").write_bytes(lab.honest.served_pem)
-    (tmp_path / "key.pem").write_bytes(lab.honest.key_pem)
-    # It takes over a listening socket whose descriptor this variable names, so nobody else can take the port.
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        protocols = version.name.replace("_", ".")
-        (tmp_path / "nginx.conf").write_text(
-            CONFIGURATION.format(folder=tmp_path, port=port, protocols=protocols), encoding="utf-8"
-        )
-        process = subprocess.Popen(
-            [str(NGINX), "-p", str(tmp_path), "-c", "nginx.conf", "-e", str(tmp_path / "error.log")],
-            env={**os.environ, "NGINX": f"{listener.fileno()};"},
-            pass_fds=[listener.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        log = tmp_path / "error.log"
-        deadline = time.monotonic() + WAIT
-        while not (log.exists() and "start worker process " in log.read_text()):
-            if process.poll() is not None or time.monotonic() > deadline:
-                process.kill()
-                raise RuntimeError(f"nginx did not start: {log.read_text() if log.exists() else ''}")
-            time.sleep(0.01)
-    try:
-        yield f"https://localhost:{port}/"
-    finally:
-        process.terminate()
-        process.wait(WAIT)
+    from support.nginx import Nginx, write_certificate  # noqa: PLC0415  this file, run as a program, cannot import it
+
+    write_certificate(tmp_path, lab.honest)
+    protocols = version.name.replace("_", ".")
+    with Nginx(tmp_path, lambda port: SERVER.format(port=port, protocols=protocols)) as nginx:
+        yield nginx.url
 
 
 @pytest.mark.parametrize(("order", "version"), [("before", VERSIONS[0]), ("after", VERSIONS[1])], indirect=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-SUPPORT = Path(__file__).parents[2] / "support"
+PLUGINS = Path(__file__).parent / "urllib3_suite"
 TESTS = (
     "test/test_poolmanager.py",
     "test/test_proxymanager.py",
@@ -57,7 +57,7 @@ class Suite(NamedTuple):
         return subprocess.Popen(
             command,
             cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(package), str(SUPPORT)])} | variables,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(package), str(PLUGINS)])} | variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
