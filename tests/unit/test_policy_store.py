@@ -8,7 +8,6 @@ import gc
 import math
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import threading
@@ -25,6 +24,7 @@ from pinned_requests.core.chain import Chain
 from pinned_requests.core.verdict import Outcome, admit, evaluate
 from pinned_requests.sources import loaders, refresher
 from pinned_requests.sources.loaders import FileLoader, Loader, Start
+from support.fork import ignores_fork_warning, in_a_child, needs_fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,19 +91,6 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.005)
-
-
-def ends_well(*steps: Callable[[], object]) -> bool:
-    """Take the steps in a forked child, within 10 seconds; True if none raises and the last does not return False."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            signal.alarm(10)
-            status = [step() for step in steps][-1] is False
-        finally:  # never back into the test run
-            os._exit(status)
-    return os.waitpid(child, 0)[1] == 0
 
 
 def followers() -> list[threading.Thread]:
@@ -381,8 +368,8 @@ def test_where_no_thread_can_be_had_the_policy_is_there_all_the_same(monkeypatch
     wait_until(lambda: store.current is NEW)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@needs_fork
+@ignores_fork_warning
 def test_a_forked_child_can_refresh_by_hand() -> None:
     """Its parent may have been about to."""
     loading_now, go_on = threading.Event(), threading.Event()
@@ -401,7 +388,12 @@ def test_a_forked_child_can_refresh_by_hand() -> None:
     thread = threading.Thread(target=store.refresh)
     thread.start()
     assert loading_now.wait(20)
-    assert ends_well(store.refresh, lambda: store.current is NEW)
+
+    def work() -> bool:
+        store.refresh()
+        return store.current is NEW
+
+    assert in_a_child(work) == "True"
     go_on.set()
     thread.join(20)
 
@@ -485,8 +477,8 @@ def test_a_store_may_begin_with_a_policy_that_is_known_to_be_old() -> None:
     assert store.current.outdated is not None
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@needs_fork
+@ignores_fork_warning
 def test_a_forked_child_asks_for_itself() -> None:
     """Its parent's thread is not there, and a lock of it may be held."""
     hanging, go_on = threading.Event(), threading.Event()
@@ -505,7 +497,7 @@ def test_a_forked_child_asks_for_itself() -> None:
     store = PolicyStore(source, refresh_after=0.01)
     assert store.current
     assert hanging.wait(20)
-    assert ends_well(lambda: wait_until(lambda: store.current is NEW))
+    in_a_child(lambda: wait_until(lambda: store.current is NEW))
     go_on.set()
 
 

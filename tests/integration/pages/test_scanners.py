@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,6 +20,7 @@ from pinned_requests import Pin
 
 if TYPE_CHECKING:
     from pinned_requests.testing import TLSServer
+    from support.lab import Lab
 
 PAGE = (Path(__file__).parents[3] / "docs" / "scanners.md").read_text("utf-8")
 SECTIONS = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
@@ -65,7 +66,7 @@ def test_every_command_is_run() -> None:
 @pytest.mark.parametrize("section", PINS)
 @pytest.mark.parametrize("version", VERSIONS.values(), ids=VERSIONS)
 @pytest.mark.parametrize("role", ["honest", "attacker"])
-def test_same_pin(lab: Any, section: str, version: ssl.TLSVersion, role: str) -> None:
+def test_same_pin(lab: Lab, section: str, version: ssl.TLSVersion, role: str) -> None:
     """Each shows the pin of whoever answers, and sends no application data for it."""
     credential = getattr(lab, role)
     context = credential.server_context(minimum_version=version, maximum_version=version)
@@ -77,7 +78,7 @@ def test_same_pin(lab: Any, section: str, version: ssl.TLSVersion, role: str) ->
 
 
 @pytest.mark.parametrize("name", VERSIONS)
-def test_protocol_version(lab: Any, name: str) -> None:
+def test_protocol_version(lab: Lab, name: str) -> None:
     """The scan lists the versions that the server speaks, and no other."""
     context = lab.honest.server_context(minimum_version=VERSIONS[name], maximum_version=VERSIONS[name])
     printed = run("Protocol versions: ssl-enum-ciphers", lab.serve(lab.honest, context=context))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
@@ -16,6 +16,9 @@ from support.nginx import Nginx, write_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from support.lab import Lab
+    from support.publisher import Publisher
 
 PAGE = Path(__file__).parents[3] / "docs" / "remote.md"
 WAIT = 20.0  # seconds
@@ -37,7 +40,7 @@ def recipe(folder: Path, port: int) -> str:
 
 
 @pytest.fixture
-def url(lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def url(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Serve `pins/` in the folder of the test, with a certificate that is trusted."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", lab.bundle)
     write_certificate(tmp_path, lab.honest)
@@ -46,7 +49,7 @@ def url(lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[s
 
 
 def test_the_recipe_for_nginx(
-    url: str, publishing: Callable[..., Any], policies: Sequence[PinPolicy], tmp_path: Path
+    url: str, publishing: Callable[..., Publisher], policies: Sequence[PinPolicy], tmp_path: Path
 ) -> None:
     """A client follows each copy, the timestamp is cached for a minute, and nothing else can be had."""
     publisher = publishing()

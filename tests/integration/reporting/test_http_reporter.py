@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pinned_requests.testing import Request, TLSServer
+    from support.lab import Lab
 
 PINS = [f"sha256/{c * 42}A=" for c in "AB"]
 POLICY = {"**.example.com": PINS}
@@ -72,7 +73,7 @@ def deliveries(server: TLSServer) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("kind", ["session", "adapter"])
-def test_the_policy_says_where_to(lab: Any, kind: str) -> None:
+def test_the_policy_says_where_to(lab: Lab, kind: str) -> None:
     """A mismatch on a real connection is posted in the form of RFC 7469, once for all sessions of the process."""
     collector, mitm = lab.serve(None), lab.serve(lab.attacker)
     uri = collector.url(f"/{TOKEN}", host="127.0.0.1")
@@ -96,7 +97,7 @@ def test_the_policy_says_where_to(lab: Any, kind: str) -> None:
     assert SECRET.encode() not in collector.received
 
 
-def test_another_policy_reports_elsewhere(lab: Any) -> None:
+def test_another_policy_reports_elsewhere(lab: Lab) -> None:
     """The store's policy of the moment says where to."""
     collectors = [lab.serve(None), lab.serve(None)]
     policies = [PinPolicy(POLICY, report_uri=each.url(host="127.0.0.1")) for each in collectors]
@@ -114,7 +115,7 @@ def test_another_policy_reports_elsewhere(lab: Any) -> None:
     ]
 
 
-def test_the_report_server_is_validated(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_server_is_validated(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the CA it gets nothing, and the report waits; with the CA in the environment it gets it."""
     collector = lab.serve(lab.honest)
     session, reporter = reporting_to(collector)
@@ -128,7 +129,7 @@ def test_the_report_server_is_validated(lab: Any, monkeypatch: pytest.MonkeyPatc
     assert len(deliveries(collector)) == 1
 
 
-def test_no_cookie_no_credentials_no_redirect(lab: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_no_cookie_no_credentials_no_redirect(lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     """Neither what the server sets, nor what ~/.netrc has, nor anywhere it sends us."""
     netrc = tmp_path / "netrc"
     netrc.write_text("default login somebody password hidden\n")
@@ -178,7 +179,7 @@ def test_an_endless_answer_is_not_read(status: int) -> None:
         thread.join(SOON)
 
 
-def test_the_environments_proxy(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environments_proxy(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports go through the proxy that requests would take; `session.proxies` is for the session's requests."""
     proxy = lab.serve(None, handler=lambda _request: Response())
     monkeypatch.setenv("HTTP_PROXY", proxy.url(host="127.0.0.1"))
@@ -191,7 +192,7 @@ def test_the_environments_proxy(lab: Any, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("status", "is_settled"), [(200, True), (204, True), (400, True), (410, True), (429, False), (503, False)]
 )
-def test_what_the_server_answers(lab: Any, caplog: pytest.LogCaptureFixture, status: int, *, is_settled: bool) -> None:
+def test_what_the_server_answers(lab: Lab, caplog: pytest.LogCaptureFixture, status: int, *, is_settled: bool) -> None:
     """What it refuses is dropped, what it may take later waits; a failure is logged once, without path or token."""
     collector = lab.serve(None, handler=lambda _request: Response(status))
     session, reporter = reporting_to(collector)
@@ -203,7 +204,7 @@ def test_what_the_server_answers(lab: Any, caplog: pytest.LogCaptureFixture, sta
     assert TOKEN not in caplog.text.replace(f'"POST /{TOKEN} HTTP/1.1"', "")  # urllib3's own, of its debug level
 
 
-def test_the_report_server_is_gone(lab: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_report_server_is_gone(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     """The request is refused as ever; a line says once that nobody takes the reports, and not to which path."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         gone = f"http://127.0.0.1:{free.getsockname()[1]}/{TOKEN}"
@@ -256,7 +257,7 @@ def violate(host):
 """
 
 
-def test_at_exit_what_waits_is_sent(lab: Any) -> None:
+def test_at_exit_what_waits_is_sent(lab: Lab) -> None:
     """A program that ends right after a violation has reported it."""
 
     def slow(_request: Request) -> Response:
@@ -299,7 +300,7 @@ print(os.waitstatus_to_exitcode(status))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-def test_a_forked_child_has_a_thread_of_its_own(lab: Any) -> None:
+def test_a_forked_child_has_a_thread_of_its_own(lab: Lab) -> None:
     """It inherits no thread and no lock that a thread held; what waits in the parent, the parent sends."""
 
     def slow(_request: Request) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +12,8 @@ from pinned_requests import Pin, PinMismatchError, PinnedSession, PinPolicy, Pin
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from support.lab import Lab
 
 
 def wait_until_current(store: PolicyStore, policy: PinPolicy) -> None:
@@ -27,7 +29,7 @@ def pinning(*pins: Pin) -> PinPolicy:
     return PinPolicy({"localhost": list(pins)})
 
 
-def test_a_file_that_is_replaced_holds_for_open_connections(lab: Any, tmp_path: Path) -> None:
+def test_a_file_that_is_replaced_holds_for_open_connections(lab: Lab, tmp_path: Path) -> None:
     """The server keeps its key, the file names another: the open connection is closed, and nothing is sent."""
     honest = Pin.from_certificate(lab.honest.certificate)
     other = Pin.from_certificate(lab.attacker.certificate)
@@ -57,7 +59,7 @@ def test_a_file_that_is_replaced_holds_for_open_connections(lab: Any, tmp_path: 
     assert session.get(server.url()).ok
 
 
-def test_a_source_that_hangs_delays_no_request(lab: Any) -> None:
+def test_a_source_that_hangs_delays_no_request(lab: Lab) -> None:
     """Requests go on under the last good policy, until that is too old; then they are refused at once."""
     answers = iter([pinning(Pin.from_certificate(lab.honest.certificate), lab.backup)])
     hanging, go_on = threading.Event(), threading.Event()

@@ -32,8 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from support.lab import Lab
+    from support.publisher import Publisher
 
-def test_a_session_follows_what_is_published(lab: Any, publishing: Callable[..., Any]) -> None:
+
+def test_a_session_follows_what_is_published(lab: Lab, publishing: Callable[..., Publisher]) -> None:
     """The server's key changes: refused, until the publisher has signed the new pin."""
     publisher = publishing()
     server = lab.serve(lab.honest)
@@ -47,7 +50,7 @@ def test_a_session_follows_what_is_published(lab: Any, publishing: Callable[...,
     assert session.get(server.url()).status_code == 200
 
 
-def test_it_is_followed_in_the_background(publishing: Callable[..., Any], policies: Sequence[PinPolicy]) -> None:
+def test_it_is_followed_in_the_background(publishing: Callable[..., Publisher], policies: Sequence[PinPolicy]) -> None:
     """With nobody calling refresh(), what is published comes into force."""
     publisher = publishing()
     publisher.publish(policies[1])
@@ -67,7 +70,7 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_a_command_that_makes_one_request(lab: Any, publishing: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_command_that_makes_one_request(lab: Lab, publishing: Callable[..., Publisher], tmp_path: Path) -> None:
     """All pins that it ships are lost: its request waits for the new ones. The next run has them, without a look."""
     publisher = publishing()
     publisher.publish(PinPolicy(lab.pins))
@@ -97,8 +100,8 @@ def test_a_command_that_makes_one_request(lab: Any, publishing: Callable[..., An
 
 
 def test_over_tls_and_a_proxy(
-    lab: Any,
-    publishing: Callable[..., Any],
+    lab: Lab,
+    publishing: Callable[..., Publisher],
     policies: Sequence[PinPolicy],
     start_proxy: Callable[..., int],
     monkeypatch: pytest.MonkeyPatch,
@@ -123,8 +126,8 @@ def test_over_tls_and_a_proxy(
 
 
 def test_a_private_ca_and_a_proxy_by_argument(
-    lab: Any,
-    publishing: Callable[..., Any],
+    lab: Lab,
+    publishing: Callable[..., Publisher],
     policies: Sequence[PinPolicy],
     start_proxy: Callable[..., int],
     monkeypatch: pytest.MonkeyPatch,
@@ -151,7 +154,7 @@ def test_a_private_ca_and_a_proxy_by_argument(
 
 @pytest.mark.parametrize("cache", ["none", "unusable", "full"])
 def test_without_a_disk(
-    publishing: Callable[..., Any],
+    publishing: Callable[..., Publisher],
     policies: Sequence[PinPolicy],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -190,7 +193,7 @@ def test_without_a_disk(
 
 
 def test_roots_that_followed_are_not_fetched_again(
-    publishing: Callable[..., Any], policies: Sequence[PinPolicy]
+    publishing: Callable[..., Publisher], policies: Sequence[PinPolicy]
 ) -> None:
     """Each look asks for the next root alone, however many there were."""
     publisher = publishing()
@@ -205,7 +208,7 @@ def test_roots_that_followed_are_not_fetched_again(
         assert asked == ["/metadata/5.root.json", "/metadata/timestamp.json"]
 
 
-def test_the_number_of_the_policy(publishing: Callable[..., Any], policies: Sequence[PinPolicy]) -> None:
+def test_the_number_of_the_policy(publishing: Callable[..., Publisher], policies: Sequence[PinPolicy]) -> None:
     """It is that of the signed targets, also after a restart; a shipped policy has none."""
     publisher = publishing()
     publisher.publish(policies[1])
@@ -220,7 +223,7 @@ def test_the_number_of_the_policy(publishing: Callable[..., Any], policies: Sequ
 
 
 def test_the_log_is_quiet(
-    publishing: Callable[..., Any], policies: Sequence[PinPolicy], caplog: pytest.LogCaptureFixture
+    publishing: Callable[..., Publisher], policies: Sequence[PinPolicy], caplog: pytest.LogCaptureFixture
 ) -> None:
     """What python-tuf says at INFO, of each key that has not signed, is kept out; other threads' records are not."""
     publisher = publishing(targets=(2, 2))
@@ -241,7 +244,7 @@ def test_the_log_is_quiet(
 
 
 def test_an_application_in_a_zip_archive(
-    publishing: Callable[..., Any], policies: Sequence[PinPolicy], tmp_path: Path
+    publishing: Callable[..., Publisher], policies: Sequence[PinPolicy], tmp_path: Path
 ) -> None:
     """`root` and `shipped` are what `importlib.resources` gives there, which is not a path."""
     publisher = publishing()
@@ -265,7 +268,7 @@ def test_an_application_in_a_zip_archive(
 
 
 def test_a_thief_who_drives_up_version_numbers(
-    publishing: Callable[..., Any], policies: Sequence[PinPolicy], monkeypatch: pytest.MonkeyPatch
+    publishing: Callable[..., Publisher], policies: Sequence[PinPolicy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With other keys for timestamp and snapshot, clients forget what was signed with the stolen ones."""
     publisher = publishing()
@@ -297,7 +300,7 @@ def far_ahead(signed: Any, days: int | None) -> None:
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("is_lost", [False, True])
 def test_the_rotation_of_a_key(
-    publishing: Callable[..., Any], policies: Sequence[PinPolicy], role: str, *, is_lost: bool
+    publishing: Callable[..., Publisher], policies: Sequence[PinPolicy], role: str, *, is_lost: bool
 ) -> None:
     """Clients follow over the change of any key, also those that come late, also if the old key is lost."""
     publisher = publishing()
@@ -323,7 +326,7 @@ def test_the_rotation_of_a_key(
     assert publisher.store(root=newest).current == policies[2]
 
 
-def lose(publisher: Any, name: str) -> None:
+def lose(publisher: Publisher, name: str) -> None:
     """Forget a key."""
     import json  # noqa: PLC0415  here only
 
@@ -334,7 +337,7 @@ def lose(publisher: Any, name: str) -> None:
     publisher.repository = Repository(publisher.folder, publisher.ring)
 
 
-def test_two_keys_must_sign(publishing: Callable[..., Any], policies: Sequence[PinPolicy]) -> None:
+def test_two_keys_must_sign(publishing: Callable[..., Publisher], policies: Sequence[PinPolicy]) -> None:
     """Both sign, and it is taken; with one of them nothing is written at all."""
     publisher = publishing(root=(2, 2), targets=(2, 2))
     publisher.publish(policies[1])
@@ -352,7 +355,7 @@ def test_two_keys_must_sign(publishing: Callable[..., Any], policies: Sequence[P
 
 @pytest.mark.parametrize("change", ["publish", "rotate targets", "rotate snapshot", "rotate timestamp", "rotate root"])
 def test_a_change_that_is_cut_short_breaks_nothing(
-    publishing: Callable[..., Any],
+    publishing: Callable[..., Publisher],
     policies: Sequence[PinPolicy],
     monkeypatch: pytest.MonkeyPatch,
     change: str,
@@ -392,7 +395,7 @@ def test_a_change_that_is_cut_short_breaks_nothing(
     pytest.fail("no change writes as many files")
 
 
-def test_a_restart_without_network(publishing: Callable[..., Any], policies: Sequence[PinPolicy]) -> None:
+def test_a_restart_without_network(publishing: Callable[..., Publisher], policies: Sequence[PinPolicy]) -> None:
     """The cache holds the last good policy, and no server is asked for it."""
     publisher = publishing()
     publisher.rotate("root")
@@ -410,7 +413,7 @@ def test_a_restart_without_network(publishing: Callable[..., Any], policies: Seq
     assert len(publisher.server.requests) == seen
 
 
-def test_the_first_start_without_network(publishing: Callable[..., Any], policies: Sequence[PinPolicy]) -> None:
+def test_the_first_start_without_network(publishing: Callable[..., Publisher], policies: Sequence[PinPolicy]) -> None:
     """The shipped policy is in force; without one there is no store."""
     publisher = publishing()
     publisher.server.stop()
@@ -422,7 +425,7 @@ def test_the_first_start_without_network(publishing: Callable[..., Any], policie
 
 
 def test_a_cache_that_has_expired(
-    publishing: Callable[..., Any], policies: Sequence[PinPolicy], monkeypatch: pytest.MonkeyPatch
+    publishing: Callable[..., Publisher], policies: Sequence[PinPolicy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was good stays in force over a restart, loudly, unless the application has come with a newer policy."""
     publisher = publishing()
@@ -438,7 +441,7 @@ def test_a_cache_that_has_expired(
     assert (newer.last_error.check, newer.current) == ("freeze", policies[2])
 
 
-def test_the_age_of_a_cached_policy_counts(publishing: Callable[..., Any], policies: Sequence[PinPolicy]) -> None:
+def test_the_age_of_a_cached_policy_counts(publishing: Callable[..., Publisher], policies: Sequence[PinPolicy]) -> None:
     """Restarts do not make a policy younger: `max_age` counts from when it came."""
     publisher = publishing()
     publisher.publish(policies[1])
@@ -447,7 +450,7 @@ def test_the_age_of_a_cached_policy_counts(publishing: Callable[..., Any], polic
     until(lambda: publisher.store(max_age=0.5).current != policies[1])  # it refuses
 
 
-def test_two_repositories_in_one_cache(publishing: Callable[..., Any], policies: Sequence[PinPolicy]) -> None:
+def test_two_repositories_in_one_cache(publishing: Callable[..., Publisher], policies: Sequence[PinPolicy]) -> None:
     """Each has a place of its own: neither is taken for the other, nor makes it forget."""
     one, other = publishing(), publishing()
     one.publish(policies[1])
@@ -461,7 +464,7 @@ def test_two_repositories_in_one_cache(publishing: Callable[..., Any], policies:
     assert other.store(cache_dir=shared, shipped=policies[0]).current == policies[2]
 
 
-def test_processes_share_a_cache(publishing: Callable[..., Any], policies: Sequence[PinPolicy]) -> None:
+def test_processes_share_a_cache(publishing: Callable[..., Publisher], policies: Sequence[PinPolicy]) -> None:
     """Several processes update at once, again and again, and none of them fails."""
     publisher = publishing()
     publisher.publish(policies[1])
@@ -481,7 +484,7 @@ for _ in range(10):
 
 
 @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda store: pickle.loads(pickle.dumps(store))])  # noqa: S301 - our own
-def test_copies_and_pickles(publishing: Callable[..., Any], policies: Sequence[PinPolicy], again: Any) -> None:
+def test_copies_and_pickles(publishing: Callable[..., Publisher], policies: Sequence[PinPolicy], again: Any) -> None:
     """A copy has the policy, and follows on its own."""
     publisher = publishing()
     publisher.publish(policies[1])
@@ -492,7 +495,7 @@ def test_copies_and_pickles(publishing: Callable[..., Any], policies: Sequence[P
     assert other.current == policies[2]
 
 
-def test_an_error_pickles(publishing: Callable[..., Any]) -> None:
+def test_an_error_pickles(publishing: Callable[..., Publisher]) -> None:
     """With its check and its text."""
     publisher = publishing()
     with pytest.raises(RemotePolicyError) as caught:  # nothing has been published yet
@@ -523,7 +526,7 @@ def test_an_error_pickles(publishing: Callable[..., Any]) -> None:
         {"refresh_after": 0},
     ],
 )
-def test_a_wrong_argument(publishing: Callable[..., Any], wrong: dict[str, Any]) -> None:
+def test_a_wrong_argument(publishing: Callable[..., Publisher], wrong: dict[str, Any]) -> None:
     """It is said by the constructor."""
     publisher = publishing()
     arguments: dict[str, Any] = {
@@ -538,7 +541,7 @@ def test_a_wrong_argument(publishing: Callable[..., Any], wrong: dict[str, Any])
         PolicyStore.from_tuf(arguments.pop("metadata_url"), arguments.pop("targets_url"), **arguments)
 
 
-def test_a_root_that_is_other_metadata(publishing: Callable[..., Any], policies: Sequence[PinPolicy]) -> None:
+def test_a_root_that_is_other_metadata(publishing: Callable[..., Publisher], policies: Sequence[PinPolicy]) -> None:
     """Neither metadata of another role nor a root whose own keys did not sign it is a root of trust."""
     publisher = publishing()
     for root in (

@@ -20,6 +20,8 @@ from pinned_requests.testing import Response, TLSServer
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from support.lab import Lab
+
 PROCESSES, THREADS = 2, 4
 ENFORCED = 1.5  # seconds from the replacement of the file
 
@@ -102,7 +104,7 @@ class Origin:
 
 
 @pytest.mark.slow
-def test_rotations_under_load(lab: Any, tmp_path: Path) -> None:
+def test_rotations_under_load(lab: Lab, tmp_path: Path) -> None:
     """As operators do them, one behind the other."""
     old_ca, new_ca = (lab.root.intermediate(name) for name in ("Old CA", "New CA"))
     first, second, third = (old_ca.issue("localhost") for _ in range(3))

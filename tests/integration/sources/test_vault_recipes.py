@@ -38,6 +38,8 @@ from pinned_requests.testing import Credential, Request, Response, TLSServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from support.lab import Lab
+
 pytestmark = pytest.mark.slow
 
 PAGE = (Path(__file__).parents[3] / "docs" / "vault.md").read_text("utf-8")
@@ -321,7 +323,7 @@ def vault(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.fixture
-def recipe(vault: Any, lab: Any) -> Recipe:
+def recipe(vault: Any, lab: Lab) -> Recipe:
     """Run the recipe with the server's key and a backup in the vault."""
     now, following, backup = (lab.root.issue("localhost") for _ in range(3))
     vault.put(policy(now, backup))

@@ -6,11 +6,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pinned_requests import Pin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.lab import Lab
+    from support.publisher import Publisher
 
 LIBRARIES = [*Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), *Path("/usr/lib/faketime").glob("libfaketimeMT*")]
 pytestmark = [
@@ -96,7 +102,9 @@ def test_files_and_vaults(tmp_path: Path, clock: str) -> None:
     assert run(clock, PROGRAM, tmp_path, clock[1:5]) == "done"
 
 
-def test_a_repository_on_a_clock_of_the_past_and_of_the_future(publishing: Any, policies: Any, tmp_path: Path) -> None:
+def test_a_repository_on_a_clock_of_the_past_and_of_the_future(
+    publishing: Callable[..., Publisher], policies: Any, tmp_path: Path
+) -> None:
     """In the past it is followed; in the future all has expired, which is said; a cache of either does no harm."""
     publisher = publishing()
     publisher.publish(policies[1])
@@ -113,7 +121,7 @@ def test_a_repository_on_a_clock_of_the_past_and_of_the_future(publishing: Any, 
     assert run("@1990-01-01 00:00:00", REMOTE, url, root, caches[0]) == "fresh new.example.com"
 
 
-def test_a_session(lab: Any) -> None:
+def test_a_session(lab: Lab) -> None:
     """The certificate is not valid then, and fails as in requests; with `verify=False` the pin of the leaf decides."""
     program = (
         "import sys, requests\n"

@@ -11,7 +11,7 @@ import re
 import shutil
 import ssl
 import subprocess
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 import requests
@@ -20,6 +20,8 @@ from pinned_requests import Pin, PinMismatchError, PinnedSession
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from support.lab import Lab
 
 SINCE = (3, 5)  # OpenSSL's version with ML-DSA
 ALGORITHMS = ["ML-DSA-44", "ML-DSA-65", "ML-DSA-87"]
@@ -150,7 +152,7 @@ def test_a_pin_is_what_openssl_computes(world: World) -> None:
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 @pytest.mark.parametrize(("pinned", "verify"), [("honest", True), ("root", True), ("honest", False)])
-def test_a_match(lab: Any, world: World, pinned: str, *, verify: bool) -> None:
+def test_a_match(lab: Lab, world: World, pinned: str, *, verify: bool) -> None:
     """The leaf and the root can be pinned; without verification, the leaf."""
     server = lab.serve(None, context=world.honest.context())
     party: Party = getattr(world, pinned)
@@ -161,7 +163,7 @@ def test_a_match(lab: Any, world: World, pinned: str, *, verify: bool) -> None:
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 @pytest.mark.parametrize("verify", [True, False])
-def test_a_mismatch(lab: Any, world: World, *, verify: bool) -> None:
+def test_a_mismatch(lab: Lab, world: World, *, verify: bool) -> None:
     """A server with a certificate of the same root and another key gets the handshake, and 0 bytes after it."""
     server = lab.serve(None, context=world.attacker.context())
     answer = requests.get(server.url(), verify=str(world.root.certificate), auth=CREDENTIALS, timeout=30)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pinned_requests.testing import Credential
+    from support.lab import Lab
 
 WAIT = 20.0  # seconds
 
@@ -52,20 +53,20 @@ class Site(Nginx):
 
 
 @pytest.fixture(params=["TLSv1.2", "TLSv1.3"])
-def server(request: pytest.FixtureRequest, lab: Any, tmp_path: Path) -> Iterator[Site]:
+def server(request: pytest.FixtureRequest, lab: Lab, tmp_path: Path) -> Iterator[Site]:
     """The honest server, of one TLS version."""
     with Site(tmp_path / "honest", lab.honest, request.param) as nginx:
         yield nginx
 
 
 @pytest.fixture
-def mitm(lab: Any, tmp_path: Path) -> Iterator[Site]:
+def mitm(lab: Lab, tmp_path: Path) -> Iterator[Site]:
     """The man in the middle, with a certificate of the same trusted CA."""
     with Site(tmp_path / "mitm", lab.attacker) as nginx:
         yield nginx
 
 
-def test_fetch_over_one_connection(lab: Any, server: Site, request: pytest.FixtureRequest) -> None:
+def test_fetch_over_one_connection(lab: Lab, server: Site, request: pytest.FixtureRequest) -> None:
     """Requests are answered, over a connection that is kept alive."""
     session = lab.trusting(PinnedSession(lab.pins))
     answers = [session.get(server.url).text.split() for _ in range(3)]
@@ -74,7 +75,7 @@ def test_fetch_over_one_connection(lab: Any, server: Site, request: pytest.Fixtu
     assert [(count, protocol) for _, count, protocol in answers] == [(str(n), version) for n in (1, 2, 3)]
 
 
-def test_man_in_the_middle_of_the_same_authority(lab: Any, server: Site, mitm: Site) -> None:
+def test_man_in_the_middle_of_the_same_authority(lab: Lab, server: Site, mitm: Site) -> None:
     """Plain requests hands its credentials to the man in the middle; a pinned session does not send him a request."""
     assert "Basic" in requests.get(mitm.url, auth=("user", "password"), verify=lab.bundle, timeout=WAIT).text
     session = lab.trusting(PinnedSession(lab.pins))
@@ -86,7 +87,7 @@ def test_man_in_the_middle_of_the_same_authority(lab: Any, server: Site, mitm: S
     assert len(mitm.requests) == 1  # that of plain requests
 
 
-def test_rotation_of_the_certificate(lab: Any, server: Site) -> None:
+def test_rotation_of_the_certificate(lab: Lab, server: Site) -> None:
     """A renewal with the same key needs nothing; a new key needs to be pinned, as a backup pin was for that purpose."""
     by_key = lab.trusting(PinnedSession(lab.pins))
     by_certificate = lab.trusting(PinnedSession({"localhost": [Pin.fingerprint(lab.honest.certificate), lab.backup]}))
@@ -112,7 +113,7 @@ def test_rotation_of_the_certificate(lab: Any, server: Site) -> None:
     assert prepared.get(server.url).status_code == 200
 
 
-def test_rotation_while_a_connection_is_open(lab: Any, server: Site) -> None:
+def test_rotation_while_a_connection_is_open(lab: Lab, server: Site) -> None:
     """With a reload nginx closes its idle connections: the next request makes a new one, which is looked at."""
     session = lab.trusting(PinnedSession(lab.pins))
     first = session.get(server.url).text.split()

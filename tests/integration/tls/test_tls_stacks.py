@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from support.lab import Lab
+
 WAIT = 30.0  # seconds
 VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
 
@@ -106,7 +108,7 @@ def version(request: pytest.FixtureRequest) -> ssl.TLSVersion:
 class Street:
     """An honest server and all who would be taken for it, and what is asked of them."""
 
-    def __init__(self, lab: Any, version: ssl.TLSVersion, alpn: str = "http/1.1") -> None:
+    def __init__(self, lab: Lab, version: ssl.TLSVersion, alpn: str = "http/1.1") -> None:
         self._lab, self._version, self._alpn = lab, version, alpn
         leaf, intermediate, root = (Pin.from_certificate(each) for each in lab.honest.chain)
         self.pins = {"leaf": leaf, "intermediate": intermediate, "root": root}
@@ -171,7 +173,7 @@ class Street:
 
 
 @pytest.mark.parametrize("injection", [PYOPENSSL, TRUSTSTORE, "pass"], ids=["pyopenssl", "truststore", "ssl"])
-def test_an_injected_stack(lab: Any, injection: str, order: str) -> None:
+def test_an_injected_stack(lab: Lab, injection: str, order: str) -> None:
     """Each depth can be pinned where the chain is verified, and the leaf alone where it is not; in either version."""
     streets = [Street(lab, version) for version in VERSIONS]
     cases = [case for street in streets for case in street.cases()]
@@ -211,7 +213,7 @@ truststore.inject_into_ssl()
 """
 
 
-def test_truststore_where_the_system_verifies(lab: Any, tmp_path: Path) -> None:
+def test_truststore_where_the_system_verifies(lab: Lab, tmp_path: Path) -> None:
     """There OpenSSL's chain is linked by names alone, and the system's never seen: no pin but the leaf's counts.
 
     The man in the middle has a certificate of a CA that the system trusts. With it he sends one that he made himself,
@@ -264,7 +266,7 @@ SERVER = """
 
 
 @pytest.fixture
-def nginx(lab: Any, version: ssl.TLSVersion, tmp_path: Path) -> Iterator[str]:
+def nginx(lab: Lab, version: ssl.TLSVersion, tmp_path: Path) -> Iterator[str]:
     """Start a real nginx that speaks HTTP/2, with the honest certificate; its URL."""
     from support.nginx import Nginx, write_certificate  # noqa: PLC0415  this file, run as a program, cannot import it
 
@@ -275,7 +277,7 @@ def nginx(lab: Any, version: ssl.TLSVersion, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(("order", "version"), [("before", VERSIONS[0]), ("after", VERSIONS[1])], indirect=True)
-def test_http2_of_a_real_server(lab: Any, nginx: str, order: str, version: ssl.TLSVersion) -> None:
+def test_http2_of_a_real_server(lab: Lab, nginx: str, order: str, version: ssl.TLSVersion) -> None:
     """HTTP/2 goes on working, and at each depth can be pinned."""
     street = Street(lab, version)
     cases = [
@@ -288,7 +290,7 @@ def test_http2_of_a_real_server(lab: Any, nginx: str, order: str, version: ssl.T
     assert run(in_order(HTTP2, order), cases) == [case.expected for case in cases]
 
 
-def test_http2_of_an_attacker(lab: Any, order: str) -> None:
+def test_http2_of_an_attacker(lab: Lab, order: str) -> None:
     """He gets no byte: not the preface, which is written as soon as there is a connection, and no goodbye."""
     streets = [Street(lab, version, alpn="h2") for version in VERSIONS]
     cases = []
@@ -314,7 +316,7 @@ def test_http2_of_an_attacker(lab: Any, order: str) -> None:
     ],
     ids=["http2", "pyopenssl", "truststore", "pyopenssl-and-truststore"],
 )
-def test_a_stack_that_comes_and_goes(lab: Any, extraction: str) -> None:
+def test_a_stack_that_comes_and_goes(lab: Lab, extraction: str) -> None:
     """What was injected when pinned_requests was imported is not there any more: pinned, by whatever there is."""
     street = Street(lab, ssl.TLSVersion.TLSv1_3)
     cases = [
@@ -346,7 +348,7 @@ def attributes(context: ssl.SSLContext) -> dict[str, object]:
     return values | {"store": context.cert_store_stats(), "keylog": context.keylog_filename}
 
 
-def make_context(lab: Any, *, check_hostname: bool, verify_mode: ssl.VerifyMode) -> ssl.SSLContext:
+def make_context(lab: Lab, *, check_hostname: bool, verify_mode: ssl.VerifyMode) -> ssl.SSLContext:
     """Make a context of the caller's."""
     context = ssl.create_default_context(cafile=lab.bundle)
     context.check_hostname = check_hostname
@@ -365,7 +367,7 @@ def make_context(lab: Any, *, check_hostname: bool, verify_mode: ssl.VerifyMode)
     ],
 )
 def test_a_context_of_the_callers(
-    lab: Any, version: ssl.TLSVersion, verify_mode: ssl.VerifyMode, counted: set[str], *, check_hostname: bool
+    lab: Lab, version: ssl.TLSVersion, verify_mode: ssl.VerifyMode, counted: set[str], *, check_hostname: bool
 ) -> None:
     """It is used as it is, and is afterwards as it was; without verification the leaf alone counts."""
     street = Street(lab, version)
@@ -385,7 +387,7 @@ def test_a_context_of_the_callers(
     street.assert_nothing_leaked()
 
 
-def test_a_context_of_the_callers_for_a_pool_manager(lab: Any) -> None:
+def test_a_context_of_the_callers_for_a_pool_manager(lab: Lab) -> None:
     """The same at urllib3's level."""
     street = Street(lab, ssl.TLSVersion.TLSv1_3)
     context = make_context(lab, check_hostname=True, verify_mode=ssl.CERT_REQUIRED)
@@ -399,7 +401,7 @@ def test_a_context_of_the_callers_for_a_pool_manager(lab: Any) -> None:
     street.assert_nothing_leaked()
 
 
-def test_a_context_of_truststore(lab: Any) -> None:
+def test_a_context_of_truststore(lab: Lab) -> None:
     """Given by the caller, without any injection."""
     truststore = pytest.importorskip("truststore")
     street = Street(lab, ssl.TLSVersion.TLSv1_3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import ssl
 import subprocess
 import threading
@@ -20,17 +19,16 @@ from pinned_requests import PinMismatchError, PinnedSession, PolicyError
 from pinned_requests.testing import Authority, Credential
 from pinned_requests.transport import context as contexts
 from pinned_requests.transport.context import TLSSettings, shared_context
+from support.fork import ignores_fork_warning, in_a_child, needs_fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from support.lab import Lab
+
 PASSWORD = "the-password-of-the-key"  # noqa: S105  of a key that lives for the time of the tests
 WAIT = 20  # seconds
-
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-# The server's threads do not live on in the child, which only needs its own.
-ignores_fork_warning = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +39,7 @@ def _fresh_cache() -> Iterator[None]:
     contexts._slots.clear()
 
 
-def settings_of(lab: Any, **changes: Any) -> TLSSettings:
+def settings_of(lab: Lab, **changes: Any) -> TLSSettings:
     """Return what requests asks for: verification with a bundle."""
     return TLSSettings(ssl.CERT_REQUIRED, lab.bundle)._replace(**changes)
 
@@ -58,7 +56,7 @@ def write_client_certificate(path: Path, client: Credential) -> None:
     replace_file(path, client.key_pem + client.served_pem)
 
 
-def demanding(lab: Any, clients: Authority) -> ssl.SSLContext:
+def demanding(lab: Lab, clients: Authority) -> ssl.SSLContext:
     """Make a server's context that lets in the clients of an authority only."""
     context: ssl.SSLContext = lab.honest.server_context()
     context.verify_mode = ssl.CERT_REQUIRED
@@ -66,27 +64,7 @@ def demanding(lab: Any, clients: Authority) -> ssl.SSLContext:
     return context
 
 
-def in_a_child(work: Callable[[], bytes]) -> bytes:
-    """Return what a forked child makes of `work`; it has ended by then, be it by an alarm."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(WAIT)
-            os.write(writing, work())
-        except BaseException as e:  # noqa: BLE001  the child must not run the parent's tests on
-            os.write(writing, repr(e).encode())
-        finally:
-            os._exit(0)
-    os.close(writing)
-    with open(reading, "rb") as pipe:  # noqa: PTH123  a descriptor
-        result = pipe.read()
-    os.waitpid(child, 0)
-    return result
-
-
-def test_one_context_for_the_same_settings(lab: Any) -> None:
+def test_one_context_for_the_same_settings(lab: Lab) -> None:
     """Two sessions that need the same context share it; what differs in anything gets another."""
     first = shared_context(settings_of(lab))
     assert shared_context(settings_of(lab)) is first
@@ -107,7 +85,7 @@ def test_one_context_for_the_same_settings(lab: Any) -> None:
     assert len(contexts._slots) == 1
 
 
-def test_what_a_context_is_set_to(lab: Any) -> None:
+def test_what_a_context_is_set_to(lab: Lab) -> None:
     """It is what urllib3 would build, and does not renegotiate."""
     context = shared_context(settings_of(lab))
     assert context.options & ssl.OP_NO_RENEGOTIATION
@@ -119,7 +97,7 @@ def test_what_a_context_is_set_to(lab: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-def test_requests_leave_the_shared_context_alone(lab: Any) -> None:
+def test_requests_leave_the_shared_context_alone(lab: Lab) -> None:
     """urllib3 writes into the contexts it is given: of ours it only writes what stands there."""
     server = lab.serve(lab.honest)
     session = lab.trusting(PinnedSession(lab.pins))
@@ -132,7 +110,7 @@ def test_requests_leave_the_shared_context_alone(lab: Any) -> None:
     assert {key: attributes(slot.context) for key, slot in contexts._slots.items()} == before
 
 
-def test_a_replaced_bundle(lab: Any, tmp_path: Path) -> None:
+def test_a_replaced_bundle(lab: Lab, tmp_path: Path) -> None:
     """The next connection uses the CA bundle that is there then, be it wider or narrower."""
     other = Authority.create("Another Root CA")
     path = tmp_path / "ca.pem"
@@ -151,7 +129,7 @@ def test_a_replaced_bundle(lab: Any, tmp_path: Path) -> None:
         replace_file(path, other.certificate_pem)
 
 
-def test_a_client_certificate(lab: Any, tmp_path: Path) -> None:
+def test_a_client_certificate(lab: Lab, tmp_path: Path) -> None:
     """`cert=` works as in requests; the server demands it, and the next connection uses the file that is there then."""
     ours, theirs = Authority.create("Our Clients"), Authority.create("Their Clients")
     for_ours = lab.serve(None, context=demanding(lab, ours))
@@ -181,7 +159,7 @@ def test_a_client_certificate(lab: Any, tmp_path: Path) -> None:
     assert get(for_ours, (str(tmp_path / "cert.pem"), str(tmp_path / "key.pem"))) == "ok"
 
 
-def test_a_client_certificate_does_not_stay(lab: Any, tmp_path: Path) -> None:
+def test_a_client_certificate_does_not_stay(lab: Lab, tmp_path: Path) -> None:
     """A request without `cert=` after one with it is made without it."""
     clients = Authority.create("Our Clients")
     server = lab.serve(None, context=demanding(lab, clients))
@@ -193,7 +171,7 @@ def test_a_client_certificate_does_not_stay(lab: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"], ids=["absent", "empty", "garbage"])
-def test_a_failure_is_not_kept(lab: Any, tmp_path: Path, content: bytes | None) -> None:
+def test_a_failure_is_not_kept(lab: Lab, tmp_path: Path, content: bytes | None) -> None:
     """A bundle that cannot be read fails each time, until it can be."""
     path = tmp_path / "ca.pem"
     if content is not None:
@@ -206,7 +184,7 @@ def test_a_failure_is_not_kept(lab: Any, tmp_path: Path, content: bytes | None) 
     assert shared_context(settings).get_ca_certs(binary_form=True) == [lab.root.certificate_der]
 
 
-def test_the_cache_is_bounded(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_bounded(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was not used for longest goes first."""
     monkeypatch.setattr(contexts, "MAX_CONTEXTS", 3)
     data = [lab.root.certificate_pem + b"\n" * number for number in range(10)]
@@ -218,7 +196,7 @@ def test_the_cache_is_bounded(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None
         assert len(contexts._slots) <= 3
 
 
-def test_many_threads_get_one_context(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_threads_get_one_context(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sixteen threads that need the same context at once wait for the one that builds it."""
     built = []
     build = contexts._build
@@ -240,7 +218,7 @@ def test_many_threads_get_one_context(lab: Any, monkeypatch: pytest.MonkeyPatch)
     assert len(built) == 1
 
 
-def test_a_slow_build_delays_nobody_else(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_build_delays_nobody_else(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """While one context is built on a hanging file system, others are given out."""
     build, hanging, released = contexts._build, threading.Event(), threading.Event()
 
@@ -261,7 +239,7 @@ def test_a_slow_build_delays_nobody_else(lab: Any, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("password", [PASSWORD, PASSWORD.encode()], ids=["text", "bytes"])
-def test_no_password_is_kept(lab: Any, tmp_path: Path, password: str | bytes) -> None:
+def test_no_password_is_kept(lab: Lab, tmp_path: Path, password: str | bytes) -> None:
     """The key of the cache tells passwords apart, and holds none."""
     client = lab.root.issue("client.example.com")
     encrypted = client.key.private_bytes(
@@ -287,19 +265,19 @@ def test_no_password_is_kept(lab: Any, tmp_path: Path, password: str | bytes) ->
 
 @needs_fork
 @ignores_fork_warning
-def test_fork(lab: Any) -> None:
+def test_fork(lab: Lab) -> None:
     """A child makes connections of its own, and the parent's goes on, neither writing into the other's TLS."""
     server = lab.serve(lab.honest)
     mitm = lab.serve(lab.attacker)
     session = lab.trusting(PinnedSession(lab.pins))
     assert session.get(server.url()).text == "ok"
 
-    def work() -> bytes:
+    def work() -> str:
         with pytest.raises(PinMismatchError):
             session.get(mitm.url())
-        return (session.get(server.url()).text + session.get(server.url()).text).encode()
+        return session.get(server.url()).text + session.get(server.url()).text
 
-    assert in_a_child(work) == b"okok"
+    assert in_a_child(work) == "okok"
     assert session.get(server.url()).text == "ok"
     server.settle()
     mitm.settle()
@@ -311,11 +289,11 @@ def test_fork(lab: Any) -> None:
 
 @needs_fork
 @ignores_fork_warning
-def test_fork_while_a_lock_is_held(lab: Any) -> None:
+def test_fork_while_a_lock_is_held(lab: Lab) -> None:
     """A thread that held a lock of the cache when the process was forked is not there to release it."""
     shared_context(settings_of(lab))
     with contexts._slots_lock, next(iter(contexts._slots.values())).lock:
-        assert in_a_child(lambda: str(shared_context(settings_of(lab)).verify_mode.name).encode()) == b"CERT_REQUIRED"
+        assert in_a_child(lambda: shared_context(settings_of(lab)).verify_mode.name) == "CERT_REQUIRED"
 
 
 def attributes(context: ssl.SSLContext) -> dict[str, object]:
@@ -328,7 +306,7 @@ def attributes(context: ssl.SSLContext) -> dict[str, object]:
     return values | {"store": context.cert_store_stats(), "authorities": context.get_ca_certs(binary_form=True)}
 
 
-def strict(lab: Any) -> ssl.SSLContext:
+def strict(lab: Lab) -> ssl.SSLContext:
     """Make a context as strict as they come."""
     context: ssl.SSLContext = lab.root.client_context()
     context.verify_flags |= ssl.VERIFY_X509_STRICT
@@ -336,7 +314,7 @@ def strict(lab: Any) -> ssl.SSLContext:
     return context
 
 
-def lax(lab: Any) -> ssl.SSLContext:
+def lax(lab: Lab) -> ssl.SSLContext:
     """Make a context that verifies nothing."""
     del lab
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -345,7 +323,7 @@ def lax(lab: Any) -> ssl.SSLContext:
     return context
 
 
-def nameless(lab: Any) -> ssl.SSLContext:
+def nameless(lab: Lab) -> ssl.SSLContext:
     """Make a context that verifies the chain and not the name."""
     context: ssl.SSLContext = lab.root.client_context()
     context.check_hostname = False
@@ -353,7 +331,7 @@ def nameless(lab: Any) -> ssl.SSLContext:
     return context
 
 
-def trusts_nobody(lab: Any) -> ssl.SSLContext:
+def trusts_nobody(lab: Lab) -> ssl.SSLContext:
     """Make a context without an authority, which requests must not fill."""
     del lab
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -361,7 +339,7 @@ def trusts_nobody(lab: Any) -> ssl.SSLContext:
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 @pytest.mark.parametrize("make", [strict, lax, nameless, trusts_nobody])
-def test_the_callers_context_is_not_changed(lab: Any, make: Callable[[Any], ssl.SSLContext]) -> None:
+def test_the_callers_context_is_not_changed(lab: Lab, make: Callable[[Any], ssl.SSLContext]) -> None:
     """It is the same after requests, failing ones included; it is used as it is, so what it does not trust fails."""
     context = make(lab)
     before = attributes(context)
@@ -391,7 +369,7 @@ def test_the_callers_context_is_not_changed(lab: Any, make: Callable[[Any], ssl.
 
 
 def test_a_bundle_of_the_environment_does_not_reach_the_callers_context(
-    lab: Any, monkeypatch: pytest.MonkeyPatch
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """REQUESTS_CA_BUNDLE is a setting of the machine, and the context is the caller's."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", lab.bundle)
@@ -408,7 +386,7 @@ def test_a_bundle_of_the_environment_does_not_reach_the_callers_context(
         assert attributes(context) == before
 
 
-def test_what_contradicts_the_callers_context(lab: Any, tmp_path: Path) -> None:
+def test_what_contradicts_the_callers_context(lab: Lab, tmp_path: Path) -> None:
     """`verify=False`, `verify=PATH` and `cert=` would change it: they are refused before a connection is made."""
     server = lab.serve(lab.honest)
     write_client_certificate(tmp_path / "client.pem", lab.root.issue("client.example.com"))
@@ -431,7 +409,7 @@ def test_what_contradicts_the_callers_context(lab: Any, tmp_path: Path) -> None:
         assert session.get(server.url(), verify=True).text == "ok"
 
 
-def test_a_client_certificate_in_the_callers_context(lab: Any, tmp_path: Path) -> None:
+def test_a_client_certificate_in_the_callers_context(lab: Lab, tmp_path: Path) -> None:
     """What `cert=` would do, the caller does on the context."""
     clients = Authority.create("Our Clients")
     server = lab.serve(None, context=demanding(lab, clients))
@@ -442,7 +420,7 @@ def test_a_client_certificate_in_the_callers_context(lab: Any, tmp_path: Path) -
         assert session.get(server.url()).text == "ok"
 
 
-def test_a_server_that_renegotiates(lab: Any, tmp_path: Path) -> None:
+def test_a_server_that_renegotiates(lab: Lab, tmp_path: Path) -> None:
     """In TLS 1.2 a server may ask for another handshake, after the check: it is told that there is none."""
     (tmp_path / "server.pem").write_bytes(lab.honest.key_pem + lab.honest.certificate_pem)
     (tmp_path / "chain.pem").write_bytes(lab.honest.served_pem)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from support.lab import Lab
+
 TOKEN = {"access_token": "the-token", "token_type": "Bearer"}
 # What the constructors of others are given.
 OAUTH = {"token": TOKEN}
@@ -79,7 +81,7 @@ def pinned_last(other: Any, arguments: dict[str, Any], pins: Any) -> Any:
 @pytest.mark.parametrize("make", [mounted, pinned_first, pinned_first_by_attribute, pinned_last])
 @pytest.mark.parametrize(("other", "arguments"), CLASSES)
 def test_a_session_class_of_others(
-    lab: Any, other: Any, arguments: dict[str, Any], make: Callable[[Any, Any, Any], Any]
+    lab: Lab, other: Any, arguments: dict[str, Any], make: Callable[[Any, Any, Any], Any]
 ) -> None:
     """The right key works, the wrong one is refused without a byte, and the class does what it is for."""
     server, mitm = lab.serve(lab.honest), lab.serve(lab.attacker)
@@ -111,7 +113,7 @@ def test_a_session_class_of_others(
 @pytest.mark.parametrize("make", [pinned_first, pinned_first_by_attribute, pinned_last])
 @pytest.mark.parametrize(("other", "arguments"), CLASSES)
 def test_a_mixed_class_keeps_its_guard(
-    lab: Any, other: Any, arguments: dict[str, Any], make: Callable[[Any, Any, Any], Any]
+    lab: Lab, other: Any, arguments: dict[str, Any], make: Callable[[Any, Any, Any], Any]
 ) -> None:
     """Adapters that are mounted later are pinned, and `http://` to a pinned host is refused."""
     plain, mitm = lab.serve(None), lab.serve(lab.attacker)
@@ -135,7 +137,7 @@ class Choosing(requests.Session):
 
 
 @pytest.mark.parametrize("make", [pinned_first, pinned_first_by_attribute, pinned_last])
-def test_a_mixed_class_that_chooses_adapters(lab: Any, make: Callable[[Any, Any, Any], Any]) -> None:
+def test_a_mixed_class_that_chooses_adapters(lab: Lab, make: Callable[[Any, Any, Any], Any]) -> None:
     """Whatever it chooses is pinned as well."""
     server, mitm = lab.serve(lab.honest), lab.serve(lab.attacker)
     session = lab.trusting(make(Choosing, {}, lab.pins))
@@ -146,7 +148,7 @@ def test_a_mixed_class_that_chooses_adapters(lab: Any, make: Callable[[Any, Any,
     assert (mitm.connections, mitm.handshakes, mitm.application_bytes) == (1, 1, 0)
 
 
-def test_tokens_are_fetched_over_the_session_itself(lab: Any) -> None:
+def test_tokens_are_fetched_over_the_session_itself(lab: Lab) -> None:
     """An OAuth2Session asks for its tokens over itself: client secrets do not go to a wrong key either."""
     token = Response(200, (("Content-Type", "application/json"),), b'{"access_token": "new", "token_type": "Bearer"}')
     server, mitm = lab.serve(lab.honest, handler={"/token": token}), lab.serve(lab.attacker)
@@ -160,7 +162,7 @@ def test_tokens_are_fetched_over_the_session_itself(lab: Any) -> None:
         assert fetched["access_token"] == "new"  # noqa: S105
 
 
-def test_wrapping_a_session_into_a_cache(lab: Any) -> None:
+def test_wrapping_a_session_into_a_cache(lab: Lab) -> None:
     """`CachedSession.wrap` takes over the adapters of a pinned session, and they are pinned by themselves."""
     server, mitm = lab.serve(lab.honest), lab.serve(lab.attacker)
     pinned = lab.trusting(PinnedSession(lab.pins))
@@ -172,7 +174,7 @@ def test_wrapping_a_session_into_a_cache(lab: Any) -> None:
     assert mitm.application_bytes == 0
 
 
-def test_a_cached_session_revalidates_over_pinned_connections(lab: Any) -> None:
+def test_a_cached_session_revalidates_over_pinned_connections(lab: Lab) -> None:
     """By default it passes the refusal on, also where it has a stale answer."""
     server = lab.serve(lab.honest, handler=lambda _: Response(headers=(("ETag", '"1"'),)))
     session = lab.trusting(pinned_first(CachedSession, CACHE, lab.pins))
@@ -199,7 +201,7 @@ class Refreshing(Credentials):  # type: ignore[misc]
         self.token = request(self.url, method="POST", body=b"secret").data.decode()
 
 
-def test_limit_google_auth_refreshes_over_a_session_of_its_own(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limit_google_auth_refreshes_over_a_session_of_its_own(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrong key gets the secret, unless the session is given `auth_request=Request(session=pinned)`."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", lab.bundle)
     server = lab.serve(lab.honest)
@@ -224,7 +226,7 @@ def test_limit_google_auth_refreshes_over_a_session_of_its_own(lab: Any, monkeyp
     assert issuer.application_bytes == before
 
 
-def test_limit_a_cache_may_answer_in_place_of_a_refusal(lab: Any) -> None:
+def test_limit_a_cache_may_answer_in_place_of_a_refusal(lab: Lab) -> None:
     """With `stale_if_error=True` requests-cache takes a mismatch for any other error; nothing is sent, though."""
     server = lab.serve(lab.honest)
     arguments = {**CACHE, "stale_if_error": True, "expire_after": 0.0001}  # seconds
@@ -242,7 +244,7 @@ def test_limit_a_cache_may_answer_in_place_of_a_refusal(lab: Any) -> None:
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_limit_a_client_certificate_is_sent_before_the_check(lab: Any, tmp_path: Path, version: ssl.TLSVersion) -> None:
+def test_limit_a_client_certificate_is_sent_before_the_check(lab: Lab, tmp_path: Path, version: ssl.TLSVersion) -> None:
     """It is a part of the handshake: a wrong key learns who the client is, and gets nothing else."""
     clients = Authority.create("Our Clients")
     client = clients.issue("client.example.com")

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from support.lab import Lab
+
 PROXIES = {"https": "http://127.0.0.1:1"}
 
 
@@ -36,7 +38,7 @@ def both() -> tuple[requests.Session, PinnedSession]:
     return requests.Session(), PinnedSession({"unrelated.test": PinSet.exempt()}, unpinned_hosts="allow")
 
 
-def probed(lab: Any, probe: Callable[[Any], Any], *, trusts: bool = True) -> tuple[Any, Any]:
+def probed(lab: Lab, probe: Callable[[Any], Any], *, trusts: bool = True) -> tuple[Any, Any]:
     """Return what the probe makes of a session of requests, and of ours."""
     results = []
     for session in both():
@@ -75,7 +77,7 @@ def value_of(value: Any) -> Any:
     return value
 
 
-def test_public_attributes(lab: Any) -> None:
+def test_public_attributes(lab: Lab) -> None:
     """The same names, with the same values, besides `policy` and `check`; and the methods take the same arguments."""
 
     def names(session: Any) -> set[str]:
@@ -113,7 +115,7 @@ def test_signatures() -> None:
     assert [*names[0], "others"] == names[1]  # of subclasses
 
 
-def test_truth_and_mounting(lab: Any) -> None:
+def test_truth_and_mounting(lab: Lab) -> None:
     """Adapters are sorted as those of requests are, keep their identity, and are found by the same rule."""
 
     def probe(session: Any) -> Any:
@@ -131,7 +133,7 @@ def test_truth_and_mounting(lab: Any) -> None:
     assert plain == pinned
 
 
-def test_what_is_sent_and_received(lab: Any) -> None:
+def test_what_is_sent_and_received(lab: Lab) -> None:
     """Headers in their order and case, bodies, cookies, hooks, auth, redirects, history; over as many connections."""
     pages = {
         "/": Response(headers=(("Set-Cookie", "crumb=1"), ("X-A", "b")), body=b"root"),
@@ -242,7 +244,7 @@ def test_what_is_sent_and_received(lab: Any) -> None:
         ["https://localhost:1/"],
     ],
 )
-def test_odd_urls(lab: Any, url: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_odd_urls(lab: Lab, url: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each raises what it raises there; names are not looked up outside of this machine."""
     real = socket.getaddrinfo
 
@@ -260,14 +262,14 @@ def test_odd_urls(lab: Any, url: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["a..b", "a" * 64 + ".example.com", "a." * 127 + "example.com"])
-def test_names_without_a_canonical_form(lab: Any, name: str) -> None:
+def test_names_without_a_canonical_form(lab: Lab, name: str) -> None:
     """The one difference: they are in no DNS and fail there as well; here they are refused, since no pin names them."""
     plain, pinned = probed(lab, lambda session: outcome(lambda: session.get(f"https://{name}/", timeout=5)))
     assert pinned == [[UnpinnedHostError], []]
     assert plain[0][0] in (LocationParseError, requests.exceptions.ConnectionError)
 
 
-def test_prepared_requests_with_odd_urls(lab: Any) -> None:
+def test_prepared_requests_with_odd_urls(lab: Lab) -> None:
     """A URL that was written into a prepared request, past all checks of requests."""
     for url in ("https:///path", "https://[::1", "", None, "https://localhost:99999/", "nonsense"):
 
@@ -280,7 +282,7 @@ def test_prepared_requests_with_odd_urls(lab: Any) -> None:
         assert pinned == plain, url
 
 
-def test_invalid_certificates(lab: Any) -> None:
+def test_invalid_certificates(lab: Lab) -> None:
     """Expired, of another name, of an unknown CA, self-signed: the same errors; unverified, the same warnings."""
     now = dt.datetime.now(dt.UTC)
     day = dt.timedelta(days=1)
@@ -303,7 +305,7 @@ def test_invalid_certificates(lab: Any) -> None:
             assert pinned == plain, (credential.certificate, options)
 
 
-def test_wrong_files(lab: Any, tmp_path: Path) -> None:
+def test_wrong_files(lab: Lab, tmp_path: Path) -> None:
     """CA bundles and client certificates that are missing, empty, wrong, encrypted or do not belong together."""
     client = lab.root.issue("client.example.com")
     other = lab.root.issue("other.example.com")
@@ -343,7 +345,7 @@ def test_wrong_files(lab: Any, tmp_path: Path) -> None:
         assert pinned == plain, options
 
 
-def test_no_server(lab: Any) -> None:
+def test_no_server(lab: Lab) -> None:
     """Nobody listens, there is no such host, no such proxy, it hangs, it hangs up, it is no TLS server."""
     plain_server = lab.serve(None)
     stop = threading.Event()
@@ -378,7 +380,7 @@ def test_no_server(lab: Any) -> None:
         stop.set()
 
 
-def test_retries_are_made(lab: Any) -> None:
+def test_retries_are_made(lab: Lab) -> None:
     """As often as the adapter is told to, for what is no refusal."""
 
     def probe(session: Any) -> Any:
@@ -396,7 +398,7 @@ def test_retries_are_made(lab: Any) -> None:
     assert pinned[1] == 3
 
 
-def test_pickled_state(lab: Any) -> None:
+def test_pickled_state(lab: Lab) -> None:
     """Besides our own keys the same, of sessions and adapters; also in the copy that is made of it."""
 
     def probe(session: Any) -> Any:
@@ -414,7 +416,7 @@ def test_pickled_state(lab: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-def test_pools(lab: Any, tmp_path: Path) -> None:
+def test_pools(lab: Lab, tmp_path: Path) -> None:
     """The same pools under the same keys, with as many connections, of verified, unverified and other requests."""
     client = lab.root.issue("client.example.com")
     (tmp_path / "client.pem").write_bytes(client.key_pem + client.certificate_pem)
@@ -439,7 +441,7 @@ def test_pools(lab: Any, tmp_path: Path) -> None:
     assert pinned == plain
 
 
-def test_settings_of_the_environment(lab: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_settings_of_the_environment(lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Bundles, proxies and netrc are found where requests finds them, and `trust_env` turns them off."""
     server = lab.serve(lab.honest)
     (tmp_path / "netrc").write_text("machine localhost login me password secret\n")

@@ -30,11 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from support.lab import Certificates, Lab
+
 WAIT = 20.0  # seconds
 
 
 @pytest.fixture
-def managers(lab: Any) -> Iterator[Any]:
+def managers(lab: Lab) -> Iterator[Any]:
     """Make managers that trust the root, and clear them after the test."""
     made: list[Any] = []
 
@@ -55,7 +57,7 @@ def assert_nothing_leaked(mitm: Any, handshakes: int = 1) -> None:
     assert mitm.open_connections == 0
 
 
-def test_right_and_wrong_key(lab: Any, managers: Any) -> None:
+def test_right_and_wrong_key(lab: Lab, managers: Any) -> None:
     """The honest server answers over one connection, the attacker gets one handshake; the error says what was seen."""
     server, mitm = lab.serve(lab.honest), lab.serve(lab.attacker)
     manager = managers()
@@ -71,7 +73,7 @@ def test_right_and_wrong_key(lab: Any, managers: Any) -> None:
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2])
-def test_each_depth(lab: Any, managers: Any, depth: int) -> None:
+def test_each_depth(lab: Lab, managers: Any, depth: int) -> None:
     """A leaf, an intermediate and a root can be pinned."""
     server = lab.serve(lab.honest)
     manager = managers({"localhost": [Pin.from_certificate(lab.honest.chain[depth]), lab.backup]})
@@ -79,7 +81,7 @@ def test_each_depth(lab: Any, managers: Any, depth: int) -> None:
 
 
 @pytest.mark.parametrize("by", ["connection_from_host", "connection_from_url", "connection_from_context"])
-def test_its_pools(lab: Any, managers: Any, by: str) -> None:
+def test_its_pools(lab: Lab, managers: Any, by: str) -> None:
     """They are pinned by themselves, however they were got, and raise the same error."""
     server, mitm = lab.serve(lab.honest), lab.serve(lab.attacker)
     manager = managers()
@@ -104,7 +106,7 @@ def test_its_pools(lab: Any, managers: Any, by: str) -> None:
 
 
 @pytest.mark.parametrize("retries", [None, False, 5, Retry(5, backoff_factor=0), Retry(connect=5, other=5)])
-def test_a_refusal_is_not_retried(lab: Any, managers: Any, retries: Any) -> None:
+def test_a_refusal_is_not_retried(lab: Lab, managers: Any, retries: Any) -> None:
     """One handshake, one error; for a request as for the whole manager."""
     mitm = lab.serve(lab.attacker)
     with pytest.raises(PinMismatchError):
@@ -114,7 +116,7 @@ def test_a_refusal_is_not_retried(lab: Any, managers: Any, retries: Any) -> None
     assert_nothing_leaked(mitm, 2)
 
 
-def test_other_failures_are_retried(lab: Any, managers: Any) -> None:
+def test_other_failures_are_retried(lab: Lab, managers: Any) -> None:
     """As urllib3 does, and its errors are its own."""
     server = lab.serve(lab.honest, handler=lambda _: Response(503))
     with pytest.raises(urllib3.exceptions.MaxRetryError):
@@ -128,7 +130,7 @@ def test_other_failures_are_retried(lab: Any, managers: Any) -> None:
     assert (stranger.connections, stranger.application_bytes) == (2, 0)
 
 
-def test_refused_without_a_connection(lab: Any, managers: Any) -> None:
+def test_refused_without_a_connection(lab: Lab, managers: Any) -> None:
     """`http://` to a pinned host, and any host that is not pinned; from the manager and from its pools."""
     plain, server = lab.serve(None), lab.serve(lab.honest)
     manager = managers()
@@ -149,7 +151,7 @@ def test_refused_without_a_connection(lab: Any, managers: Any) -> None:
     assert plain.connections == 1
 
 
-def test_redirects(lab: Any, managers: Any) -> None:
+def test_redirects(lab: Lab, managers: Any) -> None:
     """Each step is looked at: to another server, to `http://`, to a host that is not pinned."""
     mitm, plain = lab.serve(lab.attacker), lab.serve(None)
     to = {
@@ -170,7 +172,7 @@ def test_redirects(lab: Any, managers: Any) -> None:
     assert plain.connections == 0
 
 
-def test_a_changed_policy(lab: Any, managers: Any) -> None:
+def test_a_changed_policy(lab: Lab, managers: Any) -> None:
     """It holds for connections that are open, and the old one holds again when it is back."""
     server = lab.serve(lab.honest)
     store = PolicyStore(lab.pins)
@@ -190,7 +192,7 @@ def test_a_changed_policy(lab: Any, managers: Any) -> None:
     assert manager.request("GET", server.url()).data == b"ok"
 
 
-def test_a_callback(lab: Any, managers: Any) -> None:
+def test_a_callback(lab: Lab, managers: Any) -> None:
     """It is told of each violation, and its failure changes nothing."""
     reports: list[ViolationReport] = []
 
@@ -205,7 +207,7 @@ def test_a_callback(lab: Any, managers: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-def test_unverified(lab: Any, managers: Any) -> None:
+def test_unverified(lab: Lab, managers: Any) -> None:
     """With `cert_reqs`, `assert_hostname=False` or `assert_fingerprint` the leaf alone counts."""
     server = lab.serve(lab.honest)
     leaf, intermediate = (Pin.from_certificate(each) for each in lab.honest.chain[:2])
@@ -222,7 +224,7 @@ def test_unverified(lab: Any, managers: Any) -> None:
 
 
 @pytest.mark.parametrize("assert_hostname", [None, "localhost"])
-def test_another_name_in_the_certificate(lab: Any, managers: Any, assert_hostname: str | None) -> None:
+def test_another_name_in_the_certificate(lab: Lab, managers: Any, assert_hostname: str | None) -> None:
     """`server_hostname` is looked up as well where it is pinned; the URL's host decides."""
     server, mitm = lab.serve(lab.honest), lab.serve(lab.attacker)
     pins = {"127.0.0.1": lab.pins["localhost"]}
@@ -236,7 +238,7 @@ def test_another_name_in_the_certificate(lab: Any, managers: Any, assert_hostnam
     assert_nothing_leaked(mitm)
 
 
-def test_a_context_of_the_callers(lab: Any, managers: Any) -> None:
+def test_a_context_of_the_callers(lab: Lab, managers: Any) -> None:
     """It is used, and is the same afterwards."""
     server, mitm = lab.serve(lab.honest), lab.serve(lab.attacker)
     context = lab.root.client_context()
@@ -255,7 +257,7 @@ def test_a_context_of_the_callers(lab: Any, managers: Any) -> None:
     assert_nothing_leaked(mitm)
 
 
-def test_options_of_urllib3(lab: Any, managers: Any, tmp_path: Path) -> None:
+def test_options_of_urllib3(lab: Lab, managers: Any, tmp_path: Path) -> None:
     """They come to where they belong."""
     clients = Authority.create("Our Clients")
     client = clients.issue("client.example.com")
@@ -283,7 +285,7 @@ def test_options_of_urllib3(lab: Any, managers: Any, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def proxy_credential(certificates: Any) -> Credential:
+def proxy_credential(certificates: Certificates) -> Credential:
     """The certificate of the HTTPS proxy."""
     credential: Credential = certificates.root.issue("127.0.0.1")
     return credential
@@ -306,7 +308,7 @@ def proxy(
     return f"{request.param}://127.0.0.1:{start_proxy(*options)}"
 
 
-def test_through_a_proxy(lab: Any, proxy: str) -> None:
+def test_through_a_proxy(lab: Lab, proxy: str) -> None:
     """The server's own chain is looked at, from the manager and from its pools, with retries and without."""
     server, mitm = lab.serve(lab.honest), lab.serve(lab.attacker)
     manager = PinnedProxyManager(lab.pins, proxy, ca_certs=lab.bundle)
@@ -321,7 +323,7 @@ def test_through_a_proxy(lab: Any, proxy: str) -> None:
     assert server.handshakes == 1
 
 
-def test_plain_http_through_a_proxy(lab: Any, proxy: str) -> None:
+def test_plain_http_through_a_proxy(lab: Lab, proxy: str) -> None:
     """Refused for a pinned host, before the proxy hears of it; forwarded for others."""
     plain = lab.serve(None)
     manager = PinnedProxyManager(PinPolicy(lab.pins, unpinned_hosts="allow"), proxy, ca_certs=lab.bundle)
@@ -334,7 +336,7 @@ def test_plain_http_through_a_proxy(lab: Any, proxy: str) -> None:
     manager.clear()
 
 
-def test_pins_of_the_proxy(lab: Any, proxy: str, proxy_credential: Credential) -> None:
+def test_pins_of_the_proxy(lab: Lab, proxy: str, proxy_credential: Credential) -> None:
     """They are matched with its own chain alone; a proxy that is named and spoken to without TLS is refused."""
     server, mitm = lab.serve(lab.honest), lab.serve(lab.attacker)
     its_own = [Pin.from_certificate(proxy_credential.certificate), lab.backup]
@@ -360,7 +362,7 @@ def test_pins_of_the_proxy(lab: Any, proxy: str, proxy_credential: Credential) -
     assert server.handshakes == 1
 
 
-def test_a_forwarding_proxy(lab: Any, proxy: str) -> None:
+def test_a_forwarding_proxy(lab: Lab, proxy: str) -> None:
     """It speaks TLS with the server itself: there is no chain to look at, and nothing is sent."""
     server = lab.serve(lab.honest)
     manager = PinnedProxyManager(lab.pins, proxy, ca_certs=lab.bundle, use_forwarding_for_https=True)
@@ -373,7 +375,7 @@ def test_a_forwarding_proxy(lab: Any, proxy: str) -> None:
     manager.clear()
 
 
-def test_a_port_as_text(lab: Any) -> None:
+def test_a_port_as_text(lab: Lab) -> None:
     """urllib3 takes it; the pins of that port hold."""
     server, mitm = lab.serve(lab.honest), lab.serve(lab.attacker)
     for each in (server, mitm):
@@ -388,7 +390,7 @@ def test_a_port_as_text(lab: Any) -> None:
     assert_nothing_leaked(mitm)
 
 
-def test_a_proxy_that_is_the_attacker(lab: Any) -> None:
+def test_a_proxy_that_is_the_attacker(lab: Lab) -> None:
     """An HTTPS proxy whose host is pinned, with another key: it is not even asked for a tunnel."""
     mitm = lab.serve(lab.attacker)
     manager = PinnedProxyManager(lab.pins, mitm.url(), ca_certs=lab.bundle)

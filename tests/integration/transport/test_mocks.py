@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from support.lab import Lab
+
 PINS = {"api.example.com": ["sha256/" + "A" * 43 + "=", "sha256/" + "B" * 42 + "A="]}
 URL = "https://api.example.com/things"
 
@@ -40,7 +42,7 @@ MAKES = pytest.mark.parametrize("make", [PinnedSession, adapter_session])
 
 
 @MAKES
-def test_responses(lab: Any, make: Any) -> None:
+def test_responses(lab: Lab, make: Any) -> None:
     """The answer is the mock's, for pinned hosts too; nothing is connected to. What it lets past is pinned."""
     mitm, server = lab.serve(lab.attacker), lab.serve(lab.honest)
     with make(PINS) as session, responses.RequestsMock() as mock:
@@ -101,7 +103,7 @@ def test_requests_mock_as_decorator() -> None:
     assert decorated() == {"a": 1}
 
 
-def test_requests_mock_as_adapter(lab: Any) -> None:
+def test_requests_mock_as_adapter(lab: Lab) -> None:
     """Mounted on one session, for a prefix; the rest of the session is pinned."""
     server, mitm = lab.serve(lab.honest), lab.serve(lab.attacker)
     session = lab.trusting(PinnedSession({**PINS, **lab.pins}))
@@ -120,7 +122,7 @@ def test_requests_mock_as_adapter(lab: Any) -> None:
 
 
 @pytest.mark.parametrize("scope", ["all", "session"])
-def test_requests_mock_with_real_http(lab: Any, scope: str) -> None:
+def test_requests_mock_with_real_http(lab: Lab, scope: str) -> None:
     """What goes to a real server is pinned as without the mock, and afterwards everything is as before."""
     server, mitm, plain = lab.serve(lab.honest), lab.serve(lab.attacker), lab.serve(None)
     session = lab.trusting(PinnedSession({**PINS, **lab.pins}))
@@ -144,7 +146,7 @@ def test_requests_mock_with_real_http(lab: Any, scope: str) -> None:
 
 
 @pytest.fixture
-def https_server(lab: Any, request: pytest.FixtureRequest) -> Iterator[HTTPServer]:
+def https_server(lab: Lab, request: pytest.FixtureRequest) -> Iterator[HTTPServer]:
     """A pytest-httpserver with the certificate of the honest server, or of the attacker."""
     context: ssl.SSLContext = getattr(lab, request.param).server_context()
     with HTTPServer(host="localhost", port=0, ssl_context=context) as server:
@@ -153,7 +155,7 @@ def https_server(lab: Any, request: pytest.FixtureRequest) -> Iterator[HTTPServe
 
 
 @pytest.mark.parametrize("https_server", ["honest"], indirect=True)
-def test_httpserver(lab: Any, https_server: HTTPServer) -> None:
+def test_httpserver(lab: Lab, https_server: HTTPServer) -> None:
     """A real server is pinned like any other."""
     https_server.expect_request("/things").respond_with_json({"served": True})
     session = lab.trusting(PinnedSession(lab.pins))
@@ -162,7 +164,7 @@ def test_httpserver(lab: Any, https_server: HTTPServer) -> None:
 
 
 @pytest.mark.parametrize("https_server", ["attacker"], indirect=True)
-def test_httpserver_with_another_key(lab: Any, https_server: HTTPServer) -> None:
+def test_httpserver_with_another_key(lab: Lab, https_server: HTTPServer) -> None:
     """It gets no request."""
     https_server.expect_request("/things").respond_with_json({"served": True})
     session = lab.trusting(PinnedSession(lab.pins))
@@ -172,7 +174,7 @@ def test_httpserver_with_another_key(lab: Any, https_server: HTTPServer) -> None
 
 
 @MAKES
-def test_vcrpy(lab: Any, tmp_path: Path, make: Any) -> None:
+def test_vcrpy(lab: Lab, tmp_path: Path, make: Any) -> None:
     """It records what comes over a pinned connection, and plays it when the server is gone."""
     cassette = str(tmp_path / "cassette.yaml")
     server = lab.serve(lab.honest, handler={"/things": b"recorded"})
@@ -191,7 +193,7 @@ def test_vcrpy(lab: Any, tmp_path: Path, make: Any) -> None:
 
 
 @MAKES
-def test_vcrpy_does_not_record_an_attacker(lab: Any, tmp_path: Path, make: Any) -> None:
+def test_vcrpy_does_not_record_an_attacker(lab: Lab, tmp_path: Path, make: Any) -> None:
     """He gets no byte, there is nothing to record, and with the cassette gone the session is pinned as before."""
     mitm, server = lab.serve(lab.attacker), lab.serve(lab.honest)
     session = lab.trusting(make(lab.pins))
@@ -208,7 +210,7 @@ def test_vcrpy_does_not_record_an_attacker(lab: Any, tmp_path: Path, make: Any) 
 
 
 @pytest.mark.filterwarnings("ignore:unclosed <ssl:ResourceWarning")  # vcrpy < 9 drops the open one
-def test_vcrpy_with_a_connection_from_before(lab: Any, tmp_path: Path) -> None:
+def test_vcrpy_with_a_connection_from_before(lab: Lab, tmp_path: Path) -> None:
     """A connection that was kept alive before the cassette was put in: the policy holds for the recording as well."""
     server = lab.serve(lab.honest)
     other = {"localhost": [Pin.from_certificate(lab.attacker.certificate), lab.backup]}

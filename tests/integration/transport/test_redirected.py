@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pickle
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pinned_requests import InsecureURLError, PinMismatchError, PinnedSession, UnpinnedHostError
 from pinned_requests.testing import Response
+
+if TYPE_CHECKING:
+    from support.lab import Lab
 
 
 @pytest.mark.parametrize(
@@ -19,7 +22,7 @@ from pinned_requests.testing import Response
         ("https://127.0.0.1:{port}/", PinMismatchError),
     ],
 )
-def test_a_refused_redirect(target: str, error: type[Exception], lab: Any) -> None:
+def test_a_refused_redirect(target: str, error: type[Exception], lab: Lab) -> None:
     """Whatever refuses it; the error still pickles, and the session is still usable."""
     attacker = lab.serve(lab.attacker)
     location = target.format(port=attacker.port)
@@ -35,7 +38,7 @@ def test_a_refused_redirect(target: str, error: type[Exception], lab: Any) -> No
     assert session.get(server.url(), allow_redirects=False).status_code == 302
 
 
-def test_a_redirect_that_is_followed(lab: Any) -> None:
+def test_a_redirect_that_is_followed(lab: Lab) -> None:
     """It is as in requests, also step by step."""
     last = lab.serve(lab.honest)
     server = lab.serve(lab.honest, handler=lambda _: Response(302, headers=(("Location", last.url()),)))

@@ -42,12 +42,14 @@ from pinned_requests.testing import Response
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from support.lab import Lab
+
 PINS = ["sha256/" + "A" * 43 + "=", "sha256/" + "B" * 42 + "A="]
 THREADS = 16
 WAIT = 20.0  # seconds
 
 
-def refuses_and_works(lab: Any, session: Any) -> None:
+def refuses_and_works(lab: Lab, session: Any) -> None:
     """Assert that a session refuses the attacker, who gets nothing, and reaches the honest server."""
     mitm, server = lab.serve(lab.attacker), lab.serve(lab.honest)
     with pytest.raises(PinMismatchError):
@@ -60,7 +62,7 @@ def refuses_and_works(lab: Any, session: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["get", "options", "head", "post", "put", "patch", "delete"])
-def test_module_functions(lab: Any, name: str) -> None:
+def test_module_functions(lab: Lab, name: str) -> None:
     """They are requests' functions, with pins, which they cannot do without."""
     mitm, server = lab.serve(lab.attacker), lab.serve(lab.honest)
     function = getattr(pinned_requests, name)
@@ -76,7 +78,7 @@ def test_module_functions(lab: Any, name: str) -> None:
     assert (server.open_connections, mitm.open_connections) == (0, 0)
 
 
-def test_module_functions_take_what_those_of_requests_take(lab: Any) -> None:
+def test_module_functions_take_what_those_of_requests_take(lab: Lab) -> None:
     """Bodies by position, `json`, and a HEAD that does not follow redirects."""
     server = lab.serve(lab.honest, handler={"/": b"ok", "/moved": Response(302, (("Location", "/"),))})
     options = {"pins": lab.pins, "verify": lab.bundle}
@@ -93,7 +95,7 @@ def test_module_functions_take_what_those_of_requests_take(lab: Any) -> None:
 
 
 @pytest.mark.parametrize("wrap", [dict, PinPolicy, PolicyStore, lambda pins: PolicyStore(PinPolicy(pins))])
-def test_what_pins_may_be(lab: Any, wrap: Callable[[Any], Any]) -> None:
+def test_what_pins_may_be(lab: Lab, wrap: Callable[[Any], Any]) -> None:
     """A mapping, a policy or a store."""
     session = lab.trusting(PinnedSession(wrap(lab.pins)))
     assert session.policy == PinPolicy(lab.pins)
@@ -102,7 +104,7 @@ def test_what_pins_may_be(lab: Any, wrap: Callable[[Any], Any]) -> None:
         session.get("https://unpinned.example.com/")
 
 
-def test_constructor_options(lab: Any) -> None:
+def test_constructor_options(lab: Lab) -> None:
     """They come to the adapters, as HTTPAdapter's arguments would; the prefixes are those of requests, in its order."""
     retries = Retry(3)
     session = lab.trusting(
@@ -117,7 +119,7 @@ def test_constructor_options(lab: Any) -> None:
     refuses_and_works(lab, session)
 
 
-def test_defaults_are_those_of_requests(lab: Any) -> None:
+def test_defaults_are_those_of_requests(lab: Lab) -> None:
     """Without options an adapter is set up as HTTPAdapter is."""
     plain = HTTPAdapter()
     for adapter in lab.trusting(PinnedSession(lab.pins)).adapters.values():
@@ -126,7 +128,7 @@ def test_defaults_are_those_of_requests(lab: Any) -> None:
             assert getattr(adapter, name) == getattr(plain, name)
 
 
-def test_options_as_class_attributes(lab: Any) -> None:
+def test_options_as_class_attributes(lab: Lab) -> None:
     """A subclass says them once and for all, and what is given to the constructor wins."""
     reports: list[ViolationReport] = []
 
@@ -150,7 +152,7 @@ def test_options_as_class_attributes(lab: Any) -> None:
     assert other.get_adapter("https://other.example.com/").max_retries.total == 1
 
 
-def test_subclass_with_a_constructor_of_its_own(lab: Any) -> None:
+def test_subclass_with_a_constructor_of_its_own(lab: Lab) -> None:
     """The constructor is cooperative: what it does not know goes to the next class."""
 
     class Mixin:
@@ -232,7 +234,7 @@ def test_agreeing_options() -> None:
             assert session.policy is policy
 
 
-def test_a_session_is_true(lab: Any) -> None:
+def test_a_session_is_true(lab: Lab) -> None:
     """`session or requests.Session()` keeps the pinned session, whatever a subclass adds."""
 
     class Sized(PinnedSession):
@@ -250,7 +252,7 @@ def test_a_session_is_true(lab: Any) -> None:
     ids=["pickle", "copy", "deepcopy"],
 )
 @pytest.mark.parametrize("used", [False, True], ids=["fresh", "used"])
-def test_duplicates_stay_pinned(lab: Any, duplicate: Callable[[Any], Any], *, used: bool) -> None:
+def test_duplicates_stay_pinned(lab: Lab, duplicate: Callable[[Any], Any], *, used: bool) -> None:
     """A session, and a plain one with a PinnedAdapter, are pinned after pickle and copy, with all their settings."""
     pinned = PinnedSession(lab.pins, max_retries=2, pool_maxsize=7, on_violation=print)
     plain = requests.Session()
@@ -270,7 +272,7 @@ def test_duplicates_stay_pinned(lab: Any, duplicate: Callable[[Any], Any], *, us
         refuses_and_works(lab, session)
 
 
-def test_a_duplicate_follows_the_same_store(lab: Any) -> None:
+def test_a_duplicate_follows_the_same_store(lab: Lab) -> None:
     """A shallow copy shares the store of the policy, as it shares the adapters."""
     store = PolicyStore(lab.pins)
     session = lab.trusting(PinnedSession(store))
@@ -283,7 +285,7 @@ def test_a_duplicate_follows_the_same_store(lab: Any) -> None:
     assert server.connections == 0
 
 
-def test_adapter_on_a_plain_session(lab: Any) -> None:
+def test_adapter_on_a_plain_session(lab: Lab) -> None:
     """A PinnedAdapter is complete on its own."""
     session = lab.trusting(requests.Session())
     session.mount("https://", PinnedAdapter(lab.pins))
@@ -326,7 +328,7 @@ class Second(OldAdapter, PinnedAdapter):
 
 
 @pytest.mark.parametrize("kind", [First, Second])
-def test_adapter_among_several_base_classes(lab: Any, kind: type[Any]) -> None:
+def test_adapter_among_several_base_classes(lab: Lab, kind: type[Any]) -> None:
     """Another base class may override how pools are made and found: they are pinned all the same."""
     adapter = kind(lab.pins, mark="mine", max_retries=2)
     assert (adapter.mark, adapter.max_retries.total) == ("mine", 2)
@@ -337,7 +339,7 @@ def test_adapter_among_several_base_classes(lab: Any, kind: type[Any]) -> None:
     refuses_and_works(lab, session)
 
 
-def test_plain_adapter_on_a_pinned_session(lab: Any) -> None:
+def test_plain_adapter_on_a_pinned_session(lab: Lab) -> None:
     """The usual way to set retries: the adapter keeps its identity, its settings and its place, and is pinned."""
     session = lab.trusting(PinnedSession(lab.pins))
     adapter = HTTPAdapter(max_retries=3, pool_maxsize=4)
@@ -366,7 +368,7 @@ class Unpinnable(BaseAdapter):
         """Nothing is open."""
 
 
-def test_adapter_that_cannot_be_pinned(lab: Any) -> None:
+def test_adapter_that_cannot_be_pinned(lab: Lab) -> None:
     """It is mounted, and refused when it is about to carry a request to a host that must be pinned."""
     adapter = Unpinnable()
     session = lab.trusting(PinnedSession(lab.pins))
@@ -398,7 +400,7 @@ def outcome(session: Any, url: str, **kwargs: Any) -> type[BaseException]:
 
 
 @pytest.fixture
-def both(lab: Any) -> tuple[Any, Any]:
+def both(lab: Lab) -> tuple[Any, Any]:
     """A pinned session and a plain one."""
     return lab.trusting(PinnedSession(lab.pins)), lab.trusting(requests.Session())
 
@@ -448,7 +450,7 @@ def test_nobody_listens(both: tuple[Any, Any]) -> None:
     assert pinned is plain is requests.exceptions.ConnectionError
 
 
-def test_many_threads(lab: Any) -> None:
+def test_many_threads(lab: Lab) -> None:
     """Sixteen threads on one session: requests to the honest server succeed, those to the attacker are refused."""
     session = lab.trusting(PinnedSession(lab.pins, pool_maxsize=THREADS))
     server, mitm = lab.serve(lab.honest), lab.serve(lab.attacker)
@@ -474,7 +476,7 @@ def test_many_threads(lab: Any) -> None:
     assert len(server.requests) == 120
 
 
-def test_the_policy_changes_under_many_threads(lab: Any) -> None:
+def test_the_policy_changes_under_many_threads(lab: Lab) -> None:
     """While the policy goes back and forth, each request is sent or refused, whole."""
     store = PolicyStore(lab.pins)
     session = lab.trusting(PinnedSession(store, pool_maxsize=4))
@@ -520,7 +522,7 @@ class Resuming(ssl.SSLContext):
 
 
 @pytest.fixture
-def resuming(lab: Any) -> Iterator[Resuming]:
+def resuming(lab: Lab) -> Iterator[Resuming]:
     """A context that resumes, for TLS 1.2, whose sessions are there as soon as the handshake is done."""
     context = Resuming(ssl.PROTOCOL_TLS_CLIENT)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -530,7 +532,7 @@ def resuming(lab: Any) -> Iterator[Resuming]:
     context.saved = None
 
 
-def test_a_resumed_session_has_no_chain(lab: Any, resuming: Resuming) -> None:
+def test_a_resumed_session_has_no_chain(lab: Lab, resuming: Resuming) -> None:
     """Who resumes shows no certificate: there is nothing to compare, and nothing is sent."""
     server = lab.serve(lab.honest)
     with PinnedSession(lab.pins, ssl_context=resuming) as session:
@@ -549,7 +551,7 @@ def test_a_resumed_session_has_no_chain(lab: Any, resuming: Resuming) -> None:
         assert server.handshakes == 3
 
 
-def test_every_connection_makes_a_full_handshake(lab: Any) -> None:
+def test_every_connection_makes_a_full_handshake(lab: Lab) -> None:
     """Sessions are not resumed though the server offers it: each new connection shows its certificate."""
     for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
         context = lab.honest.server_context(minimum_version=version, maximum_version=version, num_tickets=2)
@@ -562,7 +564,7 @@ def test_every_connection_makes_a_full_handshake(lab: Any) -> None:
         assert context.session_stats()["hits"] == 0
 
 
-def test_no_warning_where_the_leaf_pin_matched(lab: Any) -> None:
+def test_no_warning_where_the_leaf_pin_matched(lab: Lab) -> None:
     """Under `verify=False` the connection is verified by its pin; a mismatch that is only reported is not verified."""
     server = lab.serve(lab.honest)
     with PinnedSession(lab.pins) as session, warnings.catch_warnings():

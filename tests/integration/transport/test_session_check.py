@@ -27,6 +27,8 @@ from pinned_requests.testing import Authority, Credential
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from support.lab import Lab
+
 WAIT = 20.0  # seconds
 DAY = dt.timedelta(days=1)
 
@@ -44,7 +46,7 @@ def assert_one_handshake(server: Any, count: int = 1) -> None:
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2])
-def test_match(lab: Any, depth: int) -> None:
+def test_match(lab: Lab, depth: int) -> None:
     """It says which pin matched, and where."""
     server = lab.serve(lab.honest)
     pin = pins_of(lab.honest)[depth]
@@ -67,7 +69,7 @@ def test_match(lab: Any, depth: int) -> None:
 
 
 @pytest.mark.parametrize("report_only", [False, True])
-def test_mismatch(lab: Any, caplog: pytest.LogCaptureFixture, *, report_only: bool) -> None:
+def test_mismatch(lab: Lab, caplog: pytest.LogCaptureFixture, *, report_only: bool) -> None:
     """It does not raise, calls nobody, and is not softened: the key is the wrong one. It is not logged."""
     reports: list[object] = []
     mitm = lab.serve(lab.attacker)
@@ -84,7 +86,7 @@ def test_mismatch(lab: Any, caplog: pytest.LogCaptureFixture, *, report_only: bo
     assert [record for record in caplog.records if record.name == "pinned_requests"] == []
 
 
-def test_blocked_key(lab: Any) -> None:
+def test_blocked_key(lab: Lab) -> None:
     """It names the blocked pin and its place."""
     server = lab.serve(lab.honest)
     blocked = pins_of(lab.honest)[1]
@@ -99,7 +101,7 @@ def test_blocked_key(lab: Any) -> None:
 
 
 @pytest.mark.parametrize(("on_expiry", "connections"), [("unpin", 1), ("block", 0)])
-def test_expired(lab: Any, on_expiry: str, connections: int) -> None:
+def test_expired(lab: Lab, on_expiry: str, connections: int) -> None:
     """What is refused before a connection is made takes none here either."""
     server = lab.serve(lab.honest)
     expired = {
@@ -113,7 +115,7 @@ def test_expired(lab: Any, on_expiry: str, connections: int) -> None:
     assert_one_handshake(server, connections)
 
 
-def test_unpinned_and_exempt(lab: Any) -> None:
+def test_unpinned_and_exempt(lab: Lab) -> None:
     """The handshake is made, as `get()` would, and the chain is shown."""
     server = lab.serve(lab.honest)
     for policy, verdict, pattern in (
@@ -126,7 +128,7 @@ def test_unpinned_and_exempt(lab: Any) -> None:
     assert_one_handshake(server, 2)
 
 
-def test_refused_without_a_connection(lab: Any) -> None:
+def test_refused_without_a_connection(lab: Lab) -> None:
     """A host that is not pinned, and `http://`, take none."""
     server, plain = lab.serve(lab.honest), lab.serve(None)
     blocking = lab.trusting(PinnedSession({"other.example.com": lab.pins["localhost"]}))
@@ -150,7 +152,7 @@ def test_refused_without_a_connection(lab: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-def test_unverified(lab: Any) -> None:
+def test_unverified(lab: Lab) -> None:
     """With `session.verify = False` the leaf alone counts, and the check says that nothing was verified."""
     appliance = Credential.self_signed("localhost")
     server = lab.serve(appliance)
@@ -165,7 +167,7 @@ def test_unverified(lab: Any) -> None:
     assert_one_handshake(honest, 2)
 
 
-def test_an_open_connection_does_not_spare_the_handshake(lab: Any) -> None:
+def test_an_open_connection_does_not_spare_the_handshake(lab: Lab) -> None:
     """What the server presents now is what counts; the requests of before and after are not disturbed."""
     server = lab.serve(lab.honest)
     session = lab.trusting(PinnedSession(lab.pins))
@@ -186,7 +188,7 @@ def test_an_open_connection_does_not_spare_the_handshake(lab: Any) -> None:
     assert server.handshakes == 4
 
 
-def test_a_changed_policy(lab: Any) -> None:
+def test_a_changed_policy(lab: Lab) -> None:
     """It follows the store, also with several checks in a row; the session is used as ever."""
     server = lab.serve(lab.honest)
     store = PolicyStore(lab.pins)
@@ -200,7 +202,7 @@ def test_a_changed_policy(lab: Any) -> None:
     assert session.get(server.url()).text == "ok"
 
 
-def test_errors_are_those_of_get(lab: Any, tmp_path: Any) -> None:
+def test_errors_are_those_of_get(lab: Lab, tmp_path: Any) -> None:
     """No connection, an invalid certificate, an odd URL, wrong files: the same classes."""
     now = dt.datetime.now(dt.UTC)
     issuer = lab.honest.issuer
@@ -247,7 +249,7 @@ def test_errors_are_those_of_get(lab: Any, tmp_path: Any) -> None:
         assert (server.connections, server.application_bytes) == (2, 0)
 
 
-def test_timeout(lab: Any) -> None:
+def test_timeout(lab: Lab) -> None:
     """It holds during a handshake that hangs."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         session = lab.trusting(PinnedSession(lab.pins))
@@ -268,7 +270,7 @@ class Foreign(BaseAdapter):
         """Nothing is open."""
 
 
-def test_adapters(lab: Any) -> None:
+def test_adapters(lab: Lab) -> None:
     """A foreign one cannot be checked; one that was pinned in place, and one with a policy of its own, can."""
     server = lab.serve(lab.honest)
     session = lab.trusting(PinnedSession(lab.pins))
@@ -284,7 +286,7 @@ def test_adapters(lab: Any) -> None:
     assert_one_handshake(server, 2)
 
 
-def test_a_caching_subclass_is_looked_through(lab: Any) -> None:
+def test_a_caching_subclass_is_looked_through(lab: Lab) -> None:
     """An adapter that answers by itself must not keep the check from being made."""
 
     class Answering(PinnedAdapter):
@@ -298,7 +300,7 @@ def test_a_caching_subclass_is_looked_through(lab: Any) -> None:
     assert_one_handshake(mitm)
 
 
-def test_a_client_certificate(lab: Any, tmp_path: Any) -> None:
+def test_a_client_certificate(lab: Lab, tmp_path: Any) -> None:
     """`session.cert` is used, as `get()` would."""
     import ssl  # noqa: PLC0415  for this test alone
 
@@ -324,7 +326,7 @@ def proxy(start_proxy: Callable[..., int]) -> str:
 
 
 @pytest.mark.parametrize("source", ["session", "environment"])
-def test_through_a_proxy(lab: Any, proxy: str, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_through_a_proxy(lab: Lab, proxy: str, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server's own chain is looked at; neither it nor the attacker gets a byte."""
     server, mitm = lab.serve(lab.honest), lab.serve(lab.attacker)
     session = lab.trusting(PinnedSession(lab.pins))
@@ -341,7 +343,7 @@ def test_through_a_proxy(lab: Any, proxy: str, source: str, monkeypatch: pytest.
     assert session.get(server.url()).text == "ok"
 
 
-def test_a_proxy_that_does_not_let_in(lab: Any, proxy: str) -> None:
+def test_a_proxy_that_does_not_let_in(lab: Lab, proxy: str) -> None:
     """The error is that of `get()`."""
     server = lab.serve(lab.honest)
     session = lab.trusting(PinnedSession(lab.pins))

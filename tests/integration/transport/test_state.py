@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -24,18 +23,16 @@ from pinned_requests import (
     PolicyStore,
 )
 from pinned_requests.testing import Response
+from support.fork import ignores_fork_warning, in_a_child, needs_fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pinned_requests.testing import Request
+    from support.lab import Lab
 
 THREADS = 32
 WAIT = 20.0  # seconds
-
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-# The servers' threads do not live on in the child, which only needs its own.
-ignores_fork_warning = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 
 class MarkedAdapter(HTTPAdapter):
@@ -81,7 +78,7 @@ DUPLICATES = pytest.mark.parametrize(
 )
 
 
-def refuses_and_works(lab: Any, session: Any) -> None:
+def refuses_and_works(lab: Lab, session: Any) -> None:
     """Assert that a session refuses the attacker, who gets nothing, and reaches the honest server, over one handshake.
 
     What the honest server answered is fetched twice, so that the connection was kept alive in between.
@@ -96,7 +93,7 @@ def refuses_and_works(lab: Any, session: Any) -> None:
 
 
 @DUPLICATES
-def test_a_session(lab: Any, duplicate: Callable[[Any], Any]) -> None:
+def test_a_session(lab: Lab, duplicate: Callable[[Any], Any]) -> None:
     """With its settings and cookies, and an adapter that was pinned in place; the original goes on working."""
     session = lab.trusting(PinnedSession(lab.pins, max_retries=2))
     session.cookies.set("crumb", "1")
@@ -119,7 +116,7 @@ def test_a_session(lab: Any, duplicate: Callable[[Any], Any]) -> None:
     [lambda pins: PinnedAdapter(pins, max_retries=4), lambda pins: MarkedPinnedAdapter("mine", pins, max_retries=4)],
     ids=["PinnedAdapter", "subclass"],
 )
-def test_an_adapter(lab: Any, duplicate: Callable[[Any], Any], make: Callable[[Any], PinnedAdapter]) -> None:
+def test_an_adapter(lab: Lab, duplicate: Callable[[Any], Any], make: Callable[[Any], PinnedAdapter]) -> None:
     """It is mounted on a plain session, and is all that pins it."""
     adapter = make(lab.pins)
     other = duplicate(adapter)
@@ -133,7 +130,7 @@ def test_an_adapter(lab: Any, duplicate: Callable[[Any], Any], make: Callable[[A
 
 
 @DUPLICATES
-def test_an_adapter_that_was_pinned_in_place(lab: Any, duplicate: Callable[[Any], Any]) -> None:
+def test_an_adapter_that_was_pinned_in_place(lab: Lab, duplicate: Callable[[Any], Any]) -> None:
     """By itself, on a plain session, the duplicate is still pinned, and still the adapter that it was."""
     adapter = MarkedAdapter("mine", pool_maxsize=3)
     session = lab.trusting(PinnedSession(lab.pins))
@@ -147,7 +144,7 @@ def test_an_adapter_that_was_pinned_in_place(lab: Any, duplicate: Callable[[Any]
     refuses_and_works(lab, plain)
 
 
-def test_a_pool_manager_does_what_that_of_urllib3_does(lab: Any) -> None:
+def test_a_pool_manager_does_what_that_of_urllib3_does(lab: Lab) -> None:
     """It does not pickle and has no deep copy, as urllib3's has none; a shallow copy shares the pools."""
     manager = PinnedPoolManager(lab.pins, ca_certs=lab.bundle)
     for act in (pickle.dumps, copy.deepcopy):
@@ -202,7 +199,7 @@ def declared(pins: Any) -> PinnedSession:
 @pytest.mark.parametrize(
     "make", [declared, lambda pins: Required(pins, "t"), Late, Mounting], ids=["declared", "required", "late", "mount"]
 )
-def test_a_subclass(lab: Any, make: Callable[[Any], PinnedSession]) -> None:
+def test_a_subclass(lab: Lab, make: Callable[[Any], PinnedSession]) -> None:
     """With and without arguments for `super().__init__`."""
     refuses_and_works(lab, lab.trusting(make(lab.pins)))
 
@@ -215,7 +212,7 @@ class OldSession(requests.Session):
         self.old = True
 
 
-def test_a_subclass_whose_other_base_calls_requests_by_name(lab: Any) -> None:
+def test_a_subclass_whose_other_base_calls_requests_by_name(lab: Lab) -> None:
     """The other constructor passes ours by, or comes behind it: pinned where ours was called at all."""
 
     class Behind(PinnedSession, OldSession):
@@ -239,7 +236,7 @@ def test_a_subclass_whose_other_base_calls_requests_by_name(lab: Any) -> None:
     assert server.application_bytes == 0
 
 
-def test_close_and_reuse(lab: Any) -> None:
+def test_close_and_reuse(lab: Lab) -> None:
     """A closed session connects anew, as that of requests does, and looks again."""
     server = lab.serve(lab.honest)
     session = lab.trusting(PinnedSession(lab.pins))
@@ -256,7 +253,7 @@ def test_close_and_reuse(lab: Any) -> None:
     assert server.application_bytes == before
 
 
-def test_context_manager(lab: Any) -> None:
+def test_context_manager(lab: Lab) -> None:
     """It gives the session, closes its connections at the end, and may be entered again."""
     server = lab.serve(lab.honest)
     session = lab.trusting(PinnedSession(lab.pins))
@@ -268,24 +265,6 @@ def test_context_manager(lab: Any) -> None:
         server.settle()
         assert (server.handshakes, server.open_connections) == (count, 0)
     refuses_and_works(lab, session)
-
-
-def in_a_child(work: Callable[[], object]) -> str:
-    """Return what a forked child makes of `work`, as text; it has ended by then, without the parent's clean-up."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.write(writing, str(work()).encode())
-        except BaseException as e:  # noqa: BLE001  the child must not run the parent's tests on
-            os.write(writing, repr(e).encode())
-        finally:
-            os._exit(0)
-    os.close(writing)
-    with open(reading, "rb") as pipe:  # noqa: PTH123  a descriptor
-        result = pipe.read()
-    os.waitpid(child, 0)
-    return result.decode()
 
 
 def session_of(pins: Any) -> Any:
@@ -311,7 +290,7 @@ def session_of_requests(pins: Any) -> Any:
 @ignores_fork_warning
 @pytest.mark.parametrize("end", ["drop", "close"])
 @pytest.mark.parametrize("make", [session_of, session_with_adapter_of_others, session_of_requests])
-def test_fork_after_use(lab: Any, make: Callable[[Any], Any], end: str) -> None:
+def test_fork_after_use(lab: Lab, make: Callable[[Any], Any], end: str) -> None:
     """The child makes its own handshake; that it drops or closes what it inherited does not end the parent's TLS."""
     server, mitm = lab.serve(lab.honest), lab.serve(lab.attacker)
     session = lab.trusting(make(lab.pins))
@@ -343,7 +322,7 @@ def test_fork_after_use(lab: Any, make: Callable[[Any], Any], end: str) -> None:
 
 @needs_fork
 @ignores_fork_warning
-def test_fork_with_a_pool_manager(lab: Any) -> None:
+def test_fork_with_a_pool_manager(lab: Lab) -> None:
     """The same for a client that is built straight on urllib3."""
     server = lab.serve(lab.honest)
     manager = PinnedPoolManager(lab.pins, ca_certs=lab.bundle)
@@ -363,7 +342,7 @@ def test_fork_with_a_pool_manager(lab: Any) -> None:
 
 @needs_fork
 @ignores_fork_warning
-def test_fork_with_a_connection_without_tls(lab: Any) -> None:
+def test_fork_with_a_connection_without_tls(lab: Lab) -> None:
     """To a host that need not be pinned: two processes do not write into one connection either."""
     server = lab.serve(None)
     session = lab.trusting(PinnedSession({"unrelated.test": PinSet.exempt()}, unpinned_hosts="allow"))
@@ -377,7 +356,7 @@ def test_fork_with_a_connection_without_tls(lab: Any) -> None:
 
 @needs_fork
 @ignores_fork_warning
-def test_a_policy_that_changes_after_the_fork(lab: Any) -> None:
+def test_a_policy_that_changes_after_the_fork(lab: Lab) -> None:
     """Each process has its own policy from then on."""
     store = PolicyStore(lab.pins)
     server = lab.serve(lab.honest)
@@ -397,7 +376,7 @@ def test_a_policy_that_changes_after_the_fork(lab: Any) -> None:
     assert len(server.requests) == 2
 
 
-def test_many_threads_on_one_session(lab: Any) -> None:
+def test_many_threads_on_one_session(lab: Lab) -> None:
     """Each gets its own answers, from the honest server alone; the attacker gets handshakes, and nothing else."""
 
     def answer(request: Request) -> Response:
@@ -429,7 +408,7 @@ def test_many_threads_on_one_session(lab: Any) -> None:
     assert server.handshakes <= THREADS
 
 
-def test_nothing_is_sent_after_the_policy_was_set(lab: Any) -> None:
+def test_nothing_is_sent_after_the_policy_was_set(lab: Lab) -> None:
     """Whoever asks after `set()` returned gets the new policy, also over a connection that was open before."""
     others = {"localhost": [Pin.from_certificate(lab.attacker.certificate), lab.backup]}
     store = PolicyStore(lab.pins)

@@ -27,6 +27,7 @@ from pinned_requests.enforcement.guard import Guard
 from pinned_requests.enforcement.refusal import Refusal
 from pinned_requests.sources import refresher, schedule
 from pinned_requests.sources.loaders import Loader, Start
+from support.fork import ignores_fork_warning, in_a_child, needs_fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,9 +39,6 @@ NEW = PinPolicy({"api.example.com": [B, C], "other.example.com": [A, B]})
 TIME_OF_A_REQUEST = (
     2.0  # seconds, on a machine with other things to do; the bounds that must not be waited for are longer
 )
-
-fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-threads_and_forks = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 
 
 class Clock:
@@ -196,22 +194,14 @@ def _answer() -> PinPolicy:
     return OLD
 
 
-@fork
-@threads_and_forks
+@needs_fork
+@ignores_fork_warning
 def test_a_worker_that_is_forked_late_is_not_refused(source: Source, clock: Clock) -> None:
     """As under `gunicorn --preload`: the parent has not used its store for longer than `max_age`."""
     store = PolicyStore(source, refresh_after=60, max_age=120)
     guard = Guard(store)
     clock.pass_by(3600)
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            signal.alarm(15)
-            status = int(connect(guard, A) is not Outcome.MATCH)
-        finally:
-            os._exit(status)
-    assert os.waitpid(child, 0)[1] == 0
+    assert in_a_child(lambda: connect(guard, A) is Outcome.MATCH) == "True"
     assert connect(guard, A) is Outcome.MATCH  # in the parent as well
 
 
@@ -591,7 +581,7 @@ def test_callbacks_may_use_the_store(source: Source) -> None:
     assert hosts == ["api.example.com", "x.example", "x.example", "api.example.com"]
 
 
-@fork
+@needs_fork
 def test_a_child_that_is_forked_while_a_callback_runs_is_told() -> None:
     """The parent's thread that was telling is not there."""
     children: list[int] = []
