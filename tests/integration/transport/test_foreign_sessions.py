@@ -252,17 +252,17 @@ def test_limit_a_client_certificate_is_sent_before_the_check(lab: Lab, tmp_path:
     path.write_bytes(client.key_pem + client.served_pem)
     seen: list[Any] = []
 
-    class Watching(ssl.SSLSocket):
+    class Watching(ssl.SSLObject):
         """Notes the certificate of the client."""
 
-        def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002  as in ssl
-            super().do_handshake(block)
+        def do_handshake(self) -> None:
+            super().do_handshake()  # raises where it waits for the client
             seen.append(self.getpeercert())
 
     context = lab.attacker.server_context(minimum_version=version, maximum_version=version)
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(cadata=clients.certificate_der)
-    context.sslsocket_class = Watching
+    context.sslobject_class = Watching
     mitm = lab.serve(None, context=context)
     session = lab.trusting(PinnedSession(lab.pins))
     session.cert = str(path)
