@@ -114,7 +114,7 @@ def wheel(session: nox.Session) -> None:
     install(session, f"{built}{EXTRAS}")
     with session.chdir(unpacked):
         # Those that say most of what is in the wheel.
-        run_tests(session, "-m", "not slow", "tests/unit", "tests/attacks", "tests/integration/test_demo.py")
+        run_tests(session, "-m", "not slow", "tests/unit", "tests/attacks", "tests/integration/cli/test_demo.py")
 
 
 def check_wheel(session: nox.Session, built: Path) -> None:
@@ -149,7 +149,7 @@ def clients(session: nox.Session) -> None:
     """Run the snippets of docs/clients.md, each with its client, and the attacks that need one (gevent, websockets)."""
     install(session, "-e", f".{EXTRAS}", groups=("dev", "clients"))
     attacks = ("tests/attacks/test_tls_context.py", "tests/attacks/test_tls_lab.py")
-    run_tests(session, "tests/integration/test_clients.py", *attacks)
+    run_tests(session, "tests/integration/tls/test_clients.py", *attacks)
 
 
 @nox.session

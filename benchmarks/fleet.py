@@ -1,7 +1,7 @@
 """Simulate a fleet of clients of one repository, with the code of the store and a clock of the simulation.
 
 Up to `STORES` clients are real `PolicyStore`s. More would not fit into memory: they are `Schedule`s, the part of a
-store that decides when to look. `tests/unit/test_fleet.py` compares the two.
+store that decides when to look. `tests/unit/sources/test_fleet.py` compares the two.
 """
 
 from __future__ import annotations

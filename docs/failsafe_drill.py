@@ -1,6 +1,6 @@
-"""The drill of failsafe.md: what a client does when keys change, and what its operator sees. On loopback alone.
+"""The drill of failsafe.md: what a client does when keys change, and what its operator sees. It uses loopback only.
 
-Run it with a Python that has `pinned_requests` installed. Status 0: all was as the table says.
+Run it with a Python that has `pinned_requests` installed. Exit status 0: every event ended as the table says.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pinned_requests import Pin, PinnedSession, PinningError, PinSet, PolicyStor
 from pinned_requests.reporting import HTTPReporter
 from pinned_requests.testing import Authority, Credential, TLSServer
 
-WAIT = 10.0  # seconds: far longer than anything here takes
+WAIT = 10.0  # seconds: far longer than any step takes
 HOST = "localhost"
 
 
@@ -38,17 +38,17 @@ class Drill:
         self.store.set({HOST: {"pins": pins, **fields}})
 
     def play(self, event: str, served: Credential, client: str, operator: str) -> None:
-        """Send one request while `served` is presented, and compare what came of it with what is expected.
+        """Send one request while `served` is presented, and compare the result with the expected one.
 
         Args:
             event: what happens, for the reader.
-            served: who answers.
+            served: certificate and key of the server.
             client: `"answered"`, or the name of the error.
             operator: the outcome that is reported, or `"nothing"`.
         """
         self.api.credential = served
         try:
-            headers = {"Connection": "close"}  # the next event is met by a handshake of its own
+            headers = {"Connection": "close"}  # the next event needs a new handshake
             did = "answered" if self.client.get(self.api.url(), headers=headers, timeout=WAIT).ok else "failed"
         except PinningError as error:
             did = type(error).__name__
@@ -66,7 +66,7 @@ class Drill:
 def main() -> int:
     """Play all events, and return the exit status."""
     os.environ["NO_PROXY"] = "*"  # reports to loopback go through no proxy
-    logging.getLogger("pinned_requests").addHandler(logging.NullHandler())  # what it says is printed below
+    logging.getLogger("pinned_requests").addHandler(logging.NullHandler())  # the drill prints the results itself
     root = Authority.create("Drill CA")
     in_use, backup, third, attacker = (root.issue(HOST) for _ in range(4))
     key, backup_key, third_key = (Pin.from_certificate(each.certificate) for each in (in_use, backup, third))
@@ -78,7 +78,7 @@ def main() -> int:
         drill = Drill(api, collector, str(bundle))
         with drill.client:
             drill.ship(third_key, next_backup, report_only=True)
-            drill.play("1. Roll-out with report_only, and somebody got the pins wrong", in_use, "answered", "mismatch")
+            drill.play("1. Roll-out with report_only, and the pins are wrong", in_use, "answered", "mismatch")
             drill.ship(key, backup_key)
             drill.play("2. The pins are right, and enforced", in_use, "answered", "nothing")
             drill.play("3. A man in the middle, with a CA's certificate", attacker, "PinMismatchError", "mismatch")

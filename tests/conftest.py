@@ -11,17 +11,16 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
-    from pinned_requests import PinPolicy, PolicyStore
-    from pinned_requests.testing import Request, Response
+    from pinned_requests import PinPolicy
+    from support.publisher import Publisher
 
 PROXY_START = 20.0  # seconds: it imports half the standard library
 
@@ -74,72 +73,11 @@ def start_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
         yield start
 
 
-class Publisher:
-    """A repository of signed policies, made by our own code with real keys, and served over HTTP on loopback.
-
-    Attributes:
-        folder: what is served; assign another one to serve that.
-        forged: path on the server → what an attacker answers there.
-    """
-
-    def __init__(self, base: Path, keys_of_role: dict[str, tuple[int, int]]) -> None:
-        from pinned_requests.publishing.keys import KeyFolder, KeyRing  # noqa: PLC0415  as above
-        from pinned_requests.publishing.repository import Repository, RoleKeys  # noqa: PLC0415  not for every test
-        from pinned_requests.publishing.state import ROLES  # noqa: PLC0415  as above
-        from pinned_requests.testing import TLSServer  # noqa: PLC0415  behind the variables, which it must not see
-
-        self.base = base
-        self.folder = base / "repository"
-        self.key_folders = [KeyFolder(base / "alice"), KeyFolder(base / "bob")]
-        self.ring = KeyRing(self.key_folders, lambda _: "")
-        roles = {}
-        for role in ROLES:
-            threshold, number = keys_of_role.get(role, (1, 1))
-            keys = tuple(self.key_folders[at].generate(role, None) for at in range(number))
-            roles[role] = RoleKeys(keys, threshold)
-        self.repository = Repository(self.folder, self.ring)
-        self.root = self.repository.create(roles, {}).read_bytes()
-        self.forged: dict[str, Response | bytes] = {}
-        self.server = TLSServer(None, handler=self._answer)
-
-    def publish(self, policy: PinPolicy) -> None:
-        """Publish a policy as `pins.json`."""
-        self.repository.publish("pins.json", policy, {})
-
-    def rotate(self, role: str) -> None:
-        """Give a role, which has one key, another."""
-        self.repository.rotate_key(role, lambda: self.key_folders[0].generate(role, None), None, {})
-
-    def newest(self, name: str) -> Path:
-        """Return the newest file of `metadata/` or `targets/` whose name ends so."""
-        found = [*self.folder.glob(f"metadata/*{name}"), *self.folder.glob(f"targets/*{name}")]
-        return max(found, key=lambda path: path.stat().st_mtime_ns)
-
-    def forge(self, path: Path, answer: Response | bytes) -> None:
-        """Answer something else in the place of a file."""
-        self.forged[f"/{path.relative_to(self.folder).as_posix()}"] = answer
-
-    def store(self, **options: Any) -> PolicyStore:
-        """Make a store of a client that ships the first root, and has its cache beside the repository."""
-        from pinned_requests import PolicyStore  # noqa: PLC0415  as above
-
-        arguments = {"root": self.root, "cache_dir": self.base / "cache", **options}
-        url = self.server.url("", host="127.0.0.1")
-        return PolicyStore.from_tuf(f"{url}/metadata/", f"{url}/targets", **arguments)
-
-    def _answer(self, request: Request) -> Response:
-        from pinned_requests.testing import Response  # noqa: PLC0415  as above
-
-        forged = self.forged.get(request.path)
-        if forged is not None:
-            return forged if isinstance(forged, Response) else Response(body=forged)
-        path = self.folder / request.path.lstrip("/")
-        return Response(body=path.read_bytes()) if path.is_file() else Response(404)
-
-
 @pytest.fixture
 def publishing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Publisher]]:
     """Make publishers, with role=(threshold, number of keys) where that is not one of one."""
+    from support.publisher import Publisher  # noqa: PLC0415  behind the variables, which it must not see
+
     with ExitStack() as at_the_end:
 
         def publisher(**keys_of_role: tuple[int, int]) -> Publisher:
@@ -153,6 +91,6 @@ def publishing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
 @pytest.fixture
 def policies() -> Sequence[PinPolicy]:
     """Three policies to tell apart: the shipped one, an old one and a new one."""
-    from pinned_requests import PinPolicy, PinSet  # noqa: PLC0415  as above
+    from pinned_requests import PinPolicy, PinSet  # noqa: PLC0415  behind the variables, which it must not see
 
     return [PinPolicy({f"{name}.example.com": PinSet.exempt()}) for name in ("shipped", "old", "new")]

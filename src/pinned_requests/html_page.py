@@ -1,11 +1,11 @@
-"""Self-contained HTML pages: escaping, the style, light and dark. What a page says is its caller's matter.
+"""Self-contained HTML pages: escaping, and one style for light and dark screens. Callers provide the content.
 
 Rules for the next maintainer:
 
-- All markup is made by `element()`, which escapes every text and attribute value. There is no other way into a page.
-- A page loads nothing: no script, font, picture or link to elsewhere. `element()` refuses references, and the
-  Content-Security-Policy of the page forbids the rest.
-- Colour never says anything alone: a word stands beside it (WCAG 2.2, 1.4.1).
+- `element()` makes all markup, and escapes every text and attribute value. Nothing else writes into a page.
+- A page loads nothing: no script, font or image, and no link to another page. `element()` refuses references, and the
+  Content-Security-Policy of the page blocks the rest.
+- Colour is never the only sign: a word stands beside it (WCAG 2.2, 1.4.1).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _REFERENCES = frozenset({"href", "src", "action", "data", "poster", "srcset", "s
 
 
 class Markup(str):
-    """Text that is HTML already, made by `element()`."""
+    """HTML text made by `element()`; it is not escaped again."""
 
     __slots__ = ()
 
@@ -32,13 +32,13 @@ def element(name: str, /, *children: str | None, **attributes: str | float | boo
     """Return an HTML or SVG element.
 
     Args:
-        name: such as `"td"`.
-        children: `Markup` as it is; other text is escaped; None is left out.
-        attributes: `class_` is `class`, `stroke_width` is `stroke-width`; values are escaped. None and False leave the
-            attribute out, True gives it no value.
+        name: element name, such as `"td"`.
+        children: `Markup`, unchanged; other text is escaped; None is left out.
+        attributes: `class_` means `class`, `stroke_width` means `stroke-width`. Values are escaped. None and False omit
+            the attribute; True writes it without a value.
 
     Raises:
-        ValueError: an attribute would load something, follow a link to elsewhere, run a script or set a style.
+        ValueError: an attribute would load a resource, link to another page, run a script or set a style.
     """
     parts = [name]
     for given, value in attributes.items():
@@ -53,7 +53,7 @@ def element(name: str, /, *children: str | None, **attributes: str | float | boo
 
 
 def join(children: Iterable[str | None]) -> Markup:
-    """Return markup and texts one after the other, the texts escaped."""
+    """Concatenate markup and texts; the texts are escaped."""
     return Markup(
         "".join(str(each) if isinstance(each, Markup) else html.escape(each) for each in children if each is not None)
     )
@@ -75,19 +75,19 @@ def tile(level: Level, number: int, word: str) -> Markup:
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> Markup:
-    """Return a list of names and values; a value may be `Markup`."""
+    """Return a description list of names and values; a value may be `Markup`."""
     return element("dl", *(element("div", element("dt", name), element("dd", value)) for name, value in pairs))
 
 
 def table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> Markup:
-    """Return a table that scrolls sideways where the screen is narrow; cells may be `Markup`."""
+    """Return a table that scrolls sideways on narrow screens; cells may be `Markup`."""
     head = element("thead", element("tr", *(element("th", heading, scope="col") for heading in headings)))
     body = element("tbody", *(element("tr", *(element("td", cell) for cell in row)) for row in rows))
     return element("div", element("table", head, body), class_="scroll", tabindex="0")
 
 
 def card(level: Level, summary: str, *children: str | None, is_open: bool = True) -> Markup:
-    """Return a part of the page that opens and closes without a script, with a bar in the colour of a level."""
+    """Return a section that opens and closes without a script, with a bar in the colour of a level."""
     return element(
         "details", element("summary", summary), element("div", *children, class_="body"), class_=level, open=is_open
     )
@@ -97,15 +97,15 @@ def page(title: str, *body: str | None, style: str = "") -> str:
     """Return a whole page.
 
     Args:
-        title: its title and heading.
+        title: title and heading of the page.
         body: markup, or texts, which are escaped.
-        style: CSS of this kind of page, beside that of all pages; from the program, never from input.
+        style: CSS to add to that of all pages. It must come from the program, never from input.
 
     Raises:
-        ValueError: `style` could end the style element or load something.
+        ValueError: `style` could end the style element or load a resource.
     """
     if "<" in style or "url(" in style or "@import" in style:
-        raise ValueError("the style of a page holds no markup and loads nothing")
+        raise ValueError("the style of a page must not contain markup or load anything")
     head = element(
         "head",
         element("meta", charset="utf-8"),

@@ -48,13 +48,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from pinned_requests.testing import TLSServer
+    from support.scene import Scene
 
 SECRET = "the-secret-of-the-request"  # noqa: S105  what the attacker is after
 CIPHER = "ECDHE-ECDSA-CHACHA20-POLY1305"
 ROUNDS = 25  # requests a thread
 
 
-def pinned(scene: Any, *hosts: str, **options: Any) -> Any:
+def pinned(scene: Scene, *hosts: str, **options: Any) -> Any:
     """Make a session with the pin of the honest server's key, for localhost and for other names of it."""
     pins = scene.pins_of(scene.honest)
     return scene.trusting(PinnedSession(dict.fromkeys(("localhost", *hosts), pins), **options))
@@ -230,7 +231,7 @@ DIRECT_ALONE = {"SourceAddress", "SocketOptions", "TCPKeepAlive"}  # the server 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")  # of Hooked, which does not verify
 @pytest.mark.filterwarnings("ignore:'ssl_version' option is deprecated")  # what SSLAdapter is for
 @pytest.mark.filterwarnings("ignore:ssl.PROTOCOL_TLSv1_2 is deprecated:DeprecationWarning")
-def test_adapters_of_others(scene: Any, proxy: Any, name: str, through: str, how: str) -> None:
+def test_adapters_of_others(scene: Scene, proxy: Any, name: str, through: str, how: str) -> None:
     """A man in the middle, and an adapter that others wrote without a thought of pins."""
     kind = PINNABLE[name]
     if how == "in place":
@@ -260,7 +261,7 @@ def test_adapters_of_others(scene: Any, proxy: Any, name: str, through: str, how
     assert [secret for secret in proxy.secrets if secret.lower() in server.received.lower()] == []
 
 
-def test_host_header(scene: Any) -> None:
+def test_host_header(scene: Scene) -> None:
     """The name to verify comes from a header; whom the pins are for is still told by the URL alone."""
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
     session = scene.trusting(
@@ -280,7 +281,7 @@ def test_host_header(scene: Any) -> None:
     assert session.get(server.url(host="127.0.0.1"), headers=headers).text == "ok"
 
 
-def test_the_usual_way_to_set_retries(scene: Any) -> None:
+def test_the_usual_way_to_set_retries(scene: Scene) -> None:
     """Identity, settings and place are those of a plain session, whatever the prefixes and their order."""
     plain, session = requests.Session(), pinned(scene)
     mounted: dict[str, HTTPAdapter] = {}
@@ -328,7 +329,7 @@ def dropping() -> Iterator[tuple[int, list[int]]]:
             thread.join(10)
 
 
-def test_retries_are_made_but_for_refusals(scene: Any) -> None:
+def test_retries_are_made_but_for_refusals(scene: Scene) -> None:
     """A server that drops its clients is tried as often as a plain session would; a wrong key once."""
     counts = []
     session = pinned(scene)
@@ -346,7 +347,7 @@ def test_retries_are_made_but_for_refusals(scene: Any) -> None:
     assert session.get(server.url()).text == "ok"
 
 
-def test_one_adapter_on_two_sessions(scene: Any) -> None:
+def test_one_adapter_on_two_sessions(scene: Scene) -> None:
     """An adapter belongs to the session that pinned it; a session with another policy refuses to send through it."""
     adapter = HTTPAdapter()
     ours, theirs = pinned(scene), scene.trusting(PinnedSession({"localhost": scene.pins_of(scene.attacker)}))
@@ -367,7 +368,7 @@ def test_one_adapter_on_two_sessions(scene: Any) -> None:
     assert theirs.get(attacker.url()).text == "ok"
 
 
-def test_one_adapter_on_two_sessions_of_one_store(scene: Any) -> None:
+def test_one_adapter_on_two_sessions_of_one_store(scene: Scene) -> None:
     """Sessions that share a store may share an adapter; a stricter one may not use the adapter of a laxer one."""
     store = PolicyStore(PinPolicy({"localhost": scene.pins_of(scene.honest)}, unpinned_hosts="block"))
     adapter = HTTPAdapter()
@@ -381,7 +382,7 @@ def test_one_adapter_on_two_sessions_of_one_store(scene: Any) -> None:
         strict.get(honest.url())
 
 
-def test_adapter_with_a_policy_of_its_own(scene: Any) -> None:
+def test_adapter_with_a_policy_of_its_own(scene: Scene) -> None:
     """It follows its own pins; plain http is the session's business; and it is the same on any other session after."""
     own = PinnedAdapter(
         PinPolicy({"localhost": scene.pins_of(scene.attacker), "127.0.0.1": PinSet.exempt()}, unpinned_hosts="allow")
@@ -413,7 +414,7 @@ def test_adapter_with_a_policy_of_its_own(scene: Any) -> None:
     assert elsewhere.get(plain.url(host="127.0.0.1")).text == "ok"  # the adapter alone says that this is exempt
 
 
-def test_an_adapter_keeps_its_policy(scene: Any) -> None:
+def test_an_adapter_keeps_its_policy(scene: Scene) -> None:
     """An adapter that a pinned session has pinned stays pinned on a plain session."""
     adapter = HTTPAdapter()
     first = pinned(scene)
@@ -428,7 +429,7 @@ def test_an_adapter_keeps_its_policy(scene: Any) -> None:
 
 
 @pytest.mark.parametrize("through", ["direct", "proxy"])
-def test_idle_connections_of_an_adopted_pool(scene: Any, proxy: Any, through: str) -> None:
+def test_idle_connections_of_an_adopted_pool(scene: Scene, proxy: Any, through: str) -> None:
     """An adapter comes with connections that nobody looked at: what is sent from now on does not go over them."""
     adapter = HTTPAdapter()
     plain, session = scene.trusting(requests.Session()), pinned(scene)
@@ -552,7 +553,7 @@ def get(session: Any, url: str) -> requests.Response:
     return response
 
 
-def by_mount(scene: Any, policy: PinPolicy, adapter: Any) -> Any:
+def by_mount(scene: Scene, policy: PinPolicy, adapter: Any) -> Any:
     """Mount it."""
     session = scene.trusting(PinnedSession(policy))
     session.mount("https://", adapter)
@@ -560,35 +561,35 @@ def by_mount(scene: Any, policy: PinPolicy, adapter: Any) -> Any:
     return session, get
 
 
-def by_item(scene: Any, policy: PinPolicy, adapter: Any) -> Any:
+def by_item(scene: Scene, policy: PinPolicy, adapter: Any) -> Any:
     """Put it where mount() would."""
     session = scene.trusting(PinnedSession(policy))
     session.adapters["https://"] = session.adapters["http://"] = adapter
     return session, get
 
 
-def by_adapters(scene: Any, policy: PinPolicy, adapter: Any) -> Any:
+def by_adapters(scene: Scene, policy: PinPolicy, adapter: Any) -> Any:
     """Replace all adapters."""
     session = scene.trusting(PinnedSession(policy))
     session.adapters = OrderedDict({"https://": adapter, "http://": adapter})
     return session, get
 
 
-def by_get_adapter(scene: Any, policy: PinPolicy, adapter: Any) -> Any:
+def by_get_adapter(scene: Scene, policy: PinPolicy, adapter: Any) -> Any:
     """Replace the look-up on the session."""
     session = scene.trusting(PinnedSession(policy))
     session.get_adapter = lambda url: adapter if url else None
     return session, get
 
 
-def by_unbound_get_adapter(scene: Any, policy: PinPolicy, adapter: Any) -> Any:
+def by_unbound_get_adapter(scene: Scene, policy: PinPolicy, adapter: Any) -> Any:
     """Replace the look-up on the session by that of requests."""
     session, _ = by_mount(scene, policy, adapter)
     session.get_adapter = lambda url: requests.Session.get_adapter(session, url)
     return session, get
 
 
-def by_subclass(scene: Any, policy: PinPolicy, adapter: Any) -> Any:
+def by_subclass(scene: Scene, policy: PinPolicy, adapter: Any) -> Any:
     """Override the look-up in a subclass."""
 
     class Own(PinnedSession):
@@ -600,7 +601,7 @@ def by_subclass(scene: Any, policy: PinPolicy, adapter: Any) -> Any:
     return scene.trusting(Own(policy)), get
 
 
-def by_subclass_of_subclass(scene: Any, policy: PinPolicy, adapter: Any) -> Any:
+def by_subclass_of_subclass(scene: Scene, policy: PinPolicy, adapter: Any) -> Any:
     """Override the look-up, and call the inherited one, in a subclass of a subclass."""
 
     class Own(PinnedSession):
@@ -628,7 +629,7 @@ class Mixin:
         return self.found
 
 
-def by_mixin(scene: Any, policy: PinPolicy, adapter: Any) -> Any:
+def by_mixin(scene: Scene, policy: PinPolicy, adapter: Any) -> Any:
     """Mix in another look-up in front."""
 
     class Own(Mixin, PinnedSession):
@@ -637,7 +638,7 @@ def by_mixin(scene: Any, policy: PinPolicy, adapter: Any) -> Any:
     return scene.trusting(Own(policy)), get
 
 
-def by_unbound_send(scene: Any, policy: PinPolicy, adapter: Any) -> Any:
+def by_unbound_send(scene: Scene, policy: PinPolicy, adapter: Any) -> Any:
     """Call the methods of `requests.Session` with the pinned session."""
     session, _ = by_mount(scene, policy, adapter)
 
@@ -663,7 +664,7 @@ WAYS_IN = [
 
 @pytest.mark.parametrize("way_in", WAYS_IN)
 @pytest.mark.parametrize("kind", UNPINNABLE)
-def test_what_cannot_be_pinned(scene: Any, kind: Any, way_in: Any) -> None:
+def test_what_cannot_be_pinned(scene: Scene, kind: Any, way_in: Any) -> None:
     """It connects in a way of its own, where nobody could look at the key: it gets no request for a pinned host."""
     policy = PinPolicy({"localhost": scene.pins_of(scene.honest), "127.0.0.1": PinSet.exempt()}, unpinned_hosts="block")
     session, send = way_in(scene, policy, kind())
@@ -686,7 +687,7 @@ def test_what_cannot_be_pinned(scene: Any, kind: Any, way_in: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", UNPINNABLE)
-def test_what_cannot_be_pinned_where_unpinned_hosts_are_allowed(scene: Any, kind: Any) -> None:
+def test_what_cannot_be_pinned_where_unpinned_hosts_are_allowed(scene: Scene, kind: Any) -> None:
     """It carries what is for other hosts, as ever, and is refused for the pinned one whether by redirect or not."""
     policy = PinPolicy({"localhost": scene.pins_of(scene.honest)}, unpinned_hosts="allow")
     session, _ = by_mount(scene, policy, kind())
@@ -698,7 +699,7 @@ def test_what_cannot_be_pinned_where_unpinned_hosts_are_allowed(scene: Any, kind
     assert session.get(mitm.url(host="127.0.0.1")).status_code == 200
 
 
-def test_mixin_behind(scene: Any) -> None:
+def test_mixin_behind(scene: Scene) -> None:
     """A look-up that stands behind the pinned session's is not asked, as in any class."""
 
     class Own(PinnedSession, Mixin):
@@ -713,7 +714,7 @@ def test_mixin_behind(scene: Any) -> None:
 
 
 @pytest.mark.parametrize("way_in", WAYS_IN)
-def test_whichever_way_an_adapter_comes_it_is_pinned(scene: Any, way_in: Any) -> None:
+def test_whichever_way_an_adapter_comes_it_is_pinned(scene: Scene, way_in: Any) -> None:
     """The ways in of the last tests, with an adapter that can be pinned."""
     adapter = HTTPAdapter()
     session, send = way_in(scene, PinPolicy({"localhost": scene.pins_of(scene.honest)}), adapter)
@@ -725,7 +726,7 @@ def test_whichever_way_an_adapter_comes_it_is_pinned(scene: Any, way_in: Any) ->
     assert session.get_adapter(server.url()) is adapter
 
 
-def test_wrapped_on_the_object(scene: Any) -> None:
+def test_wrapped_on_the_object(scene: Scene) -> None:
     """A wrapper around the object's own `send` could do anything: it is refused where the host must be pinned."""
     adapter: Any = HTTPAdapter()
     inner = adapter.send
@@ -748,7 +749,7 @@ def test_wrapped_on_the_object(scene: Any) -> None:
 
 @pytest.mark.parametrize("prefix", ["file://", "mock://", "http+unix://", "ftp://"])
 @pytest.mark.parametrize("kind", [Bare, Duck, HTTPAdapter])
-def test_other_schemes(scene: Any, prefix: str, kind: Any) -> None:
+def test_other_schemes(scene: Scene, prefix: str, kind: Any) -> None:
     """What is no http is none of the pins' business: the adapter is not touched."""
 
     class Silent(kind):  # type: ignore[misc]  the base is a parameter
@@ -770,7 +771,7 @@ def test_other_schemes(scene: Any, prefix: str, kind: Any) -> None:
 @pytest.mark.parametrize(
     "adapter", [None, object(), "adapter", 42, HTTPAdapter, Bare, Sockets()], ids=lambda adapter: type(adapter).__name__
 )
-def test_mount_never_raises(scene: Any, adapter: Any) -> None:
+def test_mount_never_raises(scene: Scene, adapter: Any) -> None:
     """What requests takes is taken; that it cannot carry a request is said when it is about to."""
     plain, session = requests.Session(), pinned(scene)
     for prefix in ("https://", "http://", "", "x", "https://localhost"):
@@ -793,7 +794,7 @@ class WithoutAPort(HTTPAdapter):
         return HTTPSConnectionPool(urlsplit(request.url).hostname)
 
 
-def test_a_pool_without_a_port_has_the_default_one(mitm_lab: Any, scene: Any) -> None:
+def test_a_pool_without_a_port_has_the_default_one(mitm_lab: Any, scene: Scene) -> None:
     """Pins for port 443 hold for it; the lab leads that port to the attacker, whose certificate is believed."""
     with mitm_lab.honest("api.example.com") as honest:
         session = PinnedSession({"api.example.com:443": [*honest.pins, scene.backup]}, unpinned_hosts="allow")

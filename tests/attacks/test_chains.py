@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pinned_requests import PinnedSession
+    from support.scene import Scene
 
 pytestmark = pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 
@@ -27,13 +28,13 @@ MAX_LINES = 20  # of a sequence in an error, so that whoever is refused does not
 
 
 @pytest.fixture(params=[ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["TLS1.2", "TLS1.3"])
-def scene(request: pytest.FixtureRequest, scene: Any) -> Any:
+def scene(request: pytest.FixtureRequest, scene: Scene) -> Any:
     """Set the scene for one TLS version."""
     scene.tls = request.param
     return scene
 
 
-def test_root_that_the_server_does_not_send(scene: Any) -> None:
+def test_root_that_the_server_does_not_send(scene: Scene) -> None:
     """The root's pin is matched though no server sends its root."""
     assert scene.root.certificate not in scene.honest.served
     server = scene.serve(scene.honest)
@@ -41,7 +42,7 @@ def test_root_that_the_server_does_not_send(scene: Any) -> None:
     assert scene.toll(server).handshakes == 1
 
 
-def test_leaf_of_another_trusted_root(scene: Any) -> None:
+def test_leaf_of_another_trusted_root(scene: Scene) -> None:
     """A CA that the client trusts as well issues a certificate for the pinned host."""
     other = Authority.create("Another Trusted Root CA")
     session: PinnedSession = scene.pinned(Pin.from_certificate(scene.root.certificate))
@@ -55,7 +56,7 @@ def test_leaf_of_another_trusted_root(scene: Any) -> None:
 
 @pytest.mark.parametrize("pin_of", [Pin.from_certificate, Pin.fingerprint], ids=["key", "certificate"])
 @pytest.mark.parametrize("depth", [0, 1], ids=["leaf", "intermediate"])
-def test_trusted_certificate_of_another_key(scene: Any, pin_of: Callable[[Any], Pin], depth: int) -> None:
+def test_trusted_certificate_of_another_key(scene: Scene, pin_of: Callable[[Any], Pin], depth: int) -> None:
     """The attacker has a certificate from another CA below the same root, which the pin is not of."""
     session: PinnedSession = scene.pinned(pin_of(scene.honest.chain[depth]))
     server, mitm = scene.serve(scene.honest), scene.serve(scene.attacker)
@@ -65,7 +66,7 @@ def test_trusted_certificate_of_another_key(scene: Any, pin_of: Callable[[Any], 
     assert scene.toll(mitm) == (1, 1, 0)
 
 
-def test_renewed_certificate_with_the_same_key(scene: Any) -> None:
+def test_renewed_certificate_with_the_same_key(scene: Scene) -> None:
     """A renewal keeps the key: its SPKI pin holds, the pin of the old certificate does not."""
     server = scene.serve(scene.honest)
     by_key: PinnedSession = scene.pinned(Pin.from_certificate(scene.honest.certificate))
@@ -84,7 +85,7 @@ def test_renewed_certificate_with_the_same_key(scene: Any) -> None:
 @pytest.mark.parametrize("pin_of", [Pin.from_certificate, Pin.fingerprint], ids=["key", "certificate"])
 @pytest.mark.parametrize("depth", [0, 1], ids=["leaf", "intermediate"])
 def test_pinned_certificate_appended_to_a_trusted_chain(
-    scene: Any, *, depth: int, pin_of: Callable[[Any], Pin], verified: bool
+    scene: Scene, *, depth: int, pin_of: Callable[[Any], Pin], verified: bool
 ) -> None:
     """The attacker serves its own trusted chain, and behind it the pinned certificate, of which it has no key."""
     session: PinnedSession = scene.pinned(pin_of(scene.honest.chain[depth]))
@@ -99,7 +100,7 @@ def test_pinned_certificate_appended_to_a_trusted_chain(
         assert session.get(server.url()).status_code == 200
 
 
-def test_pinned_root_appended_to_a_trusted_chain(scene: Any) -> None:
+def test_pinned_root_appended_to_a_trusted_chain(scene: Scene) -> None:
     """The attacker's chain leads to another trusted root; it sends the pinned root along."""
     other = Authority.create("Another Trusted Root CA")
     trusted = other.issue("localhost")
@@ -113,7 +114,7 @@ def test_pinned_root_appended_to_a_trusted_chain(scene: Any) -> None:
 
 
 @pytest.mark.parametrize("level", ["intermediate", "root"])
-def test_forged_leaf_that_names_the_pinned_authority(scene: Any, level: str) -> None:
+def test_forged_leaf_that_names_the_pinned_authority(scene: Scene, level: str) -> None:
     """Without verification OpenSSL takes the genuine CA for the issuer of a leaf that an impostor of it signed."""
     genuine = getattr(scene, level)
     pin = Pin.from_certificate(genuine.certificate)
@@ -132,7 +133,7 @@ def test_forged_leaf_that_names_the_pinned_authority(scene: Any, level: str) -> 
     assert by_leaf.get(mitm.url()).status_code == 200  # whoever pins that very leaf means it
 
 
-def test_pinned_authority_of_an_unverified_honest_server(scene: Any) -> None:
+def test_pinned_authority_of_an_unverified_honest_server(scene: Scene) -> None:
     """The pin of a CA cannot hold where nothing is verified, not even for the honest server; the error says so."""
     server = scene.serve(scene.honest)
     session: PinnedSession = scene.pinned(Pin.from_certificate(scene.intermediate.certificate))
@@ -143,7 +144,7 @@ def test_pinned_authority_of_an_unverified_honest_server(scene: Any) -> None:
 
 
 @pytest.mark.parametrize("pin_of", [Pin.from_certificate, Pin.fingerprint], ids=["key", "certificate"])
-def test_impostor_of_a_self_signed_server(scene: Any, pin_of: Callable[[Any], Pin]) -> None:
+def test_impostor_of_a_self_signed_server(scene: Scene, pin_of: Callable[[Any], Pin]) -> None:
     """A self-signed appliance is safe by the pin of its leaf; another one of the same name is refused."""
     appliance = Credential.self_signed("localhost")
     session: PinnedSession = scene.pinned(pin_of(appliance.certificate))
@@ -158,7 +159,7 @@ def test_impostor_of_a_self_signed_server(scene: Any, pin_of: Callable[[Any], Pi
 @pytest.mark.parametrize("verified", [True, False], ids=["verified", "unverified"])
 @pytest.mark.parametrize("report_only", [False, True], ids=["enforced", "report-only"])
 @pytest.mark.parametrize("depth", [0, 1, 2], ids=["leaf", "intermediate", "root"])
-def test_blocked_key_in_the_chain(scene: Any, *, depth: int, report_only: bool, verified: bool) -> None:
+def test_blocked_key_in_the_chain(scene: Scene, *, depth: int, report_only: bool, verified: bool) -> None:
     """A compromised key is refused at any depth, though the leaf is pinned, and though violations are only reported."""
     blocked = Pin.from_certificate(scene.honest.chain[depth])
     session: PinnedSession = scene.pinned(
@@ -175,7 +176,7 @@ def test_blocked_key_in_the_chain(scene: Any, *, depth: int, report_only: bool, 
     assert twin.get(served.url()).status_code == 200
 
 
-def test_blocked_certificate_beside_the_path(scene: Any) -> None:
+def test_blocked_certificate_beside_the_path(scene: Scene) -> None:
     """A certificate that is sent along, and leads nowhere, condemns nobody: it is not on the verified path."""
     server = scene.serve(scene.honest.with_served(*scene.honest.served, scene.attacker.certificate))
     blocked = Pin.from_certificate(scene.attacker.certificate)
@@ -183,7 +184,7 @@ def test_blocked_certificate_beside_the_path(scene: Any) -> None:
     assert session.get(server.url()).status_code == 200
 
 
-def test_server_certificate_used_as_issuer(scene: Any) -> None:
+def test_server_certificate_used_as_issuer(scene: Scene) -> None:
     """The key of the pinned server's certificate, which is no CA's, signs a certificate for another key."""
     rogue = Authority.from_credential(scene.honest).issue("localhost")
     session: PinnedSession = scene.pinned(Pin.from_certificate(scene.honest.certificate))
@@ -198,7 +199,7 @@ def test_server_certificate_used_as_issuer(scene: Any) -> None:
     assert session.get(server.url()).status_code == 200
 
 
-def test_expired_leaf_with_a_pinned_key(scene: Any) -> None:
+def test_expired_leaf_with_a_pinned_key(scene: Scene) -> None:
     """A pin does not replace validation: the expired certificate of a pinned key fails as it does in requests."""
     yesterday = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
     expired = scene.intermediate.issue("localhost", key=scene.honest.key, not_after=yesterday)
@@ -214,7 +215,7 @@ def test_expired_leaf_with_a_pinned_key(scene: Any) -> None:
     assert session.get(server.url()).status_code == 200
 
 
-def test_wrong_host_name_with_a_pinned_authority(scene: Any) -> None:
+def test_wrong_host_name_with_a_pinned_authority(scene: Scene) -> None:
     """The pinned CA's certificate for somebody else's host fails as it does in requests."""
     server = scene.serve(scene.intermediate.issue("somebody-else.example.com"))
     session: PinnedSession = scene.pinned(Pin.from_certificate(scene.intermediate.certificate))
@@ -229,7 +230,7 @@ def test_wrong_host_name_with_a_pinned_authority(scene: Any) -> None:
 
 
 @pytest.mark.parametrize("length", [20, 25])
-def test_chain_of_many_certificates(scene: Any, length: int) -> None:
+def test_chain_of_many_certificates(scene: Scene, length: int) -> None:
     """A long chain is looked at whole, and does not flood the log: from 21 certificates on the error cuts it."""
     top = authority = Authority.create("Long Root CA")
     for number in range(length - 2):
@@ -257,7 +258,7 @@ def test_chain_of_many_certificates(scene: Any, length: int) -> None:
     assert twin.get(server.url()).status_code == 200
 
 
-def test_cross_signed_root(scene: Any) -> None:
+def test_cross_signed_root(scene: Scene) -> None:
     """A new root is certified by an old one: clients that trust either see one key, in two certificates."""
     old, new = Authority.create("Old Root CA"), Authority.create("New Root CA")
     issuer = new.intermediate("New Intermediate CA")
@@ -279,7 +280,7 @@ def test_cross_signed_root(scene: Any) -> None:
     assert (after.handshakes - before.handshakes, after.application_bytes - before.application_bytes) == (1, 0)
 
 
-def test_intermediate_in_the_bundle(scene: Any) -> None:
+def test_intermediate_in_the_bundle(scene: Scene) -> None:
     """From Python 3.13 on the chain ends at the first trusted certificate: a root above it cannot match."""
     server = scene.serve(scene.honest)
     by_root: PinnedSession = scene.pinned(Pin.from_certificate(scene.root.certificate))

@@ -11,7 +11,7 @@ import socket
 import ssl
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
@@ -26,6 +26,9 @@ from pinned_requests import (
 )
 from pinned_requests.testing import Response
 
+if TYPE_CHECKING:
+    from support.scene import Scene
+
 BOUND = 30.0  # seconds, so that a test that waits for it in vain is seen
 PATIENCE = 3.0  # seconds, in which a connection without a wait is refused on a busy machine
 
@@ -33,7 +36,7 @@ PATIENCE = 3.0  # seconds, in which a connection without a wait is refused on a 
 class Source:
     """Holds pins of a key that is lost, and then those of the honest server."""
 
-    def __init__(self, scene: Any) -> None:
+    def __init__(self, scene: Scene) -> None:
         self.lost = PinPolicy({"localhost": scene.pins_of(scene.intermediate.issue("localhost"))})
         self.found = PinPolicy({"localhost": scene.pins_of(scene.honest)})
         self.calls = 0
@@ -49,25 +52,25 @@ class Source:
 
 
 @pytest.fixture
-def source(scene: Any) -> Source:
+def source(scene: Scene) -> Source:
     """Make the source; the policy in force has the lost pins."""
     return Source(scene)
 
 
-def by_session(scene: Any, store: PolicyStore, port: int) -> None:
+def by_session(scene: Scene, store: PolicyStore, port: int) -> None:
     """Get a page with requests."""
     with PinnedSession(store) as session:
         session.verify = scene.bundle
         assert session.get(f"https://localhost:{port}/").status_code == 200
 
 
-def by_manager(scene: Any, store: PolicyStore, port: int) -> None:
+def by_manager(scene: Scene, store: PolicyStore, port: int) -> None:
     """Get a page with urllib3."""
     with PinnedPoolManager(store, ca_certs=scene.bundle) as manager:
         assert manager.request("GET", f"https://localhost:{port}/", retries=False).status == 200
 
 
-def by_socket(scene: Any, store: PolicyStore, port: int) -> None:
+def by_socket(scene: Scene, store: PolicyStore, port: int) -> None:
     """Get a page over a blocking socket."""
     context = PinnedSSLContext(store, cafile=scene.bundle)
     plain = socket.create_connection(("127.0.0.1", port), 10)
@@ -76,7 +79,7 @@ def by_socket(scene: Any, store: PolicyStore, port: int) -> None:
         assert tls.recv(12) == b"HTTP/1.1 200"
 
 
-def by_asyncio(scene: Any, store: PolicyStore, port: int) -> None:
+def by_asyncio(scene: Scene, store: PolicyStore, port: int) -> None:
     """Get a page by `wrap_bio()`."""
 
     async def talk() -> bytes:
@@ -93,7 +96,7 @@ def by_asyncio(scene: Any, store: PolicyStore, port: int) -> None:
     assert asyncio.run(talk()) == b"HTTP/1.1 200"
 
 
-def by_polling(scene: Any, store: PolicyStore, port: int) -> None:
+def by_polling(scene: Scene, store: PolicyStore, port: int) -> None:
     """Get a page over a socket that does not block."""
     context = PinnedSSLContext(store, cafile=scene.bundle)
     plain = socket.create_connection(("127.0.0.1", port), 10)
@@ -113,7 +116,7 @@ WAITING = [by_session, by_manager, by_socket]
 
 
 @pytest.mark.parametrize("connect", WAITING)
-def test_the_next_connection_gets_through(scene: Any, source: Source, connect: Any) -> None:
+def test_the_next_connection_gets_through(scene: Scene, source: Source, connect: Any) -> None:
     """By one handshake."""
     server = scene.serve(scene.honest, handler=lambda _: Response())
     connect(scene, source.store, server.port)
@@ -121,7 +124,7 @@ def test_the_next_connection_gets_through(scene: Any, source: Source, connect: A
 
 
 @pytest.mark.parametrize("connect", WAITING)
-def test_an_attacker_gets_nothing(scene: Any, source: Source, connect: Any) -> None:
+def test_an_attacker_gets_nothing(scene: Scene, source: Source, connect: Any) -> None:
     """The newest policy confirms the refusal; one handshake, one look, no byte."""
     mitm = scene.serve(scene.attacker, handler=lambda _: Response())
     for _ in range(3):
@@ -135,7 +138,7 @@ def test_an_attacker_gets_nothing(scene: Any, source: Source, connect: Any) -> N
 
 
 @pytest.mark.parametrize("connect", [by_asyncio, by_polling])
-def test_what_must_not_block_does_not_wait(scene: Any, source: Source, connect: Any) -> None:
+def test_what_must_not_block_does_not_wait(scene: Scene, source: Source, connect: Any) -> None:
     """It is refused at once, the look goes on beside, and the next connection gets through."""
     server = scene.serve(scene.honest, handler=lambda _: Response())
     source.go_on.clear()
@@ -150,7 +153,7 @@ def test_what_must_not_block_does_not_wait(scene: Any, source: Source, connect: 
     assert scene.toll(server).application_bytes > 0
 
 
-def test_a_kept_connection_is_replaced_by_one_to_the_new_key(scene: Any) -> None:
+def test_a_kept_connection_is_replaced_by_one_to_the_new_key(scene: Scene) -> None:
     """The policy has become outdated while the connection was idle; the source is healthy."""
     policy = PinPolicy({"localhost": scene.pins_of(scene.honest)})
     store = PolicyStore(lambda: policy, refresh_after=3600, max_age=7200)
@@ -164,7 +167,7 @@ def test_a_kept_connection_is_replaced_by_one_to_the_new_key(scene: Any) -> None
             store._refresher._schedule._early = None
 
 
-def test_a_blocked_key_is_refused_at_once(scene: Any, source: Source) -> None:
+def test_a_blocked_key_is_refused_at_once(scene: Scene, source: Source) -> None:
     """Whatever the look would bring."""
     policy = PinPolicy({"localhost": scene.pins_of(scene.honest)}, blocked_pins=scene.pins_of(scene.honest)[:1])
     source.store.set(policy)

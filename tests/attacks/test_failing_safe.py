@@ -31,11 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pinned_requests import ViolationReport
+    from support.scene import Scene
 
 SECOND = dt.timedelta(seconds=1)
 
 
-def honest(scene: Any) -> Pin:
+def honest(scene: Scene) -> Pin:
     """The pin of the honest server's key."""
     return Pin.from_certificate(scene.honest.certificate)
 
@@ -46,7 +47,7 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.parametrize("of", ["stranger", "other-name", "self-signed", "expired"])
-def test_report_only_softens_no_certificate_error(scene: Any, of: str) -> None:
+def test_report_only_softens_no_certificate_error(scene: Scene, of: str) -> None:
     """Chain, name and dates are validated as ever; the right pin does not help either."""
     yesterday = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
     credential = {
@@ -70,7 +71,7 @@ def test_report_only_softens_no_certificate_error(scene: Any, of: str) -> None:
         assert len(reports) == 1
 
 
-def test_report_only_refuses_a_blocked_key(scene: Any) -> None:
+def test_report_only_refuses_a_blocked_key(scene: Scene) -> None:
     """A mismatch goes on, a compromised key does not."""
     reports: list[ViolationReport] = []
     blocked = [Pin.from_certificate(scene.attacker.certificate)]
@@ -89,7 +90,7 @@ def test_report_only_refuses_a_blocked_key(scene: Any) -> None:
 
 
 @pytest.fixture(params=["session", "adapter", "manager"])
-def ask(request: pytest.FixtureRequest, scene: Any) -> Callable[..., str]:
+def ask(request: pytest.FixtureRequest, scene: Scene) -> Callable[..., str]:
     """A function that asks a server on a client that has pins with some fields."""
 
     def make(**fields: Any) -> Callable[..., str]:
@@ -97,7 +98,7 @@ def ask(request: pytest.FixtureRequest, scene: Any) -> Callable[..., str]:
         policy = {"localhost": {"pins": [honest(scene)], "backup_pins": [scene.backup], **fields}}
         if request.param == "manager":
             manager = PinnedPoolManager(policy, ca_certs=scene.bundle, cert_reqs="CERT_REQUIRED", **options)
-            scene._opened.callback(manager.clear)
+            scene.opened.callback(manager.clear)
             return lambda server, **headers: manager.request("GET", server.url(), headers=headers).data.decode()  # type: ignore[no-any-return]  # urllib3's
         session: Any = PinnedSession(policy, **options) if request.param == "session" else requests.Session()
         if request.param == "adapter":
@@ -121,7 +122,7 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[dt.datetime], None]:
 
 @EITHER
 def test_a_second_before_expiry_pins_are_satisfied(
-    scene: Any, ask: Any, at: Any, caplog: pytest.LogCaptureFixture, on_expiry: str
+    scene: Scene, ask: Any, at: Any, caplog: pytest.LogCaptureFixture, on_expiry: str
 ) -> None:
     """Nothing is said of the expiry yet."""
     at(EXPIRES - SECOND)
@@ -134,7 +135,7 @@ def test_a_second_before_expiry_pins_are_satisfied(
 
 @EITHER
 def test_a_second_before_expiry_pins_refuse(
-    scene: Any, ask: Any, at: Any, caplog: pytest.LogCaptureFixture, on_expiry: str
+    scene: Scene, ask: Any, at: Any, caplog: pytest.LogCaptureFixture, on_expiry: str
 ) -> None:
     """The attacker gets no byte."""
     at(EXPIRES - SECOND)
@@ -149,7 +150,7 @@ def test_a_second_before_expiry_pins_refuse(
 @THEN
 @pytest.mark.parametrize("key", ["honest", "attacker"])
 def test_expired_pins_that_block(  # noqa: PLR0913, PLR0917 - one argument a thing that varies
-    scene: Any, ask: Any, at: Any, caplog: pytest.LogCaptureFixture, late: dt.timedelta, key: str
+    scene: Scene, ask: Any, at: Any, caplog: pytest.LogCaptureFixture, late: dt.timedelta, key: str
 ) -> None:
     """No server is connected to, whoever it is."""
     at(EXPIRES + late)
@@ -165,7 +166,7 @@ def test_expired_pins_that_block(  # noqa: PLR0913, PLR0917 - one argument a thi
 @THEN
 @pytest.mark.parametrize("key", ["honest", "attacker"])
 def test_expired_pins_that_fall_back(  # noqa: PLR0913, PLR0917 - one argument a thing that varies
-    scene: Any, ask: Any, at: Any, caplog: pytest.LogCaptureFixture, late: dt.timedelta, key: str
+    scene: Scene, ask: Any, at: Any, caplog: pytest.LogCaptureFixture, late: dt.timedelta, key: str
 ) -> None:
     """Every server with a valid certificate is accepted; this is warned of once, and reported once a connection."""
     at(EXPIRES + late)
@@ -179,7 +180,7 @@ def test_expired_pins_that_fall_back(  # noqa: PLR0913, PLR0917 - one argument a
     assert {each.effective_expiry for each in reports} == {EXPIRES}
 
 
-def test_expired_pins_fall_back_to_certificates_that_are_valid(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expired_pins_fall_back_to_certificates_that_are_valid(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """And to no others."""
     expires = dt.datetime(2027, 3, 1, 12, tzinfo=dt.UTC)
     monkeypatch.setattr(guard, "_now", lambda: expires)
@@ -191,7 +192,7 @@ def test_expired_pins_fall_back_to_certificates_that_are_valid(scene: Any, monke
     assert session.get(twin.url()).text == "ok"
 
 
-def test_a_name_of_the_same_host_in_sni_is_not_reported_again(scene: Any) -> None:
+def test_a_name_of_the_same_host_in_sni_is_not_reported_again(scene: Scene) -> None:
     """`server_hostname=` that spells the URL's host is that host: one connection and key, one report."""
     reports: list[ViolationReport] = []
     mitm = scene.serve(scene.attacker)
@@ -205,7 +206,7 @@ def test_a_name_of_the_same_host_in_sni_is_not_reported_again(scene: Any) -> Non
             server_hostname=name,
             on_violation=reports.append,
         )
-        scene._opened.callback(manager.clear)
+        scene.opened.callback(manager.clear)
         for _ in range(2):
             assert manager.request("GET", mitm.url()).data == b"ok"
         assert len(reports) == count
@@ -237,7 +238,7 @@ print(events)
 
 @pytest.mark.parametrize("error", ["none", "OSError", "ValueError", "TimeoutError", "SystemExit", "KeyboardInterrupt"])
 @pytest.mark.parametrize("report_only", ["no", "yes"])
-def test_an_audit_hook_that_raises_fails_closed(scene: Any, error: str, report_only: str) -> None:
+def test_an_audit_hook_that_raises_fails_closed(scene: Scene, error: str, report_only: str) -> None:
     """A refusal stays one whatever a hook does: one handshake, no byte. What is only reported is not audited."""
     mitm, twin = scene.serve(scene.attacker), scene.serve(scene.honest)
     outputs = []

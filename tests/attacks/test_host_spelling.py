@@ -23,6 +23,8 @@ from pinned_requests.testing import Response, TLSServer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from support.scene import Scene
+
 pytestmark = pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 
 SECRET = {"Authorization": "Bearer the-secret-of-the-request"}
@@ -153,19 +155,19 @@ def plain_spelling(pattern: str) -> str:
     return f"https://{'[::1]' if host == '::1' else host}/"
 
 
-def policy_of(scene: Any, pattern: str) -> PinPolicy:
+def policy_of(scene: Scene, pattern: str) -> PinPolicy:
     """Pin the honest server's key for a pattern, and allow all other hosts."""
     pins = [Pin.from_certificate(scene.honest.certificate), scene.backup]
     return PinPolicy({pattern: pins}, unpinned_hosts="allow")
 
 
-def get_by_session(scene: Any, policy: PinPolicy, url: str, *, verify: bool) -> int:
+def get_by_session(scene: Scene, policy: PinPolicy, url: str, *, verify: bool) -> int:
     """Send a GET request on a `PinnedSession`."""
     session = scene.trusting(PinnedSession(policy))
     return int(session.get(url, headers=SECRET, verify=verify and None).status_code)
 
 
-def get_by_adapter(scene: Any, policy: PinPolicy, url: str, *, verify: bool) -> int:
+def get_by_adapter(scene: Scene, policy: PinPolicy, url: str, *, verify: bool) -> int:
     """Send a GET request on a plain session with a `PinnedAdapter`."""
     session = scene.trusting(requests.Session())
     session.mount("https://", PinnedAdapter(policy))
@@ -173,7 +175,7 @@ def get_by_adapter(scene: Any, policy: PinPolicy, url: str, *, verify: bool) -> 
     return int(session.get(url, headers=SECRET, verify=verify and None).status_code)
 
 
-def get_by_pool_manager(scene: Any, policy: PinPolicy, url: str, *, verify: bool) -> int:
+def get_by_pool_manager(scene: Scene, policy: PinPolicy, url: str, *, verify: bool) -> int:
     """Send a GET request on a `PinnedPoolManager`."""
     settings: dict[str, Any] = {"ca_certs": scene.bundle} if verify else {"cert_reqs": "CERT_NONE"}
     with PinnedPoolManager(policy, retries=False, **settings) as manager:
@@ -187,7 +189,7 @@ ERRORS = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, Un
 @WAYS
 @pytest.mark.parametrize(("pattern", "spelling"), NAMES)
 def test_another_spelling_of_a_pinned_host(
-    scene: Any, led_to: Any, pattern: str, spelling: str, get: Callable[..., int]
+    scene: Scene, led_to: Any, pattern: str, spelling: str, get: Callable[..., int]
 ) -> None:
     """The attacker sits where the name leads, and the client, or a redirect, spells that name otherwise."""
     mitm = scene.serve(scene.attacker, host=host_of(pattern))
@@ -203,7 +205,7 @@ def test_another_spelling_of_a_pinned_host(
     assert len(server.requests) == 1
 
 
-def test_these_spellings_lead_to_the_attacker(scene: Any, led_to: Any) -> None:
+def test_these_spellings_lead_to_the_attacker(scene: Scene, led_to: Any) -> None:
     """The test above is not empty: without a pin nearly all these spellings bring the request to the attacker."""
     astray: list[str] = []
     for pattern, spelling in (getattr(entry, "values", entry) for entry in NAMES):
@@ -221,7 +223,7 @@ def test_these_spellings_lead_to_the_attacker(scene: Any, led_to: Any) -> None:
 
 @pytest.mark.parametrize("url", [*HAND_MADE, *HAND_MADE_ASTRAY])
 @pytest.mark.parametrize("kind", ["session", "adapter"])
-def test_prepared_request_with_a_url_of_another_spelling(scene: Any, led_to: Any, url: str, kind: str) -> None:
+def test_prepared_request_with_a_url_of_another_spelling(scene: Scene, led_to: Any, url: str, kind: str) -> None:
     """A prepared request carries a URL that two parsers may read differently; the connection decides."""
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
     policy = policy_of(scene, "api.example.com")
@@ -250,7 +252,7 @@ def test_prepared_request_with_a_url_of_another_spelling(scene: Any, led_to: Any
 @pytest.mark.parametrize(
     "spelling", ["API.example.com", "api.example.com.", "user@api.example.com", "api%2eexample.com"]
 )
-def test_redirect_to_another_spelling(scene: Any, led_to: Any, spelling: str) -> None:
+def test_redirect_to_another_spelling(scene: Scene, led_to: Any, spelling: str) -> None:
     """An unpinned server redirects to the pinned host, in a spelling of its choice."""
     mitm = scene.serve(scene.attacker)
     led_to(mitm)
@@ -266,7 +268,7 @@ def test_redirect_to_another_spelling(scene: Any, led_to: Any, spelling: str) ->
 
 
 @WAYS
-def test_a_long_prefix_or_another_port_is_no_way_around(scene: Any, led_to: Any, get: Callable[..., int]) -> None:
+def test_a_long_prefix_or_another_port_is_no_way_around(scene: Scene, led_to: Any, get: Callable[..., int]) -> None:
     """The host alone decides: a pinned host is pinned on any port and path."""
     mitm = scene.serve(scene.attacker)
     led_to(mitm)

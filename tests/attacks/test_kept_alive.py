@@ -32,13 +32,15 @@ from pinned_requests.testing import Credential
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from support.scene import Scene
+
 pytestmark = pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 
 NEVER = "2999-01-01T00:00:00Z"
 
 
 @pytest.fixture(params=["session", "adapter"])
-def session_with(request: pytest.FixtureRequest, scene: Any) -> Callable[[PolicyStore], Any]:
+def session_with(request: pytest.FixtureRequest, scene: Scene) -> Callable[[PolicyStore], Any]:
     """A function that makes a session on a store: a `PinnedSession`, or a plain one with a `PinnedAdapter`."""
 
     def make(store: PolicyStore) -> Any:
@@ -52,12 +54,12 @@ def session_with(request: pytest.FixtureRequest, scene: Any) -> Callable[[Policy
     return make
 
 
-def pins_of(scene: Any, credential: Any, **fields: Any) -> PinSet:
+def pins_of(scene: Scene, credential: Any, **fields: Any) -> PinSet:
     """Pin a credential's key."""
     return PinSet([Pin.from_certificate(credential.certificate)], [scene.backup], **fields)
 
 
-def refused_without_a_byte(scene: Any, server: Any, error: type[PinningError], send: Callable[[], object]) -> int:
+def refused_without_a_byte(scene: Scene, server: Any, error: type[PinningError], send: Callable[[], object]) -> int:
     """Send a request that must be refused, and return how many handshakes it took."""
     before = scene.toll(server)
     with pytest.raises(error) as caught:
@@ -69,7 +71,7 @@ def refused_without_a_byte(scene: Any, server: Any, error: type[PinningError], s
     return int(after.handshakes - before.handshakes)
 
 
-def test_the_policy_drops_the_key(scene: Any, session_with: Any) -> None:
+def test_the_policy_drops_the_key(scene: Scene, session_with: Any) -> None:
     """The server's key is not pinned any more: the open connection is closed, one fresh one tried, and refused."""
     store = PolicyStore({"localhost": pins_of(scene, scene.honest)})
     session, server = session_with(store), scene.serve(scene.honest)
@@ -85,7 +87,7 @@ def test_the_policy_drops_the_key(scene: Any, session_with: Any) -> None:
     assert session.get(server.url()).text == "ok"
 
 
-def test_the_policy_blocks_the_key(scene: Any, session_with: Any) -> None:
+def test_the_policy_blocks_the_key(scene: Scene, session_with: Any) -> None:
     """The key is known to be compromised since the connection was opened, though it is pinned as well."""
     store = PolicyStore({"localhost": pins_of(scene, scene.honest)})
     session, server = session_with(store), scene.serve(scene.honest)
@@ -98,7 +100,7 @@ def test_the_policy_blocks_the_key(scene: Any, session_with: Any) -> None:
         assert session.get(server.url()).text == "ok"
 
 
-def test_the_key_was_rotated(scene: Any, session_with: Any) -> None:
+def test_the_key_was_rotated(scene: Scene, session_with: Any) -> None:
     """The server got a new key, and then the policy: one fresh handshake, and the request succeeds on it."""
     renewed = scene.intermediate.issue("localhost")
     store = PolicyStore({"localhost": pins_of(scene, scene.honest)})
@@ -115,7 +117,7 @@ def test_the_key_was_rotated(scene: Any, session_with: Any) -> None:
     assert [request.peer == server.requests[0].peer for request in server.requests] == [True, True, False, False]
 
 
-def test_the_attacker_cuts_the_connection(scene: Any, session_with: Any) -> None:
+def test_the_attacker_cuts_the_connection(scene: Scene, session_with: Any) -> None:
     """The man in the middle lets the first connection through and takes the second: it is a new one, and looked at."""
     store = PolicyStore({"localhost": pins_of(scene, scene.honest)})
     session, server = session_with(store), scene.serve(scene.honest)
@@ -126,7 +128,7 @@ def test_the_attacker_cuts_the_connection(scene: Any, session_with: Any) -> None
     assert session.get(server.url()).text == "ok"
 
 
-def test_the_pins_expire(scene: Any, session_with: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pins_expire(scene: Scene, session_with: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pins of an open connection expire, and the policy blocks the host then: no handshake is made."""
     expires = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
     store = PolicyStore({"localhost": pins_of(scene, scene.honest, expires=expires, on_expiry="block")})
@@ -146,7 +148,7 @@ def test_the_pins_expire(scene: Any, session_with: Any, monkeypatch: pytest.Monk
     assert session.get(server.url()).text == "ok"
 
 
-def test_the_pins_expire_and_fall_back(scene: Any, session_with: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pins_expire_and_fall_back(scene: Scene, session_with: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """By default expired pins fall back to CA validation, which an unverified connection has not had."""
     expires = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
     store = PolicyStore({"localhost": pins_of(scene, scene.honest, expires=expires)})
@@ -157,7 +159,7 @@ def test_the_pins_expire_and_fall_back(scene: Any, session_with: Any, monkeypatc
     assert session.get(server.url()).text == "ok"
 
 
-def test_the_host_gets_pinned(scene: Any, session_with: Any) -> None:
+def test_the_host_gets_pinned(scene: Scene, session_with: Any) -> None:
     """A connection from the time when the host had no pins is evaluated once it has, and has none to show."""
     store = PolicyStore(PinPolicy({"elsewhere.example.com": PinSet.exempt()}, unpinned_hosts="allow"))
     session, mitm = session_with(store), scene.serve(scene.attacker)
@@ -169,7 +171,7 @@ def test_the_host_gets_pinned(scene: Any, session_with: Any) -> None:
     assert session.get(mitm.url()).text == "ok"
 
 
-def test_an_open_connection_satisfies_new_pins(scene: Any, session_with: Any) -> None:
+def test_an_open_connection_satisfies_new_pins(scene: Scene, session_with: Any) -> None:
     """The honest twin: what satisfies the new policy goes on without another handshake."""
     store = PolicyStore(PinPolicy({"elsewhere.example.com": PinSet.exempt()}, unpinned_hosts="allow"))
     session, server = session_with(store), scene.serve(scene.honest)
@@ -180,7 +182,7 @@ def test_an_open_connection_satisfies_new_pins(scene: Any, session_with: Any) ->
     assert scene.toll(server)[:2] == (1, 1)
 
 
-def test_the_policy_closes_itself_to_unpinned_hosts(scene: Any, session_with: Any) -> None:
+def test_the_policy_closes_itself_to_unpinned_hosts(scene: Scene, session_with: Any) -> None:
     """Unpinned hosts were allowed, by https and by http, and are not any more."""
     store = PolicyStore(PinPolicy({"elsewhere.example.com": PinSet.exempt()}, unpinned_hosts="allow"))
     session, server, plain = session_with(store), scene.serve(scene.attacker), scene.serve(None)
@@ -199,7 +201,7 @@ def test_the_policy_closes_itself_to_unpinned_hosts(scene: Any, session_with: An
 
 
 @pytest.mark.parametrize("falsy", [False, 0, "", [], None], ids=repr)
-def test_an_unverified_request_does_not_weaken_a_verified_one(scene: Any, session_with: Any, falsy: Any) -> None:
+def test_an_unverified_request_does_not_weaken_a_verified_one(scene: Scene, session_with: Any, falsy: Any) -> None:
     """A connection made under any falsy `verify`, which requests takes for False, is not used for one that verifies."""
     appliance = Credential.self_signed("localhost")
     session, server = session_with(PolicyStore({"localhost": pins_of(scene, appliance)})), scene.serve(appliance)
@@ -225,7 +227,7 @@ def test_an_unverified_request_does_not_weaken_a_verified_one(scene: Any, sessio
 
 
 @pytest.mark.parametrize("falsy", [False, 0, "", []], ids=repr)
-def test_a_verified_request_does_not_strengthen_an_unverified_one(scene: Any, session_with: Any, falsy: Any) -> None:
+def test_a_verified_request_does_not_strengthen_an_unverified_one(scene: Scene, session_with: Any, falsy: Any) -> None:
     """The other way round: the CA that is pinned counts for the verified request alone."""
     store = PolicyStore({"localhost": pins_of(scene, scene.intermediate)})
     session, server = session_with(store), scene.serve(scene.honest)
@@ -237,7 +239,7 @@ def test_a_verified_request_does_not_strengthen_an_unverified_one(scene: Any, se
         assert scene.toll(server).application_bytes == before.application_bytes
 
 
-def test_a_session_that_was_mounted_upon_another(scene: Any) -> None:
+def test_a_session_that_was_mounted_upon_another(scene: Scene) -> None:
     """One adapter on two sessions: a connection that one opened is evaluated for the other as well."""
     store = PolicyStore({"localhost": pins_of(scene, scene.honest)})
     adapter = PinnedAdapter(store)

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pinned_requests.testing import TLSServer
+    from support.scene import Scene
 
 SECRET = "the-secret-of-the-request"  # noqa: S105  what the attacker is after
 
 
-def session_of(scene: Any, **options: Any) -> PinnedSession:
+def session_of(scene: Scene, **options: Any) -> PinnedSession:
     """Make a session with the pin of the honest server's key."""
     return scene.pinned(Pin.from_certificate(scene.honest.certificate), options=options)  # type: ignore[no-any-return]
 
@@ -31,7 +32,7 @@ def redirect_to(server: TLSServer) -> dict[str, Response]:
     return {"/": Response(307, (("Location", server.url("/stolen")),))}
 
 
-def test_plain_requests_is_fooled(scene: Any) -> None:
+def test_plain_requests_is_fooled(scene: Scene) -> None:
     """The attacker of these tests has a certificate that the trust store accepts: requests hands over everything."""
     mitm = scene.serve(scene.attacker)
     assert requests.get(mitm.url(), auth=("user", SECRET), verify=scene.bundle, timeout=10).status_code == 200
@@ -51,7 +52,7 @@ def test_plain_requests_is_fooled(scene: Any) -> None:
     ids=["none", "int", "backoff", "each", "any-method"],
 )
 @pytest.mark.parametrize("tls", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_no_retry_gives_the_attacker_another_try(scene: Any, max_retries: Any, tls: ssl.TLSVersion) -> None:
+def test_no_retry_gives_the_attacker_another_try(scene: Scene, max_retries: Any, tls: ssl.TLSVersion) -> None:
     """A retry would only tell the attacker more, and hide the refusal behind another error."""
     scene.tls = tls
     session = session_of(scene, max_retries=max_retries)
@@ -65,7 +66,7 @@ def test_no_retry_gives_the_attacker_another_try(scene: Any, max_retries: Any, t
     assert session.get(server.url()).status_code == 200
 
 
-def test_nothing_is_kept_of_a_refused_connection(scene: Any) -> None:
+def test_nothing_is_kept_of_a_refused_connection(scene: Scene) -> None:
     """The socket is closed, nothing is pooled, and the session reaches the honest server at that very address."""
     session = session_of(scene)
     server = scene.serve(scene.attacker)
@@ -84,7 +85,7 @@ def test_nothing_is_kept_of_a_refused_connection(scene: Any) -> None:
     assert scene.toll(server)[:2] == (3, 3)
 
 
-def test_the_error_tells_what_was_seen_and_expected(scene: Any) -> None:
+def test_the_error_tells_what_was_seen_and_expected(scene: Scene) -> None:
     """Who handles SSLError or RequestException goes on handling it; who wants to know more finds it in attributes."""
     session = session_of(scene)
     mitm = scene.serve(scene.attacker)
@@ -108,7 +109,7 @@ def test_the_error_tells_what_was_seen_and_expected(scene: Any) -> None:
 
 
 @pytest.mark.parametrize("picklable", [True, False])
-def test_the_error_pickles(scene: Any, *, picklable: bool) -> None:
+def test_the_error_pickles(scene: Scene, *, picklable: bool) -> None:
     """It crosses to another process, without its request where that cannot."""
     mitm = scene.serve(scene.attacker)
     body = SECRET if picklable else (part.encode() for part in [SECRET])
@@ -124,7 +125,7 @@ def test_the_error_pickles(scene: Any, *, picklable: bool) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "BREW"])
-def test_no_secret_of_a_request_arrives(scene: Any, method: str) -> None:
+def test_no_secret_of_a_request_arrives(scene: Scene, method: str) -> None:
     """Body, credentials, cookies and headers stay here, whatever the method."""
     session = session_of(scene)
     session.auth = ("user", SECRET)
@@ -140,7 +141,7 @@ def test_no_secret_of_a_request_arrives(scene: Any, method: str) -> None:
     assert (got.path, got.body, got.header("Cookie")) == (f"/{SECRET}", SECRET.encode(), f"session={SECRET}")
 
 
-def test_a_generator_body_is_not_consumed(scene: Any) -> None:
+def test_a_generator_body_is_not_consumed(scene: Scene) -> None:
     """Nothing is read of a body that is streamed, so that it can be sent to the honest server."""
     taken: list[bytes] = []
 
@@ -160,7 +161,7 @@ def test_a_generator_body_is_not_consumed(scene: Any) -> None:
     assert server.requests[0].body == b"onetwo"
 
 
-def test_streaming(scene: Any) -> None:
+def test_streaming(scene: Scene) -> None:
     """A response that is to be streamed is not even asked for."""
     session = session_of(scene)
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
@@ -171,7 +172,7 @@ def test_streaming(scene: Any) -> None:
         assert b"".join(response.iter_content(1)) == b"ok"
 
 
-def test_prepared_request(scene: Any) -> None:
+def test_prepared_request(scene: Scene) -> None:
     """A request that was prepared by hand goes the same way."""
     session = session_of(scene)
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
@@ -185,7 +186,7 @@ def test_prepared_request(scene: Any) -> None:
     assert session.send(prepared, verify=scene.bundle).status_code == 200
 
 
-def test_redirect_to_the_attacker(scene: Any) -> None:
+def test_redirect_to_the_attacker(scene: Scene) -> None:
     """The honest server sends its client to a man in the middle; the client goes, and says nothing there."""
     session = session_of(scene)
     mitm, twin = scene.serve(scene.attacker), scene.serve(scene.honest)
@@ -202,7 +203,7 @@ def test_redirect_to_the_attacker(scene: Any) -> None:
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "localhost.", "127.0.0.1"])
 @pytest.mark.parametrize("unpinned_hosts", ["block", "allow"])
-def test_redirect_to_plain_http(scene: Any, host: str, unpinned_hosts: str) -> None:
+def test_redirect_to_plain_http(scene: Scene, host: str, unpinned_hosts: str) -> None:
     """A downgrade by redirect is refused before a connection is made; of unpinned hosts only where they are blocked."""
     plain = scene.serve(None)
     server = scene.serve(
@@ -220,7 +221,7 @@ def test_redirect_to_plain_http(scene: Any, host: str, unpinned_hosts: str) -> N
     assert session.get(server.url("/there")).text == "ok"
 
 
-def test_report_only_reports_once_a_handshake(scene: Any) -> None:
+def test_report_only_reports_once_a_handshake(scene: Scene) -> None:
     """The requests go on; each new connection is reported once, however many requests it carries."""
     reports: list[ViolationReport] = []
     session: PinnedSession = scene.pinned(
@@ -241,7 +242,7 @@ def test_report_only_reports_once_a_handshake(scene: Any) -> None:
 
 @pytest.mark.parametrize("report_only", [False, True], ids=["enforced", "report-only"])
 @pytest.mark.parametrize("answer", [True, ValueError("mine"), OSError("mine"), ssl.SSLError("mine")], ids=repr)
-def test_what_the_callback_does_changes_nothing(scene: Any, answer: object, *, report_only: bool) -> None:
+def test_what_the_callback_does_changes_nothing(scene: Scene, answer: object, *, report_only: bool) -> None:
     """A callback is told of a decision: what it raises or returns makes it no other one."""
     reports: list[ViolationReport] = []
 
@@ -265,7 +266,7 @@ def test_what_the_callback_does_changes_nothing(scene: Any, answer: object, *, r
     assert len(reports) == 1
 
 
-def test_the_report_is_logged_without_the_request(scene: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_report_is_logged_without_the_request(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     """The log has what the error has, and nothing of path, query, headers or body."""
     mitm = scene.serve(scene.attacker)
     with pytest.raises(PinMismatchError) as caught:

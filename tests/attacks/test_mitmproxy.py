@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
+    from support.lab import Certificates
+
 MITMDUMP = shutil.which(os.environ.get("MITMDUMP") or "mitmdump")
 WAIT = 60.0  # seconds: mitmproxy imports much, and makes an RSA key, before it listens
 # Spellings of one address: mitmproxy takes port 0 once for each. The first is for `reverse:https`, which listens for
@@ -189,7 +191,7 @@ class Mitmproxy:
 
 
 @pytest.fixture(scope="module")
-def running(cast: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mitmproxy]:
+def running(cast: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mitmproxy]:
     """Mitmproxy before two honest servers that have the same key."""
     folder = tmp_path_factory.mktemp("mitmproxy")
     trusted = folder / "trusted.pem"
@@ -200,7 +202,7 @@ def running(cast: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mit
 
 
 @pytest.fixture
-def mitmproxy(running: Mitmproxy, cast: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mitmproxy:
+def mitmproxy(running: Mitmproxy, cast: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mitmproxy:
     """Mitmproxy on the network of a client whose trust store holds its CA, as on a company's machines."""
     store = tmp_path / "store.pem"
     store.write_bytes(cast.root.certificate_pem + running.certificate_pem)
@@ -255,7 +257,7 @@ def stream(session: Any, url: str, **options: Any) -> str:
 SENDING = [get, post, chunked, stream]
 
 
-def pinned(cast: Any, **options: Any) -> PinnedSession:
+def pinned(cast: Certificates, **options: Any) -> PinnedSession:
     """Make a session that pins the honest servers' key, and trusts what its trust store holds."""
     return PinnedSession({"localhost": [Pin.from_certificate(cast.honest.certificate), cast.backup]}, **options)
 
@@ -278,7 +280,9 @@ def test_without_pins_it_reads_along(mitmproxy: Mitmproxy, route: Route, send: C
 
 
 @pytest.mark.parametrize("send", SENDING)
-def test_with_pins_it_gets_nothing(cast: Any, mitmproxy: Mitmproxy, route: Route, send: Callable[..., str]) -> None:
+def test_with_pins_it_gets_nothing(
+    cast: Certificates, mitmproxy: Mitmproxy, route: Route, send: Callable[..., str]
+) -> None:
     """A pinned session makes one handshake with it and sends nothing; where it lets the host through, all is well."""
     before = mitmproxy.intercepted.application_bytes
     with pinned(cast) as session:
@@ -293,7 +297,7 @@ def test_with_pins_it_gets_nothing(cast: Any, mitmproxy: Mitmproxy, route: Route
     assert mitmproxy.take() == (1, 0, "")
 
 
-def test_redirect(cast: Any, mitmproxy: Mitmproxy, route: Route) -> None:
+def test_redirect(cast: Certificates, mitmproxy: Mitmproxy, route: Route) -> None:
     """A server that is let through sends its client on to one that is intercepted: plain requests goes."""
     # Closed, because requests may keep the connection open for as long as the error is kept that the next one ends in.
     mitmproxy.passed.handler = {
@@ -319,7 +323,9 @@ def test_redirect(cast: Any, mitmproxy: Mitmproxy, route: Route) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
-def test_without_verification(cast: Any, mitmproxy: Mitmproxy, route: Route, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_verification(
+    cast: Certificates, mitmproxy: Mitmproxy, route: Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With `verify=False` plain requests takes mitmproxy's certificate from anywhere; a pinned leaf is still a must."""
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
     with requests.Session() as session:
@@ -334,7 +340,7 @@ def test_without_verification(cast: Any, mitmproxy: Mitmproxy, route: Route, mon
     assert mitmproxy.take() == (1, 0, "")
 
 
-def test_check(cast: Any, mitmproxy: Mitmproxy, route: Route) -> None:
+def test_check(cast: Certificates, mitmproxy: Mitmproxy, route: Route) -> None:
     """`check()` tells that somebody reads along, without a byte for them to read."""
     with pinned(cast) as session:
         session.proxies = route.proxies or {}

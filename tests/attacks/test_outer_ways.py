@@ -10,7 +10,7 @@ import http.client
 import pickle
 import ssl
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -38,6 +38,9 @@ from pinned_requests import (
 from pinned_requests.enforcement.guard import Guard
 from pinned_requests.transport.adapter import pin_adapter
 from pinned_requests.transport.connection import Pinning
+
+if TYPE_CHECKING:
+    from support.scene import Scene
 
 SECRET = "the-secret-of-the-request"  # noqa: S105  what the attacker is after
 
@@ -72,7 +75,7 @@ class PinnedResolving(Resolving, PinnedAdapter):
 
 @pytest.mark.parametrize("others", ["allow", "exempt"])
 @pytest.mark.parametrize("kind", [Resolving, Rewriting, PinnedResolving])
-def test_an_adapter_that_connects_to_another_host(scene: Any, kind: Any, others: str) -> None:
+def test_an_adapter_that_connects_to_another_host(scene: Scene, kind: Any, others: str) -> None:
     """The URL's host decides: where the adapter connects to does not unpin it."""
     hosts: dict[str, Any] = {"localhost": scene.pins_of(scene.honest)}
     if others == "exempt":
@@ -88,7 +91,7 @@ def test_an_adapter_that_connects_to_another_host(scene: Any, kind: Any, others:
         assert session.get(server.url()).text == "ok"
 
 
-def test_a_look_up_of_attributes_of_its_own(scene: Any) -> None:
+def test_a_look_up_of_attributes_of_its_own(scene: Scene) -> None:
     """A class whose `__getattribute__` does not call the inherited one is refused where it is made or used."""
 
     class Plain(HTTPAdapter):
@@ -106,7 +109,7 @@ def test_a_look_up_of_attributes_of_its_own(scene: Any) -> None:
             type("Own", (base,), {"__getattribute__": object.__getattribute__})
 
 
-def test_the_look_up_of_another_session(scene: Any) -> None:
+def test_the_look_up_of_another_session(scene: Scene) -> None:
     """`b.get_adapter = a.get_adapter`: the adapter belongs to the session with the other policy, and is refused."""
     theirs = scene.trusting(PinnedSession({"localhost": scene.pins_of(scene.attacker)}))
     ours = scene.trusting(PinnedSession({"localhost": scene.pins_of(scene.honest)}))
@@ -119,7 +122,7 @@ def test_the_look_up_of_another_session(scene: Any) -> None:
     assert ours.get(server.url()).text == "ok"
 
 
-def test_two_sessions_that_pin_one_adapter_at_once(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_sessions_that_pin_one_adapter_at_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two threads one pins it; the session of the other one refuses it."""
     adapter, entered, go = HTTPAdapter(), threading.Event(), threading.Event()
     guards = [Guard({"localhost": scene.pins_of(each)}) for each in (scene.honest, scene.attacker)]
@@ -166,7 +169,7 @@ class Stateful(HTTPAdapter):
         vars(self).update(state)
 
 
-def test_an_adapter_with_a_state_of_its_own(scene: Any) -> None:
+def test_an_adapter_with_a_state_of_its_own(scene: Scene) -> None:
     """It stays pinned when it is pickled."""
     session = scene.pinned(Pin.from_certificate(scene.honest.certificate))
     session.mount("https://", Stateful())
@@ -191,7 +194,7 @@ def own_pool(url: str, bundle: str) -> Any:
     "name", ["connection_from_host", "connection_from_url", "connection_from_context", "connection_from_pool_key"]
 )
 @pytest.mark.parametrize("inside", ["manager", "adapter"])
-def test_a_manager_that_makes_its_pools_by_itself(scene: Any, name: str, inside: str) -> None:
+def test_a_manager_that_makes_its_pools_by_itself(scene: Scene, name: str, inside: str) -> None:
     """Whichever method a subclass overrides, what it gives out is pinned."""
     pins = {"localhost": scene.pins_of(scene.honest)}
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
@@ -228,7 +231,7 @@ class OwnPool:
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-def test_a_pool_class_that_is_not_urllib3s(scene: Any) -> None:
+def test_a_pool_class_that_is_not_urllib3s(scene: Scene) -> None:
     """It is used for hosts that the policy leaves alone, and refused for others, also if keys are blocked."""
     mitm = scene.serve(scene.attacker)
     policy = PinPolicy({"localhost": scene.pins_of(scene.honest)}, unpinned_hosts="allow")
@@ -246,7 +249,7 @@ def test_a_pool_class_that_is_not_urllib3s(scene: Any) -> None:
 
 
 def test_the_client_certificate_is_not_for_the_proxy(
-    scene: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The context of the handshake with a proxy, also with one that forwards, has no client certificate."""
     from pinned_requests.transport import connection  # noqa: PLC0415  to see which settings are asked for
@@ -268,7 +271,7 @@ def test_the_client_certificate_is_not_for_the_proxy(
     manager.clear()
 
 
-def test_a_plain_pool_with_a_proxy_that_it_does_not_use(scene: Any) -> None:
+def test_a_plain_pool_with_a_proxy_that_it_does_not_use(scene: Scene) -> None:
     """urllib3's plain pools connect to their own host, also if they have a proxy."""
     plain = scene.serve(None)
     proxy = urllib3.util.parse_url("http://127.0.0.1:9")
@@ -286,7 +289,7 @@ def test_a_plain_pool_with_a_proxy_that_it_does_not_use(scene: Any) -> None:
     free.clear()
 
 
-def test_a_page_of_the_proxy_itself(scene: Any) -> None:
+def test_a_page_of_the_proxy_itself(scene: Scene) -> None:
     """A path on the proxy's pool is a request for the proxy as a host, which the policy blocks."""
     proxy = scene.serve(None)
     manager = PinnedProxyManager({"start.test": PinSet.exempt()}, proxy.url())
@@ -298,7 +301,7 @@ def test_a_page_of_the_proxy_itself(scene: Any) -> None:
     manager.clear()
 
 
-def test_a_connection_out_of_a_pool(scene: Any) -> None:
+def test_a_connection_out_of_a_pool(scene: Scene) -> None:
     """`_new_conn()` gives a connection that checks the chain."""
     mitm = scene.serve(scene.attacker)
     manager = PinnedPoolManager({"localhost": scene.pins_of(scene.honest)}, ca_certs=scene.bundle)
@@ -309,7 +312,7 @@ def test_a_connection_out_of_a_pool(scene: Any) -> None:
     manager.clear()
 
 
-def test_a_tunnel_to_a_pinned_host(scene: Any) -> None:
+def test_a_tunnel_to_a_pinned_host(scene: Scene) -> None:
     """A connection that is told to tunnel is checked by the tunnel's host, before the proxy is asked."""
     expired = PinSet(scene.pins_of(scene.honest), expires="2020-01-01T00:00:00Z", on_expiry="block")
     hosts = {"localhost": expired, "127.0.0.1": PinSet.exempt()}
@@ -324,7 +327,7 @@ def test_a_tunnel_to_a_pinned_host(scene: Any) -> None:
 
 
 @pytest.mark.parametrize("is_kept_alive", [False, True])
-def test_a_policy_that_changes_while_a_sink_runs(scene: Any, *, is_kept_alive: bool) -> None:
+def test_a_policy_that_changes_while_a_sink_runs(scene: Scene, *, is_kept_alive: bool) -> None:
     """The request is decided by the policy that is in force when it begins."""
     reported = PinSet(scene.pins_of(scene.honest), report_only=True)
     store = PolicyStore({"localhost": reported, "elsewhere.test": PinSet.exempt()})
@@ -356,7 +359,7 @@ class OwnRequest(urllib3.connection.HTTPSConnection):
         http.client.HTTPConnection.putrequest(self, *args, **kwargs)
 
 
-def test_a_policy_that_changes_before_a_connection_of_its_own_begins(scene: Any) -> None:
+def test_a_policy_that_changes_before_a_connection_of_its_own_begins(scene: Scene) -> None:
     """The last look at the policy is taken before a `putrequest()` that does not call the inherited one."""
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
     reported = PinSet(scene.pins_of(scene.honest), report_only=True)
@@ -376,7 +379,7 @@ def test_a_policy_that_changes_before_a_connection_of_its_own_begins(scene: Any)
 @pytest.mark.parametrize(
     ("base", "host_session"), [(HTTPAdapter, "pinned"), (PinnedAdapter, "pinned"), (PinnedAdapter, "plain")]
 )
-def test_a_class_that_hides_its_subclasses(scene: Any, base: Any, host_session: str) -> None:
+def test_a_class_that_hides_its_subclasses(scene: Scene, base: Any, host_session: str) -> None:
     """A base that keeps `__init_subclass__` to itself hides no override."""
 
     class Hiding:
@@ -397,7 +400,7 @@ def test_a_class_that_hides_its_subclasses(scene: Any, base: Any, host_session: 
     assert session.get(server.url()).text == "ok"
 
 
-def test_a_class_that_is_assigned_to(scene: Any) -> None:
+def test_a_class_that_is_assigned_to(scene: Scene) -> None:
     """A method that a class of adapters gets after its adapter was mounted is pinned, too."""
     kind: Any = type("Own", (HTTPAdapter,), {})
     session = scene.trusting(PinnedSession({"localhost": scene.pins_of(scene.honest)}))
@@ -412,7 +415,7 @@ def test_a_class_that_is_assigned_to(scene: Any) -> None:
     assert session.get(server.url()).text == "ok"
 
 
-def test_a_method_in_the_dictionary_of_an_adapter(scene: Any) -> None:
+def test_a_method_in_the_dictionary_of_an_adapter(scene: Scene) -> None:
     """What is put there, around `__setattr__`, is pinned when the session finds the adapter."""
     session = scene.trusting(PinnedSession({"localhost": scene.pins_of(scene.honest)}))
     adapter = session.get_adapter("https://localhost/")
@@ -424,7 +427,7 @@ def test_a_method_in_the_dictionary_of_an_adapter(scene: Any) -> None:
     assert session.get(server.url()).text == "ok"
 
 
-def test_a_deep_copy_of_an_adapter(scene: Any) -> None:
+def test_a_deep_copy_of_an_adapter(scene: Scene) -> None:
     """It follows the policy of the adapter, so that the session of that takes it."""
     store = PolicyStore({"localhost": scene.pins_of(scene.attacker)})
     session = scene.trusting(PinnedSession(store))
@@ -437,7 +440,7 @@ def test_a_deep_copy_of_an_adapter(scene: Any) -> None:
     assert session.get(server.url()).text == "ok"
 
 
-def test_a_full_pool(scene: Any) -> None:
+def test_a_full_pool(scene: Scene) -> None:
     """A refusal of plain HTTP takes no place in a pool that blocks."""
     plain = scene.serve(None)
     session = scene.trusting(
@@ -451,7 +454,7 @@ def test_a_full_pool(scene: Any) -> None:
     assert session.get(plain.url(host="127.0.0.1")).text == "ok"
 
 
-def test_block_while_the_policy_changes(scene: Any) -> None:
+def test_block_while_the_policy_changes(scene: Scene) -> None:
     """`unpinned_hosts="block"` holds also if the store changes while the guard is made."""
     pins = {"localhost": scene.pins_of(scene.honest)}
     block, allow = (PinPolicy(pins, unpinned_hosts=each) for each in ("block", "allow"))  # type: ignore[arg-type]  # a str to mypy
@@ -470,7 +473,7 @@ def test_block_while_the_policy_changes(scene: Any) -> None:
 # --- Contexts --------------------------------------------------------------------------------------------------------
 
 
-def test_default_authorities_that_change(scene: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_authorities_that_change(scene: Scene, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a CA bundle of its own, a manager trusts what OpenSSL trusts now: a withdrawn CA is not trusted."""
     bundle = tmp_path / "ca.pem"
     bundle.write_bytes(scene.root.certificate_pem)
@@ -490,7 +493,7 @@ def test_default_authorities_that_change(scene: Any, tmp_path: Any, monkeypatch:
     manager.clear()
 
 
-def test_a_request_that_could_not_be_made_unverified(scene: Any) -> None:
+def test_a_request_that_could_not_be_made_unverified(scene: Scene) -> None:
     """A context that checks host names refuses CERT_NONE: it was not used unverified, and still vouches."""
 
     class Own(HTTPAdapter):
@@ -510,7 +513,7 @@ def test_a_request_that_could_not_be_made_unverified(scene: Any) -> None:
 # --- check() ---------------------------------------------------------------------------------------------------------
 
 
-def test_check_says_what_get_does(scene: Any) -> None:
+def test_check_says_what_get_does(scene: Scene) -> None:
     """An adapter that cannot be pinned, and a pool whose connections cannot: no answer that `get()` would not give."""
 
     class Own(HTTPAdapter):

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
     from pinned_requests import ViolationReport
     from pinned_requests.testing import Credential, Request, TLSServer
+    from support.lab import Certificates
+    from support.scene import Scene
 
 SECRET = "the-secret-of-the-request"  # noqa: S105  what the attacker is after
 USER, PASSWORD = "proxy-user", "proxy-password"
@@ -162,7 +164,7 @@ def http_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
 
 
 @pytest.fixture(scope="session")
-def https_proxy(tmp_path_factory: pytest.TempPathFactory, cast: Any) -> Iterator[Proxy]:
+def https_proxy(tmp_path_factory: pytest.TempPathFactory, cast: Certificates) -> Iterator[Proxy]:
     """proxy.py behind TLS, with a certificate of its own, and with basic authentication."""
     folder = tmp_path_factory.mktemp("https-proxy")
     credential = cast.root.issue("127.0.0.1", "localhost")
@@ -227,7 +229,7 @@ class Traveller:
 
     report_only = False
 
-    def __init__(self, request: pytest.FixtureRequest, scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, request: pytest.FixtureRequest, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
         self.scene = scene
         self.environment = monkeypatch
         self.reports: list[ViolationReport] = []
@@ -264,12 +266,12 @@ class Traveller:
         manager = kind(
             options.pop("pins"), *args, ca_certs=self.scene.bundle, cert_reqs="CERT_REQUIRED", **options, **kwargs
         )
-        self.scene._opened.callback(manager.clear)
+        self.scene.opened.callback(manager.clear)
         return manager
 
 
 @pytest.fixture
-def traveller(request: pytest.FixtureRequest, scene: Any, monkeypatch: pytest.MonkeyPatch) -> Traveller:
+def traveller(request: pytest.FixtureRequest, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Traveller:
     """Send requests, and collect the reports about them."""
     return Traveller(request, scene, monkeypatch)
 
@@ -378,7 +380,7 @@ def chunked(_scene: Any, session: Any, server: TLSServer, options: Any) -> str:
 def redirected(role: str, host: str) -> Callable[..., str]:
     """Ask a server that is let pass, and be sent on by it."""
 
-    def send(scene: Any, session: Any, server: TLSServer, options: Any) -> str:
+    def send(scene: Scene, session: Any, server: TLSServer, options: Any) -> str:
         # Closed, because proxy.py sends what comes next over a connection to wherever the first request went.
         answer = Response(307, (("Location", server.url()), ("Connection", "close")))
         first = scene.serve(getattr(scene, role, None), handler={"/": answer})
@@ -572,7 +574,7 @@ def test_only_the_proxys_key_is_right(traveller: Traveller, https_proxy: Proxy) 
 @pytest.mark.parametrize("kind", ["session", "adapter", "manager"])
 @pytest.mark.parametrize("pattern", ["127.0.0.1", "127.0.0.1:{port}"])
 @pytest.mark.parametrize("url", ["https://localhost:{port}/", "http://localhost/"])
-def test_wrong_proxy_key(scene: Any, https_proxy: Proxy, kind: str, pattern: str, url: str) -> None:
+def test_wrong_proxy_key(scene: Scene, https_proxy: Proxy, kind: str, pattern: str, url: str) -> None:
     """A proxy whose key is not the one pinned for it hears neither its credentials nor where the way leads.
 
     It presents the key that is pinned for the server, to no avail.
@@ -598,13 +600,13 @@ def test_wrong_proxy_key(scene: Any, https_proxy: Proxy, kind: str, pattern: str
     assert b"proxy-authorization" in wrong.received.lower()
 
 
-def ask_through(scene: Any, policy: PinPolicy, kind: str, proxy_url: str, url: str) -> str:
+def ask_through(scene: Scene, policy: PinPolicy, kind: str, proxy_url: str, url: str) -> str:
     """Send one request through a proxy, by a client of its own."""
     if kind == "manager":
         proxy = Proxy(proxy_url)
         settings: dict[str, Any] = {"ca_certs": scene.bundle, "cert_reqs": "CERT_REQUIRED", "retries": False}
         manager = PinnedProxyManager(policy, proxy.address, proxy_headers=proxy.headers, **settings)
-        scene._opened.callback(manager.clear)
+        scene.opened.callback(manager.clear)
         return manager.request("GET", url).data.decode()
     session = PinnedSession(policy) if kind == "session" else requests.Session()
     if kind == "adapter":
@@ -615,7 +617,7 @@ def ask_through(scene: Any, policy: PinPolicy, kind: str, proxy_url: str, url: s
 
 
 @pytest.mark.parametrize("kind", ["session", "adapter", "manager"])
-def test_proxy_and_server_of_one_name(scene: Any, https_proxy: Proxy, kind: str) -> None:
+def test_proxy_and_server_of_one_name(scene: Scene, https_proxy: Proxy, kind: str) -> None:
     """Each is held to the pins of its own port, and nobody to the other's."""
     server, mitm = scene.serve(scene.honest), scene.serve(scene.attacker)
     proxy_url = https_proxy.url.replace("127.0.0.1", "localhost")
@@ -662,7 +664,7 @@ class Forwarding(HTTPAdapter):
 
 
 @pytest.mark.parametrize("kind", ["mounted", "manager"])
-def test_forwarding_proxy(scene: Any, kind: str) -> None:
+def test_forwarding_proxy(scene: Scene, kind: str) -> None:
     """The proxy would speak TLS with the server, and hides its key: that it has the server's own helps nobody."""
     forwarding = scene.serve(scene.honest)
     servers_pins = [Pin.from_certificate(scene.honest.certificate), scene.backup]
@@ -675,7 +677,7 @@ def test_forwarding_proxy(scene: Any, kind: str) -> None:
             ca_certs=scene.bundle,
             cert_reqs="CERT_REQUIRED",
         )
-        scene._opened.callback(manager.clear)
+        scene.opened.callback(manager.clear)
 
         def ask(url: str) -> bytes:
             return manager.request("POST", url, body=SECRET).data

@@ -24,13 +24,15 @@ from pinned_requests.publishing.state import ROLES
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from support.publisher import Publisher
+
 THIEVES = PinPolicy({"thief.example.com": PinSet.exempt()})
 
 
-class Scene:
+class Ceremony:
     """A repository of Alice's and Bob's, a client who has the old policy, and a proposal of the new one."""
 
-    def __init__(self, publisher: Any, old: PinPolicy, new: PinPolicy) -> None:
+    def __init__(self, publisher: Publisher, old: PinPolicy, new: PinPolicy) -> None:
         self.publisher, self.old, self.new = publisher, old, new
         publisher.publish(old)
         self.store = publisher.store()
@@ -78,9 +80,9 @@ class Scene:
 
 
 @pytest.fixture
-def scene(publishing: Callable[..., Any], policies: Sequence[PinPolicy]) -> Scene:
+def ceremony(publishing: Callable[..., Publisher], policies: Sequence[PinPolicy]) -> Ceremony:
     """Set the scene."""
-    return Scene(publishing(root=(2, 2), targets=(2, 2)), *policies[1:])
+    return Ceremony(publishing(root=(2, 2), targets=(2, 2)), *policies[1:])
 
 
 def other_policy(document: dict[str, Any]) -> None:
@@ -98,35 +100,35 @@ def other_policy_and_hash(document: dict[str, Any]) -> None:
     target["length"] = len(THIEVES.to_json())
 
 
-def test_the_policy_is_changed_on_its_way_to_the_signers(scene: Scene) -> None:
+def test_the_policy_is_changed_on_its_way_to_the_signers(ceremony: Ceremony) -> None:
     """Neither signs it: it is not the one that the metadata names."""
-    for ring in (scene.alice, scene.bob):
+    for ring in (ceremony.alice, ceremony.bob):
         with pytest.raises(ProposalError, match="changes more"):
-            scene.sign(scene.sent(other_policy), ring)
-    scene.honest()
+            ceremony.sign(ceremony.sent(other_policy), ring)
+    ceremony.honest()
 
 
-def test_the_policy_is_changed_on_its_way_from_the_signers(scene: Scene) -> None:
+def test_the_policy_is_changed_on_its_way_from_the_signers(ceremony: Ceremony) -> None:
     """It is not published, although both have signed."""
-    scene.sign(scene.proposal, scene.alice, scene.bob)
-    scene.refused(ProposalError, "changes more", scene.sent(other_policy))
-    scene.honest()
+    ceremony.sign(ceremony.proposal, ceremony.alice, ceremony.bob)
+    ceremony.refused(ProposalError, "changes more", ceremony.sent(other_policy))
+    ceremony.honest()
 
 
-def test_the_policy_and_its_hash_are_changed_after_the_signatures(scene: Scene) -> None:
+def test_the_policy_and_its_hash_are_changed_after_the_signatures(ceremony: Ceremony) -> None:
     """The signatures are of other bytes, and do not count."""
-    scene.sign(scene.proposal, scene.alice, scene.bob)
-    scene.refused(SigningError, "targets would have 0 of the 2", scene.sent(other_policy_and_hash))
-    scene.honest()
+    ceremony.sign(ceremony.proposal, ceremony.alice, ceremony.bob)
+    ceremony.refused(SigningError, "targets would have 0 of the 2", ceremony.sent(other_policy_and_hash))
+    ceremony.honest()
 
 
-def test_the_policy_and_its_hash_are_changed_after_the_first_signature(scene: Scene) -> None:
+def test_the_policy_and_its_hash_are_changed_after_the_first_signature(ceremony: Ceremony) -> None:
     """Bob is shown what he signs; even if he signs, Alice's signature does not count."""
-    scene.sign(scene.proposal, scene.alice)
-    changed = scene.sent(other_policy_and_hash)
+    ceremony.sign(ceremony.proposal, ceremony.alice)
+    changed = ceremony.sent(other_policy_and_hash)
     assert changed.new_policy() == THIEVES
-    scene.refused(SigningError, "targets would have 1 of the 2", scene.sign(changed, scene.bob))
-    scene.honest()
+    ceremony.refused(SigningError, "targets would have 1 of the 2", ceremony.sign(changed, ceremony.bob))
+    ceremony.honest()
 
 
 def more_targets(document: dict[str, Any]) -> None:
@@ -168,15 +170,15 @@ def version_far_ahead(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "change", [more_targets, delegation, custom, no_expiry, long_validity, expired, version_far_ahead]
 )
-def test_metadata_that_changes_more_than_it_shows(scene: Scene, change: Callable[[dict[str, Any]], None]) -> None:
+def test_metadata_that_changes_more_than_it_shows(ceremony: Ceremony, change: Callable[[dict[str, Any]], None]) -> None:
     """No one signs it."""
     with pytest.raises(ProposalError):
-        scene.sign(scene.sent(change), scene.alice)
-    scene.refused(ProposalError, "the proposed targets|the proposal has version", scene.sent(change))
-    scene.honest()
+        ceremony.sign(ceremony.sent(change), ceremony.alice)
+    ceremony.refused(ProposalError, "the proposed targets|the proposal has version", ceremony.sent(change))
+    ceremony.honest()
 
 
-def test_a_policy_outside_of_its_folder(scene: Scene) -> None:
+def test_a_policy_outside_of_its_folder(ceremony: Ceremony) -> None:
     """The name of a target is not a path."""
 
     def escape(document: dict[str, Any]) -> None:
@@ -185,28 +187,30 @@ def test_a_policy_outside_of_its_folder(scene: Scene) -> None:
         targets["../../evil.json"] = targets.pop("pins.json")
 
     with pytest.raises(PolicyError, match="invalid target"):
-        scene.sign(scene.sent(escape), scene.alice)
-    scene.refused(PolicyError, "invalid target", scene.sent(escape))
-    scene.honest()
+        ceremony.sign(ceremony.sent(escape), ceremony.alice)
+    ceremony.refused(PolicyError, "invalid target", ceremony.sent(escape))
+    ceremony.honest()
 
 
-def test_the_threshold_is_not_met(scene: Scene) -> None:
+def test_the_threshold_is_not_met(ceremony: Ceremony) -> None:
     """One of two is not enough, and signing twice is not either."""
-    once = scene.sign(scene.sent(), scene.bob)
-    again = scene.sign(scene.sent(), scene.bob, scene.bob)
-    scene.refused(SigningError, r"targets would have 1 of the 2 .* not signed by targets-[0-9a-f]{12} \(alice\)", once)
-    scene.refused(SigningError, "targets would have 1 of the 2", once, again)
-    scene.honest()
+    once = ceremony.sign(ceremony.sent(), ceremony.bob)
+    again = ceremony.sign(ceremony.sent(), ceremony.bob, ceremony.bob)
+    ceremony.refused(
+        SigningError, r"targets would have 1 of the 2 .* not signed by targets-[0-9a-f]{12} \(alice\)", once
+    )
+    ceremony.refused(SigningError, "targets would have 1 of the 2", once, again)
+    ceremony.honest()
 
 
-def test_a_signature_by_a_key_that_is_not_of_the_role(scene: Scene) -> None:
+def test_a_signature_by_a_key_that_is_not_of_the_role(ceremony: Ceremony) -> None:
     """A stranger's key does not count, nor do keys of other roles, under any id; and none is published."""
-    stranger = scene.mallory.generate("targets", None)
-    ring = KeyRing([scene.mallory], lambda _: "")
+    stranger = ceremony.mallory.generate("targets", None)
+    ring = KeyRing([ceremony.mallory], lambda _: "")
     with pytest.raises(SigningError, match="no key that signs targets"):
-        scene.sign(scene.sent(), ring)
-    forged = scene.sign(scene.sent(), scene.alice)
-    roles = scene.state.root.signed.roles
+        ceremony.sign(ceremony.sent(), ring)
+    forged = ceremony.sign(ceremony.sent(), ceremony.alice)
+    roles = ceremony.state.root.signed.roles
     (bobs,) = (keyid for keyid in roles["targets"].keyids if keyid not in forged.metadata()["targets"].signatures)
     metadata = forged.metadata()["targets"]
     signer = ring.signer(stranger)
@@ -214,159 +218,159 @@ def test_a_signature_by_a_key_that_is_not_of_the_role(scene: Scene) -> None:
     signature = metadata.sign(signer, append=True)
     metadata.signatures[bobs] = signature  # in Bob's name
     for keyid in (roles["root"].keyids[0], roles["timestamp"].keyids[0]):
-        other = scene.alice.signer(scene.state.root.signed.keys[keyid])
+        other = ceremony.alice.signer(ceremony.state.root.signed.keys[keyid])
         assert other is not None
         metadata.sign(other, append=True)
-    scene.refused(SigningError, "targets would have 1 of the 2", forged)
-    (found,) = signatures(forged, scene.state, datetime.now(UTC))
+    ceremony.refused(SigningError, "targets would have 1 of the 2", forged)
+    (found,) = signatures(forged, ceremony.state, datetime.now(UTC))
     assert (len(found.signed), len(found.missing), found.is_met) == (1, 1, False)
-    scene.merge(forged, scene.sign(scene.sent(), scene.bob))  # a forged signature spoils no honest one
-    scene.store.refresh()
-    assert scene.store.current == scene.new
-    assert set(scene.state.targets.signatures) == set(roles["targets"].keyids)
+    ceremony.merge(forged, ceremony.sign(ceremony.sent(), ceremony.bob))  # a forged signature spoils no honest one
+    ceremony.store.refresh()
+    assert ceremony.store.current == ceremony.new
+    assert set(ceremony.state.targets.signatures) == set(roles["targets"].keyids)
 
 
-def test_an_older_policy_is_published_again(scene: Scene, policies: Sequence[PinPolicy]) -> None:
+def test_an_older_policy_is_published_again(ceremony: Ceremony, policies: Sequence[PinPolicy]) -> None:
     """A proposal that both signed once is for one version of the repository."""
-    old = scene.sign(scene.sent(), scene.alice, scene.bob)
+    old = ceremony.sign(ceremony.sent(), ceremony.alice, ceremony.bob)
     copies = old.to_bytes()
-    scene.merge(old)
-    scene.proposal = propose(scene.state, {}, policy=("pins.json", policies[0]))
-    scene.merge(scene.sign(scene.proposal, scene.alice, scene.bob))
-    scene.store.refresh()
-    scene.old = policies[0]
-    assert scene.store.current == scene.old
-    scene.refused(ProposalError, "version 3 of the targets, and the next one is 5", Proposal.from_bytes(copies))
-    scene.new = policies[2]
-    scene.proposal = propose(scene.state, {}, policy=("pins.json", scene.new))
-    scene.honest()
+    ceremony.merge(old)
+    ceremony.proposal = propose(ceremony.state, {}, policy=("pins.json", policies[0]))
+    ceremony.merge(ceremony.sign(ceremony.proposal, ceremony.alice, ceremony.bob))
+    ceremony.store.refresh()
+    ceremony.old = policies[0]
+    assert ceremony.store.current == ceremony.old
+    ceremony.refused(ProposalError, "version 3 of the targets, and the next one is 5", Proposal.from_bytes(copies))
+    ceremony.new = policies[2]
+    ceremony.proposal = propose(ceremony.state, {}, policy=("pins.json", ceremony.new))
+    ceremony.honest()
 
 
-def test_a_proposal_that_was_withdrawn_is_not_published_later(scene: Scene) -> None:
+def test_a_proposal_that_was_withdrawn_is_not_published_later(ceremony: Ceremony) -> None:
     """It expires with what was signed."""
-    signed = scene.sign(scene.sent(), scene.alice, scene.bob)
+    signed = ceremony.sign(ceremony.sent(), ceremony.alice, ceremony.bob)
     later = datetime.now(UTC) + timedelta(days=181)
     with pytest.raises(ProposalError, match="expired"):
-        join([signed], scene.state, later)
-    scene.honest()
+        join([signed], ceremony.state, later)
+    ceremony.honest()
 
 
-def test_copies_of_two_proposals(scene: Scene) -> None:
+def test_copies_of_two_proposals(ceremony: Ceremony) -> None:
     """A signature for one does not count for the other."""
-    other = propose(scene.state, {}, policy=("pins.json", THIEVES))
-    signed = scene.sign(scene.sent(), scene.alice)
-    scene.refused(ProposalError, "not copies of one", signed, scene.sign(other, scene.bob))
-    scene.honest()
+    other = propose(ceremony.state, {}, policy=("pins.json", THIEVES))
+    signed = ceremony.sign(ceremony.sent(), ceremony.alice)
+    ceremony.refused(ProposalError, "not copies of one", signed, ceremony.sign(other, ceremony.bob))
+    ceremony.honest()
 
 
-def keys_of(scene: Scene, **changes: Any) -> Proposal:
+def keys_of(ceremony: Ceremony, **changes: Any) -> Proposal:
     """A proposal of root metadata, renewed, with changes to what is signed."""
-    proposal = propose(scene.state, {}, renewed=["root"])
+    proposal = propose(ceremony.state, {}, renewed=["root"])
     document = json.loads(proposal.to_bytes())
     document["metadata"]["root"]["signed"].update(changes)
     return Proposal.from_bytes(json.dumps(document).encode())
 
 
-def root_of(scene: Scene) -> dict[str, Any]:
+def root_of(ceremony: Ceremony) -> dict[str, Any]:
     """The signed root, to change."""
-    root: dict[str, Any] = json.loads(json.dumps(scene.state.root.signed.to_dict()))
+    root: dict[str, Any] = json.loads(json.dumps(ceremony.state.root.signed.to_dict()))
     return root
 
 
-def test_a_lower_threshold_needs_the_old_one(scene: Scene) -> None:
+def test_a_lower_threshold_needs_the_old_one(ceremony: Ceremony) -> None:
     """Alice alone cannot make herself the only one who must sign."""
-    roles = root_of(scene)["roles"]
+    roles = root_of(ceremony)["roles"]
     roles["root"]["threshold"] = roles["targets"]["threshold"] = 1
-    signed = scene.sign(keys_of(scene, roles=roles), scene.alice)
-    (found,) = signatures(signed, scene.state, datetime.now(UTC))
+    signed = ceremony.sign(keys_of(ceremony, roles=roles), ceremony.alice)
+    (found,) = signatures(signed, ceremony.state, datetime.now(UTC))
     assert (found.needed, found.is_met) == (2, False)
-    scene.refused(SigningError, "root would have 1 of the 2", signed)
-    scene.honest()
+    ceremony.refused(SigningError, "root would have 1 of the 2", signed)
+    ceremony.honest()
 
 
-def test_one_key_under_two_ids(scene: Scene) -> None:
+def test_one_key_under_two_ids(ceremony: Ceremony) -> None:
     """An id that is not the hash of the key would let one signature count as two."""
-    root = root_of(scene)
+    root = root_of(ceremony)
     keyid = root["roles"]["targets"]["keyids"][0]
     root["keys"]["f" * 64] = root["keys"][keyid]
     root["roles"]["targets"]["keyids"].append("f" * 64)
-    forged = keys_of(scene, keys=root["keys"], roles=root["roles"])
+    forged = keys_of(ceremony, keys=root["keys"], roles=root["roles"])
     with pytest.raises(ProposalError, match="the id of the proposed key ffffffffffff"):
-        scene.sign(forged, scene.bob)
-    scene.honest()
+        ceremony.sign(forged, ceremony.bob)
+    ceremony.honest()
 
 
-def test_another_key_under_the_id_of_a_holder(scene: Scene) -> None:
+def test_another_key_under_the_id_of_a_holder(ceremony: Ceremony) -> None:
     """Bob's id stays Bob's key."""
-    root = root_of(scene)
+    root = root_of(ceremony)
     keyid = root["roles"]["targets"]["keyids"][1]
-    root["keys"][keyid] = scene.mallory.generate("targets", None).to_dict()
+    root["keys"][keyid] = ceremony.mallory.generate("targets", None).to_dict()
     with pytest.raises(ProposalError, match="the id of the proposed key"):
-        scene.sign(keys_of(scene, keys=root["keys"]), scene.alice)
-    scene.honest()
+        ceremony.sign(keys_of(ceremony, keys=root["keys"]), ceremony.alice)
+    ceremony.honest()
 
 
 @pytest.mark.parametrize("change", [{"consistent_snapshot": False}, {"x-other": 1}])
-def test_a_root_that_changes_more_than_keys(scene: Scene, change: dict[str, Any]) -> None:
+def test_a_root_that_changes_more_than_keys(ceremony: Ceremony, change: dict[str, Any]) -> None:
     """No one signs it."""
     with pytest.raises(ProposalError, match="changes more"):
-        scene.sign(keys_of(scene, **change), scene.alice)
-    scene.honest()
+        ceremony.sign(keys_of(ceremony, **change), ceremony.alice)
+    ceremony.honest()
 
 
-def test_public_keys_that_were_changed_on_their_way(scene: Scene) -> None:
+def test_public_keys_that_were_changed_on_their_way(ceremony: Ceremony) -> None:
     """A stranger's key does not come in under the id of another."""
-    scene.mallory.generate("targets", None)
-    path = scene.mallory.path / "public.json"
+    ceremony.mallory.generate("targets", None)
+    path = ceremony.mallory.path / "public.json"
     document = json.loads(path.read_text())
     (key,) = document["targets"].values()
-    bobs = scene.state.root.signed.roles["targets"].keyids[1]
-    alices = scene.state.root.signed.roles["targets"].keyids[0]
+    bobs = ceremony.state.root.signed.roles["targets"].keyids[1]
+    alices = ceremony.state.root.signed.roles["targets"].keyids[0]
     path.write_text(json.dumps({"targets": {alices: key}}))
     with pytest.raises(SigningError, match="the id of"):
         read_public(path)
     with pytest.raises(SigningError, match="the id of"):
-        exchange(scene.state, bobs, path)
+        exchange(ceremony.state, bobs, path)
     path.write_text(json.dumps(document))
-    assert exchange(scene.state, bobs, path)[:2] == ("targets", bobs)
-    scene.honest()
+    assert exchange(ceremony.state, bobs, path)[:2] == ("targets", bobs)
+    ceremony.honest()
 
 
-def test_a_new_repository_in_the_place_of_one(scene: Scene) -> None:
+def test_a_new_repository_in_the_place_of_one(ceremony: Ceremony) -> None:
     """The proposal of a first root, signed by its own keys, replaces nothing."""
-    made = {role: RoleKeys((scene.mallory.generate(role, None),), 1) for role in ROLES}
+    made = {role: RoleKeys((ceremony.mallory.generate(role, None),), 1) for role in ROLES}
     forged = first(new_root(made), {})
-    ring = KeyRing([scene.mallory], lambda _: "")
+    ring = KeyRing([ceremony.mallory], lambda _: "")
     sign(forged, None, ring, datetime.now(UTC))
     with pytest.raises(ProposalError):
-        apply(forged, scene.state, datetime.now(UTC))
+        apply(forged, ceremony.state, datetime.now(UTC))
     with pytest.raises(PolicyError, match="is a repository already"):
-        Repository(scene.publisher.folder, ring).merge(forged, {})
-    scene.honest()
+        Repository(ceremony.publisher.folder, ring).merge(forged, {})
+    ceremony.honest()
 
 
-def test_a_key_is_exchanged_by_people_apart(scene: Scene, policies: Sequence[PinPolicy]) -> None:
+def test_a_key_is_exchanged_by_people_apart(ceremony: Ceremony, policies: Sequence[PinPolicy]) -> None:
     """The honest use of all this: Carol takes Bob's place, and his signature counts no more."""
-    scene.honest()
-    carols = KeyFolder(scene.publisher.base / "carol")
+    ceremony.honest()
+    carols = KeyFolder(ceremony.publisher.base / "carol")
     for role in ("root", "targets"):
         carols.generate(role, None)
     carol = KeyRing([carols], lambda _: "")
     for role in ("root", "targets"):
-        bobs = scene.state.root.signed.roles[role].keyids[1]
-        change = exchange(scene.state, bobs, carols.path / "public.json")
-        proposal = propose(scene.state, {}, exchanged=change)
+        bobs = ceremony.state.root.signed.roles[role].keyids[1]
+        change = exchange(ceremony.state, bobs, carols.path / "public.json")
+        proposal = propose(ceremony.state, {}, exchanged=change)
         assert isinstance(change[2], SSlibKey)
-        signers = (scene.alice, scene.bob, carol)
-        scene.merge(scene.sign(proposal, *signers))
-    scene.store.refresh()
-    assert scene.store.current == scene.new
-    scene.old = scene.new
-    scene.proposal = propose(scene.state, {}, policy=("pins.json", policies[0]))
+        signers = (ceremony.alice, ceremony.bob, carol)
+        ceremony.merge(ceremony.sign(proposal, *signers))
+    ceremony.store.refresh()
+    assert ceremony.store.current == ceremony.new
+    ceremony.old = ceremony.new
+    ceremony.proposal = propose(ceremony.state, {}, policy=("pins.json", policies[0]))
     with pytest.raises(SigningError, match="no key that signs targets"):
-        scene.sign(scene.sent(), scene.bob)
-    scene.refused(SigningError, "targets would have 1 of the 2", scene.sign(scene.sent(), scene.alice))
-    scene.merge(scene.sign(scene.sent(), scene.alice, carol))
-    scene.store.refresh()
-    late = scene.publisher.store(cache_dir=scene.publisher.base / "late")
-    assert scene.store.current == late.current == policies[0]
+        ceremony.sign(ceremony.sent(), ceremony.bob)
+    ceremony.refused(SigningError, "targets would have 1 of the 2", ceremony.sign(ceremony.sent(), ceremony.alice))
+    ceremony.merge(ceremony.sign(ceremony.sent(), ceremony.alice, carol))
+    ceremony.store.refresh()
+    late = ceremony.publisher.store(cache_dir=ceremony.publisher.base / "late")
+    assert ceremony.store.current == late.current == policies[0]

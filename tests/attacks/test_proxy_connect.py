@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
@@ -18,16 +18,19 @@ from pinned_requests import (
     PolicyStore,
 )
 
+if TYPE_CHECKING:
+    from support.scene import Scene
+
 SECRET = "the-secret-of-the-request"  # noqa: S105  what the attacker is after
 
 
-def pins_of(scene: Any, credential: Any) -> dict[str, Any]:
+def pins_of(scene: Scene, credential: Any) -> dict[str, Any]:
     """Pin a credential's key for localhost."""
     return {"localhost": [Pin.from_certificate(credential.certificate), scene.backup]}
 
 
 @pytest.fixture(params=["session", "adapter"])
-def store_and_session(request: pytest.FixtureRequest, scene: Any, proxy: Any) -> tuple[PolicyStore, Any]:
+def store_and_session(request: pytest.FixtureRequest, scene: Scene, proxy: Any) -> tuple[PolicyStore, Any]:
     """A session that goes through the proxy, and the store of its policy, which pins the honest server's key."""
     store = PolicyStore(pins_of(scene, scene.honest))
     session = PinnedSession(store) if request.param == "session" else requests.Session()
@@ -38,7 +41,7 @@ def store_and_session(request: pytest.FixtureRequest, scene: Any, proxy: Any) ->
     return store, scene.trusting(session)
 
 
-def test_man_in_the_middle_behind_the_proxy(scene: Any, proxy: Any, store_and_session: Any) -> None:
+def test_man_in_the_middle_behind_the_proxy(scene: Scene, proxy: Any, store_and_session: Any) -> None:
     """The proxy, or somebody behind it, leads the tunnel to an attacker whom the client's trust store accepts."""
     _, session = store_and_session
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
@@ -55,7 +58,7 @@ def test_man_in_the_middle_behind_the_proxy(scene: Any, proxy: Any, store_and_se
     assert [secret for secret in proxy.secrets if secret.lower() in server.received.lower()] == []
 
 
-def test_retries_through_the_proxy(scene: Any, proxy: Any) -> None:
+def test_retries_through_the_proxy(scene: Scene, proxy: Any) -> None:
     """A refusal in a tunnel is not retried either."""
     session = scene.pinned(Pin.from_certificate(scene.honest.certificate), options={"max_retries": 5})
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
@@ -66,7 +69,7 @@ def test_retries_through_the_proxy(scene: Any, proxy: Any) -> None:
     assert session.get(server.url(), proxies=proxies).text == "ok"
 
 
-def test_proxy_of_the_environment(scene: Any, proxy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_of_the_environment(scene: Scene, proxy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who controls the environment chooses the proxy, and gets no further by that."""
     session = scene.pinned(Pin.from_certificate(scene.honest.certificate))
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
@@ -78,7 +81,7 @@ def test_proxy_of_the_environment(scene: Any, proxy: Any, monkeypatch: pytest.Mo
     assert session.get_adapter(server.url()).proxy_manager  # it did go through the proxy
 
 
-def test_the_proxy_itself_is_the_man_in_the_middle(scene: Any) -> None:
+def test_the_proxy_itself_is_the_man_in_the_middle(scene: Scene) -> None:
     """A proxy that breaks up TLS: it answers CONNECT and then presents a certificate of its own."""
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
     session = scene.pinned(Pin.from_certificate(scene.honest.certificate))
@@ -89,7 +92,7 @@ def test_the_proxy_itself_is_the_man_in_the_middle(scene: Any) -> None:
     assert session.get(server.url()).text == "ok"
 
 
-def test_a_pooled_tunnel_after_a_change_of_policy(scene: Any, store_and_session: Any) -> None:
+def test_a_pooled_tunnel_after_a_change_of_policy(scene: Scene, store_and_session: Any) -> None:
     """A tunnel that is open is evaluated for each request: it is closed, and one fresh tunnel tried."""
     store, session = store_and_session
     server = scene.serve(scene.honest)
@@ -106,7 +109,7 @@ def test_a_pooled_tunnel_after_a_change_of_policy(scene: Any, store_and_session:
     assert scene.toll(server).handshakes == 3
 
 
-def test_plain_http_through_the_proxy(scene: Any) -> None:
+def test_plain_http_through_the_proxy(scene: Scene) -> None:
     """A pinned host is not asked for without TLS: the proxy, which would see all of it, sees no connection."""
     stand_in, server = scene.serve(None), scene.serve(scene.honest)  # counts what comes to the proxy
     proxies = {"http": stand_in.url(host="127.0.0.1")}
@@ -132,7 +135,7 @@ class ForwardingAdapter(PinnedAdapter):
 
 
 @pytest.mark.parametrize("report_only", [False, True], ids=["enforced", "report-only"])
-def test_forwarding_proxy(scene: Any, *, report_only: bool) -> None:
+def test_forwarding_proxy(scene: Scene, *, report_only: bool) -> None:
     """The proxy hides the server's TLS: its certificate has the pinned host's name and even its key, to no avail."""
     forwarding = scene.serve(scene.honest)
     pin_set = {"pins": pins_of(scene, scene.honest)["localhost"], "report_only": report_only}

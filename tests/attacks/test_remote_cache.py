@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from support.publisher import Publisher
+
 EVIL = PinPolicy({"evil.example.com": PinSet.exempt()})
 
 
-class Scene:
+class CachedClient:
     """A client with the old policy in its cache, and a network that is down."""
 
-    def __init__(self, publisher: Any, policies: Sequence[PinPolicy]) -> None:
+    def __init__(self, publisher: Publisher, policies: Sequence[PinPolicy]) -> None:
         self.publisher = publisher
         self.shipped, self.old, self.new = policies
         publisher.publish(self.old)
@@ -66,69 +68,69 @@ class Down(dict[str, Any]):
 
 
 @pytest.fixture
-def scene(publishing: Callable[..., Any], policies: Sequence[PinPolicy]) -> Scene:
+def client(publishing: Callable[..., Publisher], policies: Sequence[PinPolicy]) -> CachedClient:
     """Set the scene."""
-    return Scene(publishing(), policies)
+    return CachedClient(publishing(), policies)
 
 
-def test_an_honest_cache(scene: Scene) -> None:
+def test_an_honest_cache(client: CachedClient) -> None:
     """The twin of all others: the old policy is in force after a restart without network, and no error."""
-    store = scene.publisher.store(shipped=scene.shipped)
-    assert (store.last_error, store.current) == (None, scene.old)
-    scene.recovered()
+    store = client.publisher.store(shipped=client.shipped)
+    assert (store.last_error, store.current) == (None, client.old)
+    client.recovered()
 
 
-def test_the_policy_is_edited(scene: Scene) -> None:
+def test_the_policy_is_edited(client: CachedClient) -> None:
     """Its hash is in the signed targets."""
-    scene.edit(policy=EVIL.to_json())
-    scene.refused()
-    scene.recovered()
+    client.edit(policy=EVIL.to_json())
+    client.refused()
+    client.recovered()
 
 
 @pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets"])
 @pytest.mark.parametrize("field", ["expires", "version"])
-def test_metadata_is_edited(scene: Scene, role: str, field: str) -> None:
+def test_metadata_is_edited(client: CachedClient, role: str, field: str) -> None:
     """Its signature, or its hash in the metadata above, tells."""
-    metadata = json.loads(json.loads(scene.bundle.read_text())[role])
+    metadata = json.loads(json.loads(client.bundle.read_text())[role])
     metadata["signed"][field] = {"expires": "2099-01-01T00:00:00Z", "version": 9}[field]
-    scene.edit(**{role: json.dumps(metadata, separators=(",", ":"))})
-    scene.refused()
-    scene.recovered()
+    client.edit(**{role: json.dumps(metadata, separators=(",", ":"))})
+    client.refused()
+    client.recovered()
 
 
-def test_signatures_are_removed(scene: Scene) -> None:
+def test_signatures_are_removed(client: CachedClient) -> None:
     """Nothing is believed for standing in the cache."""
-    metadata = json.loads(json.loads(scene.bundle.read_text())["timestamp"])
+    metadata = json.loads(json.loads(client.bundle.read_text())["timestamp"])
     metadata["signatures"] = []
-    scene.edit(timestamp=json.dumps(metadata))
-    scene.refused()
-    scene.recovered()
+    client.edit(timestamp=json.dumps(metadata))
+    client.refused()
+    client.recovered()
 
 
-def test_an_older_policy_with_its_own_metadata(scene: Scene) -> None:
+def test_an_older_policy_with_its_own_metadata(client: CachedClient) -> None:
     """All of it is well signed, and not what the timestamp leads to."""
-    older = json.loads(scene.bundle.read_text())
-    scene.publisher.forged = {}
-    scene.publisher.publish(scene.new)
-    scene.publisher.store().refresh()
-    scene.publisher.publish(scene.old)
-    scene.publisher.store().refresh()
-    scene.publisher.forged = Down()
-    scene.edit(**{name: older[name] for name in ("snapshot", "targets", "policy")})
-    scene.refused()
-    scene.recovered()
+    older = json.loads(client.bundle.read_text())
+    client.publisher.forged = {}
+    client.publisher.publish(client.new)
+    client.publisher.store().refresh()
+    client.publisher.publish(client.old)
+    client.publisher.store().refresh()
+    client.publisher.forged = Down()
+    client.edit(**{name: older[name] for name in ("snapshot", "targets", "policy")})
+    client.refused()
+    client.recovered()
 
 
-def test_a_whole_repository_of_somebody_else(scene: Scene, publishing: Callable[..., Any]) -> None:
+def test_a_whole_repository_of_somebody_else(client: CachedClient, publishing: Callable[..., Publisher]) -> None:
     """The attacker puts a sound bundle of his own repository there, with his roots: trust begins in the package."""
     other = publishing()
     other.rotate("root")
     other.publish(EVIL)
     other.store()
     (bundle,) = (other.base / "cache").glob("*/good-*.json")
-    shutil.copy(bundle, scene.bundle)
-    scene.refused()
-    scene.recovered()
+    shutil.copy(bundle, client.bundle)
+    client.refused()
+    client.recovered()
 
 
 def test_a_system_without_descriptors_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,19 +172,19 @@ def test_a_file_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ],
     ids=["empty", "binary", "object", "list", "deep", "types", "surrogate"],
 )
-def test_a_damaged_bundle(scene: Scene, damage: bytes) -> None:
+def test_a_damaged_bundle(client: CachedClient, damage: bytes) -> None:
     """Whatever stands there, the client starts, and gets over it."""
-    scene.bundle.write_bytes(damage)
-    scene.refused()
-    scene.recovered()
+    client.bundle.write_bytes(damage)
+    client.refused()
+    client.recovered()
 
 
-def test_without_a_shipped_policy_nothing_is_invented(scene: Scene) -> None:
+def test_without_a_shipped_policy_nothing_is_invented(client: CachedClient) -> None:
     """With a cache that does not verify, no network and no shipped policy, there is no store."""
-    scene.edit(policy=EVIL.to_json())
+    client.edit(policy=EVIL.to_json())
     with pytest.raises(RemotePolicyError):
-        scene.publisher.store()
-    scene.recovered()
+        client.publisher.store()
+    client.recovered()
 
 
 def to_folder(path: Path) -> None:
@@ -227,50 +229,50 @@ if hasattr(os, "geteuid") and os.geteuid() == 0:
 
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_what_stands_in_the_place_of_a_file(scene: Scene, damage: Callable[[Path], None]) -> None:
+def test_what_stands_in_the_place_of_a_file(client: CachedClient, damage: Callable[[Path], None]) -> None:
     """It is not read, not followed, not waited for; the file is made again, and the victim stays as it is."""
-    victim = scene.publisher.base / "victim"
+    victim = client.publisher.base / "victim"
     victim.write_text("of the user")
-    for name in ("seen.json", scene.bundle.name, ".lock"):
-        (scene.folder / name).touch()
-        damage(scene.folder / name)
-    store = scene.publisher.store(shipped=scene.shipped)
-    assert store.current == scene.shipped
+    for name in ("seen.json", client.bundle.name, ".lock"):
+        (client.folder / name).touch()
+        damage(client.folder / name)
+    store = client.publisher.store(shipped=client.shipped)
+    assert store.current == client.shipped
     assert store.last_error is not None
-    scene.recovered()
+    client.recovered()
     assert victim.read_text() == "of the user"
-    assert not (scene.publisher.base / "absent").exists()
-    for name in ("seen.json", scene.bundle.name):
-        status = (scene.folder / name).lstat()
+    assert not (client.publisher.base / "absent").exists()
+    for name in ("seen.json", client.bundle.name):
+        status = (client.folder / name).lstat()
         assert (stat.S_ISREG(status.st_mode), status.st_mode & 0o777) == (True, 0o600)
-    scene.publisher.forged = Down()
-    assert scene.publisher.store(shipped=scene.shipped).current == scene.old
+    client.publisher.forged = Down()
+    assert client.publisher.store(shipped=client.shipped).current == client.old
 
 
-def test_a_folder_that_is_a_link(scene: Scene) -> None:
+def test_a_folder_that_is_a_link(client: CachedClient) -> None:
     """Nothing is read or written behind it; the policy is used in memory."""
-    elsewhere = scene.publisher.base / "elsewhere"
-    scene.folder.rename(elsewhere)
-    scene.folder.symlink_to(elsewhere)
+    elsewhere = client.publisher.base / "elsewhere"
+    client.folder.rename(elsewhere)
+    client.folder.symlink_to(elsewhere)
     before = {path: path.stat().st_mtime_ns for path in elsewhere.iterdir()}
-    unused(scene)
+    unused(client)
     assert {path: path.stat().st_mtime_ns for path in elsewhere.iterdir()} == before
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="gives a folder away")
-def test_a_folder_of_another_user(scene: Scene) -> None:
+def test_a_folder_of_another_user(client: CachedClient) -> None:
     """It was there first, in a place where anybody may make folders."""
-    os.chown(scene.folder, 65534, -1)
-    unused(scene)
+    os.chown(client.folder, 65534, -1)
+    unused(client)
 
 
-def unused(scene: Scene) -> None:
+def unused(client: CachedClient) -> None:
     """Start and update: the cache is not used, which `last_error` says."""
-    scene.refused()
-    scene.publisher.forged = {}
-    store = scene.publisher.store(shipped=scene.shipped)
+    client.refused()
+    client.publisher.forged = {}
+    store = client.publisher.store(shipped=client.shipped)
     store.refresh()
-    assert store.current == scene.old
+    assert store.current == client.old
     assert isinstance(store.last_error, RemotePolicyError)
     assert store.last_error.check == "cache"
 
@@ -301,69 +303,71 @@ def test_a_temporary_name_that_was_guessed(tmp_path: Path, monkeypatch: pytest.M
     [b"", b"{}", b"[1, 2]", b"[{}, [3]]", b'[{"timestamp": 3}, []]', b"[" * 100_000, b'[{"timestamp": "\\ud800"}, []]'],
     ids=["empty", "object", "numbers", "root", "role", "deep", "surrogate"],
 )
-def test_damaged_memory_of_versions(scene: Scene, damage: bytes) -> None:
+def test_damaged_memory_of_versions(client: CachedClient, damage: bytes) -> None:
     """It is forgotten."""
-    (scene.folder / "seen.json").write_bytes(damage)
-    scene.recovered()
+    (client.folder / "seen.json").write_bytes(damage)
+    client.recovered()
 
 
 @pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets"])
 @pytest.mark.parametrize("text", ["[" * 100_000, "{}", "\x00"])
-def test_damaged_metadata_that_was_seen(scene: Scene, role: str, text: str) -> None:
+def test_damaged_metadata_that_was_seen(client: CachedClient, role: str, text: str) -> None:
     """It is fetched again, whatever has become of it."""
-    path = scene.folder / "seen.json"
+    path = client.folder / "seen.json"
     seen, roots = json.loads(path.read_text())
     path.write_text(json.dumps([{**seen, role: text}, roots]))
-    scene.recovered()
+    client.recovered()
 
 
-def test_a_newer_root_in_the_cache_that_nobody_signed(scene: Scene, publishing: Callable[..., Any]) -> None:
+def test_a_newer_root_in_the_cache_that_nobody_signed(
+    client: CachedClient, publishing: Callable[..., Publisher]
+) -> None:
     """A root of somebody else, put behind the shipped one, is no step to anywhere."""
     other = publishing()
     other.rotate("root")
-    path = scene.folder / "seen.json"
+    path = client.folder / "seen.json"
     seen, _ = json.loads(path.read_text())
     path.write_text(json.dumps([seen, [other.newest("2.root.json").read_text()]]))
-    scene.recovered()
+    client.recovered()
 
 
-def test_a_date_in_the_future(scene: Scene) -> None:
+def test_a_date_in_the_future(client: CachedClient) -> None:
     """The date is not signed, or the clock was wrong: the age is unknown, and `max_age` refuses until it is known."""
-    scene.edit(saved=time.time() + 1e6)
-    store = scene.publisher.store(shipped=scene.shipped, max_age=1e6)
+    client.edit(saved=time.time() + 1e6)
+    store = client.publisher.store(shipped=client.shipped, max_age=1e6)
     assert (store.loaded_at, store.age) == (None, math.inf)
     assert store.current.outdated is not None
-    scene.publisher.forged = {}
+    client.publisher.forged = {}
     store.refresh()
-    assert store.current == scene.old
+    assert store.current == client.old
 
 
-def test_a_policy_in_force_survives_the_loss_of_the_cache(scene: Scene) -> None:
+def test_a_policy_in_force_survives_the_loss_of_the_cache(client: CachedClient) -> None:
     """The running process keeps what it has, and fills the cache again."""
-    scene.publisher.forged = {}
-    store = scene.publisher.store(shipped=scene.shipped)
-    shutil.rmtree(scene.folder)
-    assert store.current == scene.old
+    client.publisher.forged = {}
+    store = client.publisher.store(shipped=client.shipped)
+    shutil.rmtree(client.folder)
+    assert store.current == client.old
     store.refresh()
-    assert store.current == scene.old
-    assert scene.bundle.is_file()
+    assert store.current == client.old
+    assert client.bundle.is_file()
 
 
-def test_a_process_that_never_lets_go(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_never_lets_go(client: CachedClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever holds the lock for ever keeps the client from updates, not from its policy, and it says so."""
-    scene.publisher.forged = {}
-    store = scene.publisher.store(shipped=scene.shipped, refresh_after=1e6)
+    client.publisher.forged = {}
+    store = client.publisher.store(shipped=client.shipped, refresh_after=1e6)
     monkeypatch.setattr(fetcher, "DEADLINE", 0.3)
-    with FileLock(scene.folder / ".lock"):
+    with FileLock(client.folder / ".lock"):
         with pytest.raises(RemotePolicyError) as caught:
             store.refresh()
         assert (caught.value.check, store.last_error) == ("cache", caught.value)
     monkeypatch.undo()
     store.refresh()
-    assert (store.current, store.last_error) == (scene.old, None)
+    assert (store.current, store.last_error) == (client.old, None)
 
 
-def test_the_cache_is_private(scene: Scene) -> None:
+def test_the_cache_is_private(client: CachedClient) -> None:
     """Nobody else can look into it or write there."""
-    for path in (scene.folder, scene.folder.parent):
+    for path in (client.folder, client.folder.parent):
         assert path.stat().st_mode & 0o777 == 0o700

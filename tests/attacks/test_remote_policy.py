@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from support.publisher import Publisher
 
-class Scene:
+
+class Subscription:
     """A publisher who has published the old policy, and a client who has it."""
 
-    def __init__(self, publisher: Any, old: PinPolicy, new: PinPolicy) -> None:
+    def __init__(self, publisher: Publisher, old: PinPolicy, new: PinPolicy) -> None:
         self.publisher, self.old, self.new = publisher, old, new
         publisher.publish(old)
         self.store: PolicyStore = publisher.store()
@@ -53,9 +55,9 @@ class Scene:
 
 
 @pytest.fixture
-def scene(publishing: Callable[..., Any], policies: Sequence[PinPolicy]) -> Scene:
-    """Set the scene, with one key for each role."""
-    return Scene(publishing(), *policies[1:])
+def subscription(publishing: Callable[..., Publisher], policies: Sequence[PinPolicy]) -> Subscription:
+    """Make the subscription, with one key for each role."""
+    return Subscription(publishing(), *policies[1:])
 
 
 def tampered(path: Path, **changes: Any) -> bytes:
@@ -65,58 +67,58 @@ def tampered(path: Path, **changes: Any) -> bytes:
     return json.dumps(metadata, separators=(",", ":")).encode()
 
 
-def test_a_tampered_target(scene: Scene) -> None:
+def test_a_tampered_target(subscription: Subscription) -> None:
     """The policy itself is changed: the hash in the signed targets tells."""
-    publisher = scene.publisher
-    publisher.publish(scene.new)
+    publisher = subscription.publisher
+    publisher.publish(subscription.new)
     target = publisher.newest(".pins.json")
     publisher.forge(target, target.read_bytes().replace(b"new.", b"bad."))
-    scene.refused("mix-and-match")
-    scene.honest()
+    subscription.refused("mix-and-match")
+    subscription.honest()
 
 
 @pytest.mark.parametrize(
     ("role", "check"), [("timestamp", "signature"), ("snapshot", "mix-and-match"), ("targets", "mix-and-match")]
 )
-def test_tampered_metadata(scene: Scene, role: str, check: str) -> None:
+def test_tampered_metadata(subscription: Subscription, role: str, check: str) -> None:
     """A signed field is changed: the signature fails, or the hash that the metadata above holds."""
-    publisher = scene.publisher
-    publisher.publish(scene.new)
+    publisher = subscription.publisher
+    publisher.publish(subscription.new)
     path = publisher.newest(f"{role}.json")
     publisher.forge(path, tampered(path, expires="2099-01-01T00:00:00Z"))
-    scene.refused(check)
-    scene.honest()
+    subscription.refused(check)
+    subscription.honest()
 
 
-def test_a_tampered_root(scene: Scene) -> None:
+def test_a_tampered_root(subscription: Subscription) -> None:
     """The attacker puts a root of his own in the place of the next one."""
-    publisher = scene.publisher
+    publisher = subscription.publisher
     publisher.rotate("timestamp")
-    publisher.publish(scene.new)
+    publisher.publish(subscription.new)
     path = publisher.newest(".root.json")
     publisher.forge(path, tampered(path, expires="2099-01-01T00:00:00Z"))
-    scene.refused("signature")
-    scene.honest()
+    subscription.refused("signature")
+    subscription.honest()
 
 
 @pytest.mark.parametrize("role", ["timestamp", "root"])
-def test_unsigned_metadata(scene: Scene, role: str) -> None:
+def test_unsigned_metadata(subscription: Subscription, role: str) -> None:
     """Metadata without any signature."""
-    publisher = scene.publisher
+    publisher = subscription.publisher
     publisher.rotate("root")
-    publisher.publish(scene.new)
+    publisher.publish(subscription.new)
     path = publisher.newest(f"{role}.json")
     publisher.forge(path, json.dumps({**json.loads(path.read_bytes()), "signatures": []}).encode())
-    scene.refused("signature")
-    scene.honest()
+    subscription.refused("signature")
+    subscription.honest()
 
 
 def test_one_key_where_two_must_sign(
-    publishing: Callable[..., Any], policies: Sequence[PinPolicy], monkeypatch: pytest.MonkeyPatch
+    publishing: Callable[..., Publisher], policies: Sequence[PinPolicy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thief has the online keys and one of two targets keys, and signs a policy of his own with them."""
     publisher = publishing(targets=(2, 2))
-    scene = Scene(publisher, *policies[1:])
+    subscription = Subscription(publisher, *policies[1:])
     honest = publisher.folder
     stolen = publisher.base / "stolen"
     shutil.copytree(honest, stolen)
@@ -125,12 +127,12 @@ def test_one_key_where_two_must_sign(
         patch.setattr(State, "verify", lambda _: None)
         thief.publish("pins.json", PinPolicy({"thief.example.com": PinSet.exempt()}), {})
     publisher.folder = stolen
-    scene.refused("signature")
+    subscription.refused("signature")
     publisher.folder = honest
     # As many versions as the thief's, and one more: the client has seen his timestamp, which was signed well.
-    publisher.publish(scene.new)
-    publisher.publish(scene.new)
-    scene.honest()
+    publisher.publish(subscription.new)
+    publisher.publish(subscription.new)
+    subscription.honest()
 
 
 class CarelessRepository(Repository):
@@ -144,63 +146,66 @@ class CarelessRepository(Repository):
 
 
 @pytest.mark.parametrize("is_restarted", [False, True])
-def test_a_rollback(scene: Scene, *, is_restarted: bool) -> None:
+def test_a_rollback(subscription: Subscription, *, is_restarted: bool) -> None:
     """The attacker replays what was signed before: the client remembers what it has seen, also over a restart."""
-    publisher, honest = scene.publisher, scene.publisher.folder
+    publisher, honest = subscription.publisher, subscription.publisher.folder
     before = publisher.base / "before"
     shutil.copytree(honest, before)
-    publisher.publish(scene.new)
-    scene.store.refresh()
+    publisher.publish(subscription.new)
+    subscription.store.refresh()
     publisher.folder = before
     if is_restarted:
-        scene.store = publisher.store()
-    scene.old = scene.new  # what is in force, and must stay
-    scene.refused("rollback")
+        subscription.store = publisher.store()
+    subscription.old = subscription.new  # what is in force, and must stay
+    subscription.refused("rollback")
     publisher.folder = honest
-    scene.honest()
+    subscription.honest()
 
 
-def test_a_rollback_with_the_clock_set_back(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rollback_with_the_clock_set_back(subscription: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the clock in the past nothing seems expired, but version numbers tell all the same."""
-    publisher, honest = scene.publisher, scene.publisher.folder
+    publisher, honest = subscription.publisher, subscription.publisher.folder
     before = publisher.base / "before"
     shutil.copytree(honest, before)
-    publisher.publish(scene.new)
-    scene.store.refresh()
+    publisher.publish(subscription.new)
+    subscription.store.refresh()
     set_clock(monkeypatch, timedelta(days=-3650))
     publisher.folder = before
-    scene.store = publisher.store()
-    scene.old = scene.new
-    scene.refused("rollback")
+    subscription.store = publisher.store()
+    subscription.old = subscription.new
+    subscription.refused("rollback")
     publisher.folder = honest
-    scene.honest()
+    subscription.honest()
 
 
-def test_expired_metadata(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expired_metadata(subscription: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is served is signed, newer, and expired."""
-    publisher = scene.publisher
+    publisher = subscription.publisher
     with monkeypatch.context() as patch:
         patch.setattr(state_module, "days_of", lambda signed: -1 if signed.type == "timestamp" else 7)
-        publisher.publish(scene.new)
-    scene.refused("freeze")
+        publisher.publish(subscription.new)
+    subscription.refused("freeze")
     publisher.repository.refresh((), {"timestamp": 1})
-    scene.honest()
+    subscription.honest()
 
 
-def test_a_freeze(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_freeze(subscription: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     """The attacker serves what was newest once; when that expires, the client says so."""
-    publisher, honest = scene.publisher, scene.publisher.folder
+    publisher, honest = subscription.publisher, subscription.publisher.folder
     frozen = publisher.base / "frozen"
     shutil.copytree(honest, frozen)
-    publisher.publish(scene.new)
+    publisher.publish(subscription.new)
     publisher.folder = frozen
-    scene.store.refresh()
-    assert (scene.store.current, scene.store.last_error) == (scene.old, None)  # he may do that for so long
+    subscription.store.refresh()
+    assert (subscription.store.current, subscription.store.last_error) == (
+        subscription.old,
+        None,
+    )  # he may do that for so long
     with monkeypatch.context() as patch:
         set_clock(patch, timedelta(days=8))
-        scene.refused("freeze")
+        subscription.refused("freeze")
     publisher.folder = honest
-    scene.honest()
+    subscription.honest()
 
 
 def set_clock(monkeypatch: pytest.MonkeyPatch, offset: timedelta) -> None:
@@ -220,38 +225,40 @@ def set_clock(monkeypatch: pytest.MonkeyPatch, offset: timedelta) -> None:
 
 
 @pytest.mark.parametrize("role", ["snapshot", "targets"])
-def test_mix_and_match(scene: Scene, role: str) -> None:
+def test_mix_and_match(subscription: Subscription, role: str) -> None:
     """New metadata is served together with old metadata, each of it well signed."""
-    publisher = scene.publisher
+    publisher = subscription.publisher
     old = publisher.newest(f".{role}.json").read_bytes()
-    publisher.publish(scene.new)
+    publisher.publish(subscription.new)
     publisher.forge(publisher.newest(f".{role}.json"), old)
-    scene.refused("mix-and-match")
-    scene.honest()
+    subscription.refused("mix-and-match")
+    subscription.honest()
 
 
-def test_the_repository_of_another_application(scene: Scene, publishing: Callable[..., Any]) -> None:
+def test_the_repository_of_another_application(
+    subscription: Subscription, publishing: Callable[..., Publisher]
+) -> None:
     """A whole and sound repository, signed with other keys."""
     other = publishing()
     other.publish(PinPolicy({"other.example.com": PinSet.exempt()}))
     other.publish(PinPolicy({"other.example.com": PinSet.exempt()}))
-    honest = scene.publisher.folder
-    scene.publisher.publish(scene.new)
-    scene.publisher.folder = other.folder
-    scene.refused("signature")
-    scene.publisher.folder = honest
-    scene.honest()
+    honest = subscription.publisher.folder
+    subscription.publisher.publish(subscription.new)
+    subscription.publisher.folder = other.folder
+    subscription.refused("signature")
+    subscription.publisher.folder = honest
+    subscription.honest()
 
 
-def test_a_redirect_is_not_followed(scene: Scene) -> None:
+def test_a_redirect_is_not_followed(subscription: Subscription) -> None:
     """The attacker sends the client elsewhere, such as to a server inside its own network."""
-    publisher = scene.publisher
-    publisher.publish(scene.new)
+    publisher = subscription.publisher
+    publisher.publish(subscription.new)
     inside = publisher.server.url("/inside", host="127.0.0.1")
     publisher.forge(publisher.newest("timestamp.json"), Response(302, (("Location", inside),)))
-    scene.refused("network")
+    subscription.refused("network")
     assert "/inside" not in [request.path for request in publisher.server.requests]
-    scene.honest()
+    subscription.honest()
 
 
 @pytest.mark.parametrize(
@@ -259,17 +266,17 @@ def test_a_redirect_is_not_followed(scene: Scene) -> None:
     [b"", b"\xff\xfe", b"[" * 20_000, b"{}", b'{"signed": {"_type": "timestamp"}, "signatures": [1]}', b"null"],
     ids=["empty", "no-utf8", "deep", "object", "half", "null"],
 )
-def test_what_is_no_metadata(scene: Scene, metadata: bytes) -> None:
+def test_what_is_no_metadata(subscription: Subscription, metadata: bytes) -> None:
     """Whatever comes for the timestamp ends in an error of ours."""
-    publisher = scene.publisher
-    publisher.publish(scene.new)
+    publisher = subscription.publisher
+    publisher.publish(subscription.new)
     publisher.forge(publisher.newest("timestamp.json"), metadata)
-    scene.refused("size" if len(metadata) > 16384 else "format")
-    scene.honest()
+    subscription.refused("size" if len(metadata) > 16384 else "format")
+    subscription.honest()
 
 
 @pytest.mark.parametrize("text", ["{}", "no policy", '{"hosts": {"*": []}}'])
-def test_a_signed_target_that_is_no_policy(scene: Scene, text: str) -> None:
+def test_a_signed_target_that_is_no_policy(subscription: Subscription, text: str) -> None:
     """A publisher's mistake is signed as well as anything else: it is not taken, and the cache keeps the old policy."""
 
     class Mistake:
@@ -277,28 +284,28 @@ def test_a_signed_target_that_is_no_policy(scene: Scene, text: str) -> None:
         def to_json() -> str:
             return text
 
-    scene.publisher.publish(Mistake())
-    scene.refused("policy")
-    assert scene.publisher.store().current == scene.old
-    scene.publisher.publish(scene.new)
-    scene.honest()
+    subscription.publisher.publish(Mistake())
+    subscription.refused("policy")
+    assert subscription.publisher.store().current == subscription.old
+    subscription.publisher.publish(subscription.new)
+    subscription.honest()
 
 
-def test_a_target_that_is_held_back(scene: Scene, policies: Sequence[PinPolicy]) -> None:
+def test_a_target_that_is_held_back(subscription: Subscription, policies: Sequence[PinPolicy]) -> None:
     """The metadata passes and the policy does not: after a restart the last good one is in force, not the shipped."""
-    publisher = scene.publisher
-    publisher.publish(scene.new)
+    publisher = subscription.publisher
+    publisher.publish(subscription.new)
     publisher.forge(publisher.newest(".pins.json"), Response(503))
-    scene.refused("network")
-    assert publisher.store(shipped=policies[0]).current == scene.old
-    scene.honest()
+    subscription.refused("network")
+    assert publisher.store(shipped=policies[0]).current == subscription.old
+    subscription.honest()
 
 
-def test_cookies_are_not_kept(scene: Scene) -> None:
+def test_cookies_are_not_kept(subscription: Subscription) -> None:
     """A server cannot mark its clients."""
-    publisher = scene.publisher
-    publisher.publish(scene.new)
+    publisher = subscription.publisher
+    publisher.publish(subscription.new)
     newest = publisher.newest("timestamp.json")
     publisher.forge(newest, Response(200, (("Set-Cookie", "id=1; Path=/"),), newest.read_bytes()))
-    scene.store.refresh()
+    subscription.store.refresh()
     assert all(request.header("Cookie") is None for request in publisher.server.requests)

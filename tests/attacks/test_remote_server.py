@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pinned_requests import PinPolicy
+    from support.publisher import Publisher
+    from support.scene import Scene
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
 DEADLINE = 1.0  # seconds, in place of a minute
@@ -88,7 +90,7 @@ def flooding() -> Iterator[Callable[..., Flood]]:
         yield start
 
 
-def client_of(url: str, publisher: Any, policies: Sequence[PinPolicy]) -> PolicyStore:
+def client_of(url: str, publisher: Publisher, policies: Sequence[PinPolicy]) -> PolicyStore:
     """Make a store that has the shipped policy and asks this server."""
     return PolicyStore.from_tuf(
         url, url, root=publisher.root, cache_dir=publisher.base / "other-cache", shipped=policies[0]
@@ -120,7 +122,7 @@ ENDLESS = {
 
 @pytest.mark.parametrize("kind", ENDLESS)
 def test_an_endless_response(
-    flooding: Callable[..., Flood], publishing: Callable[..., Any], policies: Sequence[PinPolicy], kind: str
+    flooding: Callable[..., Flood], publishing: Callable[..., Publisher], policies: Sequence[PinPolicy], kind: str
 ) -> None:
     """A response without an end is left after as many bytes as a timestamp may have."""
     flood = flooding(ENDLESS[kind])
@@ -144,7 +146,7 @@ SLOW = {
 @pytest.mark.parametrize("kind", SLOW)
 def test_a_slow_loris(
     flooding: Callable[..., Flood],
-    publishing: Callable[..., Any],
+    publishing: Callable[..., Publisher],
     policies: Sequence[PinPolicy],
     monkeypatch: pytest.MonkeyPatch,
     kind: str,
@@ -157,10 +159,10 @@ def test_a_slow_loris(
 
 def test_a_slow_loris_over_tls(
     flooding: Callable[..., Flood],
-    publishing: Callable[..., Any],
+    publishing: Callable[..., Publisher],
     policies: Sequence[PinPolicy],
     monkeypatch: pytest.MonkeyPatch,
-    scene: Any,
+    scene: Scene,
 ) -> None:
     """The connection is cut below TLS, while another thread reads from it."""
     monkeypatch.setattr(fetcher, "DEADLINE", DEADLINE)
@@ -171,7 +173,7 @@ def test_a_slow_loris_over_tls(
 
 def test_a_server_that_says_nothing(
     flooding: Callable[..., Flood],
-    publishing: Callable[..., Any],
+    publishing: Callable[..., Publisher],
     policies: Sequence[PinPolicy],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -183,7 +185,7 @@ def test_a_server_that_says_nothing(
 
 
 def test_a_server_that_is_slow_and_honest(
-    publishing: Callable[..., Any], policies: Sequence[PinPolicy], monkeypatch: pytest.MonkeyPatch
+    publishing: Callable[..., Publisher], policies: Sequence[PinPolicy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The honest twin: each answer takes a while, and all of them are within the deadline."""
     publisher = publishing()
@@ -201,7 +203,7 @@ def test_a_server_that_is_slow_and_honest(
 
 
 @pytest.mark.parametrize("name", ["timestamp", "pins"])
-def test_an_oversized_file(publishing: Callable[..., Any], policies: Sequence[PinPolicy], name: str) -> None:
+def test_an_oversized_file(publishing: Callable[..., Publisher], policies: Sequence[PinPolicy], name: str) -> None:
     """Metadata is bounded by our limits, a target by its signed length; a byte more is too much."""
     publisher = publishing()
     publisher.publish(policies[1])
@@ -216,7 +218,7 @@ def test_an_oversized_file(publishing: Callable[..., Any], policies: Sequence[Pi
 
 
 def test_a_signed_length_beyond_all_measure(
-    publishing: Callable[..., Any], policies: Sequence[PinPolicy], monkeypatch: pytest.MonkeyPatch
+    publishing: Callable[..., Publisher], policies: Sequence[PinPolicy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stolen online key may sign any length: our own limit holds all the same."""
     publisher = publishing()
@@ -230,7 +232,9 @@ def test_a_signed_length_beyond_all_measure(
     assert store.current == policies[2]
 
 
-def test_what_comes_compressed_is_not_unfolded(publishing: Callable[..., Any], policies: Sequence[PinPolicy]) -> None:
+def test_what_comes_compressed_is_not_unfolded(
+    publishing: Callable[..., Publisher], policies: Sequence[PinPolicy]
+) -> None:
     """A bomb of ten megabytes in ten kilobytes stays as it came, and is no metadata."""
     import gzip  # noqa: PLC0415  here only
 

@@ -44,16 +44,19 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
     from typing import Self
 
+    from support.lab import Certificates
+    from support.scene import Scene
+
 FIRST, SECOND = b"\xfe" * 500, b"\xff" * 500  # the parts of an upload
 SECRET = {"Authorization": "Bearer the-secret-token"}
 
 
-def pins_of(scene: Any, credential: Any, **fields: Any) -> dict[str, PinSet]:
+def pins_of(scene: Scene, credential: Any, **fields: Any) -> dict[str, PinSet]:
     """Pin a key for localhost."""
     return {"localhost": PinSet([Pin.from_certificate(credential.certificate)], [scene.backup], **fields)}
 
 
-def pinned(scene: Any, pins: Mapping[str, PinSet] | None = None, **options: Any) -> PinnedSSLContext:
+def pinned(scene: Scene, pins: Mapping[str, PinSet] | None = None, **options: Any) -> PinnedSSLContext:
     """Make a context that trusts the root and has some pins, by default the honest server's."""
     return PinnedSSLContext(pins or pins_of(scene, scene.honest), cafile=scene.bundle, **options)
 
@@ -125,7 +128,7 @@ UPLOADS = [
 
 
 @pytest.mark.parametrize("upload", UPLOADS)
-def test_a_policy_swap_stops_an_upload(scene: Any, upload: Any) -> None:
+def test_a_policy_swap_stops_an_upload(scene: Scene, upload: Any) -> None:
     """The key is not pinned any more: the rest of the body stays here, and no retry brings it to the server."""
     server = scene.serve(scene.honest)
     context = pinned(scene)
@@ -138,7 +141,7 @@ def test_a_policy_swap_stops_an_upload(scene: Any, upload: Any) -> None:
 
 
 @pytest.mark.parametrize("upload", UPLOADS)
-def test_there_and_back_in_an_upload(scene: Any, upload: Any) -> None:
+def test_there_and_back_in_an_upload(scene: Scene, upload: Any) -> None:
     """What counts at a write is the policy in force. It accepts the key again."""
     server = scene.serve(scene.honest)
     context = pinned(scene)
@@ -195,7 +198,7 @@ class H2Server:
 
 
 @pytest.mark.parametrize("back", [False, True])
-def test_a_policy_swap_with_streams_of_http2_open(scene: Any, back: bool) -> None:  # noqa: FBT001  a parameter
+def test_a_policy_swap_with_streams_of_http2_open(scene: Scene, back: bool) -> None:  # noqa: FBT001  a parameter
     """The streams share a connection, which carries no further request; there and back, it carries the next."""
     context = pinned(scene)
     before = context.store.current
@@ -227,7 +230,7 @@ def test_a_policy_swap_with_streams_of_http2_open(scene: Any, back: bool) -> Non
 
 
 @pytest.mark.parametrize("change", ["blocked", "expired"])
-def test_a_kept_alive_connection_is_refused(scene: Any, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+def test_a_kept_alive_connection_is_refused(scene: Scene, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
     """A key that is blocked, and pins that have expired, since the last request."""
     expires = "2999-01-01T00:00:00Z"
     server = scene.serve(scene.honest)
@@ -251,7 +254,7 @@ def test_a_kept_alive_connection_is_refused(scene: Any, monkeypatch: pytest.Monk
     assert scene.toll(server).application_bytes == before.application_bytes
 
 
-def test_report_only_is_reported_once_a_connection(scene: Any) -> None:
+def test_report_only_is_reported_once_a_connection(scene: Scene) -> None:
     """However many requests it carries."""
     reports: list[Any] = []
     server = scene.serve(scene.attacker)
@@ -263,7 +266,7 @@ def test_report_only_is_reported_once_a_connection(scene: Any) -> None:
         assert [report.outcome for report in reports] == [Outcome.MISMATCH] * connections
 
 
-def test_retries_of_httpx_bring_nothing(scene: Any) -> None:
+def test_retries_of_httpx_bring_nothing(scene: Scene) -> None:
     """Nothing at this level can stop them. Each is a handshake, and no byte."""
     mitm = scene.serve(scene.attacker)
     transport = httpx.HTTPTransport(verify=pinned(scene), retries=2)
@@ -288,7 +291,7 @@ def scheme(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def proxy_ports(cast: Any, start_proxy: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> Any:
+def proxy_ports(cast: Certificates, start_proxy: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Start proxy.py twice, and return the ports, and the certificate of the one with TLS."""
     folder: Path = tmp_path_factory.mktemp("tls-proxy")
     credential = cast.intermediate.issue("127.0.0.1")
@@ -299,7 +302,7 @@ def proxy_ports(cast: Any, start_proxy: Callable[..., int], tmp_path_factory: py
 
 
 @pytest.fixture
-def way(scene: Any, scheme: str, proxy_ports: Any) -> Way:
+def way(scene: Scene, scheme: str, proxy_ports: Any) -> Way:
     """The proxy has a key of its own, and a host of its own in the policy."""
     ports, credential = proxy_ports
     proxy_pins = PinSet([Pin.from_certificate(credential.certificate)], [scene.backup])
@@ -339,7 +342,7 @@ def through_aiohttp(way: Way, url: str) -> int:
 
 
 @pytest.mark.parametrize("get", [through_httpx, through_async_httpx, through_aiohttp])
-def test_through_a_proxy(scene: Any, way: Way, get: Callable[[Way, str], int]) -> None:
+def test_through_a_proxy(scene: Scene, way: Way, get: Callable[[Way, str], int]) -> None:
     """The origin's own chain counts."""
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
     with pytest.raises(Exception) as caught:  # noqa: PT011  each client has an error of its own
@@ -353,7 +356,7 @@ def test_through_a_proxy(scene: Any, way: Way, get: Callable[[Way, str], int]) -
 
 
 @pytest.mark.parametrize("get", [through_httpx, through_async_httpx, through_aiohttp])
-def test_a_proxy_with_another_key(scene: Any, get: Callable[[Way, str], int]) -> None:
+def test_a_proxy_with_another_key(scene: Scene, get: Callable[[Way, str], int]) -> None:
     """It does not even learn the origin's name."""
     mitm = scene.serve(scene.attacker)
     pins = pins_of(scene, scene.honest)
@@ -434,7 +437,7 @@ def refused_by_aiohttp(context: PinnedSSLContext, url: str) -> None:
         refused_by_aiohttp,
     ],
 )
-def test_a_refused_client_leaves_nothing_behind(scene: Any, client: Callable[[Any, str], None]) -> None:
+def test_a_refused_client_leaves_nothing_behind(scene: Scene, client: Callable[[Any, str], None]) -> None:
     """No descriptor stays open while the garbage collector is off, and no handler of the loop is called."""
     mitm = scene.serve(scene.attacker)
     context = pinned(scene)

@@ -36,11 +36,13 @@ from pinned_requests.enforcement.guard import Guard
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from support.scene import Scene
+
 SECRET = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Secret: the-secret\r\n\r\n"
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
 
-def pinned_context(scene: Any, **options: Any) -> PinnedSSLContext:
+def pinned_context(scene: Scene, **options: Any) -> PinnedSSLContext:
     """Make a context with the honest server's pin, which trusts the root."""
     pins = PinSet([Pin.from_certificate(scene.honest.certificate)], [scene.backup])
     return PinnedSSLContext({"localhost": pins}, **{"cafile": scene.bundle, **options})
@@ -139,14 +141,14 @@ class Pump:
 
 
 @pytest.fixture(params=VERSIONS, ids=["1.2", "1.3"])
-def versioned(scene: Any, request: pytest.FixtureRequest) -> Any:
+def versioned(scene: Scene, request: pytest.FixtureRequest) -> Any:
     """The scene, with servers that speak one version of TLS."""
     scene.tls = request.param
     return scene
 
 
 @contextlib.contextmanager
-def nothing_through(scene: Any, server: Any, handshakes: int | None = None) -> Iterator[None]:
+def nothing_through(scene: Scene, server: Any, handshakes: int | None = None) -> Iterator[None]:
     """Check that the server has got no application byte in the block, and no byte in the clear."""
     yield
     toll = scene.toll(server)
@@ -236,7 +238,7 @@ def test_the_honest_server_gets_it_from_an_object(versioned: Any) -> None:
 
 
 @pytest.mark.parametrize("end", ["shutdown", "failed-connect", "refused"])
-def test_nothing_is_sent_in_the_clear(scene: Any, end: str) -> None:
+def test_nothing_is_sent_in_the_clear(scene: Scene, end: str) -> None:
     """`ssl.SSLSocket` drops its TLS object, and is a plain socket from then on."""
     server = scene.serve(scene.attacker if end == "refused" else scene.honest, cleartext=True)
     context = pinned_context(scene)
@@ -258,7 +260,7 @@ def test_nothing_is_sent_in_the_clear(scene: Any, end: str) -> None:
                 call(tls)
 
 
-def test_nothing_is_sent_in_the_clear_after_unwrap(scene: Any) -> None:
+def test_nothing_is_sent_in_the_clear_after_unwrap(scene: Scene) -> None:
     """`ftplib` gives up TLS with CCC; a pinned socket has nothing to send then."""
     client, server = socket.socketpair()
     got: list[bytes] = []
@@ -282,7 +284,7 @@ def test_nothing_is_sent_in_the_clear_after_unwrap(scene: Any) -> None:
     assert got == [b"hello", b""]
 
 
-def test_a_socket_of_ssl_does_send_in_the_clear(scene: Any) -> None:
+def test_a_socket_of_ssl_does_send_in_the_clear(scene: Scene) -> None:
     """The attack of the test above is real."""
     server = scene.serve(scene.honest, cleartext=True)
     with ssl.create_default_context(cafile=scene.bundle).wrap_socket(
@@ -297,7 +299,7 @@ def test_a_socket_of_ssl_does_send_in_the_clear(scene: Any) -> None:
     assert server.cleartext_bytes == len(SECRET)
 
 
-def test_connect_is_checked(scene: Any) -> None:
+def test_connect_is_checked(scene: Scene) -> None:
     """A socket that is wrapped first and connected afterwards."""
     context = pinned_context(scene)
     for credential, refused in ((scene.attacker, True), (scene.honest, False)):
@@ -313,7 +315,7 @@ def test_connect_is_checked(scene: Any) -> None:
 
 @pytest.mark.parametrize("attribute", ["context", "session"])
 @pytest.mark.parametrize("kind", ["socket", "object", "inner"])
-def test_a_live_connection_keeps_its_context(scene: Any, kind: str, attribute: str) -> None:
+def test_a_live_connection_keeps_its_context(scene: Scene, kind: str, attribute: str) -> None:
     """Another context, or a session to resume, would come without the check."""
     mitm = scene.serve(scene.attacker, cleartext=True)
     context = pinned_context(scene)
@@ -326,7 +328,7 @@ def test_a_live_connection_keeps_its_context(scene: Any, kind: str, attribute: s
             sock.sendall(SECRET)
 
 
-def test_an_unconnected_socket_keeps_its_context(scene: Any) -> None:
+def test_an_unconnected_socket_keeps_its_context(scene: Scene) -> None:
     """`connect()` wraps the socket by `self.context`."""
     mitm = scene.serve(scene.attacker)
     with (
@@ -339,7 +341,7 @@ def test_an_unconnected_socket_keeps_its_context(scene: Any) -> None:
             tls.connect(("127.0.0.1", mitm.port))
 
 
-def test_the_host_is_the_one_that_openssl_matched(scene: Any) -> None:
+def test_the_host_is_the_one_that_openssl_matched(scene: Scene) -> None:
     """`SSLSocket.server_hostname` can be written after the connection was made."""
     mitm = scene.serve(scene.attacker)
     pins = PinSet([Pin.from_certificate(scene.honest.certificate)], [scene.backup])
@@ -350,7 +352,7 @@ def test_the_host_is_the_one_that_openssl_matched(scene: Any) -> None:
             tls.sendall(SECRET)
 
 
-def test_an_unknown_method_of_a_later_python_is_not_reachable(scene: Any) -> None:
+def test_an_unknown_method_of_a_later_python_is_not_reachable(scene: Scene) -> None:
     """It might move bytes. The methods that only look are there."""
     server = scene.serve(scene.honest)
     with open_socket(pinned_context(scene), server.port) as tls:
@@ -370,7 +372,7 @@ def test_an_unknown_method_of_a_later_python_is_not_reachable(scene: Any) -> Non
     ("step", "error"),
     [("judge", ZeroDivisionError), ("judge", OSError), ("policy", ZeroDivisionError), ("admit", ZeroDivisionError)],
 )
-def test_an_error_in_the_check_refuses(scene: Any, monkeypatch: pytest.MonkeyPatch, step: str, error: Any) -> None:
+def test_an_error_in_the_check_refuses(scene: Scene, monkeypatch: pytest.MonkeyPatch, step: str, error: Any) -> None:
     """Whatever fails: the chain was not accepted, and the connection stays refused when the failure has passed."""
     server = scene.serve(scene.honest)
     context = pinned_context(scene)
@@ -390,7 +392,7 @@ def test_an_error_in_the_check_refuses(scene: Any, monkeypatch: pytest.MonkeyPat
             tls.sendall(SECRET)
 
 
-def test_a_refused_connection_is_shut_down(scene: Any) -> None:
+def test_a_refused_connection_is_shut_down(scene: Scene) -> None:
     """The server sees its end, while the client still has the socket. The descriptor is the client's to close."""
     mitm = scene.serve(scene.attacker)
     with open_socket(pinned_context(scene), mitm.port) as tls:
@@ -402,7 +404,7 @@ def test_a_refused_connection_is_shut_down(scene: Any) -> None:
 
 
 @pytest.mark.parametrize("refused", [True, False])
-def test_threads_make_one_check(scene: Any, monkeypatch: pytest.MonkeyPatch, refused: bool) -> None:  # noqa: FBT001  a parameter
+def test_threads_make_one_check(scene: Scene, monkeypatch: pytest.MonkeyPatch, refused: bool) -> None:  # noqa: FBT001  a parameter
     """Whichever is first, the others wait for its check: all are refused, with one report, or none is."""
     reports: list[Any] = []
     judge = Guard.judge
@@ -435,7 +437,7 @@ def test_threads_make_one_check(scene: Any, monkeypatch: pytest.MonkeyPatch, ref
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="there is no /proc")
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # the client leaves it to the reference count
-def test_no_descriptor_stays_open(scene: Any) -> None:
+def test_no_descriptor_stays_open(scene: Scene) -> None:
     """The garbage collector is off: an error that is kept on a connection would be a cycle."""
     mitm = scene.serve(scene.attacker)
     context = pinned_context(scene)
@@ -462,7 +464,7 @@ def test_no_descriptor_stays_open(scene: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["socket", "object"])
-def test_a_refusal_is_made_anew(scene: Any, kind: str) -> None:
+def test_a_refusal_is_made_anew(scene: Scene, kind: str) -> None:
     """Each call raises an error of its own: one that is kept would hold the frames of the first caller."""
     mitm = scene.serve(scene.attacker)
     pump = Pump(pinned_context(scene), mitm.port)
@@ -476,7 +478,7 @@ def test_a_refusal_is_made_anew(scene: Any, kind: str) -> None:
     assert errors[0].args == errors[1].args
 
 
-def test_buffered_files_send_nothing(scene: Any) -> None:
+def test_buffered_files_send_nothing(scene: Scene) -> None:
     """`http.client` writes by `sendall()` and reads by a buffered file."""
     mitm = scene.serve(scene.attacker)
     with nothing_through(scene, mitm), open_socket(pinned_context(scene), mitm.port) as tls:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,21 +29,24 @@ from pinned_requests import (
 from pinned_requests.testing import Credential
 from pinned_requests.tls import connection
 
+if TYPE_CHECKING:
+    from support.scene import Scene
+
 SECRET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-def pins_of(scene: Any, credential: Any, **fields: Any) -> PinSet:
+def pins_of(scene: Scene, credential: Any, **fields: Any) -> PinSet:
     """Pin a credential's or an authority's key."""
     return PinSet([Pin.from_certificate(credential.certificate)], [scene.backup], **fields)
 
 
-def context_for(scene: Any, **options: Any) -> PinnedSSLContext:
+def context_for(scene: Scene, **options: Any) -> PinnedSSLContext:
     """Make a context with the honest server's pin, which trusts the root."""
     pins = options.pop("pins", {"localhost": pins_of(scene, scene.honest)})
     return PinnedSSLContext(pins, **{"cafile": scene.bundle, **options})
 
 
-def forged_for(scene: Any) -> Credential:
+def forged_for(scene: Scene) -> Credential:
     """Make a self-signed certificate, with the pinned root behind it."""
     forged = Credential.self_signed("localhost")
     return forged.with_served(forged.certificate, scene.root.certificate)
@@ -56,7 +59,7 @@ def send(context: ssl.SSLContext, port: int, host: str | None = "localhost", **o
         tls.sendall(SECRET)
 
 
-def refused(scene: Any, context: ssl.SSLContext, error: Any = PinMismatchError, **options: Any) -> Any:
+def refused(scene: Scene, context: ssl.SSLContext, error: Any = PinMismatchError, **options: Any) -> Any:
     """Check that a server with another key gets nothing, and return the error."""
     mitm = scene.serve(options.pop("credential", scene.attacker), cleartext=True)
     with pytest.raises(error) as caught:
@@ -65,7 +68,7 @@ def refused(scene: Any, context: ssl.SSLContext, error: Any = PinMismatchError, 
     return caught.value
 
 
-def accepted(scene: Any, context: ssl.SSLContext, **options: Any) -> None:
+def accepted(scene: Scene, context: ssl.SSLContext, **options: Any) -> None:
     """Check that the server with the key gets the secret."""
     server = scene.serve(options.pop("credential", scene.honest))
     send(context, server.port, **options)
@@ -74,7 +77,7 @@ def accepted(scene: Any, context: ssl.SSLContext, **options: Any) -> None:
 
 @pytest.mark.parametrize("name", ["sslsocket_class", "sslobject_class"])
 @pytest.mark.parametrize("owner", ["instance", "class"])
-def test_no_other_class_makes_connections(scene: Any, monkeypatch: pytest.MonkeyPatch, name: str, owner: str) -> None:
+def test_no_other_class_makes_connections(scene: Scene, monkeypatch: pytest.MonkeyPatch, name: str, owner: str) -> None:
     """As pymongo assigns a class of its own to its context. Such a socket is refused, wherever it was assigned."""
     context = context_for(scene)
     other = getattr(ssl, {"sslsocket_class": "SSLSocket", "sslobject_class": "SSLObject"}[name])
@@ -92,7 +95,7 @@ def test_no_other_class_makes_connections(scene: Any, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(("name", "value"), [("check_hostname", False), ("verify_mode", ssl.CERT_NONE)])
-def test_verification_is_frozen_by_the_first_connection(scene: Any, name: str, value: Any) -> None:
+def test_verification_is_frozen_by_the_first_connection(scene: Scene, name: str, value: Any) -> None:
     """Another holder of the context would change what vouches for the chain of the next connection."""
     context = context_for(scene, pins={"localhost": pins_of(scene, scene.root)})
     accepted(scene, context)
@@ -104,7 +107,7 @@ def test_verification_is_frozen_by_the_first_connection(scene: Any, name: str, v
     assert (context.check_hostname, context.verify_mode) == (True, ssl.CERT_REQUIRED)
 
 
-def test_a_write_waits_while_a_connection_is_made(scene: Any) -> None:
+def test_a_write_waits_while_a_connection_is_made(scene: Scene) -> None:
     """Two threads that were past the check of the freeze could else switch verification off and on around it."""
     context = context_for(scene)
     uses = [
@@ -122,7 +125,7 @@ def test_a_write_waits_while_a_connection_is_made(scene: Any) -> None:
 
 
 @pytest.mark.parametrize("mode", [ssl.CERT_NONE, ssl.CERT_OPTIONAL])
-def test_without_verification_the_leaf_alone_counts(scene: Any, mode: ssl.VerifyMode) -> None:
+def test_without_verification_the_leaf_alone_counts(scene: Scene, mode: ssl.VerifyMode) -> None:
     """The peer may put the pinned root behind any leaf: nothing connects the two."""
     context = context_for(scene, pins={"localhost": pins_of(scene, scene.root)})
     context.check_hostname = False
@@ -137,14 +140,14 @@ def test_without_verification_the_leaf_alone_counts(scene: Any, mode: ssl.Verify
     accepted(scene, of_leaf)
 
 
-def test_optional_verification_with_a_host_name_check(scene: Any) -> None:
+def test_optional_verification_with_a_host_name_check(scene: Scene) -> None:
     """As the contract has it: without `CERT_REQUIRED` the leaf alone counts."""
     context = context_for(scene, pins={"localhost": pins_of(scene, scene.root)})
     context.verify_mode = ssl.CERT_OPTIONAL
     refused(scene, context, PinMismatchError, credential=scene.honest)
 
 
-def test_without_a_host_name_check_the_leaf_alone_counts(scene: Any) -> None:
+def test_without_a_host_name_check_the_leaf_alone_counts(scene: Scene) -> None:
     """Any server of that CA could stand behind the name."""
     context = context_for(scene, pins={"localhost": pins_of(scene, scene.root)})
     context.check_hostname = False
@@ -152,7 +155,7 @@ def test_without_a_host_name_check_the_leaf_alone_counts(scene: Any) -> None:
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_write_by_the_class_of_c_is_noticed(scene: Any, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+def test_a_write_by_the_class_of_c_is_noticed(scene: Scene, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     """Such a write goes around the property. It is seen, and the rest of the chain does not count."""
     context = context_for(scene, pins={"localhost": pins_of(scene, scene.root)})
     accepted(scene, context)
@@ -169,7 +172,7 @@ def test_a_write_by_the_class_of_c_is_noticed(scene: Any, monkeypatch: pytest.Mo
     refused(scene, context, PinMismatchError, credential=scene.honest)
 
 
-def test_a_write_that_comes_too_late_is_noticed(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_comes_too_late_is_noticed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection was made without verification, whatever the context says when `ssl` has made it."""
     context = context_for(scene, pins={"localhost": pins_of(scene, scene.root)})
     context.check_hostname = False
@@ -186,7 +189,7 @@ def test_a_write_that_comes_too_late_is_noticed(scene: Any, monkeypatch: pytest.
     refused(scene, context, PinMismatchError, credential=scene.honest)  # whose chain nobody has verified
 
 
-def test_a_write_after_the_handshake_changes_nothing(scene: Any) -> None:
+def test_a_write_after_the_handshake_changes_nothing(scene: Scene) -> None:
     """OpenSSL has copied the mode: what is read after the handshake does not count, in either direction."""
     context = context_for(scene, pins={"localhost": pins_of(scene, scene.root)})
     context.check_hostname = False
@@ -202,13 +205,13 @@ def test_a_write_after_the_handshake_changes_nothing(scene: Any) -> None:
     assert scene.toll(mitm).application_bytes == 0
 
 
-def tickets(scene: Any) -> ssl.SSLContext:
+def tickets(scene: Scene) -> ssl.SSLContext:
     """Make a server's context whose sessions can be resumed."""
     server: ssl.SSLContext = scene.honest.server_context(num_tickets=2)
     return server
 
 
-def test_a_session_to_resume_is_refused(scene: Any) -> None:
+def test_a_session_to_resume_is_refused(scene: Scene) -> None:
     """A resumed connection shows no certificate."""
     server = scene.serve(scene.honest, context=tickets(scene))
     context = context_for(scene)
@@ -230,7 +233,7 @@ def test_a_session_to_resume_is_refused(scene: Any) -> None:
 
 
 @pytest.mark.parametrize("allow", [False, True])
-def test_a_session_that_is_resumed_all_the_same_has_no_chain(scene: Any, monkeypatch: Any, allow: bool) -> None:  # noqa: FBT001  a parameter
+def test_a_session_that_is_resumed_all_the_same_has_no_chain(scene: Scene, monkeypatch: Any, allow: bool) -> None:  # noqa: FBT001  a parameter
     """By the C class, which no check of arguments sees: without a chain there is no match."""
     server = scene.serve(scene.honest, context=tickets(scene))
     context = context_for(scene, unpinned_hosts="allow" if allow else "block")
@@ -257,7 +260,7 @@ def test_a_session_that_is_resumed_all_the_same_has_no_chain(scene: Any, monkeyp
 
 
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="ssl has pre-shared keys since 3.13")
-def test_a_pre_shared_key_has_no_chain(scene: Any) -> None:
+def test_a_pre_shared_key_has_no_chain(scene: Scene) -> None:
     """Whoever has the key is not whoever has the pin."""
     context = context_for(scene)
     context.check_hostname = False
@@ -275,7 +278,7 @@ def test_a_pre_shared_key_has_no_chain(scene: Any) -> None:
     assert scene.toll(mitm)[1:] == (1, 0)
 
 
-def test_anonymous_ciphers_have_no_chain(scene: Any) -> None:
+def test_anonymous_ciphers_have_no_chain(scene: Scene) -> None:
     """They need no certificate at all."""
     context = context_for(scene)
     context.check_hostname = False
@@ -290,7 +293,7 @@ def test_anonymous_ciphers_have_no_chain(scene: Any) -> None:
     assert scene.toll(mitm)[1:] == (1, 0)
 
 
-def test_renegotiation_stays_off(scene: Any) -> None:
+def test_renegotiation_stays_off(scene: Scene) -> None:
     """A TLS 1.2 server could present another certificate after the check. Clients that set options leave it so."""
     context = context_for(scene)
     assert ssl.OP_NO_RENEGOTIATION in context.options
@@ -300,7 +303,7 @@ def test_renegotiation_stays_off(scene: Any) -> None:
     assert ssl.OP_NO_RENEGOTIATION in context.options
 
 
-def test_no_use_for_a_server(scene: Any) -> None:
+def test_no_use_for_a_server(scene: Scene) -> None:
     """It would ask clients for their pins."""
     context = context_for(scene)
     client, server = socket.socketpair()
@@ -312,7 +315,7 @@ def test_no_use_for_a_server(scene: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["socket", "object"])
-def test_without_a_host_name_the_connection_is_refused(scene: Any, kind: str) -> None:
+def test_without_a_host_name_the_connection_is_refused(scene: Scene, kind: str) -> None:
     """There is nothing to look the pins up by, under "allow" neither. Nothing is sent, not even a ClientHello."""
     context = context_for(scene, unpinned_hosts="allow")
     context.check_hostname = False
@@ -327,7 +330,7 @@ def test_without_a_host_name_the_connection_is_refused(scene: Any, kind: str) ->
     assert "assumed_host" in str(error)
 
 
-def test_the_assumed_host(scene: Any) -> None:
+def test_the_assumed_host(scene: Scene) -> None:
     """It is sent, matched with the certificate, and pinned; a name that the client gives comes before it."""
     context = context_for(scene, assumed_host="localhost")
     accepted(scene, context, host=None)
@@ -344,7 +347,7 @@ def test_the_assumed_host(scene: Any) -> None:
 
 
 @pytest.mark.parametrize("spelling", ["127.0.0.1", "::1", "[::1]"])
-def test_addresses(scene: Any, spelling: str) -> None:
+def test_addresses(scene: Scene, spelling: str) -> None:
     """Pins of an address hold where the client gives the address."""
     name = spelling.strip("[]")
     pattern = f"[{name}]" if ":" in name else name
@@ -353,7 +356,7 @@ def test_addresses(scene: Any, spelling: str) -> None:
     refused(scene, context, host=name)
 
 
-def test_another_sni_name(scene: Any) -> None:
+def test_another_sni_name(scene: Scene) -> None:
     """A client that is told to send another name is refused under "block"; under "allow" it is not pinned."""
     refused(scene, context_for(scene), UnpinnedHostError, host="other.example.com")
     allowing = context_for(scene, unpinned_hosts="allow")
@@ -361,7 +364,7 @@ def test_another_sni_name(scene: Any) -> None:
     refused(scene, allowing)
 
 
-def test_unpinned_hosts_get_no_handshake(scene: Any) -> None:
+def test_unpinned_hosts_get_no_handshake(scene: Scene) -> None:
     """The policy alone decides."""
     mitm = scene.serve(scene.attacker)
     with pytest.raises(UnpinnedHostError):
@@ -369,7 +372,7 @@ def test_unpinned_hosts_get_no_handshake(scene: Any) -> None:
     assert scene.toll(mitm).handshakes == 0
 
 
-def test_a_chain_that_one_host_was_accepted_by(scene: Any) -> None:
+def test_a_chain_that_one_host_was_accepted_by(scene: Scene) -> None:
     """It is remembered for that host alone, and for that policy, and with the same verification."""
     pins = {"localhost": pins_of(scene, scene.honest), "other.example.com": pins_of(scene, scene.attacker)}
     context = context_for(scene, pins=pins)
@@ -395,7 +398,7 @@ def test_any_number_of_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
         assert 1 <= len(context._known) <= 3
 
 
-def test_an_idna_name_is_pinned_as_it_is_matched(scene: Any) -> None:
+def test_an_idna_name_is_pinned_as_it_is_matched(scene: Scene) -> None:
     """By IDNA 2003, as `ssl` encodes it."""
     context = context_for(scene, pins={"bücher.example": pins_of(scene, scene.honest)})
     accepted(scene, context, host="bücher.example")
@@ -405,14 +408,14 @@ def test_an_idna_name_is_pinned_as_it_is_matched(scene: Any) -> None:
 class TestPorts:
     """`ssl` does not know the port."""
 
-    def test_with_a_port_its_pattern_counts(self, scene: Any) -> None:
+    def test_with_a_port_its_pattern_counts(self, scene: Scene) -> None:
         """As the session would find it."""
         pins = {"localhost": pins_of(scene, scene.attacker), "localhost:8443": pins_of(scene, scene.honest)}
         accepted(scene, context_for(scene, pins=pins, port=8443))
         refused(scene, context_for(scene, pins=pins, port=8443))
         refused(scene, context_for(scene, pins=pins, port=443), credential=scene.honest)
 
-    def test_without_a_port_every_entry_must_be_satisfied(self, scene: Any) -> None:
+    def test_without_a_port_every_entry_must_be_satisfied(self, scene: Scene) -> None:
         """The connection may be to any of them."""
         pins = {"localhost": pins_of(scene, scene.attacker), "localhost:8443": pins_of(scene, scene.honest)}
         refused(scene, context_for(scene, pins=pins))
@@ -429,7 +432,7 @@ class TestPorts:
             PinnedSSLContext({"localhost": PinSet.exempt()}, port=port)
 
 
-def in_another_process(scene: Any, program: str, python: str = sys.executable) -> None:
+def in_another_process(scene: Scene, program: str, python: str = sys.executable) -> None:
     """Run a program that gets the ports of the attacker and of the honest server, and asserts by itself."""
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
     begin = """
@@ -474,14 +477,14 @@ truststore.inject_into_ssl()
 
 
 @pytest.mark.parametrize("order", ["before", "after"])
-def test_truststore_in_the_place_of_ssl(scene: Any, order: str) -> None:
+def test_truststore_in_the_place_of_ssl(scene: Scene, order: str) -> None:
     """A child of truststore's class would lose its checks; and the setters of ssl's recurse."""
     pytest.importorskip("truststore")
     in_another_process(scene, INJECT + MAKE + WRITE if order == "before" else MAKE + INJECT + WRITE)
 
 
 @pytest.mark.parametrize("order", ["before", "after"])
-def test_gevent(scene: Any, order: str) -> None:
+def test_gevent(scene: Scene, order: str) -> None:
     """It replaces the classes of ssl. A pinned connection is one of the original ones, and blocks all greenlets."""
     pytest.importorskip("gevent", reason="gevent is not installed")
     patch = "\nfrom gevent import monkey\nmonkey.patch_all()\n"
@@ -493,7 +496,7 @@ def test_gevent(scene: Any, order: str) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-def test_fork(scene: Any) -> None:
+def test_fork(scene: Scene) -> None:
     """A child uses the context of its parent."""
     child = """
         check(context)
@@ -508,7 +511,7 @@ def test_fork(scene: Any) -> None:
     in_another_process(scene, MAKE + textwrap.dedent(child))
 
 
-def test_further_cas_never_widen_the_pins(scene: Any) -> None:
+def test_further_cas_never_widen_the_pins(scene: Scene) -> None:
     """As requests loads certifi's into any context."""
     context = context_for(scene, cafile=None, cadata=scene.root.certificate_pem.decode())
     context.load_verify_locations(scene.bundle)
@@ -517,7 +520,7 @@ def test_further_cas_never_widen_the_pins(scene: Any) -> None:
     accepted(scene, context)
 
 
-def test_the_default_authorities(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_authorities(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an argument, those of `ssl.create_default_context()`."""
     monkeypatch.setenv("SSL_CERT_FILE", scene.bundle)
     context = PinnedSSLContext({"localhost": pins_of(scene, scene.honest)})
@@ -526,7 +529,7 @@ def test_the_default_authorities(scene: Any, monkeypatch: pytest.MonkeyPatch) ->
     assert context.verify_flags == ssl.create_default_context().verify_flags
 
 
-def test_arguments_by_place(scene: Any) -> None:
+def test_arguments_by_place(scene: Scene) -> None:
     """As anyio gives them."""
     context = context_for(scene, assumed_host="other.example.com")
     assert context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), False, "localhost").server_hostname == "localhost"  # noqa: FBT003  by place
@@ -537,7 +540,7 @@ def test_arguments_by_place(scene: Any) -> None:
     assert caught.value.host == "localhost"
 
 
-def test_another_socket_class_in_the_place_of_ssls(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_socket_class_in_the_place_of_ssls(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not known what it does without TLS."""
 
     class Other(ssl.SSLSocket):
@@ -548,7 +551,7 @@ def test_another_socket_class_in_the_place_of_ssls(scene: Any, monkeypatch: pyte
         context_for(scene).wrap_socket(sock, server_hostname="localhost")
 
 
-def test_it_is_a_context(scene: Any) -> None:
+def test_it_is_a_context(scene: Scene) -> None:
     """Clients look."""
     context = context_for(scene)
     assert isinstance(context, ssl.SSLContext)
@@ -558,7 +561,7 @@ def test_it_is_a_context(scene: Any) -> None:
         assert type(tls) is context.sslsocket_class
 
 
-def test_tls_in_tls(scene: Any) -> None:
+def test_tls_in_tls(scene: Scene) -> None:
     """A TLS proxy and an origin with one context, as aiohttp has it: both are checked, each by its own name."""
     pins = {"localhost": pins_of(scene, scene.honest), "api.example.com": pins_of(scene, scene.honest)}
     context = context_for(scene, pins=pins)

@@ -30,16 +30,18 @@ from pinned_requests.testing import Response
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from support.scene import Scene
+
 PART = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
 
 
-def pins_of(scene: Any, credential: Any, **fields: Any) -> PinSet:
+def pins_of(scene: Scene, credential: Any, **fields: Any) -> PinSet:
     """Pin a credential's key."""
     return PinSet([Pin.from_certificate(credential.certificate)], [scene.backup], **fields)
 
 
 @pytest.fixture(params=["fixed", "followed"])
-def store(request: pytest.FixtureRequest, scene: Any) -> PolicyStore:
+def store(request: pytest.FixtureRequest, scene: Scene) -> PolicyStore:
     """A store of a fixed policy, and one that follows a source."""
     policy = PinPolicy({"localhost": pins_of(scene, scene.honest)})
     return PolicyStore(policy) if request.param == "fixed" else PolicyStore(lambda: policy, max_age=3600)
@@ -78,7 +80,7 @@ def connection(request: pytest.FixtureRequest) -> Iterator[Any]:
         each.close()
 
 
-def test_a_new_policy_holds_from_the_next_write_on(scene: Any, store: PolicyStore, connection: Any) -> None:
+def test_a_new_policy_holds_from_the_next_write_on(scene: Scene, store: PolicyStore, connection: Any) -> None:
     """In the middle of an upload. The key is not pinned any more, so nothing more goes out."""
     server = scene.serve(scene.honest)
     write = connection(PinnedSSLContext(store, cafile=scene.bundle), server.port)
@@ -93,7 +95,7 @@ def test_a_new_policy_holds_from_the_next_write_on(scene: Any, store: PolicyStor
     assert scene.toll(server).application_bytes == len(PART)
 
 
-def test_there_and_back_between_two_writes(scene: Any, store: PolicyStore, connection: Any) -> None:
+def test_there_and_back_between_two_writes(scene: Scene, store: PolicyStore, connection: Any) -> None:
     """The policy in force accepts the chain: what held in between does not matter."""
     server = scene.serve(scene.honest)
     write = connection(PinnedSSLContext(store, cafile=scene.bundle), server.port)
@@ -111,7 +113,7 @@ def test_there_and_back_between_two_writes(scene: Any, store: PolicyStore, conne
 
 
 @pytest.mark.parametrize("kind", ["socket", "object"])
-def test_a_connection_stays_refused_when_the_policy_comes_back(scene: Any, kind: str) -> None:
+def test_a_connection_stays_refused_when_the_policy_comes_back(scene: Scene, kind: str) -> None:
     """It accepted the chain before, and would again. What was refused is gone, for reads, too."""
     server = scene.serve(scene.honest)
     context = PinnedSSLContext({"localhost": pins_of(scene, scene.honest)}, cafile=scene.bundle)
@@ -167,7 +169,7 @@ def test_a_connection_stays_refused_when_the_policy_comes_back(scene: Any, kind:
     ],
     ids=["blocked", "blocked-for-all", "blocked-exempt", "unpinned", "expired", "another-port"],
 )
-def test_other_changes(scene: Any, store: PolicyStore, connection: Any, change: Any, error: Any) -> None:
+def test_other_changes(scene: Scene, store: PolicyStore, connection: Any, change: Any, error: Any) -> None:
     """A key that is blocked, a host that is not pinned any more, pins that have expired, an entry for another port."""
     scene.issuer = Pin.from_certificate(scene.intermediate.certificate)
     server = scene.serve(scene.honest)
@@ -181,7 +183,7 @@ def test_other_changes(scene: Any, store: PolicyStore, connection: Any, change: 
 
 @pytest.mark.parametrize("on_expiry", ["block", "unpin"])
 def test_expiry_holds_on_open_connections(
-    scene: Any, store: PolicyStore, connection: Any, monkeypatch: Any, on_expiry: str
+    scene: Scene, store: PolicyStore, connection: Any, monkeypatch: Any, on_expiry: str
 ) -> None:
     """No policy changes; the time does. With "unpin" the CA validation of the handshake is what is left."""
     reports: list[Any] = []
@@ -202,7 +204,7 @@ def test_expiry_holds_on_open_connections(
     assert [report.outcome for report in reports] == [Outcome.EXPIRED]
 
 
-def test_a_policy_that_is_too_old_refuses(scene: Any, connection: Any, monkeypatch: Any) -> None:
+def test_a_policy_that_is_too_old_refuses(scene: Scene, connection: Any, monkeypatch: Any) -> None:
     """`max_age` holds on open connections."""
     policy = PinPolicy({"localhost": pins_of(scene, scene.honest)})
     store = PolicyStore(lambda: policy, max_age=3600)
@@ -215,7 +217,7 @@ def test_a_policy_that_is_too_old_refuses(scene: Any, connection: Any, monkeypat
     assert scene.toll(server).application_bytes == len(PART)
 
 
-def test_report_only_is_reported_once_a_connection(scene: Any, connection: Any) -> None:
+def test_report_only_is_reported_once_a_connection(scene: Scene, connection: Any) -> None:
     """However much is written; another connection is another report."""
     reports: list[Any] = []
     pins = pins_of(scene, scene.honest, report_only=True)
@@ -230,7 +232,7 @@ def test_report_only_is_reported_once_a_connection(scene: Any, connection: Any) 
     assert scene.toll(server).application_bytes == 6 * len(PART)
 
 
-def test_a_refusal_is_reported_once(scene: Any) -> None:
+def test_a_refusal_is_reported_once(scene: Scene) -> None:
     """However often the client tries."""
     reports: list[Any] = []
     mitm = scene.serve(scene.attacker)
@@ -246,7 +248,7 @@ def test_a_refusal_is_reported_once(scene: Any) -> None:
     assert report.served_chain[0] == scene.attacker.certificate_der
 
 
-def test_a_sink_that_uses_the_connection(scene: Any) -> None:
+def test_a_sink_that_uses_the_connection(scene: Scene) -> None:
     """It is called in the middle of the check, and does not get around it, nor hang."""
     mitm = scene.serve(scene.attacker)
     errors: list[Exception] = []
@@ -268,7 +270,7 @@ def test_a_sink_that_uses_the_connection(scene: Any) -> None:
     assert all(isinstance(error, PinningError) for error in errors)
 
 
-def test_a_sink_that_changes_the_policy(scene: Any, connection: Any) -> None:
+def test_a_sink_that_changes_the_policy(scene: Scene, connection: Any) -> None:
     """The new policy holds for the write in which the sink is called."""
     mitm = scene.serve(scene.attacker)
     store = PolicyStore({"localhost": pins_of(scene, scene.honest, report_only=True)})
@@ -283,7 +285,7 @@ def test_a_sink_that_changes_the_policy(scene: Any, connection: Any) -> None:
 
 
 @pytest.mark.parametrize("moment", ["handshake", "open"])
-def test_no_handler_of_the_loop_is_called(scene: Any, moment: str) -> None:
+def test_no_handler_of_the_loop_is_called(scene: Scene, moment: str) -> None:
     """A loop tells its handler of errors that are not those of a connection. A refusal is one of a connection."""
     told: list[Any] = []
     server = scene.serve(scene.attacker if moment == "handshake" else scene.honest, handler=lambda _request: Response())

@@ -25,20 +25,22 @@ from pinned_requests.core.verdict import Outcome
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from support.scene import Scene
 
-def pins_of(scene: Any, *credentials: Any) -> dict[str, PinSet]:
+
+def pins_of(scene: Scene, *credentials: Any) -> dict[str, PinSet]:
     """Pin keys for localhost."""
     return {"localhost": PinSet([Pin.from_certificate(each.certificate) for each in credentials], [scene.backup])}
 
 
-def session_of(scene: Any, store: Any, **options: Any) -> PinnedSession:
+def session_of(scene: Scene, store: Any, **options: Any) -> PinnedSession:
     """Make a session that accepts either server, with a context that decides by another store."""
     context = PinnedSSLContext(store, cafile=scene.bundle)
     return PinnedSession(pins_of(scene, scene.honest, scene.attacker), ssl_context=context, **options)
 
 
 @pytest.mark.parametrize("max_retries", [0, 5, Retry(5, backoff_factor=10)])
-def test_a_refusal_of_the_context_is_the_public_error(scene: Any, max_retries: Any) -> None:
+def test_a_refusal_of_the_context_is_the_public_error(scene: Scene, max_retries: Any) -> None:
     """urllib3 would retry the error of ssl, and report it under another name. There is one handshake."""
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
     with session_of(scene, pins_of(scene, scene.honest), max_retries=max_retries) as session:
@@ -49,7 +51,7 @@ def test_a_refusal_of_the_context_is_the_public_error(scene: Any, max_retries: A
         assert session.get(server.url()).status_code == 200
 
 
-def test_a_host_that_the_context_does_not_know(scene: Any) -> None:
+def test_a_host_that_the_context_does_not_know(scene: Scene) -> None:
     """It is refused before the handshake."""
     server = scene.serve(scene.honest)
     with session_of(scene, {"other.example.com": PinSet.exempt()}) as session, pytest.raises(UnpinnedHostError):
@@ -57,7 +59,7 @@ def test_a_host_that_the_context_does_not_know(scene: Any) -> None:
     assert scene.toll(server) == (1, 0, 0)
 
 
-def test_check_tells_of_a_refusal_of_the_context(scene: Any) -> None:
+def test_check_tells_of_a_refusal_of_the_context(scene: Scene) -> None:
     """As a value."""
     mitm = scene.serve(scene.attacker)
     with session_of(scene, pins_of(scene, scene.honest)) as session:
@@ -66,7 +68,7 @@ def test_check_tells_of_a_refusal_of_the_context(scene: Any) -> None:
     assert scene.toll(mitm).application_bytes == 0
 
 
-def test_a_changed_policy_of_the_context_holds_for_a_pooled_connection(scene: Any) -> None:
+def test_a_changed_policy_of_the_context_holds_for_a_pooled_connection(scene: Scene) -> None:
     """The connection is closed, and one fresh handshake is tried, as after a change of the session's own policy."""
     server = scene.serve(scene.honest)
     store = PolicyStore(pins_of(scene, scene.honest))
@@ -82,7 +84,7 @@ def test_a_changed_policy_of_the_context_holds_for_a_pooled_connection(scene: An
 
 
 @pytest.mark.parametrize("max_retries", [0, 5])
-def test_a_policy_swap_in_the_middle_of_an_upload(scene: Any, max_retries: int) -> None:
+def test_a_policy_swap_in_the_middle_of_an_upload(scene: Scene, max_retries: int) -> None:
     """The public error, with the request, and no further handshake. The session follows another store."""
     server = scene.serve(scene.honest)
     store = PolicyStore(pins_of(scene, scene.honest))
@@ -103,7 +105,7 @@ def test_a_policy_swap_in_the_middle_of_an_upload(scene: Any, max_retries: int) 
         assert session.get(server.url()).status_code == 200
 
 
-def test_a_pool_manager(scene: Any) -> None:
+def test_a_pool_manager(scene: Scene) -> None:
     """The same at the level of urllib3."""
     mitm = scene.serve(scene.attacker)
     context = PinnedSSLContext(pins_of(scene, scene.honest), cafile=scene.bundle)
@@ -114,7 +116,7 @@ def test_a_pool_manager(scene: Any) -> None:
 
 
 @pytest.mark.parametrize("verify", [True, False])
-def test_plain_requests_with_the_context(scene: Any, verify: bool) -> None:  # noqa: FBT001  a parameter
+def test_plain_requests_with_the_context(scene: Scene, verify: bool) -> None:  # noqa: FBT001  a parameter
     """It writes into the context that it is given; nothing of that lets the attacker in."""
     mitm = scene.serve(scene.attacker)
     context = PinnedSSLContext(pins_of(scene, scene.honest), cafile=scene.bundle)

@@ -46,10 +46,12 @@ from pinned_requests.testing import Authority, Credential, Response, TLSServer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from support.scene import Scene
+
 SECRET = "the-secret-of-the-request"  # noqa: S105  what the attacker is after
 
 
-def got_no_byte(scene: Any, server: TLSServer) -> bool:
+def got_no_byte(scene: Scene, server: TLSServer) -> bool:
     """Say whether a server got nothing of HTTP."""
     return bool(scene.toll(server).application_bytes == 0 and SECRET.encode() not in server.received)
 
@@ -69,7 +71,7 @@ class OwnContext(HTTPAdapter):
         return super().init_poolmanager(*args, ssl_context=self.context, **kwargs)
 
 
-def context_of(scene: Any) -> ssl.SSLContext:
+def context_of(scene: Scene) -> ssl.SSLContext:
     """A context of the caller's, as one writes it for an adapter."""
     context = ssl.create_default_context(cafile=scene.bundle)
     context.check_hostname = False
@@ -77,7 +79,7 @@ def context_of(scene: Any) -> ssl.SSLContext:
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-def test_a_context_that_was_used_unverified_vouches_no_more(scene: Any) -> None:
+def test_a_context_that_was_used_unverified_vouches_no_more(scene: Scene) -> None:
     """One request with `verify=False` over a shared context, and the context does not vouch for a chain again.
 
     Only the leaf counts from then on: a pin of the CA does not match, a pin of the leaf does.
@@ -107,7 +109,7 @@ def test_a_context_that_was_used_unverified_vouches_no_more(scene: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 @pytest.mark.parametrize("victim_verifies", [True, False])
-def test_threads_that_write_to_one_context(scene: Any, victim_verifies: bool) -> None:  # noqa: FBT001  pytest's way
+def test_threads_that_write_to_one_context(scene: Scene, victim_verifies: bool) -> None:  # noqa: FBT001  pytest's way
     """A forged leaf with the real CA behind it, while other threads turn verification off and on."""
     attacker = forge(scene)
     context = context_of(scene)
@@ -139,7 +141,7 @@ def test_threads_that_write_to_one_context(scene: Any, victim_verifies: bool) ->
     assert got_no_byte(scene, mitm)
 
 
-def forge(scene: Any) -> Credential:
+def forge(scene: Scene) -> Credential:
     """A certificate for localhost by a CA of the attacker's that has the root's name, with the real root behind it."""
     false = Authority.forge(scene.root).issue("localhost", "127.0.0.1")
     return false.with_served(false.certificate, scene.root.certificate)
@@ -148,7 +150,7 @@ def forge(scene: Any) -> Credential:
 # --- 2. The wrong session's policy -----------------------------------------------------------------------------------
 
 
-def test_digest_auth_is_judged_by_the_policy_of_its_session(scene: Any) -> None:
+def test_digest_auth_is_judged_by_the_policy_of_its_session(scene: Scene) -> None:
     """`HTTPDigestAuth` sends again by `response.connection.send()`; the adapter is refused on a second session."""
 
     def challenge(request: Any) -> Response:
@@ -184,7 +186,7 @@ AMBIGUOUS = [
 @pytest.mark.filterwarnings("ignore:URLs without a scheme:FutureWarning")
 @pytest.mark.parametrize("url", AMBIGUOUS)
 @pytest.mark.parametrize("unpinned_hosts", ["block", "allow"])
-def test_urls_that_parsers_read_differently(scene: Any, url: str, unpinned_hosts: Any) -> None:
+def test_urls_that_parsers_read_differently(scene: Scene, url: str, unpinned_hosts: Any) -> None:
     """None of them makes the proxy forward something to a host that must be pinned, whichever parser reads it."""
     proxy = scene.serve(None)
     hosts = {"pinned.test": scene.pins_of(scene.honest), "start.test": PinSet.exempt()}
@@ -203,7 +205,7 @@ def test_urls_that_parsers_read_differently(scene: Any, url: str, unpinned_hosts
 
 
 @pytest.mark.filterwarnings("ignore:URLs without a scheme:FutureWarning")
-def test_a_redirect_to_such_a_url(scene: Any) -> None:
+def test_a_redirect_to_such_a_url(scene: Scene) -> None:
     """The same by a redirect, which a server chooses."""
     for location in AMBIGUOUS:
         to = Response(302, headers=(("Location", location),))
@@ -219,7 +221,7 @@ def test_a_redirect_to_such_a_url(scene: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:URLs without a scheme:FutureWarning")
-def test_a_url_without_a_scheme_or_host(scene: Any) -> None:
+def test_a_url_without_a_scheme_or_host(scene: Scene) -> None:
     """`evil.test/secret` is plain http:// to urllib3; a URL without a host is refused under any policy."""
     proxy = scene.serve(None)
     hosts = {"pinned.test": scene.pins_of(scene.honest), "start.test": PinSet.exempt()}
@@ -236,7 +238,7 @@ def test_a_url_without_a_scheme_or_host(scene: Any) -> None:
 # --- 4. Forwarding ---------------------------------------------------------------------------------------------------
 
 
-def test_a_pool_that_forwards_https(scene: Any) -> None:
+def test_a_pool_that_forwards_https(scene: Scene) -> None:
     """A proxied plain pool sends `GET https://pinned.test/` in plain text if it is told not to compare hosts."""
     proxy = scene.serve(None)
     policy = PinPolicy({"pinned.test": scene.pins_of(scene.honest)}, unpinned_hosts="allow")
@@ -248,7 +250,7 @@ def test_a_pool_that_forwards_https(scene: Any) -> None:
     pool.close()
 
 
-def test_a_redirect_of_a_pool_that_forwards(scene: Any) -> None:
+def test_a_redirect_of_a_pool_that_forwards(scene: Scene) -> None:
     """The same by a redirect at the level of the pool."""
     to = Response(302, headers=(("Location", "https://pinned.test/"),))
     proxy = scene.serve(None, handler=lambda request: to if "start.test" in request.path else Response(body=b"ok"))
@@ -261,7 +263,7 @@ def test_a_redirect_of_a_pool_that_forwards(scene: Any) -> None:
     pool.close()
 
 
-def test_a_proxy_that_is_asked_for_a_page_of_its_own(scene: Any) -> None:
+def test_a_proxy_that_is_asked_for_a_page_of_its_own(scene: Scene) -> None:
     """An https proxy is exempt from `unpinned_hosts="block"` as a proxy, and not as the host of a URL."""
     proxy = scene.serve(scene.honest)
     policy = PinPolicy({"start.test": PinSet.exempt(), "pinned.test": scene.pins_of(scene.honest)})
@@ -278,7 +280,7 @@ def test_a_proxy_that_is_asked_for_a_page_of_its_own(scene: Any) -> None:
 
 @pytest.mark.parametrize("way", ["poolmanager", "proxy_manager_for", "proxy_manager", "get_connection"])
 @pytest.mark.filterwarnings("ignore:`get_connection` has been deprecated:DeprecationWarning")
-def test_managers_and_pools_out_of_an_adapter(scene: Any, proxy: Any, way: str) -> None:
+def test_managers_and_pools_out_of_an_adapter(scene: Scene, proxy: Any, way: str) -> None:
     """A manager or pool that is taken out of the adapter is pinned, and raises the public error."""
     session = scene.pinned(Pin.from_certificate(scene.honest.certificate))
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
@@ -360,7 +362,7 @@ class Swapping(PinnedAdapter):
 
 @pytest.mark.parametrize("host_session", ["pinned", "plain"])
 @pytest.mark.parametrize("make", [Unpinned, replaced, patched])
-def test_pinned_adapters_that_do_not_send_through_requests(scene: Any, make: Any, host_session: str) -> None:
+def test_pinned_adapters_that_do_not_send_through_requests(scene: Scene, make: Any, host_session: str) -> None:
     """They are refused for a pinned host, on a pinned session and on a plain one, and used for an exempt one."""
     pins = {"localhost": scene.pins_of(scene.honest), "127.0.0.1": PinSet.exempt()}
     session = scene.trusting(PinnedSession(pins) if host_session == "pinned" else requests.Session())
@@ -375,7 +377,7 @@ def test_pinned_adapters_that_do_not_send_through_requests(scene: Any, make: Any
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 @pytest.mark.parametrize("host_session", ["pinned", "plain"])
-def test_a_pinned_adapter_that_returns_pools_of_its_own(scene: Any, host_session: str) -> None:
+def test_a_pinned_adapter_that_returns_pools_of_its_own(scene: Scene, host_session: str) -> None:
     """Its pools are pinned as they leave it."""
     pins = {"localhost": scene.pins_of(scene.honest)}
     session = scene.trusting(PinnedSession(pins) if host_session == "pinned" else requests.Session())
@@ -390,7 +392,7 @@ def test_a_pinned_adapter_that_returns_pools_of_its_own(scene: Any, host_session
 # --- 7. mount() pins -------------------------------------------------------------------------------------------------
 
 
-def test_a_mounted_adapter_is_pinned_before_any_look_up(scene: Any) -> None:
+def test_a_mounted_adapter_is_pinned_before_any_look_up(scene: Scene) -> None:
     """`session.adapters["https://"].send(prepared)`, or the adapter itself, right after `mount()`."""
     session = scene.pinned(Pin.from_certificate(scene.honest.certificate))
     mounted = HTTPAdapter()
@@ -420,7 +422,7 @@ class Lax(HTTPAdapter):
         self.poolmanager = PinnedPoolManager(self.store, ca_certs=self.bundle)
 
 
-def test_an_adapter_with_a_laxer_manager_inside(scene: Any) -> None:
+def test_an_adapter_with_a_laxer_manager_inside(scene: Scene) -> None:
     """The session's policy is not overridden by that of a manager; one store for both is fine."""
     lax = PolicyStore(PinPolicy({"unrelated.test": PinSet.exempt()}, unpinned_hosts="allow"))
     session = scene.pinned(Pin.from_certificate(scene.honest.certificate))
@@ -457,7 +459,7 @@ class OwnPlainPool(HTTPConnectionPool):
     ConnectionCls = OwnConnection
 
 
-def test_a_plain_pool_with_a_connection_class_of_its_own(scene: Any) -> None:
+def test_a_plain_pool_with_a_connection_class_of_its_own(scene: Scene) -> None:
     """Plain HTTP to a pinned host is refused by the pool, whatever its connections do."""
     plain = scene.serve(None)
     policy = PinPolicy({"localhost": scene.pins_of(scene.honest)}, unpinned_hosts="allow")
@@ -493,7 +495,7 @@ class OwnTransport(HTTPSConnection):
 
 
 @pytest.mark.parametrize("connection_class", [OwnTLSConnection, OwnTransport])
-def test_a_tls_pool_with_a_connection_class_of_its_own(scene: Any, connection_class: Any) -> None:
+def test_a_tls_pool_with_a_connection_class_of_its_own(scene: Scene, connection_class: Any) -> None:
     """A connection whose chain was not evaluated is not used, however it was made."""
     mitm = scene.serve(scene.attacker)
     manager = PinnedPoolManager({"localhost": scene.pins_of(scene.honest)}, ca_certs=scene.bundle)
@@ -511,7 +513,7 @@ def test_a_tls_pool_with_a_connection_class_of_its_own(scene: Any, connection_cl
 # --- 10 and 11. `unpinned_hosts` beside a store; a proxy that is named -----------------------------------------------
 
 
-def test_block_beside_a_store_outlasts_its_policies(scene: Any) -> None:
+def test_block_beside_a_store_outlasts_its_policies(scene: Scene) -> None:
     """`unpinned_hosts="block"` is the session's word, also when a later policy of the store allows unpinned hosts."""
     pins = {"localhost": scene.pins_of(scene.honest)}
     store = PolicyStore(PinPolicy(pins))
@@ -524,7 +526,7 @@ def test_block_beside_a_store_outlasts_its_policies(scene: Any) -> None:
     assert strict.get(server.url()).text == lax.get(server.url(host="127.0.0.1")).text == "ok"
 
 
-def test_credentials_for_a_pinned_proxy_do_not_travel_in_plain_text(scene: Any) -> None:
+def test_credentials_for_a_pinned_proxy_do_not_travel_in_plain_text(scene: Scene) -> None:
     """A proxy with an entry of its own is not spoken to over `http://`; one without an entry is."""
     stand_in, server = scene.serve(None), scene.serve(None)
     own = {"127.0.0.1": scene.pins_of(scene.honest), "localhost": PinSet.exempt()}
@@ -544,7 +546,7 @@ def test_credentials_for_a_pinned_proxy_do_not_travel_in_plain_text(scene: Any) 
 
 
 @pytest.mark.parametrize("make", [PinnedSession, PinnedPoolManager])
-def test_a_leaked_authority_is_blocked_for_every_host(scene: Any, make: Callable[..., Any]) -> None:
+def test_a_leaked_authority_is_blocked_for_every_host(scene: Scene, make: Callable[..., Any]) -> None:
     """A policy of blocked pins alone refuses the CA's certificates for unpinned hosts, and nothing else."""
     careless = Pin.from_certificate(scene.attacker.chain[1])
     policy = PinPolicy({}, unpinned_hosts="allow", blocked_pins=[careless])

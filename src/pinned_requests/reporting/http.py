@@ -1,15 +1,15 @@
-"""`HTTPReporter`: posts reports as JSON in the form of RFC 7469 §3, from a thread of its own.
+"""`HTTPReporter`: posts reports as JSON in the form of RFC 7469 §3, in a background thread.
 
 Rules for the next maintainer:
 
-- The thread of the request computes a key and appends to a queue. It waits for no network, gets no error, and takes a
-  lock only for a report that is new.
-- Who causes violations chooses how many: the queue, the keys that are remembered and what is read of an answer have
-  bounds.
-- Each outcome has room of its own. A redirect makes an `unpinned-host` for nothing, and any number of them: they must
-  not keep a `mismatch`, which is an attack, from being sent.
-- The session is a plain one. On a pinned one a refusal would be reported in turn.
-- Errors of requests name the whole URL, which may hold a token: their text is not logged.
+- The thread of the request computes a key and appends to a queue. It never waits for the network, never raises, and
+  takes a lock only for a new report.
+- An attacker chooses how many violations there are. So the queue, the remembered keys and the part of an answer that
+  is read are bounded.
+- Each outcome has its own bound. Any site can cause many `unpinned-host` reports by redirects; these must not keep a
+  `mismatch`, which is an attack, from being sent.
+- The session is not pinned. On a pinned session a refusal would itself cause a report.
+- The text of requests' errors is not logged: it contains the whole URL, which may contain a token.
 """
 
 from __future__ import annotations
@@ -39,32 +39,32 @@ logger = logging.getLogger("pinned_requests.reporting")
 PERIOD = 24 * 60 * 60.0  # seconds in which the same report is sent once
 MAX_QUEUED = 128  # reports of an outcome: with certificates some 10 kB each, and never more than OpenSSL's 100 kB
 MAX_KEYS = 4096  # reports of an outcome within PERIOD: 16 bytes each and their place in a table
-MAX_REPORTERS = 64  # URLs that policies name: one in most processes
+MAX_REPORTERS = 64  # URLs named by policies; most processes have one
 TIMEOUT = (5.0, 10.0)  # seconds to connect, and to wait for an answer
 FIRST_DELAY, LAST_DELAY = 1.0, 300.0  # seconds between two attempts: doubled until then
 AT_EXIT = 2.0  # seconds that the end of the process waits for reports, all reporters taken together
 
 _SUCCESS, _REDIRECTION, _SERVER_ERROR = 200, 300, 500  # classes of status codes, RFC 9110 §15
-_TRY_AGAIN = (408, 425, 429)  # what the server may take later, among what it blames on the client
+_TRY_AGAIN = (408, 425, 429)  # client errors after which the server may accept the same report later
 
 
 class HTTPReporter:
     """Posts each report to a URL, in the background.
 
-    The same report (host, port, outcome, pins that were expected and seen) is sent at most once in 24 hours, by one
-    process. While the server does not answer, up to 128 different reports of each outcome wait, and attempts get rarer,
-    down to one in five minutes; further reports of that outcome are dropped. Reports of different outcomes are sent in
-    turn. At the end of the process reports that wait get two seconds. A forked child has none of the parent's reports.
+    A process sends the same report (host, port, outcome, expected and seen pins) at most once in 24 hours. While the
+    server does not answer, up to 128 different reports of each outcome wait, and attempts become less frequent, down to
+    one in five minutes. Further reports of that outcome are dropped. Reports of different outcomes are sent in turn. At
+    the end of the process, waiting reports get two seconds. A forked child starts without the parent's reports.
 
-    It posts over a session of its own that validates certificates, and takes proxies and the CA bundle from the
-    environment, as requests does. That has neither pins nor cookies nor credentials, and follows no redirects. Answers
-    are not read beyond their headers.
+    It posts over its own session, which validates certificates, and takes proxies and the CA bundle from the
+    environment, as requests does. That session has no pins, cookies or credentials, and does not follow redirects. Only
+    the headers of answers are read.
 
     Args:
-        url: absolute, `https://` or `http://`. On a host that the session's policy pins it is a `PolicyError` there.
+        url: absolute `https://` or `http://` URL. A session whose policy pins this host raises a `PolicyError`.
 
     Raises:
-        PolicyError: `url` is none.
+        PolicyError: `url` is invalid.
     """
 
     def __init__(self, url: str) -> None:
@@ -85,7 +85,7 @@ class HTTPReporter:
         self._has_complained = False
 
     def __call__(self, report: ViolationReport) -> None:
-        """Take a report to send, unless it was sent within 24 hours, or waits already, or too many do."""
+        """Queue a report, unless it was sent within 24 hours, is already queued, or the queue is full."""
         key, outcome = _key(report), report.outcome
         if not self._takes(key, outcome):
             return
@@ -115,9 +115,9 @@ class HTTPReporter:
             self._known[outcome] -= 1
 
     def _takes(self, key: bytes, outcome: Outcome) -> bool:
-        """Say whether a report neither waits nor was sent within 24 hours, and there may be room.
+        """Return whether a report is new and there may be room for it.
 
-        Holds no lock: of many threads that ask for one at each violation, each would wait for the turns of all others.
+        This runs without the lock. With it, many threads with violations would wait for each other at each one.
         """
         now, sent = _clock(), self._sent.get(key)
         if key in self._queue or (sent is not None and now - sent[0] < PERIOD):
@@ -128,21 +128,21 @@ class HTTPReporter:
         return True
 
     def demand_unpinned(self, policy: PinPolicy) -> None:
-        """Check that `policy` does not pin the host that reports go to: a wrong pin could not be reported.
+        """Check that `policy` does not pin the host of the reports: a wrong pin for it could not be reported.
 
         Raises:
-            PolicyError: it does.
+            PolicyError: the policy pins that host.
         """
         policy.demand_unpinned(self.uri)
 
     def flush(self, timeout: float = AT_EXIT) -> bool:
-        """Send now what waits, until that is done, an attempt fails, or time is up.
+        """Send the queued reports now, until all are sent, an attempt fails, or the time is up.
 
         Args:
             timeout: seconds.
 
         Returns:
-            Whether nothing waits any more.
+            Whether the queue is empty.
         """
         with self._changed:
             if self._thread is not None:
@@ -177,7 +177,7 @@ class HTTPReporter:
                     self._changed.notify_all()
 
     def _next(self, delay: float) -> tuple[bytes, ViolationReport] | None:
-        """Return what to send, after `delay` seconds, or None, and the thread is over."""
+        """Wait `delay` seconds and return the next report with its key; None ends the thread."""
         with self._changed:
             self._changed.wait_for(lambda: self._hurry, delay)
             if self._queue:
@@ -189,7 +189,7 @@ class HTTPReporter:
             return None
 
     def _post(self, session: Session, report: ViolationReport) -> bool:
-        """Post a report, and say whether that is settled: the server took it, or never will."""
+        """Post a report; return True if the server accepted it or will never accept it."""
         try:
             body, headers = report.to_json().encode(), {"Content-Type": "application/json"}
             with session.post(self.uri.text, body, headers=headers, timeout=TIMEOUT, stream=True) as response:
@@ -204,7 +204,7 @@ class HTTPReporter:
         return status < _SERVER_ERROR and status not in _TRY_AGAIN
 
     def _complain(self, what: str) -> None:
-        """Log what is wrong, once until a report gets through."""
+        """Log a problem, once until a report is delivered."""
         if not self._has_complained:
             self._has_complained = True
             logger.warning("Reports to %s:%s are not delivered: %s", self.uri.host, self.uri.port, what)
@@ -219,7 +219,7 @@ class _PlainSession(Session):
         self.auth = _no_auth
 
     def get_redirect_target(self, resp: Any) -> None:
-        """Return none. requests would read the whole body of a redirection even where it does not follow it."""
+        """Return None: requests reads the whole body of a redirect even where it does not follow it."""
 
 
 def _no_auth(request: Any) -> Any:
@@ -227,10 +227,10 @@ def _no_auth(request: Any) -> Any:
 
 
 def shared_reporter(url: str) -> HTTPReporter:
-    """Return the reporter to `url` of this process: sessions that share it also share what was sent within 24 hours.
+    """Return this process's reporter for `url`. Sessions that share it send the same report once in 24 hours.
 
     Raises:
-        PolicyError: `url` is none to report to.
+        PolicyError: `url` is invalid.
     """
     if (reporter := _shared.get(url)) is None:
         while len(_shared) >= MAX_REPORTERS:
@@ -240,7 +240,7 @@ def shared_reporter(url: str) -> HTTPReporter:
 
 
 def _key(report: ViolationReport) -> bytes:
-    """Return what makes two reports the same: all but the moment, and certificates of the same keys."""
+    """Return a digest of a report without its time; certificates count by their keys alone."""
     verdict = report.verdict
     values = (
         *(report.host, report.port, report.noted_host, report.effective_expiry, report.report_only),
@@ -251,7 +251,7 @@ def _key(report: ViolationReport) -> bytes:
 
 
 def _clock() -> float:
-    """Return the seconds of a clock that is never set back."""
+    """Return the seconds of a monotonic clock."""
     return time.monotonic()
 
 

@@ -7,24 +7,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import pinned_requests
+from support.command import Ran
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 WAIT = 60.0  # seconds: far longer than any command takes; a hang is a failure
-
-
-class Ran(NamedTuple):
-    """How a command went."""
-
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture

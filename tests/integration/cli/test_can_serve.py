@@ -21,6 +21,8 @@ from pinned_requests.testing import Authority, Credential
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from support.publisher import Publisher
+
 HOST = "api.example.com"
 DAY = timedelta(days=1)
 OTHER = Pin("spki", bytes(32))
@@ -130,7 +132,9 @@ def test_a_chain_that_was_not_signed(root: Authority, capsys: pytest.CaptureFixt
     assert len(read_key_file(tuple(find_keys(Path("good.pem").read_bytes()))).pins) == 2
 
 
-def test_a_repository(key: Credential, publishing: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_repository(
+    key: Credential, publishing: Callable[..., Publisher], capsys: pytest.CaptureFixture[str]
+) -> None:
     """What is written and not published does not count; once published, it counts from when it was written."""
     Path("cert.pem").write_bytes(key.certificate_pem)
     publisher = publishing()
@@ -159,7 +163,7 @@ def test_a_repository(key: Credential, publishing: Callable[..., Any], capsys: p
 
 
 def test_a_repository_that_is_forged(
-    key: Credential, publishing: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+    key: Credential, publishing: Callable[..., Publisher], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One that does not verify from the root that clients ship gives no answer."""
     Path("cert.pem").write_bytes(key.certificate_pem)

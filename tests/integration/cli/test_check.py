@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
+    from support.lab import Lab
+
 NOW = dt.datetime.now(dt.UTC)
 DAY = dt.timedelta(days=1)
 NOBODYS = Pin("spki", bytes(range(32)))
@@ -47,7 +49,7 @@ def pin_of(certified: Any) -> Pin:
 class Checker:
     """Checks hosts against a policy, with the CA bundle of the lab."""
 
-    def __init__(self, lab: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
         self._lab, self._capsys = lab, capsys
 
     def __call__(self, hosts: Any, *arguments: object, **options: Any) -> Any:
@@ -67,12 +69,12 @@ class Checker:
 
 
 @pytest.fixture
-def check(lab: Any, capsys: pytest.CaptureFixture[str]) -> Checker:
+def check(lab: Lab, capsys: pytest.CaptureFixture[str]) -> Checker:
     """Check hosts."""
     return Checker(lab, capsys)
 
 
-def test_all_is_well(lab: Any, check: Checker) -> None:
+def test_all_is_well(lab: Lab, check: Checker) -> None:
     """The pin that matches is named, and its depth; nothing is sent."""
     server = lab.serve(lab.honest)
     name = f"localhost:{server.port}"
@@ -87,7 +89,7 @@ def test_all_is_well(lab: Any, check: Checker) -> None:
     assert (server.handshakes, server.application_bytes) == (2, 0)
 
 
-def test_mismatch(lab: Any, check: Checker, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mismatch(lab: Lab, check: Checker, capsys: pytest.CaptureFixture[str]) -> None:
     """A man in the middle with a valid certificate is found, also where the policy only reports; he gets nothing."""
     server = lab.serve(lab.attacker)
     pins = {f"localhost:{server.port}": [pin_of(lab.honest), lab.backup]}
@@ -99,14 +101,14 @@ def test_mismatch(lab: Any, check: Checker, capsys: pytest.CaptureFixture[str]) 
     assert server.application_bytes == 0
 
 
-def test_blocked_key(lab: Any, check: Checker) -> None:
+def test_blocked_key(lab: Lab, check: Checker) -> None:
     """A blocked key is found, whatever else matches."""
     server = lab.serve(lab.honest)
     pins = {"pins": [pin_of(lab.honest), lab.backup], "blocked_pins": pin_of(lab.root)}
     assert check.kinds({f"localhost:{server.port}": pins}) == ["blocked-key"]
 
 
-def test_notes_are_shown(lab: Any, check: Checker, capsys: pytest.CaptureFixture[str]) -> None:
+def test_notes_are_shown(lab: Lab, check: Checker, capsys: pytest.CaptureFixture[str]) -> None:
     """With the pin that matched, that is blocked, or that is served though it is a backup; escaped."""
     name = f"localhost:{lab.serve(lab.honest).port}"
     shown = f"{pin_of(lab.honest)}  (2026\\n leaf)"
@@ -119,7 +121,7 @@ def test_notes_are_shown(lab: Any, check: Checker, capsys: pytest.CaptureFixture
     assert host["findings"][0]["text"] == f"the chain holds the blocked {shown}"
 
 
-def test_no_backup_pin(lab: Any, check: Checker) -> None:
+def test_no_backup_pin(lab: Lab, check: Checker) -> None:
     """Pins of served keys alone are no reserve, however many; one that is not served is."""
     server = lab.serve(lab.honest)
     name = f"localhost:{server.port}"
@@ -130,7 +132,7 @@ def test_no_backup_pin(lab: Any, check: Checker) -> None:
     assert check.kinds({name: [*served, NOBODYS]}) == []
 
 
-def test_backup_pin_that_is_served(lab: Any, check: Checker) -> None:
+def test_backup_pin_that_is_served(lab: Lab, check: Checker) -> None:
     """A backup pin must not be in the chain (RFC 7469 §4.3), at any depth."""
     server = lab.serve(lab.honest)
     for depth, served in enumerate(lab.honest.chain):
@@ -140,7 +142,7 @@ def test_backup_pin_that_is_served(lab: Any, check: Checker) -> None:
         assert said["depth"] == depth
 
 
-def test_a_leaf_that_expires_soon(lab: Any, check: Checker) -> None:
+def test_a_leaf_that_expires_soon(lab: Lab, check: Checker) -> None:
     """A leaf alone that expires within the span is found; with its issuer pinned, or with a shorter span, it is not."""
     soon = lab.root.intermediate().issue("localhost", not_after=NOW + 10 * DAY)
     server = lab.serve(soon)
@@ -156,7 +158,7 @@ def test_a_leaf_that_expires_soon(lab: Any, check: Checker) -> None:
 )
 @pytest.mark.parametrize("on_expiry", ["unpin", "block"])
 def test_pins_that_expire(  # noqa: PLR0913  two of them are fixtures
-    lab: Any, check: Checker, *, days: int, within: str, kind: str | None, on_expiry: str
+    lab: Lab, check: Checker, *, days: int, within: str, kind: str | None, on_expiry: str
 ) -> None:
     """A set that expires within the span, or has expired, is found."""
     server = lab.serve(lab.honest)
@@ -168,7 +170,7 @@ def test_pins_that_expire(  # noqa: PLR0913  two of them are fixtures
 
 
 @pytest.mark.parametrize("on_expiry", ["unpin", "block"])
-def test_expired_pins_that_do_not_match_either(lab: Any, check: Checker, on_expiry: str) -> None:
+def test_expired_pins_that_do_not_match_either(lab: Lab, check: Checker, on_expiry: str) -> None:
     """Who renews expired pins is told that the server has other keys by now, or one that is blocked."""
     server = lab.serve(lab.honest)
     pins = {"pins": [NOBODYS, lab.backup], "expires": NOW - DAY, "on_expiry": on_expiry}
@@ -185,12 +187,12 @@ def test_a_policy_of_exempt_hosts_and_patterns(capsys: pytest.CaptureFixture[str
     assert "the policy pins no host by its name" in capsys.readouterr().err
 
 
-def test_unreachable(lab: Any, check: Checker) -> None:
+def test_unreachable(lab: Lab, check: Checker) -> None:
     """A server that is not there is found."""
     assert check.kinds({"localhost:1": [NOBODYS, lab.backup]}) == ["unreachable"]
 
 
-def test_an_invalid_certificate(lab: Any, check: Checker) -> None:
+def test_an_invalid_certificate(lab: Lab, check: Checker) -> None:
     """It is no outage: ignoring those does not hide it. What was presented is shown, as not verified."""
     credential = Credential.self_signed("localhost")
     server = lab.serve(credential)
@@ -204,7 +206,7 @@ def test_an_invalid_certificate(lab: Any, check: Checker) -> None:
     assert server.application_bytes == 0
 
 
-def test_a_blocked_key_behind_an_invalid_certificate(lab: Any, check: Checker) -> None:
+def test_a_blocked_key_behind_an_invalid_certificate(lab: Lab, check: Checker) -> None:
     """It is found as well: a client that does not verify would be told of it."""
     credential = Credential.self_signed("localhost")
     name = f"localhost:{lab.serve(credential).port}"
@@ -212,7 +214,7 @@ def test_a_blocked_key_behind_an_invalid_certificate(lab: Any, check: Checker) -
     assert check.kinds(pins) == ["blocked-key", "invalid-certificate"]
 
 
-def test_insecure(lab: Any, check: Checker) -> None:
+def test_insecure(lab: Lab, check: Checker) -> None:
     """A leaf that is pinned without a CA matches with `--insecure`; what was sent beside it does not count."""
     credential = Credential.self_signed("localhost")
     name = f"localhost:{lab.serve(credential).port}"
@@ -229,7 +231,7 @@ def test_insecure(lab: Any, check: Checker) -> None:
     assert [pin["depth"] for pin in host["pins"]] == [0, None]
 
 
-def test_connect_to(lab: Any, check: Checker) -> None:
+def test_connect_to(lab: Lab, check: Checker) -> None:
     """A server is tried before DNS points to it. Each of several addresses is a sample; the worst is the outcome."""
     first = lab.serve(lab.honest, host="127.0.0.2")
     pins = {f"localhost:{first.port}": [pin_of(lab.honest), NOBODYS]}
@@ -246,7 +248,7 @@ def test_connect_to(lab: Any, check: Checker) -> None:
     assert main(["check", "pins.json", "--connect-to", "localhost:127.0.0.2"]) == 2
 
 
-def test_the_outcome_is_the_worst(lab: Any, check: Checker) -> None:
+def test_the_outcome_is_the_worst(lab: Lab, check: Checker) -> None:
     """Whichever sample came last; each is in the JSON."""
     asked_for: list[str | None] = []
     context = alternating(lab.honest, lab.attacker, lab.honest, asked_for=asked_for)
@@ -258,7 +260,7 @@ def test_the_outcome_is_the_worst(lab: Any, check: Checker) -> None:
     assert host["chain"][0]["pin"] == str(pin_of(lab.attacker))
 
 
-def test_severities(lab: Any, check: Checker, capsys: pytest.CaptureFixture[str]) -> None:
+def test_severities(lab: Lab, check: Checker, capsys: pytest.CaptureFixture[str]) -> None:
     """`--fail-on` says from where on findings make the exit code 1; they are shown all the same."""
     name = f"localhost:{lab.serve(lab.honest).port}"
     issuer = Pin.from_certificate(lab.honest.chain[1])
@@ -279,7 +281,7 @@ def test_severities(lab: Any, check: Checker, capsys: pytest.CaptureFixture[str]
         assert "info: single-depth: " in capsys.readouterr().out
 
 
-def test_an_issuer_that_expires_soon(lab: Any, check: Checker) -> None:
+def test_an_issuer_that_expires_soon(lab: Lab, check: Checker) -> None:
     """A pinned issuer that ends within the span is found; one that is not pinned is not."""
     name = f"localhost:{lab.serve(lab.honest).port}"
     issuer = Pin.from_certificate(lab.honest.chain[1])
@@ -289,7 +291,7 @@ def test_an_issuer_that_expires_soon(lab: Any, check: Checker) -> None:
     assert check.kinds({name: [pin_of(lab.honest), NOBODYS]}, "--within", f"{ends.days + 1}d") == ["leaf-expires-soon"]
 
 
-def test_pins_of_one_authority(lab: Any, check: Checker) -> None:
+def test_pins_of_one_authority(lab: Lab, check: Checker) -> None:
     """All pins of one CA, or of one of its intermediates, are information; a key in reserve makes it better."""
     name = f"localhost:{lab.serve(lab.honest).port}"
     issuer, root = (Pin.from_certificate(each) for each in lab.honest.chain[1:])
@@ -300,7 +302,7 @@ def test_pins_of_one_authority(lab: Any, check: Checker) -> None:
     assert check.kinds({name: [pin_of(lab.honest), issuer]}) == ["no-backup-pin"]
 
 
-def test_a_pinned_authority_that_left_the_store(lab: Any, check: Checker) -> None:
+def test_a_pinned_authority_that_left_the_store(lab: Lab, check: Checker) -> None:
     """What was a trust anchor at the last check, or what the server itself presents, and is none for the clients."""
     gone = Authority.create("Gone CA")
     both = Path("both.pem")
@@ -317,7 +319,7 @@ def test_a_pinned_authority_that_left_the_store(lab: Any, check: Checker) -> Non
     assert kinds == ["invalid-certificate", "pinned-ca-left-store"]
 
 
-def test_an_anchor_that_shortens_the_chain(lab: Any, check: Checker) -> None:
+def test_an_anchor_that_shortens_the_chain(lab: Lab, check: Checker) -> None:
     """A root's pin is of no use to Python 3.13 and later where the trust store holds the intermediate."""
     name = f"localhost:{lab.serve(lab.honest).port}"
     Path("short.pem").write_bytes(
@@ -336,7 +338,7 @@ def test_an_anchor_that_shortens_the_chain(lab: Any, check: Checker) -> None:
     assert check.kinds(pins, "--ca-bundle", "roots.pem") == []
 
 
-def test_seen_through_a_proxy(lab: Any, check: Checker, start_proxy: Callable[..., int]) -> None:
+def test_seen_through_a_proxy(lab: Lab, check: Checker, start_proxy: Callable[..., int]) -> None:
     """It is information: the proxy may show a certificate of its own."""
     name = f"localhost:{lab.serve(lab.honest).port}"
     proxy = f"http://127.0.0.1:{start_proxy()}"
@@ -347,7 +349,7 @@ def test_seen_through_a_proxy(lab: Any, check: Checker, start_proxy: Callable[..
     assert (host["outcome"], host["samples"][0]["address"]) == ("match", "127.0.0.2")
 
 
-def test_blocked_keys_of_hosts_without_pins(lab: Any, check: Checker) -> None:
+def test_blocked_keys_of_hosts_without_pins(lab: Lab, check: Checker) -> None:
     """A key that the whole policy blocks is found at exempt hosts and at those that no pattern matches."""
     name = f"localhost:{lab.serve(lab.honest).port}"
     blocked = {"blocked_pins": pin_of(lab.root)}
@@ -363,7 +365,7 @@ def test_blocked_keys_of_hosts_without_pins(lab: Any, check: Checker) -> None:
     assert check.kinds({name: {"exempt": True}}, blocked_pins=NOBODYS) == []
 
 
-def test_a_server_that_says_nothing(lab: Any, check: Checker) -> None:
+def test_a_server_that_says_nothing(lab: Lab, check: Checker) -> None:
     """It is given up after the timeout."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         name = f"127.0.0.1:{listener.getsockname()[1]}"
@@ -386,7 +388,7 @@ def alternating(*credentials: Credential, asked_for: list[str | None]) -> ssl.SS
     return first
 
 
-def test_samples(lab: Any, check: Checker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples(lab: Lab, check: Checker, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many connections are made, in turns to all addresses, and show that another server has another issuer."""
     resolve, names = socket.getaddrinfo, []
 
@@ -419,7 +421,7 @@ def test_samples(lab: Any, check: Checker, monkeypatch: pytest.MonkeyPatch) -> N
     assert server.application_bytes == 0
 
 
-def test_which_hosts(lab: Any, check: Checker) -> None:
+def test_which_hosts(lab: Lab, check: Checker) -> None:
     """Without hosts those that the policy names; with hosts those, which its patterns may match."""
     server = lab.serve(lab.honest)
     pins = [pin_of(lab.honest), lab.backup]
@@ -437,7 +439,7 @@ def test_which_hosts(lab: Any, check: Checker) -> None:
     assert main(["check", "pins.json"]) == 2
 
 
-def test_ignored_findings(lab: Any, check: Checker, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ignored_findings(lab: Lab, check: Checker, capsys: pytest.CaptureFixture[str]) -> None:
     """A kind that is ignored is no finding; one that does not exist is an error, so that no misspelling hides one."""
     server = lab.serve(lab.honest)
     pins = {f"localhost:{server.port}": {"pins": NOBODYS, "backup_pins": pin_of(lab.honest)}}
@@ -446,7 +448,7 @@ def test_ignored_findings(lab: Any, check: Checker, capsys: pytest.CaptureFixtur
     assert "backup-pin-served" in capsys.readouterr().err
 
 
-def test_many_hosts_at_a_time(lab: Any, check: Checker) -> None:
+def test_many_hosts_at_a_time(lab: Lab, check: Checker) -> None:
     """Hosts are asked concurrently, no more than `--jobs` at a time, and shown in the order of the policy."""
     most, asked, lock = [0], [0], threading.Lock()
     servers = [lab.serve(lab.honest) for _ in range(6)]

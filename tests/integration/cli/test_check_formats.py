@@ -7,7 +7,7 @@ import os
 import stat
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -17,6 +17,9 @@ from pinned_requests import Pin, PinPolicy
 from pinned_requests.cli import main
 from pinned_requests.cli.check import FORMATS
 from pinned_requests.cli.check_reports.nagios import State
+
+if TYPE_CHECKING:
+    from support.lab import Lab
 
 NOBODYS = Pin("spki", bytes(range(32)))
 SCHEMA = json.loads(resources.files("pinned_requests").joinpath("check.schema.json").read_text("utf-8"))
@@ -32,7 +35,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 class Checker:
     """Checks two hosts: one is fine, the other is what a test makes it."""
 
-    def __init__(self, lab: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
         self._lab, self._capsys = lab, capsys
         self.fine, self.other = (f"localhost:{lab.serve(lab.honest).port}" for _ in range(2))
         self.leaf = Pin.from_certificate(lab.honest.certificate)
@@ -48,7 +51,7 @@ class Checker:
 
 
 @pytest.fixture
-def check(lab: Any, capsys: pytest.CaptureFixture[str]) -> Checker:
+def check(lab: Lab, capsys: pytest.CaptureFixture[str]) -> Checker:
     """Check two hosts."""
     return Checker(lab, capsys)
 
@@ -74,7 +77,7 @@ def test_json_lines(check: Checker) -> None:
         ("warning", "single-depth", State.OK),
     ],
 )
-def test_nagios(check: Checker, lab: Any, fail_on: str, other: str, state: State) -> None:
+def test_nagios(check: Checker, lab: Lab, fail_on: str, other: str, state: State) -> None:
     """The codes and the status line of plug-ins, with performance data."""
     pins = {
         "fine": [check.leaf, NOBODYS],
@@ -102,7 +105,7 @@ def test_nagios_where_nothing_can_be_checked(check: Checker, capsys: pytest.Capt
     assert (code, out) == (3, "PINS UNKNOWN - there is no CA bundle 'a/b'\n")
 
 
-def test_prometheus(check: Checker, lab: Any) -> None:
+def test_prometheus(check: Checker, lab: Lab) -> None:
     """The metrics that alarms and graphs need, as Prometheus' own parser reads them."""
     issuer = Pin.from_certificate(lab.honest.chain[1])
     other = {"pins": issuer, "backup_pins": [NOBODYS, lab.backup]}
@@ -152,7 +155,7 @@ def test_output_is_written_whole(check: Checker, form: str) -> None:
 
 
 @pytest.mark.parametrize("place", ["missing/report.out", ".", "/dev/full"])
-def test_output_that_cannot_be_written(lab: Any, capsys: pytest.CaptureFixture[str], place: str) -> None:
+def test_output_that_cannot_be_written(lab: Lab, capsys: pytest.CaptureFixture[str], place: str) -> None:
     """It is an error that names the file, not a success."""
     Path("pins.json").write_text(PinPolicy({"localhost:1": [NOBODYS, lab.backup]}).to_json())
     assert main(["check", "pins.json", "--output", place]) == 2

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,6 +18,9 @@ from pinned_requests import Pin, PinPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from support.command import Ran
+    from support.lab import Lab
 
 NOBODYS = [Pin("spki", bytes(32)), Pin("spki", bytes(range(32)))]
 
@@ -36,7 +39,7 @@ def test_a_progress_bar_for_many_hosts(terminal: Callable[..., str]) -> None:
         assert ("asking" in terminal("check", "pins.json")) is has_bar
 
 
-def test_no_progress_bar_in_a_log(command: Callable[..., Any]) -> None:
+def test_no_progress_bar_in_a_log(command: Callable[..., Ran]) -> None:
     """What cron would mail has the findings, and nothing on stderr."""
     hosts = {f"127.0.0.1:{port}": NOBODYS for port in range(1, 15)}
     Path("pins.json").write_text(PinPolicy(hosts).to_json())
@@ -47,7 +50,7 @@ def test_no_progress_bar_in_a_log(command: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_an_interrupt_shows_what_is_known(environment: dict[str, str], lab: Any, form: str) -> None:
+def test_an_interrupt_shows_what_is_known(environment: dict[str, str], lab: Lab, form: str) -> None:
     """Ctrl-C ends the check within a second, though a server is silent; hosts and samples that were had are shown."""
     done = lab.serve(lab.honest)
     with socket.create_server(("127.0.0.1", 0)) as silent, socket.create_server(("127.0.0.1", 0)) as never:

@@ -5,11 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
-import os
-import shutil
 import socket
-import subprocess
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,30 +14,16 @@ import pytest
 from pinned_requests import Pin, PinPolicy
 from pinned_requests.cli import main
 from pinned_requests.testing import Authority, Credential, generate_key
+from support.nginx import Nginx, write_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NGINX = shutil.which("nginx", path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin")))
-WAIT = 20.0  # seconds
 NOW = dt.datetime.now(dt.UTC)
 BACKUP = Pin("spki", bytes(32))
 
 pytestmark = pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
 
-CONFIGURATION = """
-daemon off;
-worker_processes 1;
-pid nginx.pid;
-error_log error.log info;
-events {{ worker_connections 64; }}
-http {{
-  access_log access.log;
-  client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi;
-  scgi_temp_path scgi;
-  {servers}
-}}
-"""
 SERVER = """
   server {{
     listen {address}{ssl};
@@ -102,64 +84,33 @@ class Served(NamedTuple):
     sites: dict[str, Site]
     names: dict[str, str]
     bundle: str
-    folder: Path
-
-    @property
-    def requests(self) -> str:
-        """What nginx logged: each request with its bytes."""
-        return (self.folder / "access.log").read_text()
+    nginx: Nginx
 
 
 @pytest.fixture(scope="module")
 def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Start nginx with all sites, and another name on the port of one of them, which SNI tells apart."""
-    if NGINX is None:
-        reason = "nginx is not installed (Debian: apt-get install nginx-light)"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
     folder = tmp_path_factory.mktemp("nginx")
     root = Authority.create("Example CA")
     (folder / "ca.pem").write_bytes(root.certificate_pem)
     found = sites(root)
-    with contextlib.ExitStack() as listening:
-        servers, names, descriptors = [], {}, []
-        for number, (kind, site) in enumerate([*found.items()]):
-            family = socket.AF_INET6 if ":" in site.address else socket.AF_INET
-            listener = listening.enter_context(socket.create_server((site.address.strip("[]"), 0), family=family))
-            descriptors.append(listener.fileno())
-            port = listener.getsockname()[1]
-            names[kind] = f"{site.name}:{port}"
-            servers.append(server(folder, f"site{number}", site, port))
-            if kind == "ECDSA":
-                named = Site(root.issue("api.example.com"), name="api.example.com")
-                found["SNI"], names["SNI"] = named, f"api.example.com:{port}"
-                servers.append(server(folder, "named", named, port))
-        (folder / "nginx.conf").write_text(CONFIGURATION.format(servers="".join(servers)))
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(
-                [str(NGINX), "-p", str(folder), "-c", "nginx.conf", "-e", "error.log"],
-                # nginx takes over the sockets that this variable names, as its own upgrade does.
-                env={**os.environ, "NGINX": "".join(f"{each};" for each in descriptors)},
-                pass_fds=descriptors,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-    try:
-        deadline = time.monotonic() + WAIT
-        while "start worker process " not in log_of(folder):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"nginx did not start: {log_of(folder)} {(folder / 'log').read_text()}")
-            time.sleep(0.02)
-        yield Served(found, names, str(folder / "ca.pem"), folder)
-    finally:
-        process.terminate()
-        process.wait(WAIT)
+    kinds = list(found)
+    found["SNI"] = Site(root.issue("api.example.com"), name="api.example.com")
+    names = {}
+
+    def servers(*ports: int) -> str:
+        port_of = dict(zip(kinds, ports, strict=True))
+        port_of["SNI"] = port_of["ECDSA"]
+        names.update({kind: f"{site.name}:{port_of[kind]}" for kind, site in found.items()})
+        return "".join(server(folder, f"site{number}", found[kind], port_of[kind]) for number, kind in enumerate(found))
+
+    with Nginx(folder, servers, [found[kind].address.strip("[]") for kind in kinds]) as running:
+        yield Served(found, names, str(folder / "ca.pem"), running)
 
 
 def server(folder: Path, file: str, site: Site, port: int) -> str:
     """Write the files of a server, and return its configuration."""
-    (folder / f"{file}.chain.pem").write_bytes(site.credential.served_pem)
-    (folder / f"{file}.key.pem").write_bytes(site.credential.key_pem)
+    write_certificate(folder, site.credential, file)
     return SERVER.format(
         address=f"{site.address}:{port}",
         ssl=" ssl" if site.is_tls else "",
@@ -168,13 +119,6 @@ def server(folder: Path, file: str, site: Site, port: int) -> str:
         protocols=site.protocols,
         more=site.more,
     )
-
-
-def log_of(folder: Path) -> str:
-    """Return what nginx says of itself."""
-    with contextlib.suppress(FileNotFoundError):
-        return (folder / "error.log").read_text()
-    return ""
 
 
 @pytest.fixture(autouse=True)
@@ -203,7 +147,7 @@ def test_check(nginx: Served, capsys: pytest.CaptureFixture[str]) -> None:
     assert "expired" in reasons["expired"]
     assert "'localhost'" in reasons["wrong name"]
     # nginx logs a handshake with a plain port as a bad request, and nothing else.
-    assert [line for line in nginx.requests.splitlines() if '" 400 ' not in line] == []
+    assert [line for line in nginx.nginx.requests if '" 400 ' not in line] == []
 
 
 def test_another_key_is_a_mismatch(nginx: Served, capsys: pytest.CaptureFixture[str]) -> None:

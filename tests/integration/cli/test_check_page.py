@@ -17,13 +17,16 @@ from pinned_requests.testing import Credential
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from support.chromium import Chromium
+    from support.lab import Lab
+
 NOW = dt.datetime.now(dt.UTC)
 DAY = dt.timedelta(days=1)
 HOSTILE = "<script>alert(1)</script><img src=https://attacker.example/x> 2026\u202eleaf"
 
 
 @pytest.fixture
-def page(lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path]:
+def page(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path]:
     """Make the page of a policy with a host of each severity, and hostile names in it."""
 
     def make() -> Path:
@@ -49,7 +52,7 @@ def page(lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
     return make
 
 
-def test_what_the_page_says(page: Callable[[], Path], lab: Any) -> None:
+def test_what_the_page_says(page: Callable[[], Path], lab: Lab) -> None:
     """Hosts by severity, the matched certificate, notes, pins in reserve, and dates; names are text."""
     text = page().read_text()
     order = [text.index(f">{title}</h2>") for title in ("The next year", "Act now", "Act soon", "Fine")]
@@ -65,7 +68,7 @@ def test_what_the_page_says(page: Callable[[], Path], lab: Any) -> None:
 
 
 @pytest.mark.slow
-def test_in_a_browser(page: Callable[[], Path], browser: Any) -> None:
+def test_in_a_browser(page: Callable[[], Path], browser: Chromium) -> None:
     """It is drawn, as wide as the window, in both colour schemes; it asks for nothing, and nothing goes wrong."""
     path = page()
     for size in (browser.DESKTOP, browser.PHONE):

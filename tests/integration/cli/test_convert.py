@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,6 +17,9 @@ from pinned_requests.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from support.command import Ran
+    from support.lab import Lab
 
 A, B = (f"sha256/{letter * 42}A=" for letter in "AB")
 POLICY = PinPolicy({"api.example.com": {"pins": A, "backup_pins": B}})
@@ -47,7 +50,7 @@ TOOLS: dict[str, tuple[list[str], int]] = {
 
 @pytest.mark.parametrize("tool", TOOLS)
 @pytest.mark.parametrize("pinned", ["key in use", "backup key"])
-def test_a_real_tool(tool: str, pinned: str, lab: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_real_tool(tool: str, pinned: str, lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """It reaches the honest server with the pins that are printed for it, and sends an attacker's not a byte."""
     path, (options, mismatch) = needed(tool), TOOLS[tool]
     key = Pin.from_certificate(lab.honest.certificate)
@@ -124,7 +127,7 @@ def test_losses(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(said["losses"]) == err.count("\n")
 
 
-def test_standard_input(command: Callable[..., Any]) -> None:
+def test_standard_input(command: Callable[..., Ran]) -> None:
     """Without a file, and for `-`, the configuration comes from standard input."""
     for arguments in ([], ["-"]):
         ran = command("convert", *arguments, "--from", "toml", "--to", "json", input=POLICY.to_toml())
@@ -168,7 +171,7 @@ def test_errors_name_the_file(name: str, text: str, options: list[str], capsys: 
     assert capsys.readouterr().err.startswith(f"pinned-requests: '{name}': ")
 
 
-def test_errors_name_standard_input(command: Callable[..., Any]) -> None:
+def test_errors_name_standard_input(command: Callable[..., Ran]) -> None:
     """It has no name of its own."""
     ran = command("convert", "--from", "json", "--to", "toml", input="{")
     assert (ran.code, ran.out) == (2, "")

@@ -8,7 +8,7 @@ import shutil
 import stat
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
@@ -19,18 +19,21 @@ from pinned_requests import Pin, PinMismatchError, PinnedSession, PinPolicy
 from pinned_requests.cli import main
 from pinned_requests.testing import Authority
 
+if TYPE_CHECKING:
+    from support.lab import Lab
+
 
 @pytest.fixture(autouse=True)
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def init(lab: Any, *arguments: object) -> int:
+def init(lab: Lab, *arguments: object) -> int:
     """Run `init` with the CA bundle of the lab."""
     return main(["init", *map(str, arguments), "--ca-bundle", lab.bundle])
 
 
-def test_the_policy_works(lab: Any) -> None:
+def test_the_policy_works(lab: Lab) -> None:
     """With it the honest server is reached, and one with the backup key; the man in the middle is refused."""
     server = lab.serve(lab.honest)
     assert init(lab, f"localhost:{server.port}") == 0
@@ -52,7 +55,7 @@ def test_the_policy_works(lab: Any) -> None:
     assert session.get(server.url()).status_code == 200
 
 
-def test_the_key_is_secret(lab: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_key_is_secret(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody else can read the key, whatever the umask, and none of it is printed."""
     server = lab.serve(lab.honest)
     before = os.umask(0)
@@ -65,7 +68,7 @@ def test_the_key_is_secret(lab: Any, capsys: pytest.CaptureFixture[str]) -> None
     assert not any(line in out for line in Path("k.pem").read_text().splitlines())
 
 
-def test_the_request_is_good(lab: Any) -> None:
+def test_the_request_is_good(lab: Lab) -> None:
     """The request verifies, by openssl too; it names all hosts, and its key is that of the file."""
     servers = [lab.serve(lab.honest) for _ in range(2)]
     assert init(lab, f"localhost:{servers[0].port}", f"127.0.0.1:{servers[1].port}") == 0
@@ -88,7 +91,7 @@ def test_the_request_is_good(lab: Any) -> None:
         ("rsa-3072", (rsa.RSAPrivateKey, 3072)),
     ],
 )
-def test_types_of_keys(lab: Any, key_type: str, expected: tuple[type, int]) -> None:
+def test_types_of_keys(lab: Lab, key_type: str, expected: tuple[type, int]) -> None:
     """The key is of the type that was asked for."""
     server = lab.serve(lab.honest)
     assert init(lab, f"localhost:{server.port}", "--key-type", key_type, "--output", "p.json", "--json") == 0
@@ -98,7 +101,7 @@ def test_types_of_keys(lab: Any, key_type: str, expected: tuple[type, int]) -> N
     assert len(PinPolicy.from_file("p.json").hosts) == 1
 
 
-def test_json(lab: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """What was written is said to machines."""
     server = lab.serve(lab.honest)
     assert init(lab, f"localhost:{server.port}", "--json") == 0
@@ -109,7 +112,7 @@ def test_json(lab: Any, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("name", ["pins.toml", "backup.key", "backup.csr"])
 @pytest.mark.parametrize("link", [False, True])
-def test_nothing_is_overwritten(lab: Any, name: str, link: bool) -> None:  # noqa: FBT001  a parameter of the test
+def test_nothing_is_overwritten(lab: Lab, name: str, link: bool) -> None:  # noqa: FBT001  a parameter of the test
     """A file that is there, be it a link to nowhere, stays as it is; nothing else is written, and nobody is asked."""
     server = lab.serve(lab.honest)
     if link:
@@ -123,7 +126,7 @@ def test_nothing_is_overwritten(lab: Any, name: str, link: bool) -> None:  # noq
 
 
 @pytest.mark.parametrize("name", ["pins.toml", "backup.key", "backup.csr"])
-def test_a_file_that_appears_meanwhile(lab: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_appears_meanwhile(lab: Lab, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is one that appears while the hosts are asked; what was written before it is removed again."""
     server = lab.serve(lab.honest)
     monkeypatch.setattr("pinned_requests.cli.init.check_new", lambda _paths: Path(name).write_text("mine"))
@@ -131,7 +134,7 @@ def test_a_file_that_appears_meanwhile(lab: Any, name: str, monkeypatch: pytest.
     assert {path.name: path.read_text() for path in Path().iterdir()} == {name: "mine"}
 
 
-def test_a_folder_that_is_not_there(lab: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_is_not_there(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """A policy that cannot be written leaves no key behind."""
     server = lab.serve(lab.honest)
     assert init(lab, f"localhost:{server.port}", "--output", "no/pins.toml") == 2
@@ -139,7 +142,7 @@ def test_a_folder_that_is_not_there(lab: Any, capsys: pytest.CaptureFixture[str]
     assert "no/pins.toml" in capsys.readouterr().err
 
 
-def test_one_path_for_two_files(lab: Any) -> None:
+def test_one_path_for_two_files(lab: Lab) -> None:
     """Key and request, or key and policy, must be different files."""
     server = lab.serve(lab.honest)
     assert init(lab, f"localhost:{server.port}", "--backup-key", "backup.csr") == 2
@@ -148,7 +151,7 @@ def test_one_path_for_two_files(lab: Any) -> None:
     assert list(Path().iterdir()) == []
 
 
-def test_a_host_that_nobody_vouches_for(lab: Any) -> None:
+def test_a_host_that_nobody_vouches_for(lab: Lab) -> None:
     """Where one host is not verified, nothing is written; its honest twin is."""
     honest, other = lab.serve(lab.honest), lab.serve(Authority.create().issue("localhost"))
     assert init(lab, f"localhost:{honest.port}", f"localhost:{other.port}") == 1
@@ -164,7 +167,7 @@ def test_a_host_that_nobody_vouches_for(lab: Any) -> None:
         ("backup.PEM", "backup.csr"),
     ],
 )
-def test_the_name_of_the_request(lab: Any, key: str, csr: str) -> None:
+def test_the_name_of_the_request(lab: Lab, key: str, csr: str) -> None:
     """Only the suffix of a key is replaced; that of a host is none."""
     server = lab.serve(lab.honest)
     assert init(lab, f"localhost:{server.port}", "--backup-key", key) == 0

@@ -11,13 +11,16 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from pinned_requests import PinPolicy
 from pinned_requests.cli import main
 from pinned_requests.testing import Authority
+
+if TYPE_CHECKING:
+    from support.lab import Lab
 
 OK, FINDING, BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
 WAIT = 60.0  # seconds
@@ -66,7 +69,7 @@ READING = [name for name, case in COMMANDS.items() if case.file is not None]
 class Desk:
     """A folder with all that the commands read, and servers."""
 
-    def __init__(self, lab: Any) -> None:
+    def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._names = {
             "host": f"127.0.0.1:{lab.serve(lab.honest).port}",
@@ -83,7 +86,7 @@ class Desk:
 
 
 @pytest.fixture
-def desk(lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Desk:
+def desk(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Desk:
     """Prepare the folder."""
     monkeypatch.chdir(tmp_path)
     made = Desk(lab)

@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -16,6 +16,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pinned_requests import Pin, PinPolicy
 from pinned_requests.cli import main
 from pinned_requests.testing import Authority, Credential, generate_key
+
+if TYPE_CHECKING:
+    from support.lab import Lab
 
 OPENSSL = pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl on PATH")
 HASH = "openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | openssl enc -base64"
@@ -68,7 +71,7 @@ def test_the_same_as_openssl(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @OPENSSL
-def test_a_live_server_has_the_pin_of_the_pipeline(lab: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_live_server_has_the_pin_of_the_pipeline(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """The leaf's pin of a live server is what `openssl s_client` gives."""
     server = lab.serve(lab.honest)
     pipeline = f"openssl s_client -connect 127.0.0.1:{server.port} -servername localhost </dev/null 2>/dev/null"
@@ -76,7 +79,7 @@ def test_a_live_server_has_the_pin_of_the_pipeline(lab: Any, capsys: pytest.Capt
     assert pins(capsys, f"localhost:{server.port}", "--ca-bundle", lab.bundle)[0] == f"sha256/{expected}"
 
 
-def test_every_depth_of_a_live_server(lab: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_depth_of_a_live_server(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """Every certificate of the verified chain is shown, the root too; nothing is sent."""
     server = lab.serve(lab.honest)
     [source] = found(capsys, f"LOCALHOST.:{server.port}", "--ca-bundle", lab.bundle)
@@ -92,13 +95,13 @@ def test_every_depth_of_a_live_server(lab: Any, capsys: pytest.CaptureFixture[st
     assert (server.handshakes, server.application_bytes) == (1, 0)
 
 
-def test_an_address(lab: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_address(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """A server is named by its address as well."""
     server = lab.serve(lab.honest)
     assert len(pins(capsys, f"127.0.0.1:{server.port}", "--ca-bundle", lab.bundle)) == 3
 
 
-def test_an_unverified_server_is_not_shown(lab: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unverified_server_is_not_shown(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """Without a CA that vouches for it there is no pin, unless nothing is to vouch for it, which is said."""
     server = lab.serve(Credential.self_signed("localhost"))
     assert main(["pin", f"localhost:{server.port}"]) == 1
@@ -111,7 +114,7 @@ def test_an_unverified_server_is_not_shown(lab: Any, capsys: pytest.CaptureFixtu
     assert "NOT verified" in capsys.readouterr().out
 
 
-def test_another_name_is_not_verified(lab: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_name_is_not_verified(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """A certificate for another name does not count, though a trusted CA signed it."""
     server = lab.serve(lab.root.issue("other.example.com"))
     assert main(["pin", f"localhost:{server.port}", "--ca-bundle", lab.bundle]) == 1
@@ -119,7 +122,7 @@ def test_another_name_is_not_verified(lab: Any, capsys: pytest.CaptureFixture[st
 
 
 def test_the_environment_does_not_win(
-    lab: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """`--ca-bundle` holds against a bundle of the environment, which counts without the option."""
     other = tmp_path / "other.pem"
@@ -162,7 +165,7 @@ def test_the_password_of_a_wrong_proxy_is_not_shown(
     assert "s3cret" not in err
 
 
-def test_a_url(lab: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_url(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """Of an `https://` URL the host is asked; another URL is refused, and not shown: it may hold a password."""
     server = lab.serve(lab.honest)
     urls = (server.url(), server.url() + "path?query#fragment", server.url().replace("https://", "https://user:pw@"))
@@ -176,7 +179,7 @@ def test_a_url(lab: Any, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @OPENSSL
-def test_formats(lab: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_formats(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """One line and nothing else, as openssl, curl, RFC 7469 and a policy spell it; of a file and of a server."""
     Path("cert.pem").write_bytes(lab.honest.served_pem)
     base64 = shell(f"openssl x509 -in cert.pem -pubkey -noout | {HASH}")
@@ -203,7 +206,7 @@ def test_formats(lab: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert fingerprint in capsys.readouterr().out
 
 
-def test_formats_that_there_are_not(lab: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_formats_that_there_are_not(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is printed that the next program could take for a pin."""
     Path("key.pem").write_bytes(lab.honest.key_pem)
     for arguments in (["fingerprint"], ["spki", "--depth", "1"], ["hex"], ["spki", "--json"]):
@@ -224,7 +227,7 @@ def test_neither_a_file_nor_a_host(capsys: pytest.CaptureFixture[str], monkeypat
     assert "there is no file of that name" in capsys.readouterr().err
 
 
-def test_through_a_proxy(lab: Any, start_proxy: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_through_a_proxy(lab: Lab, start_proxy: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """The chain is the server's own; a proxy that does not answer is named as what is wrong."""
     server = lab.serve(lab.honest)
     host = f"localhost:{server.port}"
@@ -234,7 +237,7 @@ def test_through_a_proxy(lab: Any, start_proxy: Any, capsys: pytest.CaptureFixtu
     assert "the proxy" in capsys.readouterr().err
 
 
-def test_a_file_with_several_blocks(lab: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_with_several_blocks(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """Every block is shown in order, and none of the private key but the pin of its public half."""
     key = lab.honest.key_pem.decode()
     Path("chain.pem").write_bytes(b"# comment\n" + lab.honest.served_pem + key.encode())
@@ -256,7 +259,7 @@ def test_kinds_of_keys(capsys: pytest.CaptureFixture[str]) -> None:
         assert found(capsys, "key.pem")[0]["found"][0]["key_type"] == shown
 
 
-def test_a_path_or_a_host(capsys: pytest.CaptureFixture[str], lab: Any) -> None:
+def test_a_path_or_a_host(capsys: pytest.CaptureFixture[str], lab: Lab) -> None:
     """What exists is a file, and what has a slash in it is never a host."""
     Path("example.com").write_bytes(lab.honest.certificate_pem)
     assert found(capsys, "example.com")[0]["is_file"] is True
@@ -268,7 +271,7 @@ def test_a_path_or_a_host(capsys: pytest.CaptureFixture[str], lab: Any) -> None:
     assert capsys.readouterr().err.count("\n") == 3
 
 
-def test_one_wrong_source_of_several(lab: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_wrong_source_of_several(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """The others are shown, and the exit code is that of the worst."""
     Path("cert.pem").write_bytes(lab.honest.certificate_pem)
     Path("empty.pem").write_bytes(b"")
@@ -276,7 +279,7 @@ def test_one_wrong_source_of_several(lab: Any, capsys: pytest.CaptureFixture[str
     assert len(found(capsys, "localhost:1", "empty.pem", "cert.pem", "missing/", code=2)) == 1
 
 
-def test_a_key_that_openssl_alone_knows(capsys: pytest.CaptureFixture[str], lab: Any) -> None:
+def test_a_key_that_openssl_alone_knows(capsys: pytest.CaptureFixture[str], lab: Lab) -> None:
     """What `cryptography` does not read has a pin all the same: the details are left out."""
     der = lab.honest.certificate.public_bytes(Encoding.DER)
     # The identifier of its kind of key, 1.2.840.10045.2.1, becomes one that nobody knows.

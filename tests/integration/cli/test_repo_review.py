@@ -16,6 +16,8 @@ from pinned_requests.testing import Response
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from support.lab import Lab
+
 A, B, C, D = (f"sha256/{letter * 42}A=" for letter in "ABCD")
 HOST = "api.example.com"
 
@@ -118,7 +120,7 @@ def test_a_damaged_publication_is_not_compared(publish: Callable[..., Ran]) -> N
 
 
 @pytest.fixture
-def live(lab: Any, publish: Callable[..., Ran]) -> Iterator[Any]:
+def live(lab: Lab, publish: Callable[..., Ran]) -> Iterator[Any]:
     """Run a server with the honest key, and publish policies for it after a look."""
     with_bundle = ("--live", "--ca-bundle", lab.bundle)
 
@@ -154,7 +156,7 @@ def test_a_blocked_key_that_is_served_is_not_published(live: Any) -> None:
     assert f"{live.host}: it presents {live.key}, which the new policy blocks" in done.err
 
 
-def test_a_leaf_of_the_new_policy_below_an_issuer_of_the_old(lab: Any, live: Any) -> None:
+def test_a_leaf_of_the_new_policy_below_an_issuer_of_the_old(lab: Lab, live: Any) -> None:
     """Policies without a pin in common go out where a look proves that one chain satisfies both."""
     issuer = str(Pin.from_certificate(lab.root.certificate))
     assert live.publish(issuer, A).code == 0
@@ -197,7 +199,7 @@ def test_a_proposal_is_reviewed_by_everybody(repo: Callable[..., Ran], publish: 
     assert repo(*merge, "--force").code == 1  # it is of the past
 
 
-def served(lab: Any, forged: dict[str, bytes]) -> Any:
+def served(lab: Lab, forged: dict[str, bytes]) -> Any:
     """Serve the repository over https."""
 
     def answer(request: Any) -> Response:
@@ -210,7 +212,7 @@ def served(lab: Any, forged: dict[str, bytes]) -> Any:
 
 
 def test_status_over_https(
-    lab: Any, repo: Callable[..., Ran], publish: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+    lab: Lab, repo: Callable[..., Ran], publish: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a client sees it: with certificates checked, and with every signature."""
     publish({HOST: {"pins": [A, B]}})
@@ -245,7 +247,7 @@ def test_status_says_what_expires(repo: Callable[..., Ran], publish: Callable[..
     assert (repo("status", "repository", "--json").code, repo("status", "nothing").code) == (1, 2)
 
 
-def test_a_signer_needs_no_folder_but_the_url(lab: Any, repo: Callable[..., Ran], publish: Callable[..., Ran]) -> None:
+def test_a_signer_needs_no_folder_but_the_url(lab: Lab, repo: Callable[..., Ran], publish: Callable[..., Ran]) -> None:
     """On a machine of their own: propose and sign over https, with the root that they trust."""
     publish({HOST: {"pins": [A, B]}})
     url, root = served(lab, {}).url(), "repository/metadata/1.root.json"
@@ -258,7 +260,7 @@ def test_a_signer_needs_no_folder_but_the_url(lab: Any, repo: Callable[..., Ran]
 
 
 def test_a_signer_trusts_the_root_that_they_have(
-    lab: Any, repo: Callable[..., Ran], publish: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+    lab: Lab, repo: Callable[..., Ran], publish: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A repository of an attacker's in the place of theirs is found out before anything is signed."""
     publish({HOST: {"pins": [A, B]}})

@@ -11,7 +11,7 @@ import stat
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -19,6 +19,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pinned_requests import BlockedKeyError, Pin, PinMismatchError, PinnedSession, PinPolicy, PinSet, PolicyStore
 from pinned_requests.cli import main
 from pinned_requests.testing import Authority
+
+if TYPE_CHECKING:
+    from support.lab import Lab
 
 COMMENT = "# Pins of the shop; owner: the platform team.\n"
 LATER = timedelta(days=91)
@@ -32,7 +35,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 class Desk:
     """The operator's desk: one server, its policy, and commands without questions."""
 
-    def __init__(self, lab: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
         self._lab, self._capsys = lab, capsys
         self.server = lab.serve(lab.honest)
         self.host = f"127.0.0.1:{self.server.port}"
@@ -72,7 +75,7 @@ class Desk:
 
 
 @pytest.fixture
-def desk(lab: Any, capsys: pytest.CaptureFixture[str]) -> Desk:
+def desk(lab: Lab, capsys: pytest.CaptureFixture[str]) -> Desk:
     """Open the desk with the policy that `init` writes."""
     return Desk(lab, capsys)
 
@@ -89,7 +92,7 @@ def pass_time(monkeypatch: pytest.MonkeyPatch, span: timedelta) -> None:
         monkeypatch.setattr(f"pinned_requests.cli.{module}.datetime", Later)
 
 
-def test_a_whole_rotation(desk: Desk, lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_whole_rotation(desk: Desk, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """From `init` to `finish`: each stage is seen, comments stay, and no session is refused on the way."""
     sessions = [lab.trusting(PinnedSession(PinPolicy.from_file("pins.toml")))]
 
@@ -153,7 +156,7 @@ def test_finish_too_early(desk: Desk) -> None:
     assert Path("pins.toml").read_bytes() == before
 
 
-def test_a_stolen_key(desk: Desk, lab: Any) -> None:
+def test_a_stolen_key(desk: Desk, lab: Lab) -> None:
     """`finish --stolen` drops and blocks it: who presents it is refused, on any host."""
     old = desk.pins.pins[0]
     desk.serve_key("backup.key")
@@ -169,7 +172,7 @@ def test_a_stolen_key(desk: Desk, lab: Any) -> None:
         session.get(f"https://{desk.host}/")
 
 
-def test_an_interceptor(desk: Desk, lab: Any) -> None:
+def test_an_interceptor(desk: Desk, lab: Lab) -> None:
     """A key that is not pinned is a finding of `status`; `next` and `finish` do nothing for it."""
     desk.server.credential = Authority.create().issue("127.0.0.1")
     assert desk("rotate", "status", "pins.toml", desk.host) == 1
@@ -221,7 +224,7 @@ def test_a_full_disk(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {path.name: path.read_bytes() for path in Path().iterdir()} == before
 
 
-def test_adding_hosts(desk: Desk, lab: Any) -> None:
+def test_adding_hosts(desk: Desk, lab: Lab) -> None:
     """They join those that are there, comments included; a host that is there is not replaced."""
     other = lab.serve(lab.attacker)
     before = Path("pins.toml").read_text()
@@ -249,7 +252,7 @@ def test_first_contact(desk: Desk) -> None:
     assert [*doubts] == [desk.host]
 
 
-def test_first_contact_through_a_proxy(lab: Any, start_proxy: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_first_contact_through_a_proxy(lab: Lab, start_proxy: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """It can show its own certificate: the doubt is named."""
     proxy = f"http://127.0.0.1:{start_proxy()}"
     server = lab.serve(lab.honest)
@@ -261,7 +264,7 @@ def test_first_contact_through_a_proxy(lab: Any, start_proxy: Any, capsys: pytes
     ]
 
 
-def test_an_edit_by_hand(desk: Desk, lab: Any) -> None:
+def test_an_edit_by_hand(desk: Desk, lab: Lab) -> None:
     """It counts from the date of its file until it is recorded; then that date stays, also after a fresh checkout."""
     text = Path("pins.toml").read_text().replace("backup_pins = [", f'backup_pins = [\n    "{lab.backup}",')
     Path("pins.toml").write_text(text)
@@ -275,7 +278,7 @@ def test_an_edit_by_hand(desk: Desk, lab: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pinned_requests.MissingBackupPinWarning")
-def test_repin(desk: Desk, lab: Any) -> None:
+def test_repin(desk: Desk, lab: Lab) -> None:
     """An appliance's new self-signed key is written if it is the expected one, and never unseen."""
     appliance = Authority.create().issue("127.0.0.1")
     new, before = Pin.from_certificate(appliance.certificate), Path("pins.toml").read_bytes()
@@ -304,7 +307,7 @@ def test_repin(desk: Desk, lab: Any) -> None:
         session.get(f"https://{desk.host}/", verify=False)
 
 
-def test_a_blocked_key_is_not_repinned(desk: Desk, lab: Any) -> None:
+def test_a_blocked_key_is_not_repinned(desk: Desk, lab: Lab) -> None:
     """An operator who repins in a hurry does not take back a stolen key."""
     stolen = lab.root.issue("127.0.0.1")
     desk.server.credential = stolen
@@ -315,7 +318,7 @@ def test_a_blocked_key_is_not_repinned(desk: Desk, lab: Any) -> None:
     assert pin not in desk.pins.accepted
 
 
-def test_block(desk: Desk, lab: Any) -> None:
+def test_block(desk: Desk, lab: Lab) -> None:
     """By pin, by file and by the server that presents it; what is accepted elsewhere is named."""
     Path("ca.pem").write_bytes(lab.attacker.certificate_pem)
     interceptor = lab.serve(Authority.create().issue("localhost"))
@@ -340,7 +343,7 @@ def test_block(desk: Desk, lab: Any) -> None:
     assert Path("pins.toml").read_text().startswith(COMMENT)
 
 
-def test_advice_can_be_pasted(lab: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_advice_can_be_pasted(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """A path with a space and a quote is quoted for the shell."""
     server = lab.serve(lab.honest)
     name = "the shop's pins.toml"
@@ -354,7 +357,7 @@ def test_advice_can_be_pasted(lab: Any, capsys: pytest.CaptureFixture[str]) -> N
     assert main([*shlex.split(line)[1:], "--yes"]) == 0
 
 
-def test_a_mismatch_names_the_command(desk: Desk, lab: Any) -> None:
+def test_a_mismatch_names_the_command(desk: Desk, lab: Lab) -> None:
     """With the policy's file; pasted, it shows the key that was refused."""
     desk.server.credential = lab.root.issue("127.0.0.1")
     for pins in (PinPolicy.from_file("pins.toml"), PolicyStore.from_file("pins.toml")):

@@ -20,6 +20,8 @@ from pinned_requests.testing import Authority
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from support.command import Ran
+
 pytestmark = pytest.mark.slow
 
 # It paints the terminal, rings its bell, forges a line and turns text around; the rest is what rich would interpret.
@@ -50,7 +52,7 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert main([name, "--help"]) == 0
 
 
-def test_as_a_module(command: Callable[..., Any]) -> None:
+def test_as_a_module(command: Callable[..., Ran]) -> None:
     """`python -m pinned_requests` is the same command."""
     assert command("--help").out.startswith("Usage: pinned-requests ")
 
@@ -172,7 +174,7 @@ def hostile() -> Path:
     return path
 
 
-def test_names_in_certificates(hostile: Path, command: Callable[..., Any]) -> None:
+def test_names_in_certificates(hostile: Path, command: Callable[..., Ran]) -> None:
     """They are shown, escaped, in a pipe and in JSON."""
     ran = command("pin", hostile)
     assert (ran.code, ran.err) == (0, "")
@@ -205,7 +207,7 @@ def test_pins_on_a_terminal_of_80_columns(hostile: Path, terminal: Callable[...,
         assert max(map(len, shown.splitlines())) <= 80
 
 
-def test_colours(hostile: Path, terminal: Callable[..., str], command: Callable[..., Any]) -> None:
+def test_colours(hostile: Path, terminal: Callable[..., str], command: Callable[..., Ran]) -> None:
     """There are colours on a terminal, unless NO_COLOR is set, and none elsewhere."""
     Path("pins.toml").write_text(PinPolicy({"**.com": ["sha256/" + letter * 42 + "A=" for letter in "AB"]}).to_toml())
     assert "\x1b[31m" in terminal("lint", "pins.toml")
@@ -214,7 +216,7 @@ def test_colours(hostile: Path, terminal: Callable[..., str], command: Callable[
     assert "\x1b" not in command("pin", hostile).out
 
 
-def test_a_locale_without_the_letters(command: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_locale_without_the_letters(command: Callable[..., Ran], tmp_path: Path) -> None:
     """A name that the output's encoding lacks is escaped."""
     certificate = Authority.create("Žluťoučký").certificate_pem
     (tmp_path / "cert.pem").write_bytes(certificate)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import socket
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,10 +16,12 @@ from pinned_requests.testing import Credential
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from support.lab import Lab
+
 NOW = dt.datetime.now(dt.UTC)
 
 
-def test_the_chain_of_a_server(lab: Any) -> None:
+def test_the_chain_of_a_server(lab: Lab) -> None:
     """It is the verified one, up to the root, and no byte of HTTP is sent."""
     server = lab.serve(lab.honest)
     chain = fetch_chain("LOCALHOST.", server.port, ca_bundle=lab.bundle)
@@ -29,7 +31,7 @@ def test_the_chain_of_a_server(lab: Any) -> None:
     assert (server.handshakes, server.application_bytes) == (1, 0)
 
 
-def test_another_address(lab: Any) -> None:
+def test_another_address(lab: Lab) -> None:
     """The address is connected to; the name is asked for and verified, as a client will do after DNS has changed."""
     server = lab.serve(lab.honest, host="127.0.0.2")
     chain = fetch_chain("localhost", server.port, ca_bundle=lab.bundle, address="127.0.0.2")
@@ -39,7 +41,7 @@ def test_another_address(lab: Any) -> None:
 
 
 @pytest.mark.parametrize("why", ["self-signed", "expired", "wrong name", "unknown CA"])
-def test_an_invalid_certificate(lab: Any, why: str) -> None:
+def test_an_invalid_certificate(lab: Lab, why: str) -> None:
     """It is told apart from an outage; `insecure` shows the chain, unverified."""
     credential = {
         "self-signed": lambda: Credential.self_signed("localhost"),
@@ -63,7 +65,7 @@ def hang_up(listener: socket.socket) -> None:
         connection.recv(65536)
 
 
-def test_servers_that_do_not_speak_tls(lab: Any) -> None:
+def test_servers_that_do_not_speak_tls(lab: Lab) -> None:
     """The reason says what to look at."""
     plain = lab.serve(None)
     with pytest.raises(UnreachableError) as raised:

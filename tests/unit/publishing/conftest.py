@@ -1,4 +1,4 @@
-"""A repository whose keys are all at hand, and what publishes to it."""
+"""A repository with all its keys."""
 
 from __future__ import annotations
 
@@ -6,37 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pinned_requests import PinPolicy
-from pinned_requests.publishing.keys import KeyFolder, KeyRing
-from pinned_requests.publishing.repository import Repository, RoleKeys
-from pinned_requests.publishing.state import ROLES
+from support.office import Office
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-A, B, C, D = (f"sha256/{letter * 42}A=" for letter in "ABCD")
-
-
-class Office:
-    """A repository, and one key folder with all keys."""
-
-    def __init__(self, base: Path, name: str = "repository") -> None:
-        self.folder = base / name
-        self.keys = KeyFolder(base / f"keys-of-{name}")
-        self.ring = KeyRing([self.keys], lambda _: "")
-        self.repository = Repository(self.folder, self.ring)
-        self.repository.create({role: RoleKeys((self.keys.generate(role, None),), 1) for role in ROLES}, {})
-
-    def publish(self, policy: PinPolicy | None = None) -> None:
-        """Publish a policy."""
-        self.repository.publish("pins.json", policy or PinPolicy({"api.example.com": [A, B]}), {})
-
-    def rotate(self, role: str) -> None:
-        """Replace the key of a role."""
-        self.repository.rotate_key(role, lambda: self.keys.generate(role, None), None, {})
-
 
 @pytest.fixture
 def office(tmp_path: Path) -> Office:
-    """Open it."""
+    """Make the repository."""
     return Office(tmp_path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,10 +15,13 @@ from pinned_requests import PinPolicy, PinSet, PolicyError
 from pinned_requests.publishing.comparison import apply, changes_of_keys
 from pinned_requests.publishing.proposal import Proposal, ProposalError, propose
 
+if TYPE_CHECKING:
+    from support.office import Office
+
 NEW = PinPolicy({"new.example.com": PinSet.exempt()})
 
 
-def test_it_is_read_back(office: Any) -> None:
+def test_it_is_read_back(office: Office) -> None:
     """Equal bytes, and the same change."""
     office.publish()
     proposal = propose(office.repository.load(), {"targets": 10}, policy=("pins.json", NEW), renewed=["root"])
@@ -30,7 +33,7 @@ def test_it_is_read_back(office: Any) -> None:
     assert apply(read, state, datetime.now(UTC)).targets.signed.version == 3
 
 
-def test_it_must_change_something(office: Any) -> None:
+def test_it_must_change_something(office: Office) -> None:
     """An empty proposal is an error of who makes it."""
     with pytest.raises(PolicyError, match="would change nothing"):
         propose(office.repository.load(), {})
@@ -58,7 +61,7 @@ def test_what_is_not_a_proposal(text: str) -> None:
         Proposal.from_bytes(text.encode())
 
 
-def test_a_policy_that_no_metadata_names(office: Any) -> None:
+def test_a_policy_that_no_metadata_names(office: Office) -> None:
     """It would be shown, and not be signed."""
     state = office.repository.load()
     document = json.loads(propose(state, {}, policy=("pins.json", NEW), renewed=["root"]).to_bytes())
@@ -67,7 +70,7 @@ def test_a_policy_that_no_metadata_names(office: Any) -> None:
         apply(Proposal.from_bytes(json.dumps(document).encode()), state, datetime.now(UTC))
 
 
-def test_a_root_with_other_roles(office: Any) -> None:
+def test_a_root_with_other_roles(office: Office) -> None:
     """TUF knows one more, which clients of ours do not ask for."""
     state = office.repository.load()
     document = json.loads(propose(state, {}, renewed=["root"]).to_bytes())
@@ -86,7 +89,7 @@ JSON = st.recursive(
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), value=JSON)
-def test_any_value_in_any_place(office: Any, data: st.DataObject, value: Any) -> None:
+def test_any_value_in_any_place(office: Office, data: st.DataObject, value: Any) -> None:
     """Gives a proposal that is refused or the same as before, or an error of ours."""
     state = office.repository.load()
     proposal = propose(state, {}, policy=("pins.json", NEW), renewed=["root"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +15,8 @@ from pinned_requests.publishing.repository import RoleKeys, new_root
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from support.office import Office
+
 NEW = PinPolicy({"new.example.com": PinSet.exempt()})
 
 
@@ -23,7 +25,7 @@ def files(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_change_during_the_review(office: Any) -> None:
+def test_a_change_during_the_review(office: Office) -> None:
     """What was reviewed against another policy is not published."""
     reviewed = office.repository.load().targets.signed.version
     office.publish()
@@ -51,7 +53,7 @@ def test_a_change_during_the_review(office: Any) -> None:
         "a.json\n",
     ],
 )
-def test_names_of_targets(office: Any, name: str) -> None:
+def test_names_of_targets(office: Office, name: str) -> None:
     """They are names of files in one folder."""
     before = files(office.folder)
     with pytest.raises(PolicyError, match="invalid target"):
@@ -59,14 +61,14 @@ def test_names_of_targets(office: Any, name: str) -> None:
     assert files(office.folder) == before
 
 
-def test_a_key_twice(office: Any) -> None:
+def test_a_key_twice(office: Office) -> None:
     """One key is one signature."""
     key = office.keys.generate("root", None)
     with pytest.raises(PolicyError, match="twice"):
         new_root({"root": RoleKeys((key, key), 2)})
 
 
-def test_an_exchange_for_the_same_key(office: Any) -> None:
+def test_an_exchange_for_the_same_key(office: Office) -> None:
     """The new key must be new, of the same role, and the old one be named without doubt."""
     state = office.repository.load()
     (keyid,) = state.root.signed.roles["targets"].keyids
@@ -83,7 +85,7 @@ def test_an_exchange_for_the_same_key(office: Any) -> None:
         exchange(state, keyid, own)
 
 
-def test_a_repository_that_is_not_there(office: Any, tmp_path: Path) -> None:
+def test_a_repository_that_is_not_there(office: Office, tmp_path: Path) -> None:
     """The merge of a change makes none."""
     proposal = propose(office.repository.load(), {}, renewed=["root"])
     other = type(office.repository)(tmp_path / "elsewhere", office.ring)

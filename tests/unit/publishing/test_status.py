@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from tuf.api.exceptions import RepositoryError
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from support.office import Office
+
 A, B = (f"sha256/{letter * 42}A=" for letter in "AB")
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
 
 
-def test_a_sound_repository(office: Any) -> None:
+def test_a_sound_repository(office: Office) -> None:
     """Roles, holders, thresholds and the policy; there is nothing to do."""
     office.publish()
     found = status(office.repository.read, NOW)
@@ -40,7 +42,7 @@ def test_a_sound_repository(office: Any) -> None:
     assert found.findings == ()
 
 
-def test_for_machines(office: Any) -> None:
+def test_for_machines(office: Office) -> None:
     """What JSON can hold, with the policy as it is published."""
     office.publish()
     found = status(office.repository.read, NOW)
@@ -61,7 +63,7 @@ def test_for_machines(office: Any) -> None:
         (400, ["expired", "expired", "expired", "expired"]),
     ],
 )
-def test_what_expires(office: Any, days: int, states: list[str]) -> None:
+def test_what_expires(office: Office, days: int, states: list[str]) -> None:
     """It is said, and read all the same: an operator has to see what to mend."""
     office.publish()
     found = status(office.repository.read, NOW + days * DAY)
@@ -72,7 +74,7 @@ def test_what_expires(office: Any, days: int, states: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("days", "word"), [(0, None), (40, "expire"), (61, "expired")])
-def test_pins_that_expire(office: Any, days: int, word: str | None) -> None:
+def test_pins_that_expire(office: Office, days: int, word: str | None) -> None:
     """The host is named."""
     expires = (NOW + 60 * DAY).isoformat()
     office.publish(PinPolicy({"api.example.com": {"pins": [A, B], "expires": expires}}))
@@ -142,7 +144,7 @@ def another_role(folder: Path) -> None:
         another_role,
     ],
 )
-def test_what_a_client_refuses(office: Any, change: Callable[[Path], None]) -> None:
+def test_what_a_client_refuses(office: Office, change: Callable[[Path], None]) -> None:
     """It does not verify here, either; and nothing is signed on top of it."""
     office.publish()
     change(office.folder)
@@ -152,7 +154,7 @@ def test_what_a_client_refuses(office: Any, change: Callable[[Path], None]) -> N
         office.publish()
 
 
-def test_metadata_that_is_missing(office: Any) -> None:
+def test_metadata_that_is_missing(office: Office) -> None:
     """The file is named."""
     (office.folder / "metadata/1.snapshot.json").unlink()
     with pytest.raises(FileNotFoundError):
@@ -160,7 +162,7 @@ def test_metadata_that_is_missing(office: Any) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b'{"hosts": {}}', b"\xff", b'{"hosts": {"evil.example": {"exempt": true}}}'])
-def test_a_policy_that_no_client_takes(office: Any, content: bytes | None) -> None:
+def test_a_policy_that_no_client_takes(office: Office, content: bytes | None) -> None:
     """A file that is missing or was changed is a finding; the rest is shown."""
     office.publish()
     (path,) = (office.folder / "targets").iterdir()
@@ -174,7 +176,7 @@ def test_a_policy_that_no_client_takes(office: Any, content: bytes | None) -> No
     assert len(found.roles) == 4
 
 
-def test_the_root_that_clients_ship(office: Any, tmp_path: Path) -> None:
+def test_the_root_that_clients_ship(office: Office, tmp_path: Path) -> None:
     """With it, another repository in the place of this one is found out; without it, its first root is believed."""
     office.publish()
     office.rotate("timestamp")
@@ -186,7 +188,7 @@ def test_the_root_that_clients_ship(office: Any, tmp_path: Path) -> None:
         status(other.repository.read, NOW, root)
 
 
-def test_holders_of_strangers_are_escaped(office: Any) -> None:
+def test_holders_of_strangers_are_escaped(office: Office) -> None:
     """Who wrote the metadata wrote the name."""
     state = office.repository.load()
     key = next(iter(state.root.signed.keys.values()))
@@ -196,7 +198,7 @@ def test_holders_of_strangers_are_escaped(office: Any) -> None:
     assert holder_of(key) is None
 
 
-def test_a_snapshot_that_names_another_version(office: Any) -> None:
+def test_a_snapshot_that_names_another_version(office: Office) -> None:
     """The file of a version must be of that version, as a client demands; who signs can get it wrong."""
     office.publish()
     state = office.repository.load()

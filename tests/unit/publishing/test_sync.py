@@ -19,6 +19,8 @@ from pinned_requests.publishing.sync import SyncError, copy, in_order
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from support.office import Office
+
 NEW = PinPolicy({"new.example.com": PinSet.exempt()})
 
 
@@ -29,7 +31,7 @@ def sound(folder: Path, root: bytes) -> Any:
     return found.policies.get("pins.json")
 
 
-def test_the_copy(office: Any, tmp_path: Path) -> None:
+def test_the_copy(office: Office, tmp_path: Path) -> None:
     """It has what a client needs, and no file else; the second time there is nothing to do."""
     office.publish()
     office.publish(NEW)
@@ -45,7 +47,7 @@ def test_the_copy(office: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["publish", "root", "targets", "snapshot", "timestamp"])
-def test_a_copy_that_is_cut_short(office: Any, tmp_path: Path, change: str) -> None:
+def test_a_copy_that_is_cut_short(office: Office, tmp_path: Path, change: str) -> None:
     """After each single file a client with any root that there was takes the old policy or the new one."""
     office.publish()
     served, root = tmp_path / "served", office.repository.read("metadata/1.root.json")
@@ -64,7 +66,7 @@ def test_a_copy_that_is_cut_short(office: Any, tmp_path: Path, change: str) -> N
     assert in_order(office.folder, served) == []
 
 
-def test_without_knowing_the_copy(office: Any) -> None:
+def test_without_knowing_the_copy(office: Office) -> None:
     """The same order, with all files: roots come last where the old root vouches for the new state."""
     office.publish()
     office.rotate("timestamp")
@@ -75,7 +77,7 @@ def test_without_knowing_the_copy(office: Any) -> None:
     assert names[-3:] == ["metadata/1.root.json", "metadata/2.root.json", "metadata/timestamp.json"]
 
 
-def test_a_lost_key(office: Any, tmp_path: Path) -> None:
+def test_a_lost_key(office: Office, tmp_path: Path) -> None:
     """The new root comes before the timestamp, which the old root does not accept."""
     office.publish()
     served = tmp_path / "served"
@@ -90,7 +92,7 @@ def test_a_lost_key(office: Any, tmp_path: Path) -> None:
     assert names[-2:] == ["metadata/2.root.json", "metadata/timestamp.json"]
 
 
-def test_an_older_repository_replaces_nothing(office: Any, tmp_path: Path) -> None:
+def test_an_older_repository_replaces_nothing(office: Office, tmp_path: Path) -> None:
     """A backup that is copied by mistake would take new pins away from clients that start for the first time."""
     office.publish()
     backup = tmp_path / "backup"
@@ -109,7 +111,7 @@ def test_an_older_repository_replaces_nothing(office: Any, tmp_path: Path) -> No
     assert copy(office.folder, served) == []
 
 
-def test_another_repository_replaces_nothing(office: Any, tmp_path: Path) -> None:
+def test_another_repository_replaces_nothing(office: Office, tmp_path: Path) -> None:
     """Its clients would refuse it."""
     other = type(office)(tmp_path, "other")
     served = tmp_path / "served"
@@ -119,7 +121,7 @@ def test_another_repository_replaces_nothing(office: Any, tmp_path: Path) -> Non
     assert copy(office.folder, served) == []
 
 
-def test_what_does_not_verify_is_not_spread(office: Any, tmp_path: Path) -> None:
+def test_what_does_not_verify_is_not_spread(office: Office, tmp_path: Path) -> None:
     """Damage stays where it is."""
     office.publish()
     path = office.folder / "metadata/2.snapshot.json"
@@ -129,7 +131,7 @@ def test_what_does_not_verify_is_not_spread(office: Any, tmp_path: Path) -> None
     assert not (tmp_path / "served").exists()
 
 
-def test_a_broken_copy_is_mended(office: Any, tmp_path: Path) -> None:
+def test_a_broken_copy_is_mended(office: Office, tmp_path: Path) -> None:
     """A file of the present that is missing is copied again."""
     served = tmp_path / "served"
     copy(office.folder, served)
@@ -139,7 +141,7 @@ def test_a_broken_copy_is_mended(office: Any, tmp_path: Path) -> None:
     assert sound(served, office.repository.read("metadata/1.root.json")) is not None
 
 
-def test_wrong_folders(office: Any, tmp_path: Path) -> None:
+def test_wrong_folders(office: Office, tmp_path: Path) -> None:
     """A folder without a repository, and a copy inside of it, are refused."""
     with pytest.raises(PolicyError, match="is not a repository"):
         copy(tmp_path / "nothing", tmp_path / "served")
@@ -147,7 +149,7 @@ def test_wrong_folders(office: Any, tmp_path: Path) -> None:
         copy(office.folder, office.folder / "copy")
 
 
-def test_the_lock_is_not_served(office: Any, tmp_path: Path) -> None:
+def test_the_lock_is_not_served(office: Office, tmp_path: Path) -> None:
     """After every kind of change, it is beside the folder."""
     office.publish()
     office.rotate("root")
