@@ -1,0 +1,264 @@
+"""One host's lab with fixed addresses: its own server and the attackers take turns there."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import socket
+import threading
+from typing import TYPE_CHECKING, Any, cast
+
+from pinned_requests.testing.lab.attack import Attack, excerpt
+from pinned_requests.testing.lab.attackers import ATTACKERS
+from pinned_requests.testing.lab.audit import AuditResult, run
+from pinned_requests.testing.lab.mitm_lab import MITMLab
+from pinned_requests.testing.serve.gateway import Gateway
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from pinned_requests.core.pin import Pin
+    from pinned_requests.testing.lab.attackers import AttackerName
+    from pinned_requests.testing.lab.takeover import Takeover
+
+__all__ = ["HONEST", "ServedLab", "controlled", "result_of"]
+
+HONEST = "honest"
+"""The name of the host's own server among those that take turns."""
+
+_ADDRESS = "127.0.0.1"
+_BACKLOG = 128  # connections
+
+_NO_CONTROL = (
+    "The client has not sent a request to the host's own server, so its refusal tells nothing: it may not trust the"
+    " lab's CA, or lack the lab's pins."
+)
+
+
+class ServedLab:
+    """The lab of one host, for the time of a ``with`` block.
+
+    It begins with the host's own server. Everything listens on loopback.
+
+    Args:
+        host: a DNS name or an IP address, in any spelling, without port.
+        ports: where to listen as the host; 0 is any free one.
+
+    Attributes:
+        lab: whose CA, pins and keys these are.
+        host: the host, in lower case and A-labels.
+        port: where the host is.
+        proxy_port: where the explicit proxy is.
+
+    Raises:
+        ValueError: *host* is no host.
+    """
+
+    def __init__(self, host: str, ports: Sequence[int] = (0,)) -> None:
+        self.lab = MITMLab()
+        self._honest = self.lab.honest(host)
+        self.host = self._honest.host
+        self._ports = ports
+        self._attack: Attack | None = None
+        self._verdicts: dict[str, AuditResult] = {}
+        self._lock = threading.RLock()
+        self._at_the_end = contextlib.ExitStack()
+        self._has_control = False
+        self._heard = 0  # requests to the host's own server before the last `forget`
+
+    def __enter__(self) -> Self:
+        """Begin to listen.
+
+        Raises:
+            OSError: a port is taken.
+        """
+        with contextlib.ExitStack() as started:
+            started.callback(self.lab.close)
+            started.enter_context(self._honest)
+            direct = [started.enter_context(_listener(port)) for port in self._ports]
+            proxy = started.enter_context(_listener(0))
+            self.gateway = Gateway(self.host, direct, proxy, self._honest.port)
+            started.callback(self.gateway.stop)
+            self.port = direct[0].getsockname()[1]
+            self.proxy_port = proxy.getsockname()[1]
+            self._at_the_end = started.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._at_the_end.close()
+
+    @property
+    def shown(self) -> str:
+        """Who is shown: `HONEST`, or the name of an attacker."""
+        return self._attack.attacker if self._attack else HONEST
+
+    @property
+    def has_control(self) -> bool:
+        """Whether a client has sent a request to the host's own server, since the start or `forget`."""
+        with self._lock:
+            self._has_control = self._has_control or len(self._honest.requests) > self._heard
+            return self._has_control
+
+    def forget(self) -> None:
+        """Begin with another client: show the host's own server, and forget all verdicts."""
+        with self._lock:
+            self.show(HONEST)
+            self._verdicts.clear()
+            self._heard, self._has_control = len(self._honest.requests), False
+
+    def show(self, name: str) -> None:
+        """Put an attacker, or the host's own server, in the place of the one that is shown.
+
+        Connections that are open are cut. The verdict on the attacker that leaves is kept.
+
+        Args:
+            name: one of `ATTACKERS`, or `HONEST`.
+
+        Raises:
+            ValueError: there is no such attacker.
+            ImportError: it needs a library that is not installed.
+        """
+        with self._lock:
+            attack = None if name == HONEST else self.attack(name)
+            self._leave()
+            if attack:
+                attack.__enter__()
+                self._attack = attack
+                self._point_at(attack)
+
+    def attack(self, name: str, patience: float | None = None) -> Attack:
+        """Return an attacker in the host's place that has not begun.
+
+        Args:
+            name: one of `ATTACKERS`.
+            patience: seconds until a hanging connection is closed; None: when the attacker leaves.
+
+        Raises:
+            ValueError: there is no such attacker.
+            ImportError: it needs a library that is not installed.
+        """
+        return self.lab._attack(self.host, cast("AttackerName", name), None, patience)  # noqa: SLF001 - of the same package
+
+    def run(self, call: Callable[[], object], name: AttackerName, patience: float) -> AuditResult:
+        """Run a client against an attacker, while the host's own server is shown before and after.
+
+        Args:
+            call: makes a request to the host. What it raises is a result.
+            name: of the attacker.
+            patience: seconds until a hanging connection is closed.
+
+        Raises:
+            ValueError: there is no such attacker.
+            ImportError: it needs a library that is not installed.
+        """
+        attack = self.attack(name, patience)
+
+        def shown() -> object:
+            self._point_at(attack)
+            return call()
+
+        try:
+            return controlled(run(shown, attack), has_control=self.has_control)
+        finally:
+            self._point_at(self._honest)
+
+    def _point_at(self, server: Takeover) -> None:
+        self.gateway.disconnect()
+        self.gateway.port, self.gateway.is_tunneling = server.port, server.is_proxy
+
+    def _leave(self) -> None:
+        attack, self._attack = self._attack, None
+        if attack is not None:
+            attack.close()
+            self._point_at(self._honest)
+            self._verdicts[attack.attacker] = result_of(attack)
+
+    def verdicts(self) -> list[AuditResult]:
+        """Return the newest verdict on the client for each attacker that it has met, that of now included."""
+        with self._lock:
+            found = {each.attacker: each for each in self._verdicts.values()}
+            if self._attack:
+                found[self._attack.attacker] = result_of(self._attack)
+            return [controlled(each, has_control=self.has_control) for each in found.values()]
+
+    def placeholders(self) -> dict[str, str]:
+        """Return what a client must be told, by the names that stand for it in a command."""
+        pins = [*self._honest.pins]
+        return {
+            "host": self.host,
+            "address": _ADDRESS,
+            "port": str(self.port),
+            "url": f"https://{self._bracketed}/",
+            "proxy": f"http://{_ADDRESS}:{self.proxy_port}",
+            "ca": self.lab.ca_file,
+            "pin": str(pins[0]),
+            "pin_base64": str(pins[0]).partition("/")[2],
+            "curl_pins": ";".join(str(pin).replace("/", "//", 1) for pin in pins),
+        }
+
+    def document(self) -> dict[str, Any]:
+        """Return what a client and its driver must know, fit for JSON."""
+        known = self.placeholders()
+        return {
+            "host": self.host,
+            "address": _ADDRESS,
+            "port": self.port,
+            "proxy": known["proxy"],
+            "ca_file": self.lab.ca_file,
+            "ca_pem": self.lab.ca_pem,
+            "pins": _texts(self._honest.pins),
+            "backup_pins": _texts(self._honest.backup_pins),
+            "ca_pins": _texts(self._honest.ca_pins),
+            "fingerprints": _texts(self._honest.fingerprints),
+            "blocked_pins": _texts(self.lab.blocked_pins),
+            "attackers": list(ATTACKERS),
+        }
+
+    @property
+    def _bracketed(self) -> str:
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+
+def controlled(result: AuditResult, *, has_control: bool) -> AuditResult:
+    """Return a result; where the client has never talked to the host's own server, its refusals are ``untested``.
+
+    A server does not see why a client hung up after the handshake: some TLS libraries (GnuTLS, for example) check the
+    CA only then. The control tells that the client accepts the lab's CA, and whatever else it wants of the host.
+    """
+    if has_control or result.verdict != "rejected":
+        return result
+    return dataclasses.replace(result, verdict="untested", reason=f"{result.reason} {_NO_CONTROL}")
+
+
+def result_of(attack: Attack, error: str = "") -> AuditResult:
+    """Return how a client fares against an attacker by now.
+
+    Args:
+        attack: the attacker.
+        error: what the client said at its end, in one line.
+    """
+    return AuditResult(
+        host=attack.host,
+        attacker=attack.attacker,
+        verdict=attack.verdict,
+        connections=attack.connections,
+        handshakes=attack.handshakes,
+        application_bytes=attack.application_bytes,
+        received=excerpt(attack.received),
+        error=error,
+        reason=attack.reason,
+    )
+
+
+def _texts(pins: Sequence[Pin]) -> list[str]:
+    return [str(pin) for pin in pins]
+
+
+def _listener(port: int) -> socket.socket:
+    listener = socket.create_server((_ADDRESS, port), backlog=_BACKLOG)
+    listener.settimeout(0)
+    return listener
