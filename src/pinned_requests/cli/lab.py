@@ -33,6 +33,12 @@ def serve(
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the addresses, the CA and the pins to a file, as JSON.")
     ] = None,
+    max_tls: Annotated[
+        Literal["1.2", "1.3"],
+        typer.Option(
+            "--max-tls", metavar="VERSION", help="1.2 or 1.3: with 1.2 a server sees of each client whether it refused."
+        ),
+    ] = "1.3",
     json: Annotated[bool, typer.Option("--json", help="Print them as one line of JSON, when all is ready.")] = False,
 ) -> Action:
     """Run the lab until the end of its standard input, SIGTERM or Ctrl-C.
@@ -45,7 +51,7 @@ def serve(
     """
     from pinned_requests.cli.lab_runs import serve as run  # noqa: PLC0415  a command imports what it needs
 
-    return partial(run, host, attackers or [], output, as_json=json)
+    return partial(run, host, attackers or [], output, max_tls, as_json=json)
 
 
 @app.command()
@@ -73,8 +79,8 @@ def audit(  # noqa: PLR0913  one argument an option
 ) -> Action:
     """Run a command against each attacker, and say whether it was fooled.
 
-    Placeholders in the command: {host} {address} {port} {url} {proxy} {ca} {pin} {pin_base64} {curl_pins} {json}. First
-    it must send a request to the host's own server: else its refusals prove nothing. See docs/lab.md.
+    Placeholders in the command: {host} {address} {port} {url} {proxy} {ca} {pin} {pins} {pins_base64} {curl_pins}
+    {json}. First it must send a request to the host's own server: else its refusals prove nothing. See docs/lab.md.
 
     Example: pinned-requests lab audit -- curl --pinnedpubkey {curl_pins} https://api.example.com/
     """

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pinned_requests.cli.output import CommandError, show_json
 from pinned_requests.core.text import escape, show
@@ -33,13 +33,16 @@ _URL = re.compile(r"https://(\[[0-9a-fA-F:.]+\]|[^/:?#\s\"'{}@]+)")
 _READ = 4096  # bytes
 
 
-def serve(host: str, attackers: Sequence[str], output: Path | None, *, as_json: bool) -> int:
+def serve(
+    host: str, attackers: Sequence[str], output: Path | None, max_tls: Literal["1.2", "1.3"], *, as_json: bool
+) -> int:
     """Run the lab until standard input ends (a pipe's, a terminal's), or a signal comes.
 
     Args:
         host: that it stands in for.
         attackers: those that take turns, the first of them from the start; none: all, after the host's own server.
         output: a file for the addresses, as JSON.
+        max_tls: what the attackers speak at most.
         as_json: whether to print JSON.
 
     Returns:
@@ -51,7 +54,7 @@ def serve(host: str, attackers: Sequence[str], output: Path | None, *, as_json: 
         OSError: the file cannot be written.
     """
     names = _attackers(attackers)
-    with _ended_by_signals() as end, ServedLab(host) as lab:
+    with _ended_by_signals() as end, ServedLab(host, max_tls=max_tls) as lab:
         control = Control(lab, names)
         with control.server:
             if attackers:

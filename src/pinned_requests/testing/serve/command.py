@@ -7,6 +7,7 @@ a proxy, or not at all, in a network namespace where the host's name leads to th
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pinned_requests.core.text import escape
-from pinned_requests.testing.lab.audit import Audit
+from pinned_requests.testing.lab.audit import Audit, AuditResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -120,8 +121,13 @@ def audit_command(
         except CommandFailedError as failed:
             control = escape(str(failed))
         has_control = lab.has_control
-        results = tuple(lab.run(call, name, _PATIENCE) for name in attackers)
+        results = tuple(_plain(lab.run(call, name, _PATIENCE)) for name in attackers)
     return CommandAudit(lab.host, tuple(command), way, has_control, control, Audit(results))
+
+
+def _plain(result: AuditResult) -> AuditResult:
+    """Return a result without the name of an exception that stands for the end of a command."""
+    return dataclasses.replace(result, error=result.error.removeprefix(f"{CommandFailedError.__name__}: "))
 
 
 def _environment(lab: ServedLab, way: Way, document: str) -> dict[str, str]:

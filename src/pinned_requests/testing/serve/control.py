@@ -84,14 +84,14 @@ class Control:
 
     def _verdicts(self) -> dict[str, Any]:
         found = [each.as_dict() for each in self._lab.verdicts()]
-        return {"host": self._lab.host, "control": self._lab.has_control, "results": found}
+        return {"host": self._lab.host, "control_passed": self._lab.has_control, "results": found}
 
     def _verdict(self) -> dict[str, Any]:
         shown = self._lab.shown
         found = [each for each in self._lab.verdicts() if each.attacker == shown]
         return {
             "shown": shown,
-            "control": self._lab.has_control,
+            "control_passed": self._lab.has_control,
             "verdict": None if shown == HONEST else found[0].verdict,
             "result": None if shown == HONEST else found[0].as_dict(),
         }

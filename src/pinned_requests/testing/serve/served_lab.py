@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import socket
 import threading
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pinned_requests.testing.lab.attack import Attack, excerpt
 from pinned_requests.testing.lab.attackers import ATTACKERS
@@ -45,6 +45,7 @@ class ServedLab:
     Args:
         host: a DNS name or an IP address, in any spelling, without port.
         ports: where to listen as the host; 0 is any free one.
+        max_tls: what attackers speak at most in `show`.
 
     Attributes:
         lab: whose CA, pins and keys these are.
@@ -56,7 +57,8 @@ class ServedLab:
         ValueError: *host* is no host.
     """
 
-    def __init__(self, host: str, ports: Sequence[int] = (0,)) -> None:
+    def __init__(self, host: str, ports: Sequence[int] = (0,), *, max_tls: Literal["1.2", "1.3"] = "1.3") -> None:
+        self._max_tls = max_tls
         self.lab = MITMLab()
         self._honest = self.lab.honest(host)
         self.host = self._honest.host
@@ -126,6 +128,8 @@ class ServedLab:
             attack = None if name == HONEST else self.attack(name)
             self._leave()
             if attack:
+                if self._max_tls == "1.2":
+                    attack.limit_to_tls_1_2()
                 attack.__enter__()
                 self._attack = attack
                 self._point_at(attack)
@@ -146,6 +150,8 @@ class ServedLab:
     def run(self, call: Callable[[], object], name: AttackerName, patience: float) -> AuditResult:
         """Run a client against an attacker, while the host's own server is shown before and after.
 
+        Where a server cannot tell whether it decided, it is run once more, over TLS 1.2: see `Attack.limit_to_tls_1_2`.
+
         Args:
             call: makes a request to the host. What it raises is a result.
             name: of the attacker.
@@ -155,14 +161,21 @@ class ServedLab:
             ValueError: there is no such attacker.
             ImportError: it needs a library that is not installed.
         """
-        attack = self.attack(name, patience)
+        result = self._run_once(call, self.attack(name, patience))
+        if result.verdict == "undecided":
+            attack = self.attack(name, patience)
+            attack.limit_to_tls_1_2()
+            again = self._run_once(call, attack)
+            result = dataclasses.replace(again, reason=f"{again.reason} This was over TLS 1.2.")
+        return controlled(result, has_control=self.has_control)
 
+    def _run_once(self, call: Callable[[], object], attack: Attack) -> AuditResult:
         def shown() -> object:
             self._point_at(attack)
             return call()
 
         try:
-            return controlled(run(shown, attack), has_control=self.has_control)
+            return run(shown, attack)
         finally:
             self._point_at(self._honest)
 
@@ -187,7 +200,7 @@ class ServedLab:
 
     def placeholders(self) -> dict[str, str]:
         """Return what a client must be told, by the names that stand for it in a command."""
-        pins = [*self._honest.pins]
+        pins = [str(pin) for pin in self._honest.pins]
         return {
             "host": self.host,
             "address": _ADDRESS,
@@ -195,9 +208,10 @@ class ServedLab:
             "url": f"https://{self._bracketed}/",
             "proxy": f"http://{_ADDRESS}:{self.proxy_port}",
             "ca": self.lab.ca_file,
-            "pin": str(pins[0]),
-            "pin_base64": str(pins[0]).partition("/")[2],
-            "curl_pins": ";".join(str(pin).replace("/", "//", 1) for pin in pins),
+            "pin": pins[0],
+            "pins": ",".join(pins),
+            "pins_base64": ",".join(pin.removeprefix("sha256/") for pin in pins),
+            "curl_pins": ";".join(pin.replace("/", "//", 1) for pin in pins),
         }
 
     def document(self) -> dict[str, Any]:
