@@ -366,14 +366,17 @@ def test_an_unknown_method_of_a_later_python_is_not_reachable(scene: Any) -> Non
         assert tls.selected_alpn_protocol() is None
 
 
-@pytest.mark.parametrize("step", ["judge", "policy", "admit"])
-def test_an_error_in_the_check_refuses(scene: Any, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [("judge", ZeroDivisionError), ("judge", OSError), ("policy", ZeroDivisionError), ("admit", ZeroDivisionError)],
+)
+def test_an_error_in_the_check_refuses(scene: Any, monkeypatch: pytest.MonkeyPatch, step: str, error: Any) -> None:
     """Whatever fails: the chain was not accepted, and the connection stays refused when the failure has passed."""
     server = scene.serve(scene.honest)
     context = pinned_context(scene)
 
     def fail(*_: Any) -> Any:
-        raise ZeroDivisionError
+        raise error
 
     with nothing_through(scene, server), open_socket(context, server.port) as tls:
         with monkeypatch.context() as patched:

@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import sys
 import textwrap
+import threading
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from pinned_requests import (
     UnpinnedHostError,
 )
 from pinned_requests.testing import Credential
+from pinned_requests.tls import connection
 
 SECRET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -100,6 +102,23 @@ def test_verification_is_frozen_by_the_first_connection(scene: Any, name: str, v
     context.verify_mode = ssl.CERT_REQUIRED  # urllib3 writes it for each connection
     accepted(scene, context)
     assert (context.check_hostname, context.verify_mode) == (True, ssl.CERT_REQUIRED)
+
+
+def test_a_write_waits_while_a_connection_is_made(scene: Any) -> None:
+    """Two threads that were past the check of the freeze could else switch verification off and on around it."""
+    context = context_for(scene)
+    uses = [
+        lambda: setattr(context, "check_hostname", True),
+        lambda: context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost"),
+    ]
+    threads = [threading.Thread(target=use) for use in uses]
+    with context._changing:
+        for thread in threads:
+            thread.start()
+            thread.join(0.05)
+            assert thread.is_alive()
+    for thread in threads:
+        thread.join()
 
 
 @pytest.mark.parametrize("mode", [ssl.CERT_NONE, ssl.CERT_OPTIONAL])
@@ -344,6 +363,17 @@ def test_unpinned_hosts_get_no_handshake(scene: Any) -> None:
     with pytest.raises(UnpinnedHostError):
         send(context_for(scene), mitm.port, "other.example.com")
     assert scene.toll(mitm).handshakes == 0
+
+
+def test_any_number_of_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the policy says of a host is kept for the next connection, but not of more hosts than a bound."""
+    monkeypatch.setattr(connection, "MAX_ADMITTED", 3)
+    context = PinnedSSLContext({"localhost": PinSet.exempt()}, unpinned_hosts="allow")
+    for number in range(10):
+        tls = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=f"{number}.example.com")
+        with pytest.raises(ssl.SSLWantReadError):
+            tls.do_handshake()
+        assert 1 <= len(context._admitted) <= 3
 
 
 def test_an_idna_name_is_pinned_as_it_is_matched(scene: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import socket
 import ssl
@@ -107,6 +108,37 @@ def test_there_and_back_between_two_writes(scene: Any, store: PolicyStore, conne
     with pytest.raises(PinMismatchError):
         write(PART)
     assert scene.toll(server).application_bytes == 3 * len(PART)
+
+
+@pytest.mark.parametrize("kind", ["socket", "object"])
+def test_a_connection_stays_refused_when_the_policy_comes_back(scene: Any, kind: str) -> None:
+    """It accepted the chain before, and would again. What was refused is gone, for reads, too."""
+    server = scene.serve(scene.honest)
+    context = PinnedSSLContext({"localhost": pins_of(scene, scene.honest)}, cafile=scene.bundle)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with socket.create_connection(("127.0.0.1", server.port), 10) as sock:
+        if kind == "socket":
+            tls: Any = context.wrap_socket(sock, server_hostname="localhost")
+        else:
+            tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+            while True:
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    tls.do_handshake()
+                    break
+                sock.sendall(outgoing.read())
+                incoming.write(sock.recv(1 << 16))
+            sock.sendall(outgoing.read())
+        before = context.store.current
+        context.store.set({"localhost": pins_of(scene, scene.attacker)})
+        with pytest.raises(PinMismatchError):
+            tls.write(PART)
+        context.store.set(before)
+        for call in (lambda: tls.write(PART), tls.read, tls.do_handshake, tls.unwrap):
+            with pytest.raises(PinMismatchError):
+                call()
+        if kind == "socket":
+            tls.close()
+    assert scene.toll(server).application_bytes == outgoing.pending == 0
 
 
 @pytest.mark.parametrize(
@@ -234,6 +266,20 @@ def test_a_sink_that_uses_the_connection(scene: Any) -> None:
     assert scene.toll(mitm).application_bytes == 0
     assert len(errors) == 1
     assert all(isinstance(error, PinningError) for error in errors)
+
+
+def test_a_sink_that_changes_the_policy(scene: Any, connection: Any) -> None:
+    """The new policy holds for the write in which the sink is called."""
+    mitm = scene.serve(scene.attacker)
+    store = PolicyStore({"localhost": pins_of(scene, scene.honest, report_only=True)})
+
+    def enforce(_report: Any) -> None:
+        store.set({"localhost": pins_of(scene, scene.honest)})
+
+    context = PinnedSSLContext(store, cafile=scene.bundle, on_violation=enforce)
+    with pytest.raises(PinMismatchError):
+        connection(context, mitm.port)(PART)
+    assert scene.toll(mitm).application_bytes == 0
 
 
 @pytest.mark.parametrize("moment", ["handshake", "open"])

@@ -94,7 +94,18 @@ def copied(tmp_path: Path) -> Path:
 def outcomes(folder: Path, tests: str, *options: str) -> dict[str, str]:
     """Run tests, and return the message of each one's failure by its name; it is empty for those that passed."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    command = [sys.executable, "-m", "pytest", tests, "-p", "no:cacheprovider", "--junitxml=out.xml", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        tests,
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:asyncio",
+        "--junitxml=out.xml",
+        *options,
+    ]
     done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode in {0, 1}, done.stdout + done.stderr
     found: dict[str, str] = {}

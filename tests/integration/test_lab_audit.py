@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 import sys
 import time
 from dataclasses import replace
@@ -48,6 +50,43 @@ def test_a_client_without_timeout(mitm_lab: MITMLab) -> None:
     audit = mitm_lab.audit(lambda: requests.get(f"https://{HOST}/"), HOST, attackers=["hang"])  # noqa: S113 - the point
     assert audit.rejected
     assert 1 < time.monotonic() - begin < 10
+
+
+def test_what_a_test_costs() -> None:
+    """A lab, an attacker, a connection and the verdict take less than 60 ms, at the best of some times."""
+    context = ssl.create_default_context()
+
+    def once() -> float:
+        begin = time.perf_counter()
+        with MITMLab() as lab:
+            with (
+                lab.impersonate(HOST) as attack,
+                socket.create_connection((HOST, 443)) as sock,
+                context.wrap_socket(sock, server_hostname=HOST),
+            ):
+                pass
+            attack.assert_rejected()
+        return time.perf_counter() - begin
+
+    assert min(once() for _ in range(10)) < 0.06
+
+
+def test_what_an_audit_costs(mitm_lab: MITMLab) -> None:
+    """Ten attackers take less than two seconds, with a client that waits 0.7 seconds for an answer."""
+    context = ssl.create_default_context()
+
+    def client() -> None:
+        with (
+            socket.create_connection((HOST, 443), timeout=0.7) as sock,
+            context.wrap_socket(sock, server_hostname=HOST) as tls,
+        ):
+            tls.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            tls.recv(1)
+
+    begin = time.monotonic()
+    audit = mitm_lab.audit(client, HOST, attackers=[*ATTACKERS[:9], "hang"])
+    assert len(audit.results) == 10
+    assert time.monotonic() - begin < 2
 
 
 def test_the_host_by_default(mitm_lab: MITMLab) -> None:

@@ -152,6 +152,9 @@ def test_all_attackers_and_a_ca_bundle_of_its_own(mitm_lab: MITMLab, tmp_path: P
     bundle.write_bytes(Authority.create("Private CA").certificate_pem)
     audit = mitm_lab.audit(lambda: requests.get(URL, verify=str(bundle), timeout=0.3), HOST)
     assert {each.attacker: each.verdict for each in audit} == UNKNOWN_CA
+    with pytest.raises(AssertionError) as failure:
+        audit.assert_rejected()
+    assert str(failure.value).count("give a client that has a CA bundle of its own `lab.ca_file`") == 1
     audits = [
         mitm_lab.audit(lambda verify=verify: requests.get(URL, verify=verify, timeout=0.3), HOST)
         for verify in (True, mitm_lab.ca_file)

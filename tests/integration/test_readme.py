@@ -22,7 +22,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
 HOST = "api.example.com"
-WAIT = 300.0  # seconds: it installs
+WAIT = 280.0  # seconds: it installs
 
 
 def code(word: str, language: str = "python") -> str:
@@ -132,6 +132,7 @@ def test_two_clicks() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["demo", "install"])
 def test_commands(name: str, tmp_path: Path) -> None:
     """The lines to install and to see the demo work in a fresh copy, and say what they do.

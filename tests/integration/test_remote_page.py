@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import shlex
@@ -12,10 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import pytest
-from typer.testing import CliRunner
 
 from pinned_requests import PinPolicy, PinSet
-from pinned_requests.cli.repo import app
+from pinned_requests.cli import main
 from pinned_requests.publishing import review
 from pinned_requests.sources.tuf.errors import Check
 
@@ -29,8 +30,9 @@ POLICY = PinPolicy({"api.example.com": PinSet.exempt()})
 
 def invoke(*arguments: str) -> tuple[int, str]:
     """Run a command of `pinned-requests repo` in this process."""
-    done = CliRunner().invoke(app, arguments)
-    return done.exit_code, done.stderr
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as error:
+        code = main(["repo", *arguments])
+    return code, error.getvalue()
 
 
 @pytest.fixture(autouse=True)

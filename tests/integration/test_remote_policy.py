@@ -67,6 +67,35 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def test_a_command_that_makes_one_request(lab: Any, publishing: Callable[..., Any], tmp_path: Path) -> None:
+    """All pins that it ships are lost: its request waits for the new ones. The next run has them, without a look."""
+    publisher = publishing()
+    publisher.publish(PinPolicy(lab.pins))
+    lost = Pin.from_certificate(lab.attacker.certificate)
+    shipped = tmp_path / "shipped.json"
+    shipped.write_text(PinPolicy({"localhost": [lost, lab.backup]}).to_json())
+    root = tmp_path / "root.json"
+    root.write_bytes(publisher.root)
+    url = publisher.server.url("", host="127.0.0.1")
+    program = (
+        "import sys\n"
+        "from pinned_requests import PinnedSession, PolicyStore\n"
+        "url, root, shipped, cache, page, bundle = sys.argv[1:]\n"
+        "urls = f'{url}/metadata', f'{url}/targets'\n"
+        "store = PolicyStore.from_tuf(*urls, root=root, shipped=shipped, cache_dir=cache)\n"
+        "print(PinnedSession(store).get(page, verify=bundle).status_code)\n"
+    )
+    server = lab.serve(lab.honest)
+    arguments = [url, root, shipped, tmp_path / "cache", server.url(), lab.bundle]
+    for looks in (1, 0):
+        before = len(publisher.server.requests)
+        command = [sys.executable, "-c", program, *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.stdout == "200\n", done.stderr
+        assert (len(publisher.server.requests) > before) is bool(looks)
+    assert server.handshakes == 2
+
+
 def test_over_tls_and_a_proxy(
     lab: Any,
     publishing: Callable[..., Any],

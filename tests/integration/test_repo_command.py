@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -11,10 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from typer.testing import CliRunner
 
 from pinned_requests import PinPolicy, PinSet, PolicyStore
-from pinned_requests.cli.repo import app
+from pinned_requests.cli import main
 from pinned_requests.publishing import state as state_module
 from pinned_requests.publishing.keys import KeyFolder, KeyRing
 from pinned_requests.publishing.repository import Repository
@@ -218,8 +219,8 @@ def test_a_wrong_policy_is_not_published(desk: Desk, text: str) -> None:
         ("init", "FOLDER", "--keys", "KEYS", "--holder", "POLICY", "--proposal", "POLICY"),
         ("init", "FOLDER", "--keys", "KEYS", "--keys", "OTHER"),
         ("init", "FOLDER", "--keys", "KEYS", "--online", "INSIDE"),
-        ("keys", "KEYS"),
         ("keys", "KEYS", "--role", "boss"),
+        ("keys", "KEYS", "--signer", "root=nothing"),
         ("propose", "FOLDER", "KEYS"),
         ("propose", "FOLDER", "POLICY", "--renew", "root"),
         ("propose", "FOLDER", "KEYS", "--renew", "timestamp"),
@@ -241,8 +242,8 @@ def test_a_wrong_command_line(desk: Desk, arguments: tuple[str, ...]) -> None:
     names = {"FOLDER": desk.folder, "KEYS": desk.keys, "POLICY": desk.policy, "OTHER": desk.more_keys}
     names["INSIDE"] = desk.folder / ".." / desk.folder.name / "keys"
     names["targets=POLICY=x:1"] = f"targets={desk.policy}=x:1"
-    done = CliRunner().invoke(app, [str(names.get(each, each)) for each in arguments])
-    assert (done.exit_code, bool(done.stderr)) == (2, True)
+    code, error = invoke(*(names.get(each, each) for each in arguments))
+    assert (code, bool(error)) == (2, True)
     assert not desk.folder.exists()
     assert not desk.keys.exists()
     assert not desk.more_keys.exists()
@@ -250,14 +251,15 @@ def test_a_wrong_command_line(desk: Desk, arguments: tuple[str, ...]) -> None:
 
 def invoke(*arguments: object) -> tuple[int, str]:
     """Run the command in this process."""
-    done = CliRunner().invoke(app, list(map(str, arguments)))
-    return done.exit_code, done.stderr
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as error:
+        code = main(["repo", *map(str, arguments)])
+    return code, error.getvalue()
 
 
 def test_what_fails_leaves_no_keys_behind(desk: Desk) -> None:
     """No private key is made for a repository that cannot be made, nor for a rotation that cannot be signed."""
     blocked = desk.policy / "repository"
-    assert invoke("init", blocked, "--keys", desk.keys, "--plain")[0] == 1
+    assert invoke("init", blocked, "--keys", desk.keys, "--plain")[0] == 2
     public = desk.base / "public.pem"
     key = ec.generate_private_key(ec.SECP256R1()).public_key()
     public.write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))

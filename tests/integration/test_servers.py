@@ -215,7 +215,7 @@ def test_what_follows_the_end_counts(server: TLSServer, root: Authority) -> None
 def test_framing(server: TLSServer, root: Authority, head: bytes, status: bytes) -> None:
     """A malformed body is no request, and ends the connection."""
     with connect(server, root) as client:
-        client.sendall(b"POST / HTTP/1.1\r\nConnection: close\r\n" + head)
+        client.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + head)
         assert read_all(client).split()[1] == status
     assert len(server.requests) == (status == b"200")
 
@@ -230,10 +230,20 @@ def test_a_request_cut_short(server: TLSServer, root: Authority, body: bytes) ->
     assert (server.application_bytes, server.requests) == (len(sent), [])
 
 
+def test_a_request_without_host(server: TLSServer, root: Authority) -> None:
+    """It is refused, as RFC 9112 §3.2 wants it, and counted."""
+    with connect(server, root) as client:
+        client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert read_all(client).startswith(b"HTTP/1.1 400 Bad Request")
+    server.settle()
+    assert (server.application_bytes, server.requests) == (18, [])
+
+
 def test_a_client_waits_for_100_continue(server: TLSServer, root: Authority) -> None:
     """The server asks for the body that the client announced."""
     with connect(server, root) as client:
-        client.sendall(b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\nConnection: close\r\n\r\n")
+        head = b"POST / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nConnection: close\r\n"
+        client.sendall(head + b"Content-Length: 3\r\n\r\n")
         assert client.recv(4096).startswith(b"HTTP/1.1 100 ")
         client.sendall(b"abc")
         assert read_all(client).endswith(b"ok")

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 import pinned_requests
-from pinned_requests import PinPolicy, PinSet, ViolationReport, formats, reporting, testing
+from pinned_requests import PinPolicy, PinSet, ViolationReport, formats, monitoring, reporting, testing
 from pinned_requests.core.chain import Chain
 from pinned_requests.core.verdict import Outcome, evaluate
 from pinned_requests.formats import FORMATS
+from pinned_requests.sources import tuf
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -30,7 +31,9 @@ def column(page: str, heading: str) -> list[str]:
     return [name for cell in first for name in re.findall(r"`([^`]+)`", cell)]
 
 
-@pytest.mark.parametrize("module", [pinned_requests, formats, reporting, testing], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [pinned_requests, formats, monitoring, reporting, testing, tuf], ids=lambda module: module.__name__
+)
 def test_every_public_name(module: ModuleType) -> None:
     """Each name of `__all__` has an entry in the reference."""
     text = "\n".join(REFERENCE.values())

@@ -172,6 +172,13 @@ def check(  # noqa: PLR0913  one argument an option
 
     Those that it names; or those given, which its patterns may match.
 
+    Findings (docs/check.md explains them): blocked-key, mismatch,
+    invalid-certificate, pins-expired, unreachable, not-pinned,
+    pins-expire-soon, leaf-expires-soon, issuer-expires-soon, no-backup-pin,
+    backup-pin-served, intermediate-differs, pinned-ca-left-store,
+    anchor-shortened, key-changes-each-renewal, validity-short, issuer-rotates,
+    one-ca-only, single-depth, seen-through-proxy.
+
     Example: pinned-requests check pins.toml
     """
     from pinned_requests.cli.check import check as run  # noqa: PLC0415  a command imports what it needs
@@ -243,6 +250,11 @@ def lint(
     json: Json = False,
 ) -> Action:
     """Check policy files offline, without a network.
+
+    Findings: no-backup-pin, backup-pin-in-use, blocked-pin-accepted,
+    certificate-pin, pins-expired, pins-expire-soon, report-only,
+    unpinned-hosts-allowed, wide-pattern, tld-wide-pattern; with --strict
+    single-ca.
 
     Example: pinned-requests lint pins.toml --strict
     """

@@ -40,6 +40,18 @@ class Failure(NamedTuple):
     code: int
 
 
+# Errors of the extra `remote`, by package and name: a command that does without it must not import it. They say what
+# could not be done, as a finding does.
+_OF_REMOTE = {
+    "filelock.Timeout": "another process is changing the repository",
+    "tuf.RepositoryError": "the repository does not verify: {}",
+    "pinned_requests.RemotePolicyError": "{}",
+    "pinned_requests.SigningError": "{}",
+    "pinned_requests.ProposalError": "{}",
+    "pinned_requests.SyncError": "{}",
+}
+_LIBRARIES_OF_REMOTE = {"filelock", "securesystemslib", "tuf"}
+
 # The first row that fits counts. A `CommandError` brings its own code, 2 unless said otherwise.
 _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (ServerError, ExitCode.FINDING),
@@ -60,6 +72,13 @@ def failure_of(error: BaseException) -> Failure | None:
     """Return how an error ends the command; None for an error that is a bug of this program."""
     if isinstance(error, CommandError):
         return Failure(str(error), error.exit_code)
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _LIBRARIES_OF_REMOTE:
+        sentence = f"repositories need the extra 'remote' ({error}); run: pip install 'pinned-requests[cli,remote]'"
+        return Failure(sentence, ExitCode.BAD_INPUT)
+    for kind in type(error).__mro__:
+        name = f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}"
+        if name in _OF_REMOTE:
+            return Failure(_OF_REMOTE[name].format(error), ExitCode.FINDING)
     code = next((code for kind, code in _CODES if isinstance(error, kind)), None)
     return None if code is None else Failure(_sentence(error), code)
 

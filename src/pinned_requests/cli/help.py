@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 _EXAMPLE = re.compile(r"^Example: (.*)$", re.MULTILINE)
-_AS_IT_IS = "\b"  # click's mark: the paragraph is not wrapped, so that a command line can be pasted
-_METAVARS = {"path": "PATH", "text": "TEXT", "integer": "N", "float": "N"}  # by the name of a type of click
+_NOT_WRAPPED = re.compile(r"^(?:Example: |Findings)", re.MULTILINE)
+_AS_IT_IS = "\b"  # click's mark: the paragraph is not wrapped, so that a command line can be pasted and a name be found
 _EXAMPLES: dict[tuple[str, ...], str] = {  # of commands whose docstrings have none
     ("repo", "init"): "repo init repository --keys keys",
     ("repo", "keys"): "repo keys alice",
@@ -46,14 +46,26 @@ def command_tree(app: typer.Typer) -> Any:
         for parameter in command.params:
             if parameter.param_type_name == "argument":
                 parameter.display_type_rich = lambda ctx: ""  # noqa: ARG005  called by name
-            elif parameter.metavar is None and not getattr(parameter, "is_flag", False):
-                parameter.metavar = _METAVARS.get(parameter.type.name)
+            elif parameter.metavar is None and (name := _metavar(command.callback, parameter.name)) is not None:
+                parameter.metavar = name
         command.context_settings = {**command.context_settings, **HELP_OPTIONS}
         command.help = inspect.cleandoc(command.help or "")
         if names[1:] in _EXAMPLES and not examples_of(command):
             command.help += f"\n\nExample: pinned-requests {_EXAMPLES[names[1:]]}"
-        command.help = _EXAMPLE.sub(lambda found: f"{_AS_IT_IS}\n{found[0]}", command.help)
+        command.help = _NOT_WRAPPED.sub(lambda found: f"{_AS_IT_IS}\n{found[0]}", command.help)
     return root
+
+
+def _metavar(callback: Any, name: str) -> str | None:
+    """Return what stands for the value of a path or a text, which typer would show as a type of Python.
+
+    It is told by the function of the command, whose annotations are the same for each version of typer.
+    """
+    annotation = getattr(callback, "__annotations__", {}).get(name)
+    shown = str(getattr(annotation, "__origin__", annotation))
+    if "Path" in shown:
+        return "PATH"
+    return "TEXT" if re.search(r"\bstr\b", shown) and "Literal" not in shown else None
 
 
 def walk(command: Any, names: tuple[str, ...] = ("pinned-requests",)) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -137,6 +137,24 @@ def rotate_finish(  # noqa: PLR0913  one argument an option
     return run
 
 
+@rotate_app.command("record")
+def rotate_record(policy: Policy, *, json: Json = False) -> Action:
+    """Record a policy that was edited by hand in its history, with the date of its file.
+
+    The other commands record what they write. Until an edit by hand is recorded, it counts from the date of the file,
+    which a fresh checkout changes.
+
+    Example: pinned-requests rotate record pins.toml
+    """
+
+    def run() -> int:
+        from pinned_requests.cli.rotate import record  # noqa: PLC0415  a command imports what it needs
+
+        return record(policy, as_json=json)
+
+    return run
+
+
 def can_serve(  # noqa: PLR0913  one argument an option
     file: Annotated[
         str,

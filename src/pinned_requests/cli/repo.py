@@ -1,7 +1,7 @@
 """`pinned-requests repo`: makes, maintains and watches a repository of signed policies, for `PolicyStore.from_tuf`.
 
-Exit codes: 0 for success; 1 if it could not be done, clients would be locked out, or something expires soon; 2 for a
-wrong command line or policy.
+The exit codes are those of `errors.py`: 1 if it could not be done, clients would be locked out, or something expires
+soon.
 
 This file has no `from __future__ import annotations`: typer reads the types of the arguments.
 """
@@ -13,9 +13,9 @@ from typing import Annotated
 import typer
 
 from pinned_requests.cli import repo_people
+from pinned_requests.cli.errors import ExitCode
 from pinned_requests.cli.output import complain, show_json
 from pinned_requests.cli.repo_inputs import (
-    FAILED,
     Days,
     Folder,
     Json,
@@ -34,7 +34,6 @@ from pinned_requests.cli.repo_inputs import (
     read_count,
     read_days,
     read_signer,
-    reported,
     several_by_role,
 )
 from pinned_requests.cli.repo_review import (
@@ -86,41 +85,38 @@ def init(  # noqa: PLR0913  the options of the command line
     plain: Plain = False,
 ) -> int:
     """Make keys and an empty repository. Prints the root metadata to ship with the application."""
-    with reported():
-        from pinned_requests.publishing.ceremony import Ceremony, Keys  # noqa: PLC0415  of the extra `remote`
-        from pinned_requests.publishing.keys import KeyFolder, read_public  # noqa: PLC0415  as above
-        from pinned_requests.publishing.proposal import first  # noqa: PLC0415  as above
-        from pinned_requests.publishing.repository import Repository, new_root  # noqa: PLC0415  as above
+    from pinned_requests.publishing.ceremony import Ceremony, Keys  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.keys import KeyFolder, read_public  # noqa: PLC0415  as above
+    from pinned_requests.publishing.proposal import first  # noqa: PLC0415  as above
+    from pinned_requests.publishing.repository import Repository, new_root  # noqa: PLC0415  as above
 
-        if bool(holders) != (proposal is not None):
-            raise PolicyError("--holder and --proposal belong together: the holders sign the proposal")
-        if proposal is not None:
-            repo_people.check_new(proposal)
-        days = read_days(expires)
-        counts = {role: read_count(value) for role, value in by_role(roles, "M/N").items()}
-        elsewhere = {
-            role: [*map(read_signer, texts)] for role, texts in several_by_role(signers, "PUBLIC.pem=URI").items()
-        }
-        folders = [*keys, *([] if online is None else [online])]
-        check_apart(folder, folders)
-        ring = key_ring(folders)
-        handed_in = [read_public(path) for path in holders or ()]
-        parts = Keys(
-            [KeyFolder(path) for path in keys], None if online is None else KeyFolder(online), handed_in, elsewhere
-        )
-        ceremony = Ceremony(parts, counts)
-        ceremony.try_out(ring)
-        passphrase = new_passphrase(is_plain=plain)
-        repository = Repository(folder, ring)
-        repository.prepare()  # from here on there are keys
-        made = ceremony.make(passphrase)
-        if proposal is None:
-            root = repository.create(made, days)
-            print(f"Ship {root} with the application, as root= of PolicyStore.from_tuf().")
-        else:
-            repo_people.write_new(proposal, first(new_root(made), days))
-            print(f"Let the holders sign {proposal} with 'pinned-requests repo sign', then merge it.")
-        print(f"Keep the keys in {', '.join(map(str, folders))} apart from it; root and targets offline.")
+    if bool(holders) != (proposal is not None):
+        raise PolicyError("--holder and --proposal belong together: the holders sign the proposal")
+    if proposal is not None:
+        repo_people.check_new(proposal)
+    days = read_days(expires)
+    counts = {role: read_count(value) for role, value in by_role(roles, "M/N").items()}
+    elsewhere = {role: [*map(read_signer, texts)] for role, texts in several_by_role(signers, "PUBLIC.pem=URI").items()}
+    folders = [*keys, *([] if online is None else [online])]
+    check_apart(folder, folders)
+    ring = key_ring(folders)
+    handed_in = [read_public(path) for path in holders or ()]
+    parts = Keys(
+        [KeyFolder(path) for path in keys], None if online is None else KeyFolder(online), handed_in, elsewhere
+    )
+    ceremony = Ceremony(parts, counts)
+    ceremony.try_out(ring)
+    passphrase = new_passphrase(is_plain=plain)
+    repository = Repository(folder, ring)
+    repository.prepare()  # from here on there are keys
+    made = ceremony.make(passphrase)
+    if proposal is None:
+        root = repository.create(made, days)
+        print(f"Ship {root} with the application, as root= of PolicyStore.from_tuf().")
+    else:
+        repo_people.write_new(proposal, first(new_root(made), days))
+        print(f"Let the holders sign {proposal} with 'pinned-requests repo sign', then merge it.")
+    print(f"Keep the keys in {', '.join(map(str, folders))} apart from it; root and targets offline.")
     return 0
 
 
@@ -140,28 +136,27 @@ def publish(  # noqa: PLR0913  the options of the command line
     json: Json = False,
 ) -> int:
     """Publish a policy, in place of the one before. Refuses one that would lock clients out."""
-    with reported():
-        from pinned_requests.publishing.repository import Repository  # noqa: PLC0415  of the extra `remote`
-        from pinned_requests.publishing.state import check_target_name  # noqa: PLC0415  as above
+    from pinned_requests.publishing.repository import Repository  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.state import check_target_name  # noqa: PLC0415  as above
 
-        check_target_name(target)
-        days = read_days(expires)
-        content = repo_people.read_policy(policy)
-        repository = Repository(folder, key_ring(keys, must_exist=True))
-        state = repository.load()
-        look_up = looking(timeout, proxy, ca_bundle) if live else None
-        reviewed = review(content, state, target, repository.read, look_up)
-        if not json:
-            show_review(reviewed)
-        refused = is_refused(reviewed, is_forced=force)
-        version = None
-        if not refused:
-            version = repository.publish(target, content, days, after=state.targets.signed.version)
-        if json:
-            show_json({"published": not refused, "target": target, "version": version, **reviewed.document()})
-        elif not refused:
-            print(f"Published {policy} as {target}, version {version} of the targets.")
-    return FAILED if refused else 0
+    check_target_name(target)
+    days = read_days(expires)
+    content = repo_people.read_policy(policy)
+    repository = Repository(folder, key_ring(keys, must_exist=True))
+    state = repository.load()
+    look_up = looking(timeout, proxy, ca_bundle) if live else None
+    reviewed = review(content, state, target, repository.read, look_up)
+    if not json:
+        show_review(reviewed)
+    refused = is_refused(reviewed, is_forced=force)
+    version = None
+    if not refused:
+        version = repository.publish(target, content, days, after=state.targets.signed.version)
+    if json:
+        show_json({"published": not refused, "target": target, "version": version, **reviewed.document()})
+    elif not refused:
+        print(f"Published {policy} as {target}, version {version} of the targets.")
+    return ExitCode.FINDING if refused else 0
 
 
 @app.command("rotate-key")
@@ -179,24 +174,23 @@ def rotate_key(  # noqa: PLR0913  as for init
     plain: Plain = False,
 ) -> int:
     """Replace a key. Root keys must be at hand, and the old key should be, unless it is lost."""
-    with reported():
-        from pinned_requests.publishing.keys import KeyFolder  # noqa: PLC0415  of the extra `remote`
-        from pinned_requests.publishing.repository import Repository  # noqa: PLC0415  as above
+    from pinned_requests.publishing.keys import KeyFolder  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.repository import Repository  # noqa: PLC0415  as above
 
-        check_role(role)
-        days = read_days(expires)
-        check_apart(folder, keys)
-        ring = key_ring(keys, must_exist=True)
-        into = KeyFolder(keys[0])
-        kept_elsewhere = ring.try_out(into, *read_signer(signer)) if signer else None
-        passphrase = None if kept_elsewhere else new_passphrase(is_plain=plain)
-        gone, new = Repository(folder, ring).rotate_key(
-            role,
-            lambda: into.add(role, *kept_elsewhere) if kept_elsewhere else into.generate(role, passphrase),
-            old,
-            days,
-        )
-        print(f"The key {role}-{new[:12]} replaces {role}-{gone[:12]}, which signs no more.")
+    check_role(role)
+    days = read_days(expires)
+    check_apart(folder, keys)
+    ring = key_ring(keys, must_exist=True)
+    into = KeyFolder(keys[0])
+    kept_elsewhere = ring.try_out(into, *read_signer(signer)) if signer else None
+    passphrase = None if kept_elsewhere else new_passphrase(is_plain=plain)
+    gone, new = Repository(folder, ring).rotate_key(
+        role,
+        lambda: into.add(role, *kept_elsewhere) if kept_elsewhere else into.generate(role, passphrase),
+        old,
+        days,
+    )
+    print(f"The key {role}-{new[:12]} replaces {role}-{gone[:12]}, which signs no more.")
     return 0
 
 
@@ -209,18 +203,17 @@ def refresh(
     expires: Days = None,
 ) -> int:
     """Sign the timestamp again, and the snapshot when it is time. For cron. 1 if a role is about to expire."""
-    with reported():
-        from pinned_requests.publishing.repository import Repository  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.repository import Repository  # noqa: PLC0415  of the extra `remote`
 
-        for role in also or ():
-            check_role(role)
-        repository = Repository(folder, key_ring(keys, must_exist=True))
-        signed = repository.refresh(also or (), read_days(expires))
-        print(f"Signed again: {', '.join(signed)}.")
-        pending = repository.needs_attention()
-        for role, moment in pending.items():
-            complain(f"{role} expires on {moment:%Y-%m-%d}: run 'pinned-requests repo refresh --also {role}'")
-    return FAILED if pending else 0
+    for role in also or ():
+        check_role(role)
+    repository = Repository(folder, key_ring(keys, must_exist=True))
+    signed = repository.refresh(also or (), read_days(expires))
+    print(f"Signed again: {', '.join(signed)}.")
+    pending = repository.needs_attention()
+    for role, moment in pending.items():
+        complain(f"{role} expires on {moment:%Y-%m-%d}: run 'pinned-requests repo refresh --also {role}'")
+    return ExitCode.FINDING if pending else 0
 
 
 @app.command()
@@ -228,15 +221,16 @@ def status(
     place: Annotated[str, typer.Argument(metavar="URL|DIR", help="The repository.")] = ".",
     *,
     root: Root = None,
+    ca_bundle: CaBundle = None,
     json: Json = False,
 ) -> int:
     """Show roles, versions, expiry, holders and the policy, without a key. 1 if something expires soon."""
-    with reported(), opened(place) as read:
+    with opened(place, ca_bundle) as read:
         from pinned_requests.publishing import status as library  # noqa: PLC0415  of the extra `remote`
 
         found = library.status(read, datetime.now(UTC), None if root is None else root.read_bytes())
         show_status(found, as_json=json)
-    return FAILED if found.findings else 0
+    return ExitCode.FINDING if found.findings else 0
 
 
 @app.command()
@@ -251,17 +245,16 @@ def sync(
     ] = False,
 ) -> int:
     """Copy a repository, in the order that keeps it sound for clients at every moment."""
-    with reported():
-        from pinned_requests.publishing.sync import copy, in_order  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.sync import copy, in_order  # noqa: PLC0415  of the extra `remote`
 
-        if order:
-            names = [file.name for file in in_order(folder, destination)]
-        elif destination is None:
-            raise PolicyError("no destination; give a folder, or --order to copy the files with another program")
-        else:
-            names = copy(folder, destination)
-        for name in names:
-            print(name)
+    if order:
+        names = [file.name for file in in_order(folder, destination)]
+    elif destination is None:
+        raise PolicyError("no destination; give a folder, or --order to copy the files with another program")
+    else:
+        names = copy(folder, destination)
+    for name in names:
+        print(name)
     return 0
 
 

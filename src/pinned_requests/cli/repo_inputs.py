@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pinned_requests.cli.inputs import read_bounded
-from pinned_requests.cli.output import CommandError, complain, sentence_of
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.text import show
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from pinned_requests.publishing.proposal import Proposal
 
 PASSPHRASE = "PINNED_REQUESTS_PASSPHRASE"  # noqa: S105  a variable's name
-FAILED, BAD_INPUT = 1, 2
 MAX_DAYS, MAX_KEYS = 36500, 100
 _MAX_DIGITS = 9
 
@@ -59,48 +57,13 @@ Signers = Annotated[
 
 
 @contextmanager
-def reported() -> Iterator[None]:
-    """Turn errors into one sentence and an exit code."""
-    try:
-        from filelock import Timeout  # noqa: PLC0415  of the extra `remote`
-        from tuf.api.exceptions import RepositoryError  # noqa: PLC0415  as above
-
-        from pinned_requests.publishing.keys import SigningError  # noqa: PLC0415  as above
-        from pinned_requests.publishing.proposal import ProposalError  # noqa: PLC0415  as above
-        from pinned_requests.publishing.sync import SyncError  # noqa: PLC0415  as above
-        from pinned_requests.sources.tuf import RemotePolicyError  # noqa: PLC0415  as above
-    except ImportError as e:
-        complain(f"repositories need the extra 'remote' ({e}); run: pip install 'pinned-requests[cli,remote]'")
-        raise typer.Exit(BAD_INPUT) from None
-    try:
-        yield
-    except (SigningError, ProposalError, SyncError, RemotePolicyError) as e:
-        complain(str(e))
-    except PolicyError as e:
-        complain(str(e))
-        raise typer.Exit(BAD_INPUT) from None
-    except CommandError as e:
-        complain(str(e))
-        raise typer.Exit(e.exit_code) from None
-    except Timeout:
-        complain("another process is changing the repository")
-    except RepositoryError as e:
-        complain(f"the repository does not verify: {e}")
-    except OSError as e:
-        complain(sentence_of(e))
-    else:
-        return
-    raise typer.Exit(FAILED)
-
-
-@contextmanager
-def opened(place: str, *, must_exist: bool = True) -> Iterator[Callable[[str], bytes]]:
+def opened(place: str, ca_bundle: str | None = None, *, must_exist: bool = True) -> Iterator[Callable[[str], bytes]]:
     """Return a function that reads the files of a repository, in a folder or on the web."""
     from pinned_requests.publishing.remote import is_url, reading  # noqa: PLC0415  of the extra `remote`
     from pinned_requests.publishing.state import check_repository  # noqa: PLC0415  as above
 
     if is_url(place):
-        with reading(place) as read:
+        with reading(place, ca_bundle) as read:
             yield read
     else:
         if must_exist:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pinned_requests.cli.errors import ExitCode
 from pinned_requests.cli.output import Row, complain, sentence_of, show_json, show_table
 from pinned_requests.cli.repo_inputs import (
-    FAILED,
     Days,
     Folder,
     Json,
@@ -30,7 +30,6 @@ from pinned_requests.cli.repo_inputs import (
     read_days,
     read_proposal,
     read_signer,
-    reported,
     several_by_role,
 )
 from pinned_requests.cli.repo_review import (
@@ -61,28 +60,29 @@ def keys(
     folder: Annotated[Path, typer.Argument(help="A new key folder. Its name is published as the name of the holder.")],
     *,
     roles: Annotated[
-        list[str] | None, typer.Option("--role", metavar="ROLE", help="A role to make a key for. Repeatable.")
+        list[str] | None,
+        typer.Option("--role", metavar="ROLE", help="A role to make a key for; default: root and targets. Repeatable."),
     ] = None,
     signers: Signers = None,
     plain: Plain = False,
 ) -> int:
     """Make keys on the machine of their holder. Prints the file with the public keys to hand in."""
-    with reported():
-        from pinned_requests.publishing.keys import PUBLIC, KeyFolder  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.keys import PUBLIC, KeyFolder  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.proposal import PROPOSED  # noqa: PLC0415  as above
 
-        for role in roles or ():
-            check_role(role)
-        elsewhere = several_by_role(signers, "PUBLIC.pem=URI")
-        if not roles and not elsewhere:
-            raise PolicyError("no key to make; give --role root, --role targets or both")
-        ring, into = key_ring([folder]), KeyFolder(folder)
-        tried = [(role, ring.try_out(into, *read_signer(text))) for role, texts in elsewhere.items() for text in texts]
-        passphrase = new_passphrase(is_plain=plain) if roles else None
-        made = [(role, into.add(role, *found)) for role, found in tried]
-        made += [(role, into.generate(role, passphrase)) for role in roles or ()]
-        for role, key in made:
-            print(f"{role} {key.keyid}")
-        print(f"Hand in {folder / PUBLIC}; it has the public keys only. Keep the rest of {folder} to yourself.")
+    elsewhere = several_by_role(signers, "PUBLIC.pem=URI")
+    if not roles and not elsewhere:
+        roles = list(PROPOSED)
+    for role in roles or ():
+        check_role(role)
+    ring, into = key_ring([folder]), KeyFolder(folder)
+    tried = [(role, ring.try_out(into, *read_signer(text))) for role, texts in elsewhere.items() for text in texts]
+    passphrase = new_passphrase(is_plain=plain) if roles else None
+    made = [(role, into.add(role, *found)) for role, found in tried]
+    made += [(role, into.generate(role, passphrase)) for role in roles or ()]
+    for role, key in made:
+        print(f"{role} {key.keyid}")
+    print(f"Hand in {folder / PUBLIC}; it has the public keys only. Keep the rest of {folder} to yourself.")
     return 0
 
 
@@ -109,7 +109,7 @@ def propose(  # noqa: PLR0913  the options of the command line
     json: Json = False,
 ) -> int:
     """Write a change for its signers: a policy, a renewal, an exchange of keys. Needs no key."""
-    with reported(), opened(place) as read:
+    with opened(place, ca_bundle) as read:
         from pinned_requests.publishing import proposal as library  # noqa: PLC0415  of the extra `remote`
         from pinned_requests.publishing.state import check_target_name, load  # noqa: PLC0415  as above
 
@@ -143,7 +143,7 @@ def propose(  # noqa: PLR0913  the options of the command line
             show_json({"proposed": not refused, **({} if reviewed is None else reviewed.document())})
         elif not refused:
             print(f"Let the holders of {' and '.join(made.metadata())} keys sign {proposal}.")
-    return FAILED if refused else 0
+    return ExitCode.FINDING if refused else 0
 
 
 def sign(
@@ -152,27 +152,27 @@ def sign(
     *,
     keys: KeyFolders,
     root: Root = None,
+    ca_bundle: CaBundle = None,
 ) -> int:
     """Show what a proposal changes, and sign it. The signature is added to the file."""
-    with reported():
-        from pinned_requests.publishing import signatures  # noqa: PLC0415  of the extra `remote`
-        from pinned_requests.publishing.comparison import apply  # noqa: PLC0415  as above
-        from pinned_requests.publishing.order import write  # noqa: PLC0415  as above
-        from pinned_requests.publishing.trust import remember  # noqa: PLC0415  as above
+    from pinned_requests.publishing import signatures  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.comparison import apply  # noqa: PLC0415  as above
+    from pinned_requests.publishing.order import write  # noqa: PLC0415  as above
+    from pinned_requests.publishing.trust import remember  # noqa: PLC0415  as above
 
-        found = read_proposal(proposal)
-        ring = key_ring(keys, must_exist=True)
-        now = datetime.now(UTC)
-        with opened(place, must_exist=not found.is_first) as read:
-            state = _state(found, read, keys, root)
-            apply(found, state, now)  # what is shown is what is signed
-            _show_all(found, state, read)
-        for label in signatures.sign(found, state, ring, now):
-            print(f"Signed by {label}.")
-        write(proposal, found.to_bytes())
-        if state is not None:
-            remember(state, keys)
-        _show_signatures(found, state)
+    found = read_proposal(proposal)
+    ring = key_ring(keys, must_exist=True)
+    now = datetime.now(UTC)
+    with opened(place, ca_bundle, must_exist=not found.is_first) as read:
+        state = _state(found, read, keys, root)
+        apply(found, state, now)  # what is shown is what is signed
+        _show_all(found, state, read)
+    for label in signatures.sign(found, state, ring, now):
+        print(f"Signed by {label}.")
+    write(proposal, found.to_bytes())
+    if state is not None:
+        remember(state, keys)
+    _show_signatures(found, state)
     return 0
 
 
@@ -192,31 +192,30 @@ def merge(  # noqa: PLR0913  the options of the command line
     json: Json = False,
 ) -> int:
     """Publish a proposal that enough holders have signed, each on the same file or on a copy of it."""
-    with reported():
-        from pinned_requests.publishing import signatures  # noqa: PLC0415  of the extra `remote`
-        from pinned_requests.publishing.repository import Repository  # noqa: PLC0415  as above
+    from pinned_requests.publishing import signatures  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.repository import Repository  # noqa: PLC0415  as above
 
-        check_apart(folder, keys)
-        repository = Repository(folder, key_ring(keys, must_exist=True))
-        copies = [read_proposal(path) for path in proposals]
-        state = None if copies[0].is_first else repository.load()
-        joined = signatures.join(copies, state, datetime.now(UTC))
-        reviewed = _review(joined, state, repository.read, looking(timeout, proxy, ca_bundle) if live else None)
-        if not json:
-            _show(joined, state, reviewed)
-            _show_signatures(joined, state)
-        refused = reviewed is not None and is_refused(reviewed, is_forced=force)
-        if not refused:
-            merged = repository.merge(joined, read_days(expires))
-            versions = {role: metadata.signed.version for role, metadata in merged.by_role()}
-        if json:
-            document = {} if reviewed is None else reviewed.document()
-            show_json({"published": not refused, "versions": None if refused else versions, **document})
-        elif not refused:
-            print(f"Published: {', '.join(f'{role} {version}' for role, version in versions.items())}.")
-            if joined.is_first:
-                print(f"Ship {folder / 'metadata' / '1.root.json'} with the application.")
-    return FAILED if refused else 0
+    check_apart(folder, keys)
+    repository = Repository(folder, key_ring(keys, must_exist=True))
+    copies = [read_proposal(path) for path in proposals]
+    state = None if copies[0].is_first else repository.load()
+    joined = signatures.join(copies, state, datetime.now(UTC))
+    reviewed = _review(joined, state, repository.read, looking(timeout, proxy, ca_bundle) if live else None)
+    if not json:
+        _show(joined, state, reviewed)
+        _show_signatures(joined, state)
+    refused = reviewed is not None and is_refused(reviewed, is_forced=force)
+    if not refused:
+        merged = repository.merge(joined, read_days(expires))
+        versions = {role: metadata.signed.version for role, metadata in merged.by_role()}
+    if json:
+        document = {} if reviewed is None else reviewed.document()
+        show_json({"published": not refused, "versions": None if refused else versions, **document})
+    elif not refused:
+        print(f"Published: {', '.join(f'{role} {version}' for role, version in versions.items())}.")
+        if joined.is_first:
+            print(f"Ship {folder / 'metadata' / '1.root.json'} with the application.")
+    return ExitCode.FINDING if refused else 0
 
 
 def check_new(path: Path) -> None:

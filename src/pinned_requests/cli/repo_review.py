@@ -33,7 +33,7 @@ Proxy = Annotated[
     str | None, typer.Option(metavar="URL", help="The proxy for --live; default: that of the environment.")
 ]
 CaBundle = Annotated[
-    str | None, typer.Option(metavar="PATH", exists=True, help="CA certificates for --live; default: as requests.")
+    str | None, typer.Option(metavar="PATH", exists=True, help="CA certificates to trust; default: as requests.")
 ]
 
 

@@ -15,6 +15,7 @@ from pinned_requests.core.text import escape
 from pinned_requests.editing import changes
 from pinned_requests.editing.backup import csr_path, make_backup_key
 from pinned_requests.editing.files import SECRET, NewFile, check_new
+from pinned_requests.editing.history import keep
 from pinned_requests.editing.policy_file import PolicyFile, note_of
 from pinned_requests.editing.rotation import NotYet, Stage, Status, UnsafeStepError, check_finish, status_of
 from pinned_requests.monitoring.served import look_at_all
@@ -190,6 +191,25 @@ def finish(place: Place, pins: Sequence[str], *, is_stolen: bool, is_agreed: boo
     print(f"Publish {escape(str(place.path))} now.")
     if is_stolen:
         print(f"A client that has an older policy accepts the stolen key until {accepted_until:%Y-%m-%d %H:%M} UTC.")
+    return 0
+
+
+def record(path: Path, *, as_json: bool) -> int:
+    """Write a policy that was edited by hand into its history.
+
+    Raises:
+        PolicyError: the policy or its history is wrong.
+        OSError: the policy cannot be read, or the history not be written.
+    """
+    file = PolicyFile.read(path, datetime.now(UTC))
+    keep(path, file.history)
+    newest = file.history.versions[-1]
+    if as_json:
+        versions = [{"written": rfc3339(each.since), "hosts": len(each.policy.hosts)} for each in file.history.versions]
+        show_json({"policy": str(path), "is_complete": file.history.is_complete, "versions": versions})
+        return 0
+    since = "an unknown time" if newest.since is None else f"{newest.since:%Y-%m-%d %H:%M} UTC"
+    print(f"{escape(str(path))} is recorded, as written at {since} (versions: {len(file.history.versions)}).")
     return 0
 
 

@@ -96,7 +96,20 @@ def record(path: Path, before: History, policy: PinPolicy, now: datetime) -> Non
     oldest = now - KEPT
     while len(versions) > 1 and versions[1].since is not None and versions[1].since < oldest:
         del versions[0]
-    new = _text(versions, is_complete=before.is_complete and versions[0] == before.versions[0]).encode()
+    keep(path, History(tuple(versions), before.is_complete and versions[0] == before.versions[0]))
+
+
+def keep(path: Path, history: History) -> None:
+    """Write the history of a policy, such as one that has a version that was edited by hand.
+
+    Args:
+        path: of the policy.
+        history: all versions.
+
+    Raises:
+        OSError: the history cannot be written.
+    """
+    new = _text(history.versions, is_complete=history.is_complete).encode()
     place = history_path(path)
     try:
         old = place.read_bytes()

@@ -30,10 +30,10 @@ class Sample(NamedTuple):
 
     Attributes:
         address: the address that was connected to; None where the system or a proxy chose it.
-        outcome: the value of an `Outcome`, or `UNREACHABLE`, `INVALID_CERTIFICATE` or `NOT_PINNED`. Of pins that have
-            expired, what they would have found.
+        outcome: the value of an `Outcome`, or `UNREACHABLE`, `INVALID_CERTIFICATE` or `NOT_PINNED`. Pins that have
+            expired and do not match either are a mismatch.
         chain: what was seen. Of an invalid certificate: what the server presents to those who do not verify it.
-        verdict: of the policy; None where the chain may not be judged.
+        verdict: of the policy, as if pins never expired; None where the chain may not be judged.
         reason: why no valid chain was had, escaped; else None.
     """
 
@@ -57,25 +57,30 @@ def samples(  # noqa: PLR0913  each is an input of the samples
     Args:
         policy: the policy.
         target: the host.
-        route: how it is reached.
+        route: how it is reached. Each address that it has for the host gets one connection at least.
         number: of connections; with more than one they go to its addresses in turns.
         now: aware.
-        all_addresses: whether each address gets one connection at least, however small `number` is.
+        all_addresses: whether each address of the host gets one connection at least.
 
     Raises:
         RouteError: the proxy or the CA bundle is wrong.
     """
     try:
-        places: list[str | None] = [None] * number
-        is_chosen_here = number > 1 or all_addresses or target in route.connect_to
-        if is_chosen_here and not (route.has_proxy(target) and target not in route.connect_to):
-            found = addresses(target, route)
-            places = list(islice(cycle(found), max(number, len(found) if all_addresses else 0)))
+        places = list(_places(target, route, number, all_addresses=all_addresses))
     except ServerError as error:  # the name has no addresses
         yield Sample(None, UNREACHABLE, Chain.missing(error.reason), reason=error.reason)
         return
     for place in places:
         yield sample(policy, target, route, place, now)
+
+
+def _places(target: Target, route: Route, number: int, *, all_addresses: bool) -> Iterator[str | None]:
+    """Return the addresses to connect to; None leaves the choice to the system or to the proxy."""
+    is_given = target in route.connect_to
+    if not is_given and ((number <= 1 and not all_addresses) or route.has_proxy(target)):
+        return iter([None] * number)
+    found = addresses(target, route)
+    return islice(cycle(found), max(number, len(found) if all_addresses or is_given else 0))
 
 
 def sample(policy: PinPolicy, target: Target, route: Route, address: str | None, now: datetime) -> Sample:
@@ -96,7 +101,6 @@ def sample(policy: PinPolicy, target: Target, route: Route, address: str | None,
     verdict = evaluate(policy, target.host, chain, now, port=target.port)
     outcome = verdict.outcome
     if outcome is Outcome.EXPIRED:  # to renew the pins, their owner has to know whether they still match
-        found = evaluate(policy, target.host, chain, _EVER_BEFORE, port=target.port)
-        if found.outcome in (Outcome.MISMATCH, Outcome.BLOCKED_KEY):
-            verdict, outcome = found, found.outcome
+        verdict = evaluate(policy, target.host, chain, _EVER_BEFORE, port=target.port)
+        outcome = outcome if verdict.outcome is Outcome.MATCH else verdict.outcome
     return Sample(address, NOT_PINNED if verdict.pins is None else outcome.value, chain, verdict)

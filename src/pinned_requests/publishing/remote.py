@@ -24,11 +24,12 @@ def is_url(text: str) -> bool:
 
 
 @contextmanager
-def reading(url: str) -> Iterator[Callable[[str], bytes]]:
+def reading(url: str, ca_bundle: str | None = None) -> Iterator[Callable[[str], bytes]]:
     """Return a function that reads the files of a repository, in a `with` block, with the bounds of the client.
 
     Args:
         url: of the folder that has `metadata/` and `targets/`.
+        ca_bundle: path of the CA certificates to trust, as the client's `verify`; None: as requests.
 
     Raises:
         PolicyError: it is not the URL of a folder.
@@ -39,7 +40,7 @@ def reading(url: str) -> Iterator[Callable[[str], bytes]]:
     if "?" in url or "#" in url or "@" in url:
         raise PolicyError(f"invalid URL {show(url)}: give that of a folder, without user, query and fragment")
     base = url.rstrip("/")
-    with BoundedFetcher() as fetcher:
+    with BoundedFetcher(ca_bundle or True) as fetcher:
 
         def read(name: str) -> bytes:
             try:

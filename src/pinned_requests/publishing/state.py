@@ -12,8 +12,8 @@ Rules for the next maintainer:
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tuf.api.exceptions import BadVersionNumberError, RepositoryError
@@ -32,6 +32,7 @@ DAYS = {"root": 365, "targets": 180, "snapshot": 30, "timestamp": 7}
 DAYS_FIELD = "x-pinned-requests-days"  # in each role's own metadata, signed: days of validity of its next version
 HASHES = ["sha256"]
 FIRST_ROOT, TIMESTAMP = "metadata/1.root.json", "metadata/timestamp.json"
+_TARGET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.json", re.ASCII)  # a file in `targets/` itself, on any system
 MAX_ROOTS = 10_000  # versions: a server that has every root for ever must not keep a reader busy for ever
 
 
@@ -137,8 +138,10 @@ def check_target_name(name: str) -> None:
     Raises:
         PolicyError: it cannot.
     """
-    if PurePosixPath(name).name != name or not name.endswith(".json") or not name.isascii() or not name.isprintable():
-        raise PolicyError(f"invalid target {show(name)}: give a name without folders that ends in .json")
+    if not _TARGET.fullmatch(name):
+        raise PolicyError(
+            f"invalid target {show(name)}: give a name of ASCII letters, digits, '.', '_' and '-' that ends in .json"
+        )
 
 
 def file_name(signed: Any) -> str:

@@ -148,8 +148,7 @@ class CheckedTLS:
                 self._reported.add(key)
                 self._guard.enforce(verdict, lambda: served_chain(self._tls))
             # Policies and chains are immutable: only time changes the verdict of one on the other.
-            expires = verdict.pins is not None and verdict.pins.expires is not None
-            is_final &= not expires and not verdict.is_violation
+            is_final &= verdict.pins is None or verdict.pins.expires is None
         return is_final
 
     def _may_wait(self) -> bool:

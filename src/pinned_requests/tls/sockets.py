@@ -53,7 +53,7 @@ def pinned_socket_class(base: Any) -> Any:
         raise PolicyError(f"a PinnedSSLContext makes no connection by {show(base)}, which has replaced ssl.SSLSocket")
     attributes: dict[str, Any] = {name: _by_tls_alone(getattr(base, name)) for name in _BOTH_WAYS}
     if base is _OriginalSocket:
-        attributes["send"] = _send
+        attributes["send"] = _send  # quicker, and called for each write
     # Read only: `connect()` would use another context, which checks no pins.
     attributes["context"] = property(lambda self: self._context)
     return type("PinnedSSLSocket", (Pinned, base), attributes)
@@ -63,21 +63,15 @@ def _by_tls_alone(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         if self._sslobj is None:
-            raise _not_open()
+            # `ssl` itself reads from an unconnected socket when it wraps it, and expects this error.
+            raise OSError(errno.ENOTCONN, "the TLS connection is not open, and a pinned socket sends no plain text")
         return method(self, *args, **kwargs)
 
     return call
 
 
 def _send(self: Any, data: Any, flags: int = 0) -> Any:
-    """Send as `ssl.SSLSocket.send()`, without calling that: a call less for each write."""
-    if self._sslobj is None:
-        raise _not_open()
+    """Send as `ssl.SSLSocket.send()` by TLS: `write()` knows no other way, and so needs no `_by_tls_alone()`."""
     if flags != 0:
         raise ValueError("non-zero flags not allowed in calls to send() on a TLS socket")
-    return self._sslobj.write(data)
-
-
-def _not_open() -> OSError:
-    # `ssl` itself reads from an unconnected socket when it wraps it, and expects this error.
-    return OSError(errno.ENOTCONN, "the TLS connection is not open, and a pinned socket sends no plain text")
+    return self.write(data)

@@ -161,7 +161,10 @@ def test_pins_that_expire(  # noqa: PLR0913  two of them are fixtures
     """A set that expires within the span, or has expired, is found."""
     server = lab.serve(lab.honest)
     pins = {"pins": [pin_of(lab.honest), NOBODYS], "expires": NOW + days * DAY, "on_expiry": on_expiry}
-    assert check.kinds({f"localhost:{server.port}": pins}, "--within", within) == ([kind] if kind else [])
+    name = f"localhost:{server.port}"
+    assert check.kinds({name: pins}, "--within", within) == ([kind] if kind else [])
+    [host] = check({name: pins})["hosts"]
+    assert (host["outcome"], host["depth"]) == ("match" if days > 0 else "expired", 0)  # it would match
 
 
 @pytest.mark.parametrize("on_expiry", ["unpin", "block"])
@@ -234,7 +237,7 @@ def test_connect_to(lab: Any, check: Checker) -> None:
     way = f"localhost:{first.port}:127.0.0"
     [host] = check(pins, "--connect-to", f"{way}.2")["hosts"]
     assert (host["outcome"], host["samples"][0]["address"]) == ("match", "127.0.0.2")
-    [host] = check(pins, "--connect-to", f"{way}.2", "--connect-to", f"{way}.3", "--all-addresses")["hosts"]
+    [host] = check(pins, "--connect-to", f"{way}.2", "--connect-to", f"{way}.3")["hosts"]
     assert host["outcome"] == "unreachable"
     assert [(s["address"], s["outcome"]) for s in host["samples"]] == [
         ("127.0.0.2", "match"),

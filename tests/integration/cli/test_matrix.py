@@ -53,6 +53,7 @@ COMMANDS = {
     "rotate status": Case("rotate status {file} {host} --ca-bundle {ca}", "pins.toml"),
     "rotate next": Case("rotate next {file} {host} --ca-bundle {ca} --backup-key n.key --yes", "pins.toml"),
     "rotate finish": Case("rotate finish {file} {host} --ca-bundle {ca} --yes", "pins.toml", FINDING),
+    "rotate record": Case("rotate record {file}", "pins.toml"),
     "can-serve": Case("can-serve cert.pem {host} --policy {file}", "pins.toml"),
     "can-serve FILE": Case("can-serve {file} {host} --policy pins.toml", "cert.pem"),
     "block": Case("block ./stolen.pem --policy {file} --yes", "pins.toml"),

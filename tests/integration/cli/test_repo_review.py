@@ -219,6 +219,7 @@ def test_status_over_https(
     url, root = server.url("/"), "repository/metadata/1.root.json"
     untrusted = repo("status", url)
     assert (untrusted.code, server.application_bytes) == (1, 0)
+    assert repo("status", url, "--ca-bundle", lab.bundle).code == 0
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", lab.bundle)
     for arguments in ((url,), (url, "--root", root), ("repository",)):
         assert repo("status", *arguments).code == 0
@@ -244,16 +245,14 @@ def test_status_says_what_expires(repo: Callable[..., Ran], publish: Callable[..
     assert (repo("status", "repository", "--json").code, repo("status", "nothing").code) == (1, 2)
 
 
-def test_a_signer_needs_no_folder_but_the_url(
-    lab: Any, repo: Callable[..., Ran], publish: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_signer_needs_no_folder_but_the_url(lab: Any, repo: Callable[..., Ran], publish: Callable[..., Ran]) -> None:
     """On a machine of their own: propose and sign over https, with the root that they trust."""
     publish({HOST: {"pins": [A, B]}})
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", lab.bundle)
     url, root = served(lab, {}).url(), "repository/metadata/1.root.json"
     Path("next.json.toml").write_text(PinPolicy({HOST: [A, B], "b.example": PinSet.exempt()}).to_toml())
-    assert repo("propose", url, "next.json", "--policy", "next.json.toml", "--root", root).code == 0
-    assert repo("sign", url, "next.json", "--keys", "keys", "--root", root).code == 0
+    trusting = ("--root", root, "--ca-bundle", lab.bundle)
+    assert repo("propose", url, "next.json", "--policy", "next.json.toml", *trusting).code == 0
+    assert repo("sign", url, "next.json", "--keys", "keys", *trusting).code == 0
     assert repo("merge", "repository", "next.json", "--keys", "keys").code == 0
     assert "b.example" in (published() or PinPolicy({})).hosts
 

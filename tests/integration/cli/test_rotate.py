@@ -42,7 +42,12 @@ class Desk:
 
     def __call__(self, *arguments: object) -> int:
         """Run a command with the CA bundle of the lab, and return its exit code."""
-        code = main([*map(str, arguments), *([] if "can-serve" in arguments else ["--ca-bundle", self._lab.bundle])])
+        code = main(
+            [
+                *map(str, arguments),
+                *([] if {"can-serve", "record"} & {*arguments} else ["--ca-bundle", self._lab.bundle]),
+            ]
+        )
         self.out, self.err = self._capsys.readouterr()
         return code
 
@@ -242,6 +247,31 @@ def test_first_contact(desk: Desk) -> None:
     )
     doubts = desk.json("init", desk.host, "--output", "q.json", "--backup-key", "j.key")["doubts"]
     assert [*doubts] == [desk.host]
+
+
+def test_first_contact_through_a_proxy(lab: Any, start_proxy: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """It can show its own certificate: the doubt is named."""
+    proxy = f"http://127.0.0.1:{start_proxy()}"
+    server = lab.serve(lab.honest)
+    assert main(["init", f"localhost:{server.port}", "--proxy", proxy, "--ca-bundle", lab.bundle, "--json"]) == 0
+    [doubts] = json.loads(capsys.readouterr().out)["doubts"].values()
+    assert [doubt.partition(",")[0] for doubt in doubts] == [
+        "it was seen through a proxy",
+        "certifi does not hold its root",
+    ]
+
+
+def test_an_edit_by_hand(desk: Desk, lab: Any) -> None:
+    """It counts from the date of its file until it is recorded; then that date stays, also after a fresh checkout."""
+    text = Path("pins.toml").read_text().replace("backup_pins = [", f'backup_pins = [\n    "{lab.backup}",')
+    Path("pins.toml").write_text(text)
+    before = desk.json("rotate", "status", "pins.toml", desk.host)["reserve"]
+    assert [each["may_be_served"] for each in before] == [False, True]
+    assert desk("rotate", "record", "pins.toml") == 0
+    later = datetime.now(UTC).timestamp() + 86400
+    os.utime("pins.toml", (later, later))
+    after = desk.json("rotate", "status", "pins.toml", desk.host)["reserve"]
+    assert after == before
 
 
 @pytest.mark.filterwarnings("ignore::pinned_requests.MissingBackupPinWarning")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from filelock import Timeout
+from tuf.api.exceptions import RepositoryError
 
 from pinned_requests import PolicyError
 from pinned_requests.cli.errors import Failure, failure_of
 from pinned_requests.cli.output import CommandError
 from pinned_requests.monitoring.errors import InvalidCertificateError, RouteError, UnreachableError
 from pinned_requests.monitoring.target import Target
+from pinned_requests.publishing.keys import SigningError
+from pinned_requests.publishing.proposal import ProposalError
+from pinned_requests.sources.tuf.errors import RemotePolicyError
 
 TARGET = Target("api.example.com")
 
@@ -31,6 +36,19 @@ TARGET = Target("api.example.com")
 def test_how_an_error_ends_a_command(error: BaseException, failure: Failure) -> None:
     """A sentence and an exit code."""
     assert failure_of(error) == failure
+
+
+def test_errors_of_the_extra_remote() -> None:
+    """They are known by their names: a command that does without the extra does not import it."""
+    assert failure_of(SigningError("no key")) == Failure("no key", 1)
+    assert failure_of(ProposalError("signed twice")) == Failure("signed twice", 1)
+    assert failure_of(RemotePolicyError("expired", "it has expired")) == Failure("it has expired", 1)
+    assert failure_of(RepositoryError("bad hash")) == Failure("the repository does not verify: bad hash", 1)
+    assert failure_of(Timeout("lock")) == Failure("another process is changing the repository", 1)
+    missing = failure_of(ModuleNotFoundError("No module named 'tuf'", name="tuf.api"))
+    assert missing is not None
+    assert (missing.code, "pinned-requests[cli,remote]" in (missing.sentence or "")) == (2, True)
+    assert failure_of(ModuleNotFoundError("No module named 'x'", name="x")) is None
 
 
 def test_a_bug_is_not_hidden() -> None:

@@ -13,10 +13,12 @@ import pytest
 import yaml
 
 import pinned_requests
-from pinned_requests.cli import main
+from pinned_requests.cli import lint, main
 from pinned_requests.cli.app import app
 from pinned_requests.cli.help import command_tree, examples_of, walk
 from pinned_requests.cli.manual import manual_page
+from pinned_requests.formats import FORMATS
+from pinned_requests.monitoring import findings
 
 COMMANDS = {" ".join(names[1:]): command for names, command in walk(command_tree(app))}
 LEAVES = {name: command for name, command in COMMANDS.items() if not hasattr(command, "commands")}
@@ -47,6 +49,34 @@ def test_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert {word for word in own if word.startswith("--")} <= known
 
 
+def test_kinds_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """The help names every kind of finding and every format, in the order of the tables, and no other."""
+    for name, kinds in (("check", findings.KINDS), ("lint", lint.KINDS), ("convert", FORMATS)):
+        assert main([name, "-h"]) == 0
+        shown = " ".join(capsys.readouterr().out.split("Arguments:")[0].split())
+        listed = re.search(r"(?:Findings[^:]*|Formats): (.*?)\.(?: |$)", shown)
+        assert listed is not None
+        found = re.findall(
+            r"[a-z0-9]+(?:-[a-z0-9]+)*", re.sub(r"; (?:with --strict|and to write only) ", ", ", listed[1])
+        )
+        assert sorted(found) == sorted(kinds)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The script for a shell is printed, to be installed by hand."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--show-completion", shell])
+    assert ended.value.code == 0
+    assert "_PINNED_REQUESTS_COMPLETE" in capsys.readouterr().out
+
+
+def test_a_command_that_is_misspelt(capsys: pytest.CaptureFixture[str]) -> None:
+    """The one that was meant is named."""
+    assert main(["rotat"]) == 2
+    assert "rotate" in capsys.readouterr().err
+
+
 def test_what_each_argument_is(capsys: pytest.CaptureFixture[str]) -> None:
     """Kinds of findings, formats and types of keys are listed where they are asked for."""
     assert main(["pin", "--format", "hex", "x"]) == 2
@@ -64,7 +94,10 @@ def test_version(option: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [("pinned-requests r", {"repin", "repo", "rotate"}), ("pinned-requests rotate ", {"status", "next", "finish"})],
+    [
+        ("pinned-requests r", {"repin", "repo", "rotate"}),
+        ("pinned-requests rotate ", {"status", "next", "finish", "record"}),
+    ],
 )
 def test_completion(
     words: str, expected: set[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

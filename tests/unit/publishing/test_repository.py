@@ -34,7 +34,23 @@ def test_a_change_during_the_review(office: Any) -> None:
     assert office.repository.publish("pins.json", NEW, {}, after=reviewed + 1) == reviewed + 2
 
 
-@pytest.mark.parametrize("name", ["../pins.json", "a/pins.json", "pins.toml", "", "pín.json", "a\n.json", "..json/"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../pins.json",
+        "a/pins.json",
+        "pins.toml",
+        "",
+        "pín.json",
+        "a\n.json",
+        "..json/",
+        ".json",
+        ".a.json",
+        "a\\b.json",
+        "a:b.json",
+        "a.json\n",
+    ],
+)
 def test_names_of_targets(office: Any, name: str) -> None:
     """They are names of files in one folder."""
     before = files(office.folder)

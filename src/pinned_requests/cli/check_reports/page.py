@@ -51,7 +51,6 @@ _LEARNED = {
     CHANGES: "changed each time",
     SOMETIMES: "changed at times",
     ROTATES: "changed",
-    UNKNOWN: "not known yet",
 }
 _STYLE = (
     """
@@ -188,11 +187,10 @@ def _facts(host: HostCheck, report: Report) -> Markup | None:
 
 
 def _learned(learned: Learned) -> list[tuple[str, str]]:
-    return [
-        ("Renewals seen", str(learned.renewals)),
-        ("Key over renewals", _LEARNED[learned.key]),
-        ("Issuer over renewals", _LEARNED[learned.issuer]),
-    ]
+    pairs = [("Renewals seen", str(learned.renewals))]
+    if learned.key != UNKNOWN:
+        pairs += [("Key over renewals", _LEARNED[learned.key]), ("Issuer over renewals", _LEARNED[learned.issuer])]
+    return pairs
 
 
 def _chain(host: HostCheck) -> Markup | None:

@@ -93,8 +93,7 @@ def _months(now: datetime, bottom: int) -> Iterator[Markup]:
         month = (month + timedelta(days=32)).replace(day=1)
         x = _x(month, now)
         yield element("line", x1=x, y1=_HEAD - 4, x2=x, y2=bottom, class_="grid")
-        # The first of a year and of the drawing name it.
-        text = f"{month:%b}" + (f" {month:%Y}" if month.month == 1 else "")
+        text = f"{month:%Y}" if month.month == 1 else f"{month:%b}"
         yield element("text", text, x=x + 3, y=_HEAD - 10, class_="month")
 
 

@@ -98,6 +98,11 @@ class Attack(Takeover):
         """What happened, in one sentence: for example the alert that the client sent."""
         return f"The client {self._found().reason}."
 
+    @property
+    def advice(self) -> str:
+        """What to do about a verdict of ``"untested"`` or ``"undecided"``; empty for the others."""
+        return self._found().advice
+
     def assert_rejected(self) -> None:
         """Demand that a client met the attacker's certificate, decided against it, and gave the attacker nothing.
 

@@ -38,6 +38,8 @@ class AuditResult:
     """What the client raised, in one line; empty if it raised nothing."""
     reason: str = ""
     """Why the verdict is what it is, in one sentence: `Attack.reason`."""
+    advice: str = ""
+    """What to do about a verdict of ``"untested"`` or ``"undecided"``: `Attack.advice`."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields by their names, fit for JSON."""
@@ -78,7 +80,8 @@ class Audit:
         __tracebackhide__ = True  # pytest shows the line of the caller
         if not self.rejected:
             failed = [result.attacker for result in self.results if result.verdict != "rejected"]
-            raise AssertionError(f"Not rejected: {', '.join(failed)}.\n{self}")
+            advice = dict.fromkeys(result.advice for result in self.results if result.advice)
+            raise AssertionError("\n".join([f"Not rejected: {', '.join(failed)}.", *advice, str(self)]))
 
     def __str__(self) -> str:
         rows = [("attacker", "verdict", "connections", "handshakes", "bytes", "the client raised", "what happened")]
@@ -115,6 +118,7 @@ def run(call: Callable[[], object], attack: Attack) -> AuditResult:
         excerpt(attack.received),
         error,
         attack.reason,
+        attack.advice,
     )
 
 

@@ -72,7 +72,7 @@ class Takeover:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        self._close(is_interrupted=kind is not None and not issubclass(kind, Exception))
 
     def close(self) -> None:
         """End the block: no connection comes here any more, those that are open are closed, and the counts are final.
@@ -80,6 +80,9 @@ class Takeover:
         Raises:
             TimeoutError: a handler is still running after 5 seconds, or a client still sending.
         """
+        self._close(is_interrupted=False)
+
+    def _close(self, *, is_interrupted: bool) -> None:
         route, self._route = self._route, None
         if route is None:
             return
@@ -87,8 +90,9 @@ class Takeover:
             _open.remove(self)
             redirection.remove(route)
         try:
-            self._server.settle()
-            self._conclude()
+            if not is_interrupted:  # after Ctrl-C no verdict is asked for
+                self._server.settle()
+                self._conclude()
         finally:
             self._server.stop()
 

@@ -132,7 +132,6 @@ class Connection:
     def __init__(self, sock: socket.socket, record: ConnectionRecord, service: Service, tally: Tally) -> None:
         self.peer = record.peer
         self.record = record
-        self.ended = False  # the client has said its last
         self._socket = sock
         self._service = service
         self._tally = tally
@@ -185,7 +184,6 @@ class Connection:
         except OSError:
             data = b""  # a reset or a broken record
         view[: len(data)] = data
-        self.ended = not data
         with self._tally.changed:
             self.record.is_decided = True
             self._note_renegotiation()
@@ -235,7 +233,7 @@ class Connection:
             self._refuse(hangs=face.on_hello == "hang")
         elif not speaks_tls or self._handshake(face):
             with contextlib.suppress(OSError):  # as above
-                Exchange(self, self._answering(face))
+                Exchange(self, self._answering(face)).run()
             self._linger()
 
     def _first_bytes(self) -> bytes:

@@ -1,10 +1,11 @@
-"""HTTP/1.1 on one connection of a lab server: reads requests, answers them and keeps the connection alive."""
+"""HTTP/1.1 on one connection of a lab server: h11 reads the requests, and they are answered one after the other."""
 
 from __future__ import annotations
 
-from http.server import BaseHTTPRequestHandler
-from io import BufferedReader, BytesIO, RawIOBase
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
+
+import h11
 
 from pinned_requests.testing.server.messages import Request, Response
 
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-_LINE_LIMIT = 65536  # bytes in a line of a request, as in http.server
+__all__ = ["Channel", "Exchange"]
+
+_HEAD_LIMIT = 65536  # bytes of a request's head, as in http.server
+_CHUNK = 65536  # bytes read at a time
 
 
 class Channel(Protocol):
@@ -21,8 +25,6 @@ class Channel(Protocol):
 
     peer: tuple[str, int]
     """The client's address and port."""
-    ended: bool
-    """Whether the client will send nothing more."""
 
     @property
     def scheme(self) -> str:
@@ -35,106 +37,81 @@ class Channel(Protocol):
         """Send all of the data."""
 
 
-class Exchange(BaseHTTPRequestHandler):
-    """The requests of one connection, one after the other."""
+class Exchange:
+    """The requests of one connection.
 
-    protocol_version = "HTTP/1.1"  # connections are kept alive
-    default_request_version = "HTTP/1.1"  # an error has a status line, also where the version cannot be read
+    Args:
+        channel: the client.
+        answer: what answers a request.
+    """
 
     def __init__(self, channel: Channel, answer: Callable[[Request], Response]) -> None:
+        self._channel = channel
         self._answer = answer
-        super().__init__(channel, channel.peer, None)  # type: ignore[arg-type]  # nothing asks for it
+        self._http = h11.Connection(h11.SERVER, _HEAD_LIMIT)
+        self._buffer = bytearray(_CHUNK)
 
-    def setup(self) -> None:
-        """Read from the connection, and keep what is written until it is flushed."""
-        self.rfile = BufferedReader(_Reader(self.request))
-        self.wfile = self._unsent = BytesIO()
-
-    def finish(self) -> None:
-        """Leave the socket open: the connection closes it."""
-
-    def handle_one_request(self) -> None:
-        """Read one request and answer it, with any method; the inherited one looks for `do_GET` and the like."""
-        self.close_connection = True
-        self.raw_requestline = self.rfile.readline(_LINE_LIMIT + 1)
-        # The parser takes the end of the connection for the end of the headers; such a request is not complete.
-        if self.raw_requestline.endswith(b"\n") and self.parse_request() and not self.request.ended:
-            self._flush()  # 100 Continue, perhaps
-            try:
-                body = self._body()
-            except ValueError:
-                self.send_error(400)
-                self.close_connection = True
-            except EOFError:
-                self.close_connection = True
-            else:
-                headers = tuple((name, str(value)) for name, value in self.headers.items())
-                peer = (self.client_address[0], self.client_address[1])
-                request = Request(self.command, self.path, headers, body, peer, self.request.scheme)
-                self._respond(self._answer(request))
-        self._flush()
-
-    def _flush(self) -> None:
-        # Headers and body in one piece, as real servers do.
-        self.request.send(self._unsent.getvalue())
-        self.wfile = self._unsent = BytesIO()
-
-    def _respond(self, response: Response) -> None:
-        self.send_response(response.status)
-        for name, value in response.headers:
-            self.send_header(name, value)
-        framed = {name.lower() for name, _ in response.headers} & {"content-length", "transfer-encoding"}
-        bodiless = response.status < 200 or response.status in {204, 304}  # noqa: PLR2004 - RFC 9110 §6.4.1
-        if not framed and not bodiless:
-            self.send_header("Content-Length", str(len(response.body)))
-        if self.close_connection:
-            self.send_header("Connection", "close")  # RFC 9112 §9.6: else the client would keep a dead connection
-        self.end_headers()
-        if self.command != "HEAD" and not bodiless:
-            self.wfile.write(response.body)
-
-    def _body(self) -> bytes:
-        """Read the body that the headers announce.
+    def run(self) -> None:
+        """Answer requests until the client or an answer closes the connection, or a request is malformed.
 
         Raises:
-            EOFError: it is cut short.
-            ValueError: its framing is malformed.
+            OSError: the client is gone.
         """
-        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            return self._exactly(int(self.headers.get("Content-Length", "0")))
-        body = b""
-        while size := int(self._line().partition(b";")[0], 16):
-            body += self._exactly(size)
-            if self._line():
-                raise ValueError("a chunk is longer than it says")
-        while self._line():
-            pass  # trailers
-        return body
+        try:
+            while request := self._next_request():
+                self._respond(request.method, self._answer(request))
+                if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
+                    return
+                self._http.start_next_cycle()
+        except h11.RemoteProtocolError as error:
+            if self._http.our_state in {h11.IDLE, h11.SEND_RESPONSE} and self._http.their_state is h11.ERROR:
+                self._respond("", Response(error.error_status_hint, (("Connection", "close"),), str(error).encode()))
+        except h11.LocalProtocolError:
+            pass  # an answer that is not HTTP: the client sees the end of the connection
 
-    def _exactly(self, size: int) -> bytes:
-        if size < 0:
-            raise ValueError("a negative length")
-        data = self.rfile.read(size)
-        if len(data) < size:
-            raise EOFError
-        return data
+    def _next_request(self) -> Request | None:
+        """Return the next request that arrives whole; None at the end of the connection."""
+        head: h11.Request | None = None
+        body = bytearray()
+        while True:
+            event = self._http.next_event()
+            if event is h11.NEED_DATA:
+                if self._http.they_are_waiting_for_100_continue:
+                    self._send(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
+                size = self._channel.receive(self._buffer)
+                self._http.receive_data(bytes(self._buffer[:size]))
+            elif isinstance(event, h11.Request):
+                head = event
+            elif isinstance(event, h11.Data):
+                body += event.data
+            elif isinstance(event, h11.EndOfMessage) and head is not None:
+                return self._whole(head, bytes(body))
+            else:  # the end, or bytes that are not HTTP any more
+                return None
 
-    def _line(self) -> bytes:
-        line = self.rfile.readline(_LINE_LIMIT)
-        if not line.endswith(b"\n"):
-            raise EOFError
-        return line.strip()
+    def _whole(self, head: h11.Request, body: bytes) -> Request:
+        headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers.raw_items())
+        method, target = head.method.decode("ascii"), head.target.decode("latin-1")
+        return Request(method, target, headers, body, self._channel.peer, self._channel.scheme)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the inherited name
-        """Print nothing."""
+    def _respond(self, method: str, response: Response) -> None:
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+        framed = {name.lower() for name, _ in headers} & {b"content-length", b"transfer-encoding"}
+        bodiless = response.status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}  # RFC 9110 §6.4.1
+        if not framed and not bodiless:
+            headers.append((b"Content-Length", str(len(response.body)).encode()))
+        known = {status.value for status in HTTPStatus}
+        reason = HTTPStatus(response.status).phrase.encode() if response.status in known else b""
+        events: list[h11.Event] = [h11.Response(status_code=response.status, headers=headers, reason=reason)]
+        if method != "HEAD" and not bodiless and response.body:
+            events.append(h11.Data(data=response.body))
+        self._send(*events, h11.EndOfMessage())
 
-
-class _Reader(RawIOBase):
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Buffer) -> int:
-        return self._channel.receive(buffer)
+    def _send(self, *events: h11.Event) -> None:
+        # Headers and body in one piece, as real servers do.
+        pieces = []
+        try:
+            for event in events:
+                pieces.append(self._http.send(event) or b"")  # noqa: PERF401 - those before an error are sent
+        finally:
+            self._channel.send(b"".join(pieces))
