@@ -34,7 +34,6 @@ Way = Literal["arguments", "proxy", "namespace"]
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _PLACES = frozenset(("port", "proxy"))  # a command with one of them says itself where the host is
 _PATIENCE = 2.0  # seconds until a hanging connection is let go: the command may have no time-out
-_SETTLE = 0.5  # seconds for connections of an ended command to be read to their end
 _OUTPUT = 4096  # bytes: of the end of what a command wrote to stderr
 _PROXIES = ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY", "HTTP_PROXY")
 _CA_FILES = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO")
@@ -113,7 +112,7 @@ def audit_command(
             try:
                 _run(words, environment, timeout)
             finally:
-                lab.gateway.settle(_SETTLE)
+                lab.settle()
 
         control = ""
         try:

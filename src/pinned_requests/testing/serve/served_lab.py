@@ -30,10 +30,12 @@ HONEST = "honest"
 
 _ADDRESS = "127.0.0.1"
 _BACKLOG = 128  # connections
+_SETTLE = 0.5  # seconds for connections of an ended client to be read to their end
 
-_NO_CONTROL = (
-    "The client has not sent a request to the host's own server, so its refusal tells nothing: it may not trust the"
-    " lab's CA, or lack the lab's pins."
+_NO_CONTROL = "But it has sent no request to the host's own server, so its refusal tells nothing."
+_ASK_HONEST = (
+    "Let the client send a request to the host's own server first: it must come to the lab's address or proxy, trust"
+    " the lab's CA, and pin the lab's keys in place of those of the real host."
 )
 
 
@@ -52,6 +54,7 @@ class ServedLab:
         host: the host, in lower case and A-labels.
         port: where the host is.
         proxy_port: where the explicit proxy is.
+        has_control: whether a client has sent a request to the host's own server, since the start or `forget`.
 
     Raises:
         ValueError: *host* is no host.
@@ -60,15 +63,14 @@ class ServedLab:
     def __init__(self, host: str, ports: Sequence[int] = (0,), *, max_tls: Literal["1.2", "1.3"] = "1.3") -> None:
         self._max_tls = max_tls
         self.lab = MITMLab()
-        self._honest = self.lab.honest(host)
+        self._honest = self.lab.honest(host, self._answer)
         self.host = self._honest.host
         self._ports = ports
         self._attack: Attack | None = None
         self._verdicts: dict[str, AuditResult] = {}
         self._lock = threading.RLock()
         self._at_the_end = contextlib.ExitStack()
-        self._has_control = False
-        self._heard = 0  # requests to the host's own server before the last `forget`
+        self.has_control = False
 
     def __enter__(self) -> Self:
         """Begin to listen.
@@ -98,19 +100,18 @@ class ServedLab:
         """Who is shown: `HONEST`, or the name of an attacker."""
         return self._attack.attacker if self._attack else HONEST
 
-    @property
-    def has_control(self) -> bool:
-        """Whether a client has sent a request to the host's own server, since the start or `forget`."""
-        with self._lock:
-            self._has_control = self._has_control or len(self._honest.requests) > self._heard
-            return self._has_control
+    def settle(self) -> None:
+        """Wait until all that ended clients have sent is read."""
+        self.gateway.settle(_SETTLE)
+        _ = self._honest.requests  # it waits for the server
 
     def forget(self) -> None:
         """Begin with another client: show the host's own server, and forget all verdicts."""
         with self._lock:
             self.show(HONEST)
+            self.gateway.disconnect()
             self._verdicts.clear()
-            self._heard, self._has_control = len(self._honest.requests), False
+            self.has_control = False
 
     def show(self, name: str) -> None:
         """Put an attacker, or the host's own server, in the place of the one that is shown.
@@ -232,6 +233,12 @@ class ServedLab:
             "attackers": list(ATTACKERS),
         }
 
+    def _answer(self, _environ: object, start_response: Callable[[str, list[tuple[str, str]]], object]) -> list[bytes]:
+        """Answer as the host's own server: a WSGI application."""
+        self.has_control = True
+        start_response("200 OK", [("Content-Type", "application/json")])
+        return [b"{}"]
+
     @property
     def _bracketed(self) -> str:
         return f"[{self.host}]" if ":" in self.host else self.host
@@ -245,7 +252,7 @@ def controlled(result: AuditResult, *, has_control: bool) -> AuditResult:
     """
     if has_control or result.verdict != "rejected":
         return result
-    return dataclasses.replace(result, verdict="untested", reason=f"{result.reason} {_NO_CONTROL}")
+    return dataclasses.replace(result, verdict="untested", reason=f"{result.reason} {_NO_CONTROL}", advice=_ASK_HONEST)
 
 
 def result_of(attack: Attack, error: str = "") -> AuditResult:
@@ -265,6 +272,7 @@ def result_of(attack: Attack, error: str = "") -> AuditResult:
         received=excerpt(attack.received),
         error=error,
         reason=attack.reason,
+        advice=attack.advice,
     )
 
 
