@@ -103,6 +103,21 @@ def test_a_refusal_tells_nothing_of_a_client_that_refuses_the_host(lab: ServedLa
     assert not lab.has_control
 
 
+def test_a_refusal_in_the_handshake_tells_after_the_control_alone(lab: ServedLab) -> None:
+    """A client whose trust is the pin, as with a trust manager on Android: to a server it has refused a valid chain."""
+    client = Client(lab, pins=False)
+    client._context = ssl.create_default_context(cadata=lab.lab._authorities.honest.certificate_pem.decode())
+    client._context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+    lab.show("trusted-ca")
+    assert client.ask() == "SSLCertVerificationError"
+    assert [each.verdict for each in lab.verdicts()] == ["untested"]
+    lab.show(HONEST)
+    assert client.ask() == "HTTP/1.1 200 OK"
+    lab.show("trusted-ca")
+    assert client.ask() == "SSLCertVerificationError"
+    assert [each.verdict for each in lab.verdicts()] == ["rejected"]
+
+
 def test_the_proxy_leads_to_the_host_alone(lab: ServedLab) -> None:
     """In a tunnel, by any spelling, and in the clear; nowhere else, and not for what is no HTTP."""
 

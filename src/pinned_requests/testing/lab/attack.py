@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from pinned_requests.core.host import HostError, normalize_host
@@ -55,6 +56,15 @@ class Attack(Takeover):
             RuntimeError: the block has not begun.
         """
         return f"http://127.0.0.1:{self._server.port}"
+
+    def count_any_refusal(self) -> None:
+        """Take a refusal of the certificate in the handshake for a decision, whatever its reason.
+
+        For clients that have shown that they accept the host's own server, whose certificate is from the same root: the
+        only difference is the attacker's.
+        """
+        if self._appearance.needs != "hello":
+            self._appearance = dataclasses.replace(self._appearance, needs="refusal")
 
     def limit_to_tls_1_2(self) -> None:
         """Speak no TLS 1.3 on connections that come from now on.

@@ -146,7 +146,10 @@ class ServedLab:
             ValueError: there is no such attacker.
             ImportError: it needs a library that is not installed.
         """
-        return self.lab._attack(self.host, cast("AttackerName", name), None, patience)  # noqa: SLF001 - of the same package
+        attack = self.lab._attack(self.host, cast("AttackerName", name), None, patience)  # noqa: SLF001 - of the same package
+        if self.has_control:
+            attack.count_any_refusal()
+        return attack
 
     def run(self, call: Callable[[], object], name: AttackerName, patience: float) -> AuditResult:
         """Run a client against an attacker, while the host's own server is shown before and after.
