@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -26,6 +29,8 @@ MEETS_THE_KEY |= {"own-ca-revoked-key", "leaked-intermediate"}  # who refuses th
 
 CURL = ["curl", "-sS", "--cacert", "{ca}", URL]
 WGET = ["wget", "-q", "-O-", "--tries=1", "--timeout=3", "--ca-certificate={ca}", URL]
+GUIDE = Path(__file__).parents[2] / "docs" / "lab.md"
+LINES = re.findall(r"(?m)^\$ pinned-requests (lab audit .*)$", GUIDE.read_text("utf-8") if GUIDE.exists() else "")
 BY_ADDRESS = ["--connect-to", "::{address}:{port}"]  # of curl
 NODE_ARGUMENTS = ["{address}", "{port}", "{host}", "{pins_base64}"]
 
@@ -199,6 +204,19 @@ def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Not known for trusted-ca." in said
 
 
+@pytest.mark.parametrize("line", LINES)
+def test_the_commands_of_the_guide(capsys: pytest.CaptureFixture[str], line: str) -> None:
+    """They run as they stand there, and curl and wget are not fooled where they pin."""
+    words = shlex.split(line)
+    program = words[words.index("--") + 1]
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+    if "namespace" in words:
+        pytest.skip("it would change this process: see test_a_namespace_for_a_client_as_it_is")
+    assert main([*words[:2], "--attacker", "trusted-ca", *words[2:]]) == 0
+    assert "The client rejected every attacker." in capsys.readouterr().out
+
+
 @pytest.mark.skipif(os.name != "posix", reason="groups of processes")
 def test_a_command_that_does_not_end_is_ended(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """With what it has started."""
@@ -211,6 +229,25 @@ def test_a_command_that_does_not_end_is_ended(capsys: pytest.CaptureFixture[str]
     for pid in (tmp_path / "pids").read_text("ascii").split():
         state = Path(f"/proc/{pid}/stat")
         assert not state.exists() or state.read_text("ascii").rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_audit_ends_its_command(tmp_path: Path, number: int) -> None:
+    """Within a second, with the command that it is running."""
+    pids = tmp_path / "pids"
+    command = [sys.executable, "-m", "pinned_requests", "lab", "audit", "--host", "api.example.com", "--"]
+    process = subprocess.Popen([*command, "sh", "-c", f"echo $$ > {pids}; sleep 60"], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 30
+    while not (pids.exists() and pids.read_text("ascii").strip()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    begin = time.monotonic()
+    process.send_signal(number)
+    assert process.communicate(timeout=10)[1] == b""
+    assert process.returncode == 130
+    assert time.monotonic() - begin < 2
+    assert not Path(f"/proc/{pids.read_text('ascii').strip()}").exists()
 
 
 def test_placeholders() -> None:
