@@ -146,9 +146,10 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def clients(session: nox.Session) -> None:
-    """Run the snippets of docs/clients.md, each with its client."""
+    """Run the snippets of docs/clients.md, each with its client, and the attacks that need one (gevent, websockets)."""
     install(session, "-e", f".{EXTRAS}", groups=("dev", "clients"))
-    run_tests(session, "tests/integration/test_clients.py")
+    attacks = ("tests/attacks/test_tls_context.py", "tests/attacks/test_tls_lab.py")
+    run_tests(session, "tests/integration/test_clients.py", *attacks)
 
 
 @nox.session

@@ -2,7 +2,8 @@
 
 usage: python -m benchmarks.check_fleet [HOSTS [JOBS]]
 
-One nginx on loopback listens on a port for each host. What counts is the ratio; the limit is 1.3.
+One nginx on loopback listens on a port for each host, with a certificate for each. What counts is the ratio of the best
+times, since other programs only make a round longer; the limit is 1.3. Beside it stands the ratio of the processor's.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import queue
 import shutil
 import socket
 import ssl
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,7 +25,7 @@ from pinned_requests import Pin, PinPolicy
 from pinned_requests.cli import main
 from pinned_requests.testing import Authority, generate_key
 
-ROUNDS = 5
+ROUNDS = 8
 LIMIT = 1.3
 FIRST_PORT = 20_000
 
@@ -70,6 +70,15 @@ def bare(ports: list[int], jobs: int, bundle: str) -> None:
         thread.join()
 
 
+def wait_for(port: int) -> None:
+    """Wait until nginx has read all certificates, and listens."""
+    for _ in range(600):
+        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("localhost", port)):
+            return
+        time.sleep(0.1)
+    raise TimeoutError("nginx does not listen")
+
+
 def check(policy: str, jobs: int, bundle: str) -> None:
     """Check all hosts of the policy, as the command does."""
     with contextlib.redirect_stdout(io.StringIO()) as printed:
@@ -79,12 +88,12 @@ def check(policy: str, jobs: int, bundle: str) -> None:
 
 
 def run(hosts: int, jobs: int) -> float:
-    """Return the median of `check` over that of bare handshakes, taken in turns."""
+    """Return the best time of `check` over that of bare handshakes, taken in turns."""
     root = Authority.create("Fleet CA")
     issuer, key = root.intermediate("Fleet Issuing CA"), generate_key()
     ports = list(range(FIRST_PORT, FIRST_PORT + hosts))
     pins = [Pin.from_public_key(key.public_key()), Pin("spki", bytes(32))]
-    times: dict[str, list[float]] = {"bare": [], "check": []}
+    times: dict[str, list[tuple[float, float]]] = {"bare": [], "check": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         servers = []
@@ -102,22 +111,23 @@ def run(hosts: int, jobs: int) -> float:
         command = [nginx, "-p", name, "-c", "nginx.conf", "-e", "error.log"]
         with subprocess.Popen(command) as process:  # noqa: S603  built above
             try:
-                time.sleep(2)  # it reads all certificates
+                wait_for(ports[-1])
                 for _ in range(ROUNDS + 1):
                     for kind, taken in times.items():
-                        start = time.perf_counter()
+                        start, used = time.perf_counter(), time.process_time()
                         if kind == "bare":
                             bare(ports, jobs, str(bundle))
                         else:
                             check(str(policy), jobs, str(bundle))
-                        taken.append(time.perf_counter() - start)
+                        taken.append((time.perf_counter() - start, time.process_time() - used))
             finally:
                 process.terminate()
-    medians = {kind: statistics.median(taken[1:]) for kind, taken in times.items()}  # the first is warm-up
-    for kind, median in medians.items():
-        print(f"{kind:6} {median:6.2f} s, {1000 * median / hosts:5.2f} ms a host")
-    ratio = medians["check"] / medians["bare"]
-    print(f"ratio  {ratio:6.2f}  (limit {LIMIT})")
+    # The first is warm-up.
+    best = {kind: (min(w for w, _ in taken[1:]), min(c for _, c in taken[1:])) for kind, taken in times.items()}
+    for kind, (wall, cpu) in best.items():
+        print(f"{kind:6} {wall:6.2f} s, {1000 * wall / hosts:5.2f} ms a host; processor {cpu:6.2f} s")
+    ratio = best["check"][0] / best["bare"][0]
+    print(f"ratio  {ratio:6.2f} (limit {LIMIT}); processor {best['check'][1] / best['bare'][1]:6.2f}")
     return ratio
 
 

@@ -35,6 +35,7 @@ napoleon_use_ivar = True  # `Attributes:` of a docstring, beside which autodoc l
 napoleon_use_rtype = False
 python_maximum_signature_line_length = 88
 
+smartquotes_action = "qe"  # quotes and ellipses; two hyphens are those of an option
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(?!pinned_requests\.).*"),  # of other projects: their inventories are on the network

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
-from typer.main import get_command
 
 from pinned_requests.cli.app import app as application
+from pinned_requests.cli.help import command_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,7 @@ class Commands(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the sections."""
-        return [self._section(name, command) for name, command in _walk(PROGRAM, get_command(application))]
+        return [self._section(name, command) for name, command in _walk(PROGRAM, command_tree(application))]
 
     def _section(self, name: str, command: Any) -> nodes.section:
         section = nodes.section(ids=[nodes.make_id(name)], names=[name])
@@ -42,7 +42,12 @@ class Commands(SphinxDirective):
         usage = " ".join([name, *command.collect_usage_pieces(context)])
         section += nodes.literal_block(usage, usage, language="text")
         for paragraph in command.help.strip().split("\n\n"):
-            section += nodes.paragraph(text=" ".join(paragraph.split()))
+            # click's mark of a paragraph that is not wrapped: an example
+            if paragraph.startswith("\b\n"):
+                example = paragraph[2:].removeprefix("Example: ")
+                section += nodes.literal_block(example, example, language="sh")
+            else:
+                section += nodes.paragraph(text=" ".join(paragraph.split()))
         if rows := list(_rows(command, context)):
             section += _table(rows)
         return section

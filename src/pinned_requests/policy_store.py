@@ -351,7 +351,7 @@ class PolicyStore:
                 self._news.append((old, policy))
         if loaded is None:
             self._loaded = steady, wall
-        else:  # a monotonic clock begins anew with each boot, and in other processes
+        else:  # monotonic clocks of other processes and boots do not compare
             self._loaded = (-math.inf, -math.inf) if loaded > wall else (steady - (wall - loaded), loaded)
 
     def _age(self) -> float:

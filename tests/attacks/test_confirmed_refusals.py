@@ -6,6 +6,7 @@ Each way to connect waits for one look at the source before it refuses; what mus
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import threading
@@ -86,6 +87,8 @@ def by_asyncio(scene: Any, store: PolicyStore, port: int) -> None:
             return await reader.read(12)
         finally:
             writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     assert asyncio.run(talk()) == b"HTTP/1.1 200"
 

@@ -58,11 +58,14 @@ class Wait:
 def audit(lab: MITMLab, client: Callable[[], object]) -> tuple[dict[str, str], str]:
     """Run a client against all attackers; return the verdicts, and a table."""
     most = lab.audit(client, HOST, attackers=[name for name in ATTACKERS if name != "hang"])
-    Wait.seconds = 0.4
     try:
-        results = Audit((*most, *lab.audit(client, HOST, attackers="hang")))
+        for Wait.seconds in (0.3, 4.0):
+            hang = lab.audit(client, HOST, attackers="hang")
+            if hang["hang"].verdict != "undecided":  # on a busy machine it gave up before its ClientHello
+                break
     finally:
         Wait.seconds = 5.0
+    results = Audit((*most, *hang))
     return {each.attacker: each.verdict for each in results}, str(results)
 
 

@@ -1,4 +1,4 @@
-"""The lab's attackers fool clients that do not pin, whatever library they use, and the assertion says so.
+"""The lab's attackers fool clients that do not pin, on any library, and the assertion says so.
 
 Each refusal here has its honest twin: the same client, the legitimate server, an answer.
 """
@@ -205,7 +205,7 @@ def test_a_client_that_falls_back_to_plain_http(mitm_lab: MITMLab) -> None:
 
 
 def test_a_test_that_never_reached_the_attacker_fails(mitm_lab: MITMLab) -> None:
-    """A client that did nothing is no client that refused."""
+    """A client that did nothing has not refused."""
     with mitm_lab.impersonate(HOST) as attack:
         pass
     assert attack.verdict == "untested"
@@ -256,7 +256,7 @@ def test_a_client_that_hangs_up_as_the_block_ends(mitm_lab: MITMLab, polite: boo
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_client_that_leaves_its_refused_connection_to_the_garbage_collector(mitm_lab: MITMLab) -> None:
-    """It has refused: nobody can send anything on that connection any more."""
+    """It has refused: nothing can be sent on that connection any more."""
     with mitm_lab.impersonate(HOST) as attack:
         cycle: list[Any] = [EARLY_CONTEXT.wrap_socket(socket.create_connection((HOST, 443)), server_hostname=HOST)]
         cycle.append(cycle)

@@ -16,6 +16,7 @@ from filelock import FileLock
 
 from pinned_requests import PinPolicy, PinSet
 from pinned_requests.sources.tuf import RemotePolicyError, fetcher
+from pinned_requests.sources.tuf import folder as folder_module
 from pinned_requests.sources.tuf.folder import PrivateFolder
 
 if TYPE_CHECKING:
@@ -128,6 +129,32 @@ def test_a_whole_repository_of_somebody_else(scene: Scene, publishing: Callable[
     shutil.copy(bundle, scene.bundle)
     scene.refused()
     scene.recovered()
+
+
+def test_a_system_without_descriptors_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Windows: files are found by their paths."""
+    monkeypatch.setattr(folder_module, "_BY_DESCRIPTOR", False)
+    place = tmp_path / "cache" / "folder"
+    with pytest.raises(FileNotFoundError), PrivateFolder.opened(place, make=False):
+        pass
+    with PrivateFolder.opened(place, make=True) as folder:
+        folder.write("a", b"1")
+        (place / "b").mkdir()
+        folder.write("b", b"2")
+        (place / "tmp-left").touch()
+        folder.clear_left()
+        assert [folder.read(name) for name in ("a", "b", "c")] == [b"1", b"2", None]
+        assert folder.lock_file() == place / ".lock"
+    assert sorted(path.name for path in place.iterdir()) == ["a", "b"]
+
+
+def test_a_file_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not read."""
+    monkeypatch.setattr(folder_module, "MAX_BYTES", 10)
+    with PrivateFolder.opened(tmp_path / "folder", make=True) as folder:
+        folder.write("a", bytes(11))
+        with pytest.raises(OSError, match="larger"):
+            folder.read("a")
 
 
 @pytest.mark.parametrize(

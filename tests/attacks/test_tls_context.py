@@ -250,7 +250,7 @@ def test_a_session_that_is_resumed_all_the_same_has_no_chain(scene: Any, monkeyp
 
     monkeypatch.setattr(type(context).__mro__[1], "_wrap_socket", wrap, raising=False)
     before = scene.toll(server).application_bytes
-    with pytest.raises(ChainUnavailableError):
+    with pytest.raises(ChainUnavailableError, match="resumed"):
         send(context, server.port)
     assert wrapped[0].session_reused
     assert scene.toll(server).application_bytes == before
@@ -337,6 +337,10 @@ def test_the_assumed_host(scene: Any) -> None:
     refused(scene, context, UnpinnedHostError, credential=scene.honest, host="other.example.com")
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     assert context.wrap_bio(incoming, outgoing).server_hostname == "localhost"
+    spelt = context_for(scene, assumed_host="Bücher.Example.")
+    assert spelt.wrap_bio(incoming, outgoing).server_hostname == spelt.assumed_host == "xn--bcher-kva.example"
+    with pytest.raises(PolicyError):
+        context_for(scene, assumed_host="two hosts")
 
 
 @pytest.mark.parametrize("spelling", ["127.0.0.1", "::1", "[::1]"])
@@ -365,15 +369,30 @@ def test_unpinned_hosts_get_no_handshake(scene: Any) -> None:
     assert scene.toll(mitm).handshakes == 0
 
 
+def test_a_chain_that_one_host_was_accepted_by(scene: Any) -> None:
+    """It is remembered for that host alone, and for that policy, and with the same verification."""
+    pins = {"localhost": pins_of(scene, scene.honest), "other.example.com": pins_of(scene, scene.attacker)}
+    context = context_for(scene, pins=pins)
+    for _ in range(2):
+        accepted(scene, context)
+        refused(scene, context, credential=scene.honest, host="other.example.com")
+    context.store.set({"localhost": pins_of(scene, scene.attacker)})
+    refused(scene, context, credential=scene.honest)
+    by_root = context_for(scene, pins={"localhost": pins_of(scene, scene.root)})
+    accepted(scene, by_root)
+    _ssl._SSLContext.check_hostname.__set__(by_root, 0)  # type: ignore[attr-defined]  # of the C class
+    refused(scene, by_root, credential=scene.honest)
+
+
 def test_any_number_of_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the policy says of a host is kept for the next connection, but not of more hosts than a bound."""
-    monkeypatch.setattr(connection, "MAX_ADMITTED", 3)
+    monkeypatch.setattr(connection, "MAX_KNOWN", 3)
     context = PinnedSSLContext({"localhost": PinSet.exempt()}, unpinned_hosts="allow")
     for number in range(10):
         tls = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=f"{number}.example.com")
         with pytest.raises(ssl.SSLWantReadError):
             tls.do_handshake()
-        assert 1 <= len(context._admitted) <= 3
+        assert 1 <= len(context._known) <= 3
 
 
 def test_an_idna_name_is_pinned_as_it_is_matched(scene: Any) -> None:

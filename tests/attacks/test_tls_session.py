@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
@@ -21,6 +21,9 @@ from pinned_requests import (
     pinning_error,
 )
 from pinned_requests.core.verdict import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def pins_of(scene: Any, *credentials: Any) -> dict[str, PinSet]:
@@ -76,6 +79,28 @@ def test_a_changed_policy_of_the_context_holds_for_a_pooled_connection(scene: An
         with pytest.raises(PinMismatchError):
             session.get(server.url())
         assert scene.toll(server) == (2, 2, before.application_bytes)
+
+
+@pytest.mark.parametrize("max_retries", [0, 5])
+def test_a_policy_swap_in_the_middle_of_an_upload(scene: Any, max_retries: int) -> None:
+    """The public error, with the request, and no further handshake. The session follows another store."""
+    server = scene.serve(scene.honest)
+    store = PolicyStore(pins_of(scene, scene.honest))
+
+    def parts() -> Iterator[bytes]:
+        yield b"\xfe" * 100
+        store.set(pins_of(scene, scene.attacker))
+        yield b"\xff" * 100
+
+    with session_of(scene, store, max_retries=max_retries) as session:
+        with pytest.raises(PinMismatchError) as caught:
+            session.put(server.url(), data=parts())
+        assert caught.value.request.url == server.url()
+        assert scene.toll(server)[:2] == (1, 1)
+        assert b"\xfe" in server.received
+        assert b"\xff" not in server.received
+        store.set(pins_of(scene, scene.honest))
+        assert session.get(server.url()).status_code == 200
 
 
 def test_a_pool_manager(scene: Any) -> None:

@@ -36,7 +36,7 @@ def test_the_order_and_the_choice_of_attackers(mitm_lab: MITMLab) -> None:
 
 
 def test_a_client_that_connects_nowhere(mitm_lab: MITMLab) -> None:
-    """It has rejected nobody."""
+    """It has rejected no attacker."""
     audit = mitm_lab.audit(lambda: None, HOST)
     assert {each.verdict for each in audit} == {"untested"}
     assert not audit.rejected
@@ -100,7 +100,7 @@ def test_the_host_by_default(mitm_lab: MITMLab) -> None:
 
 
 def test_a_coroutine(mitm_lab: MITMLab) -> None:
-    """Nobody would run it: the audit says how to."""
+    """It would not run: the audit says how to run it."""
 
     async def client() -> None:
         await asyncio.to_thread(get)
@@ -159,6 +159,13 @@ def test_the_table() -> None:
     }
     assert "x…" in rows[2]
     assert all(row.endswith("  The client hung up.") for row in rows)
+
+
+def test_an_audit_without_results() -> None:
+    """One that was broken off at once has rejected no attacker."""
+    assert not Audit(()).rejected
+    with pytest.raises(AssertionError, match="proves nothing"):
+        Audit(()).assert_rejected()
 
 
 def test_the_fields() -> None:

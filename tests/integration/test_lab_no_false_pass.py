@@ -142,7 +142,7 @@ UNKNOWN_CA = {
     **dict.fromkeys(["leaked-intermediate", "same-name-ca", "expired", "wrong-host", "own-ca-expired"], "untested"),
     **dict.fromkeys(["own-ca-wrong-host", "downgrade", "second-connection", "renegotiation"], "untested"),
     **dict.fromkeys(["trailing-dot", "parser-differential", "connect-proxy"], "untested"),
-    **dict.fromkeys(["self-signed", "forged-issuer", "tls-close", "hang"], "rejected"),
+    **dict.fromkeys(["self-signed", "forged-issuer", "tls-close"], "rejected"),
 }
 
 
@@ -150,13 +150,13 @@ def test_all_attackers_and_a_ca_bundle_of_its_own(mitm_lab: MITMLab, tmp_path: P
     """The same with each attacker; with `ca_file` the client is judged as one that trusts a public store."""
     bundle = tmp_path / "ca.pem"
     bundle.write_bytes(Authority.create("Private CA").certificate_pem)
-    audit = mitm_lab.audit(lambda: requests.get(URL, verify=str(bundle), timeout=0.3), HOST)
+    audit = mitm_lab.audit(lambda: requests.get(URL, verify=str(bundle), timeout=5), HOST, attackers=UNKNOWN_CA)
     assert {each.attacker: each.verdict for each in audit} == UNKNOWN_CA
     with pytest.raises(AssertionError) as failure:
         audit.assert_rejected()
     assert str(failure.value).count("give a client that has a CA bundle of its own `lab.ca_file`") == 1
     audits = [
-        mitm_lab.audit(lambda verify=verify: requests.get(URL, verify=verify, timeout=0.3), HOST)
+        mitm_lab.audit(lambda verify=verify: requests.get(URL, verify=verify, timeout=5), HOST, attackers=UNKNOWN_CA)
         for verify in (True, mitm_lab.ca_file)
     ]
     assert [each.verdict for each in audits[0]] == [each.verdict for each in audits[1]]
@@ -244,6 +244,25 @@ def test_a_crash_and_a_port_probe(mitm_lab: MITMLab, sent: bytes) -> None:
             session.get(URL, timeout=5)
     attack.assert_rejected()
     assert attack.connections == 2
+
+
+def test_a_probe_beside_a_client_that_was_redirected(mitm_lab: MITMLab) -> None:
+    """The client has refused to follow the redirect; the probe does not count."""
+    server = mitm_lab.honest(HOST)
+    with mitm_lab.impersonate(HOST, as_="downgrade") as attack:
+        socket.create_connection((HOST, 443)).close()
+        with PinnedSession(pins_of(server)) as session:
+            assert session.get(URL, timeout=5, allow_redirects=False).status_code == 307
+    attack.assert_rejected()
+
+
+def test_an_interrupted_block(mitm_lab: MITMLab) -> None:
+    """It has no verdict."""
+    with pytest.raises(KeyboardInterrupt), mitm_lab.impersonate(HOST) as attack:
+        raise KeyboardInterrupt
+    assert attack.verdict == "undecided"
+    with pytest.raises(AssertionError):
+        attack.assert_rejected()
 
 
 def test_a_client_that_gives_up_in_the_middle_of_its_handshake(mitm_lab: MITMLab) -> None:

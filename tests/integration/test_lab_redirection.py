@@ -61,7 +61,7 @@ def traces() -> dict[str, object]:
 
 @pytest.mark.parametrize("port", [443, 80, 8443, 1, 65535])
 def test_any_port(mitm_lab: MITMLab, port: int) -> None:
-    """Whatever port the client chooses leads to the attacker."""
+    """Each port that the client may choose leads to the attacker."""
     with mitm_lab.impersonate(HOST) as attack:
         assert talk((HOST, port)) == b"HTTP/1.1 200"
         with socket.create_connection((HOST, port), timeout=5) as sock:
@@ -140,7 +140,7 @@ def test_a_tls_socket_that_connects_by_itself(mitm_lab: MITMLab) -> None:
 
 
 def test_datagrams_stay_on_the_machine(mitm_lab: MITMLab) -> None:
-    """UDP to the host goes to a loopback address where nobody listens."""
+    """UDP to the host goes to a loopback address where no server listens."""
     with mitm_lab.impersonate(HOST), mitm_lab.impersonate("192.0.2.1"):
         for host in (HOST, "192.0.2.1"):
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -180,7 +180,7 @@ def test_other_hosts_are_left_alone(mitm_lab: MITMLab) -> None:
 
 
 def test_unix_sockets_and_strange_hosts_are_left_alone(mitm_lab: MITMLab) -> None:
-    """What is no Internet host goes to the genuine functions as it is."""
+    """What is not an Internet host goes to the genuine functions as it is."""
     with mitm_lab.impersonate(HOST):
         with socket.socket(socket.AF_UNIX) as sock, pytest.raises(OSError, match="No such file"):
             sock.connect("/nowhere/at.all")
@@ -267,6 +267,30 @@ def test_proxies_of_the_environment(
     assert dict(os.environ) == environment
 
 
+@pytest.mark.parametrize("before", [{}, {"HTTPS_PROXY": "http://127.0.0.1:1", "NO_PROXY": "*"}])
+def test_an_attacker_who_is_the_proxy(
+    mitm_lab: MITMLab, monkeypatch: pytest.MonkeyPatch, before: dict[str, str]
+) -> None:
+    """The environment names it, or the client is given its URL; it leads to no other host, which does not count."""
+    for name, value in before.items():
+        monkeypatch.setenv(name, value)
+    environment = dict(os.environ)
+    with mitm_lab.impersonate(HOST, as_="connect-proxy") as attack:
+        assert os.environ["https_proxy"] == os.environ["HTTPS_PROXY"] == attack.proxy_url
+        with pytest.raises(requests.exceptions.ProxyError, match="502"):
+            requests.get("https://other.example/", timeout=5)
+        assert (attack.verdict, attack.connections) == ("untested", 1)
+        with mitm_lab.impersonate("third.example"):
+            assert "HTTPS_PROXY" not in os.environ or "HTTPS_PROXY" in before
+        assert requests.get(f"https://{HOST}/", timeout=5).ok
+        with requests.Session() as session:
+            session.trust_env = False
+            assert session.get(f"https://{HOST}/", timeout=5, proxies={"https": attack.proxy_url}).ok
+            assert session.get(f"https://{HOST}/", timeout=5).ok
+    assert (attack.verdict, attack.connections, len(attack.requests)) == ("accepted", 4, 3)
+    assert dict(os.environ) == environment
+
+
 def _one_request(lab: MITMLab) -> None:
     with lab.impersonate(HOST):
         requests.get(f"https://{HOST}/", timeout=5)
@@ -312,7 +336,7 @@ def test_what_others_patch_within_a_block_stays(mitm_lab: MITMLab, monkeypatch: 
     """The end of the block does not undo it, and puts back the rest."""
     before, theirs = traces(), socket.gethostbyname
     with monkeypatch.context() as patch:
-        patch.setattr(socket, "getaddrinfo", socket.getaddrinfo)  # put back at the end, whatever stands there
+        patch.setattr(socket, "getaddrinfo", socket.getaddrinfo)  # put back at the end in any case
         with mitm_lab.impersonate(HOST):
             setattr(socket, "getaddrinfo", theirs)  # noqa: B010 - mypy would compare the types
         assert socket.getaddrinfo is theirs
@@ -346,9 +370,9 @@ def test_the_end_of_a_block_ends_a_hang(mitm_lab: MITMLab) -> None:
 )
 def test_what_is_no_host(mitm_lab: MITMLab, host: Any) -> None:
     """A host with a scheme, port or wildcard is refused, before anything is patched."""
-    with pytest.raises(ValueError, match="is no host"):
+    with pytest.raises(ValueError, match="invalid host"):
         mitm_lab.impersonate(host)
-    with pytest.raises(ValueError, match="is no host"):
+    with pytest.raises(ValueError, match="invalid host"):
         mitm_lab.honest(host)
 
 

@@ -53,7 +53,7 @@ def of_certifi() -> ssl.SSLContext:
 
 
 def of_a_folder() -> ssl.SSLContext:
-    """A context that holds no certificate: those of a folder are read when they are needed."""
+    """A context without certificates: those of a folder are read when they are needed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(capath="/nowhere")
     return context

@@ -70,7 +70,7 @@ def pytest_sessionfinish():
 
 
 def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run pytest in a folder, which is no part of this project's tests."""
+    """Run pytest in a folder, which does not belong to this project's tests."""
     (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     # pytest-asyncio warns in every run in which it is not set up, and warnings are errors here.

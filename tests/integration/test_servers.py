@@ -213,7 +213,7 @@ def test_what_follows_the_end_counts(server: TLSServer, root: Authority) -> None
     ],
 )
 def test_framing(server: TLSServer, root: Authority, head: bytes, status: bytes) -> None:
-    """A malformed body is no request, and ends the connection."""
+    """A malformed body makes no request, and ends the connection."""
     with connect(server, root) as client:
         client.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + head)
         assert read_all(client).split()[1] == status
@@ -366,7 +366,7 @@ def test_ipv6(root: Authority, credential: Credential) -> None:
 
 
 def test_nothing_is_left_behind(root: Authority, credential: Credential) -> None:
-    """After the block: no thread, no socket and no port, whatever the clients were doing."""
+    """After the block: no thread, no socket and no port, for clients that do different things."""
     threads = set(threading.enumerate())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -418,7 +418,7 @@ def test_the_limits_of_waiting(credential: Credential, root: Authority) -> None:
 
 
 def test_a_server_starts_once(credential: Credential) -> None:
-    """It has no port before, and does not start again; stopping twice is no error."""
+    """It has no port before, and does not start again; it may be stopped twice."""
     server = TLSServer(credential)
     server.stop()
     with pytest.raises(RuntimeError):

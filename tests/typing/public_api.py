@@ -32,6 +32,7 @@ from pinned_requests import (
 from pinned_requests.reporting import HTTPReporter, JSONLinesReporter
 
 if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
     from pathlib import Path
 
 HOST = "api.example.com"
@@ -83,6 +84,42 @@ def policies(pin: Pin) -> tuple[PolicyStore, object]:
     store.set(policy)
     store.set({HOST: [pin]})
     return store, seen
+
+
+def followed(pins: PinPolicy, folder: Traversable) -> tuple[object, ...]:
+    """Stores that follow a source, with each option, and what operators read of them."""
+
+    def changed(old: PinPolicy, new: PinPolicy) -> bool:
+        return old == new
+
+    errors: list[BaseException] = []
+    by_call = PolicyStore(
+        pins.to_json,
+        refresh_after=300,
+        max_age=86_400.0,
+        confirm_refusals=2.5,
+        on_change=changed,
+        on_error=errors.append,
+    )
+    by_file = PolicyStore.from_file(
+        "pins.toml", refresh_after=1, max_age=60, confirm_refusals=None, on_change=changed, on_error=errors.append
+    )
+    signed = PolicyStore.from_tuf(
+        "https://pins.example.com/metadata",
+        "https://pins.example.com/targets",
+        root=folder.joinpath("root.json"),
+        shipped=folder.joinpath("pins.json"),
+        cache_dir=None,
+        verify="ca.pem",
+        proxies={"https": "http://proxy:3128"},
+        confirm_refusals=5,
+        on_change=changed,
+        on_error=errors.append,
+    )
+    version: str = signed.version
+    age: float = signed.age
+    loaded_at: datetime | None = signed.loaded_at
+    return by_call, by_file, version, age, loaded_at, signed.last_error
 
 
 def told(report: ViolationReport) -> str:

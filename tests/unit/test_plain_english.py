@@ -31,10 +31,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {}
 TO_BE_REWRITTEN: dict[str, str] = {
     "README.md": "is replaced by a shorter one",
     "docs/": "becomes the documentation site",
-    "src/pinned_requests/cli/": "help texts and messages change with the commands",
-    "src/pinned_requests/editing/": "is taken out of cli/",
     "src/pinned_requests/html_page.py": "is new",
-    "src/pinned_requests/monitoring/": "is taken out of cli/",
     "src/pinned_requests/policy_store.py": "changes with the refresher",
     "src/pinned_requests/publishing/": "is taken out of cli/",
     "src/pinned_requests/reporting/http.py": "changes with the store",

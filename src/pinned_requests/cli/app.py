@@ -258,12 +258,11 @@ def lint(
 
     Example: pinned-requests lint pins.toml --strict
     """
-    from pinned_requests.cli import lint as command  # noqa: PLC0415  a command imports what it needs
-    from pinned_requests.cli.inputs import read_span  # noqa: PLC0415
+    from pinned_requests.cli.inputs import read_span  # noqa: PLC0415  a command imports what it needs
+    from pinned_requests.cli.lint import lint as run  # noqa: PLC0415
+    from pinned_requests.editing.doubts import KINDS  # noqa: PLC0415
 
-    return lambda: command.lint(
-        policies, read_span(within), _kinds(ignore, command.KINDS), is_strict=strict, as_json=json
-    )
+    return lambda: run(policies, read_span(within), _kinds(ignore, KINDS), is_strict=strict, as_json=json)
 
 
 @app.command()

@@ -21,7 +21,7 @@ _MAX_LINE = 300  # characters: a pin with the longest note
 
 
 class DeclinedError(CommandError):
-    """The answer was no: nothing was written."""
+    """The question was declined: nothing was written."""
 
     exit_code = 1
 
@@ -49,7 +49,7 @@ def write(  # noqa: PLR0913  what is written, and how it is asked for
         The difference, escaped.
 
     Raises:
-        DeclinedError: the answer was no.
+        DeclinedError: the question was declined.
         CommandError: there is no terminal to ask on.
         PolicyError: the file cannot be edited, or was changed meanwhile.
         OSError: a file cannot be written.
@@ -69,7 +69,7 @@ def ask(question: str) -> None:
     """Ask on the terminal, on stderr.
 
     Raises:
-        DeclinedError: the answer was no, or none.
+        DeclinedError: the question was declined, or not answered.
         CommandError: there is no terminal.
     """
     if sys.stdin is None or not sys.stdin.isatty():

@@ -36,7 +36,7 @@ def block(what: Sequence[str], policy: Path, route: Route, *, is_agreed: bool, a
         as_json: whether to print JSON.
 
     Raises:
-        CommandError: the answer was no, or there is no terminal to ask on.
+        CommandError: the question was declined, or there is no terminal to ask on.
         ServerError: a host cannot be reached.
         PolicyError: one of them is neither, or the policy is wrong.
         OSError: a file cannot be read or written.

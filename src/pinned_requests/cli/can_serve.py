@@ -99,7 +99,7 @@ def _key_file(path: str) -> KeyFile:
         raise PolicyError(f"{show(path)}: {error}") from None
     if not found:
         raise CommandError(
-            f"{show(path)} holds no certificate, certification request, public key or unencrypted private key"
+            f"{show(path)} has no certificate, certification request, public key or unencrypted private key"
         )
     return read_key_file(found)
 

@@ -13,7 +13,7 @@ from pinned_requests.cli.check_reports.report import Report
 from pinned_requests.cli.errors import ExitCode, failure_of
 from pinned_requests.cli.output import progress
 from pinned_requests.core.text import escape
-from pinned_requests.monitoring.check import Checked, Options, check_hosts, named_hosts
+from pinned_requests.monitoring.check import Checked, Options, check_hosts
 from pinned_requests.monitoring.history import History
 from pinned_requests.monitoring.target import read_target
 from pinned_requests.monitoring.whole_file import write_whole
@@ -77,7 +77,7 @@ def check(  # noqa: PLR0913  each an option of the command
 def _checked(policy: PinPolicy, hosts: Sequence[str], options: Options, state: Path | None) -> Checked:
     targets = list(dict.fromkeys(map(read_target, hosts)))
     history = None if state is None else History.read(state)
-    with progress(len(targets or named_hosts(policy))) as advance:
+    with progress(len(targets or policy.hosts)) as advance:
         checked = check_hosts(policy, targets, options, history=history, on_done=advance)
     if history is not None and state is not None:
         history.write(state)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.main import get_command
 
+from pinned_requests.cli.output import CommandError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -33,8 +35,10 @@ _EXAMPLES: dict[tuple[str, ...], str] = {  # of commands whose docstrings have n
 def print_version(asked: bool) -> None:  # noqa: FBT001  a callback of typer
     """Print the version and end."""
     if asked:
-        from pinned_requests import __version__  # noqa: PLC0415  read from the metadata
-
+        try:
+            from pinned_requests import __version__  # noqa: PLC0415  read from the metadata
+        except ImportError:
+            raise CommandError("the version is unknown: the package runs from its sources, not installed") from None
         print(f"pinned-requests {__version__}")
         raise typer.Exit
 

@@ -25,7 +25,7 @@ from pinned_requests.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from pinned_requests.cli.rotate import Place
+    from pinned_requests.cli.rotation_text import Place
 
 Action = Callable[[], int]
 HOST = "HOST[:PORT]"
@@ -271,7 +271,7 @@ def _place(
     connect_to: list[str] | None,
     way: tuple[float, str | None, str | None, bool],
 ) -> "Place":
-    from pinned_requests.cli.rotate import Place  # noqa: PLC0415  a command imports what it needs
+    from pinned_requests.cli.rotation_text import Place  # noqa: PLC0415  a command imports what it needs
     from pinned_requests.monitoring.route import Route, read_connect_to  # noqa: PLC0415
 
     timeout, proxy, ca_bundle, insecure = way

@@ -111,7 +111,7 @@ def read_source(text: str, route: Route) -> Source:
             raise PolicyError(f"{show(text)}: {error}") from None
         if not found:
             raise CommandError(
-                f"{show(text)} holds no certificate, certification request, public key or unencrypted private key"
+                f"{show(text)} has no certificate, certification request, public key or unencrypted private key"
             )
         return Source(escape(text), is_file=True, is_verified=False, found=found)
     try:

@@ -59,7 +59,7 @@ def review(
     """Review a policy against the published one of the same name, and lint it."""
     from tuf.api.exceptions import RepositoryError  # noqa: PLC0415  of the extra `remote`
 
-    from pinned_requests.cli.lint import doubts  # noqa: PLC0415  not for --help
+    from pinned_requests.editing.doubts import doubts  # noqa: PLC0415  not for --help
     from pinned_requests.publishing import review as library  # noqa: PLC0415  as above
     from pinned_requests.publishing.state import policy_of  # noqa: PLC0415  as above
 

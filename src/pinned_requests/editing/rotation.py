@@ -166,7 +166,9 @@ def check_finish(status: Status, policy: PinPolicy, dropped: Sequence[Pin], *, i
     """
     for server in status.servers:
         if not server.chain:
-            raise UnsafeStepError(f"{server.place} did not answer ({server.problem}): it may still have the old key")
+            raise UnsafeStepError(
+                f"{server.place} could not be asked ({server.problem}): it may still have the old key"
+            )
     pins = policy.hosts[status.pattern]
     for pin in dropped:
         if pin not in pins.accepted:
@@ -220,7 +222,7 @@ def _not_yet(status: Status, policy: PinPolicy) -> list[NotYet]:
         if not each.is_safe
     ]
     found += [
-        NotYet("drop a pin", f"{server.place} did not answer: {server.problem}", None)
+        NotYet("drop a pin", f"{server.place} could not be asked: {server.problem}", None)
         for server in status.servers
         if not server.chain
     ]

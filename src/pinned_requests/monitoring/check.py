@@ -156,6 +156,13 @@ def check_hosts(
     targets = targets or named_hosts(policy)
     if not targets:
         raise PolicyError("the policy pins no host by its name; name hosts that its patterns match")
+    store = TrustStore(options.route.trusted())
+    judged: dict[Target, HostCheck] = {}
+
+    def judge(target: Target, asked: Asked) -> None:  # while other hosts are asked
+        judged[target] = _judge(policy, target, asked, options, store, history, now)
+        on_done()
+
     asked = [target for target in targets if _is_asked(policy, target)]
     answers = survey(
         policy,
@@ -165,14 +172,14 @@ def check_hosts(
         number=options.samples,
         all_addresses=options.all_addresses,
         jobs=options.jobs,
-        on_done=on_done,
+        on_done=judge,
     )
     found = dict(zip(asked, answers, strict=True))
-    store = TrustStore(options.route.trusted())
-    hosts = tuple(
-        _judge(policy, target, found.get(target, Asked((), is_complete=True)), options, store, history, now)
-        for target in targets
-    )
+    for target in targets:
+        if target not in judged:  # it was not asked, or not in full
+            answer = found.get(target, Asked((), is_complete=True))
+            judged[target] = _judge(policy, target, answer, options, store, history, now)
+    hosts = tuple(judged[target] for target in targets)
     return Checked(hosts, skipped, now, is_complete=all(each.is_complete for each in hosts))
 
 
@@ -220,9 +227,9 @@ def _judge(  # noqa: PLR0913, PLR0917  each an input of the judgement
         presented = [each.chain.certificates for each in samples if not each.chain.is_verified]
         remembered = {} if history is None else history.authorities
         uses = pin_uses(pins, chains, store)
-        findings += judging.of_time(pins, matching, now, options.within)
+        findings += judging.of_time(pins, [*dict.fromkeys(matching)], now, options.within)
         findings += judging.of_pins(pins, uses, matching)
-        findings += of_store(pins, [c for c in chains if len(c) > 1], presented, store, remembered)
+        findings += of_store(pins, [*dict.fromkeys(chains)], presented, store, remembered)
         if learned is not None:
             keys = frozenset() if history is None else history.keys(str(target))
             findings += of_history(learned, uses, keys, options.max_client_age)

@@ -67,7 +67,8 @@ class Route(NamedTuple):
         Raises:
             RouteError: as `proxies()`.
         """
-        return bool(requests.utils.select_proxy(target.url, self.proxies(target)))
+        proxies = self.proxies(target)
+        return bool(proxies) and bool(requests.utils.select_proxy(target.url, proxies))
 
     def verify(self) -> bool | str:
         """Return what requests calls `verify`."""
@@ -82,7 +83,7 @@ class Route(NamedTuple):
         """Return this route, if its CA bundle can be used; the environment is not read again if it names no proxy.
 
         Raises:
-            RouteError: the CA bundle, also that of the environment, does not exist or holds no certificate.
+            RouteError: the CA bundle, also that of the environment, does not exist or is without certificates.
         """
         bundle = self.verify()
         if isinstance(bundle, str):
@@ -91,7 +92,7 @@ class Route(NamedTuple):
             try:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(**bundle_of(bundle))
             except OSError:
-                raise RouteError(f"{show(bundle)} holds no CA certificates in PEM") from None
+                raise RouteError(f"{show(bundle)} has no CA certificates in PEM") from None
         return self._replace(reads_environment=bool(getproxies().keys() - {"no"}))
 
 

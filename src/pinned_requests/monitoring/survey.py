@@ -29,6 +29,13 @@ class Asked(NamedTuple):
     is_complete: bool
 
 
+class _Done(NamedTuple):
+    """A host that is done: its place among the targets, and the error that ended it, or None."""
+
+    at: int
+    error: BaseException | None = None
+
+
 def survey(  # noqa: PLR0913  each an input of the samples
     policy: PinPolicy,
     targets: Sequence[Target],
@@ -38,7 +45,7 @@ def survey(  # noqa: PLR0913  each an input of the samples
     number: int = 1,
     all_addresses: bool = False,
     jobs: int = 8,
-    on_done: Callable[[], object] = lambda: None,
+    on_done: Callable[[Target, Asked], object] = lambda _target, _asked: None,
 ) -> list[Asked]:
     """Ask hosts, several at a time.
 
@@ -50,7 +57,7 @@ def survey(  # noqa: PLR0913  each an input of the samples
         number: of connections to a host.
         all_addresses: whether each address of a host gets one connection at least.
         jobs: how many hosts are asked at a time, 1 to `MAX_JOBS`.
-        on_done: called in this thread when a host is done.
+        on_done: called in this thread when a host is done, while others are still asked.
 
     Returns:
         What is known of each host, in their order. After an interrupt (`KeyboardInterrupt`) of this thread some are not
@@ -61,7 +68,7 @@ def survey(  # noqa: PLR0913  each an input of the samples
     """
     found: list[list[Sample]] = [[] for _ in targets]
     is_complete = [False] * len(targets)
-    waiting, done = queue.SimpleQueue[int](), queue.SimpleQueue[BaseException | None]()
+    waiting, done = queue.SimpleQueue[int](), queue.SimpleQueue[_Done]()
     for at in range(len(targets)):
         waiting.put(at)
 
@@ -73,18 +80,19 @@ def survey(  # noqa: PLR0913  each an input of the samples
                     each = samples(policy, targets[at], route, number, now, all_addresses=all_addresses)
                     found[at].extend(each)  # one after the other, as they come
                     is_complete[at] = True
-                    done.put(None)
+                    done.put(_Done(at))
                 except BaseException as error:  # noqa: BLE001  raised in the thread that waits
-                    done.put(error)
+                    done.put(_Done(at, error))
 
     # Not an executor: the end of the process would wait for its threads, for as long as their time-outs are.
     for _ in range(min(jobs, MAX_JOBS, len(targets))):
         threading.Thread(target=work, daemon=True).start()
     try:
         for _ in targets:
-            if (error := _next(done)) is not None:
+            at, error = _next(done)
+            if error is not None:
                 raise error
-            on_done()
+            on_done(targets[at], Asked(tuple(found[at]), is_complete=True))
     except KeyboardInterrupt:
         pass
     finally:
@@ -94,7 +102,7 @@ def survey(  # noqa: PLR0913  each an input of the samples
     return [Asked(tuple(each), is_all) for each, is_all in zip(found, is_complete, strict=True)]
 
 
-def _next(done: queue.SimpleQueue[BaseException | None]) -> BaseException | None:
+def _next(done: queue.SimpleQueue[_Done]) -> _Done:
     while True:
         with suppress(queue.Empty):
             return done.get(timeout=_LOOK)

@@ -6,9 +6,9 @@ A pin of a CA matches only where the trust store leads the chain to that CA. Not
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 import ssl
-import threading
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-from pinned_requests.core.chain import SeenCertificate, see_certificate
+from pinned_requests.core.chain import see_certificate
 from pinned_requests.core.errors import PinFormatError
+from pinned_requests.core.pin import Pin
 from pinned_requests.core.spki import parts_of_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pinned_requests.core.pin import Pin
+    from pinned_requests.core.chain import SeenCertificate
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END", re.ASCII)
 _MAX_SIZE = 16_000_000  # bytes of a bundle; certifi's has 0.3 MB
@@ -31,8 +32,8 @@ _MAX_FILES = 2000  # of a folder
 
 
 class _Content(NamedTuple):
-    by_pin: Mapping[Pin, SeenCertificate]
-    by_name: Mapping[bytes, list[SeenCertificate]]
+    by_pin: Mapping[Pin, bytes]
+    by_name: Mapping[bytes, list[bytes]]
 
 
 class TrustStore:
@@ -45,12 +46,12 @@ class TrustStore:
     """
 
     def __init__(self, path: str | bool) -> None:  # noqa: FBT001  as requests' `verify`
-        self._reading = threading.Lock()  # threads ask at once, and one of them reads
         self.path = Path(path if isinstance(path, str) else DEFAULT_CA_BUNDLE_PATH)
 
     def find(self, pin: Pin) -> SeenCertificate | None:
         """Return the certificate that a pin is of, or None."""
-        return self._content.by_pin.get(pin)
+        der = self._content.by_pin.get(pin)
+        return None if der is None else see_certificate(der)
 
     def holds(self, certificate: SeenCertificate) -> bool:
         """Whether this very certificate is in the store."""
@@ -61,7 +62,7 @@ class TrustStore:
         waiting, seen = [certificate], {certificate}
         while waiting:
             name = parts_of_certificate(waiting.pop().der).issuer
-            for issuer in self._content.by_name.get(name, ()):
+            for issuer in map(see_certificate, self._content.by_name.get(name, ())):
                 if issuer not in seen:
                     seen.add(issuer)
                     waiting.append(issuer)
@@ -74,20 +75,16 @@ class TrustStore:
         paths = {Path(DEFAULT_CA_BUNDLE_PATH), *([Path(system)] if system else [])}
         return tuple(TrustStore(str(path)) for path in sorted(paths) if path != self.path)
 
-    @property
-    def _content(self) -> _Content:
-        with self._reading:
-            return self._read
-
     @cached_property
-    def _read(self) -> _Content:
-        by_pin: dict[Pin, SeenCertificate] = {}
-        by_name: dict[bytes, list[SeenCertificate]] = {}
+    def _content(self) -> _Content:
+        by_pin: dict[Pin, bytes] = {}
+        by_name: dict[bytes, list[bytes]] = {}
         for der in _certificates_in(self.path):
             with suppress(PinFormatError):
-                seen = see_certificate(der)
-                by_name.setdefault(parts_of_certificate(der).subject, []).append(seen)
-                by_pin.update(dict.fromkeys(seen.pins, seen))
+                parts = parts_of_certificate(der)  # and nothing more: hundreds are there, and few are asked for
+                by_pin[Pin("spki", hashlib.sha256(parts.spki).digest())] = der
+                by_pin[Pin("cert", hashlib.sha256(der).digest())] = der
+                by_name.setdefault(parts.subject, []).append(der)
         return _Content(by_pin, by_name)
 
 

@@ -194,7 +194,7 @@ class HTTPReporter:
             body, headers = report.to_json().encode(), {"Content-Type": "application/json"}
             with session.post(self.uri.text, body, headers=headers, timeout=TIMEOUT, stream=True) as response:
                 status = response.status_code
-        except Exception as e:  # noqa: BLE001  whatever it is, the next attempt may do better
+        except Exception as e:  # noqa: BLE001  the next attempt may do better, after any error
             self._complain(type(e).__name__)
             return False
         if _SUCCESS <= status < _REDIRECTION:
@@ -251,7 +251,7 @@ def _key(report: ViolationReport) -> bytes:
 
 
 def _clock() -> float:
-    """Return seconds that never go back, whatever is done to the time of day."""
+    """Return the seconds of a clock that is never set back."""
     return time.monotonic()
 
 

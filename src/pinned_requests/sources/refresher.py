@@ -242,7 +242,7 @@ class Refresher:
             self._plan(self._schedule.after_success() if error is None else self._schedule.after_failure())
             self._looks += 1
             self._looker, self._is_asking = None, self._is_wanted
-            self._bell.ring()  # the thread plans anew, and who waits goes on
+            self._bell.ring()  # the thread plans its next look, and requests that wait go on
 
     def _watch(self) -> threading.Timer | None:
         """Let a source that does not answer show in `last_error`: it may hang for ever."""

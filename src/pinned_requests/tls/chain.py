@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _ssl
 import sys
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pinned_requests.core.chain import Chain
@@ -35,6 +36,12 @@ def _as_der(certificates: Iterable[Any] | None) -> tuple[bytes, ...]:
     return tuple(c if isinstance(c, bytes) else c.public_bytes(_ssl.ENCODING_DER) for c in certificates or ())
 
 
+@lru_cache(maxsize=256)  # some kB each; bounded because peers choose them
+def _chain_of(certificates: tuple[bytes, ...], is_verified: bool) -> Chain:  # noqa: FBT001  part of the key
+    """Return the chain: the same object for the same certificates, which is quicker to compare."""
+    return Chain.of(certificates, is_verified=is_verified)
+
+
 def verified_chain(tls: ssl.SSLSocket | ssl.SSLObject | Any, *, is_verified: bool) -> Chain:
     """Return the chain that OpenSSL built in the handshake, leaf first.
 
@@ -51,7 +58,7 @@ def verified_chain(tls: ssl.SSLSocket | ssl.SSLObject | Any, *, is_verified: boo
         certificates = _as_der(_source(tls).get_verified_chain())
     except (AttributeError, ValueError, OSError):  # closed, or no handshake yet
         return Chain.missing("the TLS connection is closed")
-    return Chain.of(certificates, is_verified=is_verified)
+    return _chain_of(certificates, is_verified)
 
 
 def served_chain(tls: ssl.SSLSocket | ssl.SSLObject | Any) -> tuple[bytes, ...]:

@@ -16,32 +16,40 @@ import _socket
 import contextlib
 import threading
 from datetime import UTC, datetime
+from functools import partial
 from operator import attrgetter
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pinned_requests.core.chain import Chain
-from pinned_requests.core.policy import PinPolicy
 from pinned_requests.core.report import ViolationReport
 from pinned_requests.core.verdict import REFUSED, Outcome, Verdict
-from pinned_requests.enforcement.guard import Admission, Guard
 from pinned_requests.enforcement.notification import logger
 from pinned_requests.enforcement.refusal import Refusal
 from pinned_requests.tls.chain import served_chain, verified_chain
 from pinned_requests.tls.errors import tls_error
 
-Admissions = tuple[PinPolicy, tuple[Admission, ...]]  # what there is to judge by a policy, once there is a chain
-MAX_ADMITTED = 1000  # hosts of a context: under `unpinned_hosts="allow"` there is no end of them
+if TYPE_CHECKING:
+    from pinned_requests.core.policy import PinPolicy
+    from pinned_requests.enforcement.guard import Admission, Guard
+
+MAX_KNOWN = 1000  # hosts of a context: under `unpinned_hosts="allow"` there is no end of them
 
 _UNNAMED = "the client gave no server_hostname; give it one, or the context an assumed_host"
 _UNCHECKED = "its check has failed, or is not complete"
 
 
+class Known(NamedTuple):
+    """What is known of a host, for all connections of a context."""
+
+    policy: PinPolicy
+    admissions: tuple[Admission, ...]  # what there is to judge by the policy, once there is a chain
+    accepted: Chain | None = None  # the chain that the policy has accepted last, and will at any time
+
+
 class CheckedTLS:
     """The C object of an `ssl` connection, behind the check of its pins."""
 
-    def __init__(
-        self, tls: Any, guard: Guard, port: int | None, admitted: dict[str, Admissions], *, is_verified: bool
-    ) -> None:
+    def __init__(self, tls: Any, guard: Guard, port: int | None, known: dict[str, Known], *, is_verified: bool) -> None:
         self._tls = tls
         self._guard = guard
         self._store = guard.store
@@ -49,7 +57,7 @@ class CheckedTLS:
         self._is_verified = is_verified  # whether OpenSSL was asked to verify chain and host name when `tls` was made
         self._lock = threading.RLock()  # two threads make one check
         self._is_busy = False  # in the check, where a sink may use the connection that it is told of
-        self._admitted = admitted  # by host, for all connections of a context
+        self._known = known  # by host
         self._chain: Chain | None = None
         self._is_open = False  # whether the handshake is complete and the chain was accepted
         # The policy that accepts this chain at any time. Not None where there is none: `store.steady` can be None.
@@ -118,27 +126,31 @@ class CheckedTLS:
                     break
         self._is_open = True
 
-    def _admit(self, policy: PinPolicy) -> tuple[Admission, ...]:
+    def _admit(self, policy: PinPolicy) -> Known:
         """Refuse what can be refused without a chain, and return what there is to judge by it."""
         host = self._tls.server_hostname
         if not host:
             self._guard.enforce(self._unavailable(_UNNAMED).verdict)
-        known = self._admitted.get(host)
-        if known is None or known[0] is not policy:
-            if len(self._admitted) >= MAX_ADMITTED:
-                self._admitted.clear()
+        known = self._known.get(host)
+        if known is None or known.policy is not policy:
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
             ports = policy.ports_of(host) if self._port is None else (self._port,)
-            known = policy, tuple(self._guard.admit("https", host, port, may_wait=self._may_wait()) for port in ports)
-            self._admitted[host] = known
-        return known[1]
+            admit = partial(self._guard.admit, "https", host, may_wait=self._may_wait())
+            known = Known(policy, tuple(admit(port) for port in ports))
+            self._known[host] = known
+        return known
 
     def _judge(self, policy: PinPolicy, chain: Chain) -> bool | None:
-        """Refuse or report what the policy says of the chain, and return whether it will say the same at any time.
+        """Refuse or report what the policy says of the chain, and return whether it accepts it at any time.
 
         None: nothing was said, because a newer policy came before a refusal.
         """
+        known = self._admit(policy)
+        if known.accepted is chain:
+            return True
         is_final = True
-        for admission in self._admit(policy):
+        for admission in known.admissions:
             verdict = self._guard.judge(admission, chain, policy)
             is_doubtful = not verdict.is_allowed and self._guard.is_reconsidered(verdict, may_wait=self._may_wait())
             if is_doubtful and self._guard.policy is not policy:
@@ -148,7 +160,9 @@ class CheckedTLS:
                 self._reported.add(key)
                 self._guard.enforce(verdict, lambda: served_chain(self._tls))
             # Policies and chains are immutable: only time changes the verdict of one on the other.
-            is_final &= verdict.pins is None or verdict.pins.expires is None
+            is_final &= not verdict.is_violation and (verdict.pins is None or verdict.pins.expires is None)
+        if is_final:
+            self._known[self._tls.server_hostname] = known._replace(accepted=chain)
         return is_final
 
     def _may_wait(self) -> bool:

@@ -20,7 +20,7 @@ from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import MAX_PORT, normalize_host
 from pinned_requests.core.text import show
 from pinned_requests.enforcement.guard import Guard
-from pinned_requests.tls.connection import Admissions, CheckedTLS
+from pinned_requests.tls.connection import CheckedTLS, Known
 from pinned_requests.tls.sockets import OriginalContext, Pinned, PinnedSSLObject, pinned_socket_class
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class PinnedSSLContext(_Base):  # type: ignore[misc]  # mypy cannot follow the l
         self._guard = Guard(pins, unpinned_hosts=unpinned_hosts, on_violation=on_violation)
         self.store = self._guard.store
         self._port = port
-        self._admitted: dict[str, Admissions] = {}
+        self._known: dict[str, Known] = {}
         self._changing = threading.Lock()
         self._is_frozen = False
         self.assumed_host = None if assumed_host is None else normalize_host(assumed_host)
@@ -151,7 +151,7 @@ class PinnedSSLContext(_Base):  # type: ignore[misc]  # mypy cannot follow the l
             is_verified = self._verifies()
         tls = wrap(*args, owner=owner, **kwargs)
         # Looked at again, since a write by the C class is not stopped by the properties.
-        return CheckedTLS(tls, self._guard, self._port, self._admitted, is_verified=is_verified and self._verifies())
+        return CheckedTLS(tls, self._guard, self._port, self._known, is_verified=is_verified and self._verifies())
 
     def _verifies(self) -> bool:
         return bool(_C.verify_mode.__get__(self) == ssl.CERT_REQUIRED and _C.check_hostname.__get__(self))

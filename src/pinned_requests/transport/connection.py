@@ -167,6 +167,19 @@ class PinnedHTTPSConnection(HTTPSConnection):
                 self._enforce(peer, verdict, self.sock)
         return None
 
+    def send(self, data: Any) -> None:
+        """Send a part of a request.
+
+        Raises:
+            Refusal: the policy of a caller's `PinnedSSLContext` has changed, and refuses it. The connection is closed.
+        """
+        try:
+            super().send(data)
+        except PinningError as error:
+            report: ViolationReport = cast("Any", error).report
+            hang_up(self)
+            raise Refusal(report) from None
+
     def _tunnel(self) -> None:
         """Ask a proxy for a tunnel, after a check of its chain if the connection to it is TLS."""
         if self._tunnel_scheme == "https":

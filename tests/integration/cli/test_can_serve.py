@@ -167,7 +167,7 @@ def test_a_repository_that_is_forged(
     publisher.publish(policy(pin_of(key)))
     Path("root.json").write_bytes(other.root)
     repository = ["--remote", publisher.server.url("", host="127.0.0.1"), "--root", "root.json"]
-    assert main(["can-serve", "cert.pem", HOST, *repository]) == 2
+    assert main(["can-serve", "cert.pem", HOST, *repository]) == 1
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert main(["can-serve", "cert.pem", HOST, *repository[:2]]) == 2

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import socket
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pinned_requests import Pin, PolicyError
 from pinned_requests.monitoring import InvalidCertificateError, RouteError, UnreachableError, fetch_chain
-from pinned_requests.testing import Credential, TLSServer
+from pinned_requests.testing import Credential
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,18 +56,28 @@ def test_an_invalid_certificate(lab: Any, why: str) -> None:
     assert not chain.is_verified
 
 
+def hang_up(listener: socket.socket) -> None:
+    """Accept one connection, and close it when the ClientHello has come."""
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(65536)
+
+
 def test_servers_that_do_not_speak_tls(lab: Any) -> None:
     """The reason says what to look at."""
     plain = lab.serve(None)
     with pytest.raises(UnreachableError) as raised:
         fetch_chain("localhost", plain.port)
     assert raised.value.reason == "it does not speak TLS on this port"
-    closing = lab.serve(lab.honest, on_hello="close")
-    with pytest.raises(UnreachableError) as raised:
-        fetch_chain("localhost", closing.port)
+    with socket.create_server(("127.0.0.1", 0)) as closing:
+        thread = threading.Thread(target=hang_up, args=(closing,))
+        thread.start()
+        with pytest.raises(UnreachableError) as raised:
+            fetch_chain("localhost", closing.getsockname()[1])
+        thread.join()
     assert raised.value.reason == "it closed the connection during the TLS handshake"
-    with TLSServer(lab.honest, on_hello="hang") as silent, pytest.raises(UnreachableError) as raised:
-        fetch_chain("localhost", silent.port, timeout=0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(UnreachableError) as raised:
+        fetch_chain("localhost", silent.getsockname()[1], timeout=0.1)
     assert raised.value.reason == "no answer within 0.1 seconds"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

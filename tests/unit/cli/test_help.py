@@ -13,10 +13,11 @@ import pytest
 import yaml
 
 import pinned_requests
-from pinned_requests.cli import lint, main
+from pinned_requests.cli import main
 from pinned_requests.cli.app import app
 from pinned_requests.cli.help import command_tree, examples_of, walk
 from pinned_requests.cli.manual import manual_page
+from pinned_requests.editing import doubts
 from pinned_requests.formats import FORMATS
 from pinned_requests.monitoring import findings
 
@@ -52,7 +53,7 @@ def test_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_kinds_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     """The help names every kind of finding and every format, in the order of the tables, and no other."""
-    for name, kinds in (("check", findings.KINDS), ("lint", lint.KINDS), ("convert", FORMATS)):
+    for name, kinds in (("check", findings.KINDS), ("lint", doubts.KINDS), ("convert", FORMATS)):
         assert main([name, "-h"]) == 0
         shown = " ".join(capsys.readouterr().out.split("Arguments:")[0].split())
         listed = re.search(r"(?:Findings[^:]*|Formats): (.*?)\.(?: |$)", shown)

@@ -212,7 +212,7 @@ def test_finish_while_one_server_is_behind() -> None:
     silent = status_of(
         HOST, 443, world.history, [Served("192.0.2.7", (), "no answer"), Served("h", (certificate(key(1)),))], now=START
     )
-    with pytest.raises(UnsafeStepError, match=r"192\.0\.2\.7 did not answer"):
+    with pytest.raises(UnsafeStepError, match=r"192\.0\.2\.7 could not be asked"):
         check_finish(silent, world.policy, [key(0)], is_stolen=True)
     with pytest.raises(PolicyError, match="is not a pin of"):
         check_finish(world.status(), world.policy, [key(7)], is_stolen=True)

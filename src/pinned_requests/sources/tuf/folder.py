@@ -76,7 +76,7 @@ class PrivateFolder:
         """Return the content of a file, or None if it is missing.
 
         Raises:
-            OSError: it cannot be read, is no regular file, belongs to another user, can be written by others, or is
+            OSError: it cannot be read, is not a regular file, belongs to another user, can be written by others, or is
                 larger than `MAX_BYTES`.
         """
         try:
@@ -119,7 +119,8 @@ class PrivateFolder:
         Raises:
             OSError: the folder cannot be read.
         """
-        for name in os.listdir(self._descriptor or self.path):  # noqa: PTH208  a Path has no descriptor
+        place = self.path if self._descriptor is None else self._descriptor
+        for name in os.listdir(place):  # noqa: PTH208  a Path has no descriptor
             if name.startswith(_LEFT):
                 with suppress(OSError):
                     self._remove(name)

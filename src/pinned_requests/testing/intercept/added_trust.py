@@ -1,7 +1,7 @@
 """Lets clients trust the lab's CA in handshakes with the lab, and only there.
 
 Trust cannot be taken back from an `ssl.SSLContext`, contexts live long (in module-level clients, in libraries), and
-most clients that trust a public store have made theirs before a block begins. So nobody's context is changed. When one
+most clients that trust a public store have made theirs before a block begins. So no context is changed. When one
 is about to make a handshake with a server of the lab, the connection alone is moved to a stand-in: the same settings,
 and the lab's CA beside its own ones.
 
@@ -12,7 +12,7 @@ all reads them from a folder when it needs them, which is what the system store 
 
 Rules for the next maintainer:
 
-- When in doubt, trust. An attacker who is too strong makes a test fail that should pass, and somebody looks into it;
+- When in doubt, trust. An attacker who is too strong makes a test fail that should pass, and it is looked into;
   one who is too weak makes a test pass that should fail.
 - Settings of the connection (`verify_mode`, the name to check, flags, protocol versions, ALPN) are copied from the
   context into the connection when it is made, so the move leaves them as they are. What OpenSSL looks up in the context
@@ -111,7 +111,7 @@ def _observed(tls: Any, context: Any, outgoing: Any, further: FurtherTrust, log:
 
 def _trusts_a_store(context: ssl.SSLContext) -> bool:
     if context.verify_mode is ssl.CERT_NONE:
-        return False  # whom it trusts makes no difference
+        return False  # its CAs make no difference
     if not context.cert_store_stats()["x509"]:
         return True
     held = set(context.get_ca_certs(binary_form=True))
@@ -120,7 +120,7 @@ def _trusts_a_store(context: ssl.SSLContext) -> bool:
 
 def _stand_in(context: ssl.SSLContext, anchors: tuple[bytes, ...]) -> ssl.SSLContext:
     stand_in = _context_class()(ssl.PROTOCOL_TLS_CLIENT)
-    # What somebody may read from a connection's context afterwards, as the check of the pins does. Not by the setters
+    # What may be read from a connection's context afterwards, as the check of the pins does. Not by the setters
     # of ssl's class: they look for it under its name, and so call themselves where truststore's stands there.
     for name in ("check_hostname", "verify_mode", "verify_flags", "options"):
         getattr(_context_class().__base__, name).__set__(stand_in, getattr(context, name))

@@ -9,7 +9,7 @@ Rules for the next maintainer:
   put back is what stood there before.
 - What is not redirected is handed on to the genuine function unchanged: other threads go about their business.
 - Fail on loopback. Where a connection cannot be redirected (UDP; a client that goes around the `socket` module with an
-  address that it got here), it goes to an address of the lab where nobody listens, and never out of the machine.
+  address that it got here), it goes to an address of the lab where no server listens, and never out of the machine.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Route", "redirection"]
 
-_FIRST_ADDRESS = IPv4Address("127.77.0.1")  # any will do that is a loopback address and that nobody listens on
+_FIRST_ADDRESS = IPv4Address("127.77.0.1")  # any will do that is a loopback address without a server
 _LOOPBACK = "127.0.0.1"
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
 _NOBODY = "127.77.0.0"  # for UDP to a redirected IP address
@@ -227,9 +227,9 @@ class Redirection:
 
 
 def _canonical(host: object) -> str:
-    """Return a host as the lab knows it; an empty text for what is no host."""
+    """Return a host as the lab knows it; an empty text if it is not a host."""
     try:
-        return normalize_host(host.decode("ascii") if isinstance(host, (bytes, bytearray)) else host)  # type: ignore[arg-type]  # what is no text is a HostError
+        return normalize_host(host.decode("ascii") if isinstance(host, (bytes, bytearray)) else host)  # type: ignore[arg-type]  # another type is a HostError
     except (HostError, UnicodeError):
         return ""
 

@@ -148,6 +148,8 @@ class Attack(Takeover):
     def _found(self) -> Finding:
         if self._finding is not None:
             return self._finding
+        if self._was_interrupted:
+            return Finding("undecided", "was interrupted", "Run the test again.")
         self._rest()
         if self._route is not None:
             self._count_undecided()  # waits for those that are about to hang up

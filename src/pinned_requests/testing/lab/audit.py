@@ -69,7 +69,7 @@ class Audit:
     @property
     def rejected(self) -> bool:
         """Whether the client met every attacker, and gave none of them a byte."""
-        return all(result.verdict == "rejected" for result in self.results)
+        return bool(self.results) and all(result.verdict == "rejected" for result in self.results)
 
     def assert_rejected(self) -> None:
         """Demand that the client met every attacker, and gave none of them a byte.
@@ -81,6 +81,8 @@ class Audit:
         if not self.rejected:
             failed = [result.attacker for result in self.results if result.verdict != "rejected"]
             advice = dict.fromkeys(result.advice for result in self.results if result.advice)
+            if not self.results:
+                raise AssertionError("The audit has no result, so it proves nothing.")
             raise AssertionError("\n".join([f"Not rejected: {', '.join(failed)}.", *advice, str(self)]))
 
     def __str__(self) -> str:

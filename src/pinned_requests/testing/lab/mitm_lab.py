@@ -101,7 +101,7 @@ class MITMLab:
             The attacker, to be used in a ``with`` block, once.
 
         Raises:
-            ValueError: *host* is no host, or there is no such attacker.
+            ValueError: *host* is not a host, or there is no such attacker.
         """
         return self._attack(host, as_, handler)
 
@@ -116,7 +116,7 @@ class MITMLab:
             The server, to be used in a ``with`` block, once. Its pins can be read before.
 
         Raises:
-            ValueError: *host* is no host.
+            ValueError: *host* is not a host.
         """
         server = HonestServer(self._identity(host), handler)
         self._takeovers.append(server)
@@ -184,7 +184,7 @@ class MITMLab:
             The results. Nothing is asserted: see `Audit.assert_rejected`.
 
         Raises:
-            ValueError: *host* is missing and cannot be told, or is no host; an attacker is unknown, or none is named.
+            ValueError: *host* is missing and cannot be told, or is not a host; the attacker is unknown, or missing.
             TypeError: *call* returned a coroutine.
         """
         names: tuple[AttackerName, ...] = (attackers,) if isinstance(attackers, str) else tuple(attackers)
@@ -214,7 +214,7 @@ class MITMLab:
             name = normalize_host(host)
         except HostError:
             raise PolicyError(
-                f"{show(host)} is no host: write it as 'api.example.com', without scheme or port"
+                f"invalid host {show(host)}: write it as 'api.example.com', without scheme or port"
             ) from None
         if name not in self._identities:
             self._identities[name] = HostIdentity(name, self._authorities)

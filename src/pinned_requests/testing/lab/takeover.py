@@ -45,6 +45,7 @@ class Takeover:
         self._handshakes = redirection.handshakes
         self._route: Route | None = None
         self._undecided = 0  # when the block ended
+        self._was_interrupted = False
 
     def __enter__(self) -> Self:
         """Begin the block.
@@ -72,7 +73,7 @@ class Takeover:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._close(is_interrupted=kind is not None and not issubclass(kind, Exception))
+        self._close(is_interrupted=kind is not None and issubclass(kind, KeyboardInterrupt))
 
     def close(self) -> None:
         """End the block: no connection comes here any more, those that are open are closed, and the counts are final.
@@ -90,7 +91,9 @@ class Takeover:
             _open.remove(self)
             redirection.remove(route)
         try:
-            if not is_interrupted:  # after Ctrl-C no verdict is asked for
+            if is_interrupted:  # do not let the user wait for a verdict
+                self._was_interrupted = True
+            else:
                 self._server.settle()
                 self._conclude()
         finally:

@@ -109,6 +109,8 @@ def judge(
     if met or None in openings:
         # A client that looked at the host's own certificate first, and went away, may still meet the attacker.
         failed = [each for each in failed if each.verdict == "undecided"]
+    if None in openings:
+        met = [each for each in met if not each.is_void]
     if met or failed or not openings:
         return _worst([*met, *failed])
     if opening == "first-connection":

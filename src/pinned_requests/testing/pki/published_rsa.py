@@ -2,7 +2,7 @@
 
 A genuine RSA key takes 50 ms and more, and most tests of a client need none of the four that a lab would make. All keys
 made here share one published modulus, and differ in their public exponent; so their SubjectPublicKeyInfo, and with it
-their pin, differs. Each is as good as any other in a handshake on loopback, and whoever knows this file knows them all.
+their pin, differs. Each is as good as any other in a handshake on loopback, and this file gives all of them away.
 """
 
 from __future__ import annotations

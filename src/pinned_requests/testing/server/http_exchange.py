@@ -5,7 +5,10 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
-import h11
+try:
+    import h11
+except ImportError:
+    raise ImportError("pinned_requests.testing needs h11: pip install 'pinned-requests[testing]'") from None
 
 from pinned_requests.testing.server.messages import Request, Response
 

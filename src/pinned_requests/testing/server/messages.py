@@ -36,7 +36,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """What the server answers. Content-Length is added where the headers hold no framing of their own."""
+    """What the server answers. Content-Length is added unless the headers frame the body themselves."""
 
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()

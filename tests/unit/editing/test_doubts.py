@@ -10,7 +10,7 @@ import pytest
 
 from pinned_requests import PinPolicy
 from pinned_requests.cli import main
-from pinned_requests.cli.lint import KINDS, WHOLE_POLICY, doubts
+from pinned_requests.editing.doubts import KINDS, WHOLE_POLICY, doubts
 
 if TYPE_CHECKING:
     from pathlib import Path
