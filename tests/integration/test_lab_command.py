@@ -178,7 +178,7 @@ def test_a_namespace_that_is_not_permitted(capsys: pytest.CaptureFixture[str], m
         (["--attacker", "nonsense", "--", "true", URL], "trusted-ca"),
         (["--", "true"], "--host"),
         (["--", "there-is-no-such-program", URL], "No such file"),
-        (["--host", "https://x/", "--", "true"], "is no host"),
+        (["--host", "https://x/", "--", "true"], "invalid host"),
         ([], "COMMAND"),
     ],
 )

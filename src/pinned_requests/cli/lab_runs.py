@@ -50,7 +50,7 @@ def serve(
 
     Raises:
         CommandError: an attacker is unknown.
-        PolicyError: *host* is no host.
+        PolicyError: *host* is not a host.
         OSError: the file cannot be written.
     """
     names = _attackers(attackers)
@@ -97,7 +97,7 @@ def audit(  # noqa: PLR0913  each an option of the command
 
     Raises:
         CommandError: an attacker is unknown, the host cannot be told, or the namespace is not permitted.
-        PolicyError: *host* is no host.
+        PolicyError: *host* is not a host.
         OSError: the command cannot be started.
     """
     names = _attackers(attackers)

@@ -57,7 +57,7 @@ class ServedLab:
         has_control: whether a client has sent a request to the host's own server, since the start or `forget`.
 
     Raises:
-        ValueError: *host* is no host.
+        ValueError: *host* is not a host.
     """
 
     def __init__(self, host: str, ports: Sequence[int] = (0,), *, max_tls: Literal["1.2", "1.3"] = "1.3") -> None:
