@@ -191,7 +191,7 @@ def test_what_is_wrong(capsys: pytest.CaptureFixture[str], arguments: list[str],
 
 
 @needs("curl")
-def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """It begins with the control, and ends with a conclusion."""
     assert main(["lab", "audit", "--attacker", "trusted-ca", "--", *CURL]) == 1
     lines = capsys.readouterr().out.splitlines()
@@ -202,6 +202,11 @@ def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert said.startswith("The host's own server got no request from the client (exit code 1).")
     assert "Not known for trusted-ca." in said
+    once = f"test -e {tmp_path}/once || {{ : > {tmp_path}/once; exec curl -sS --cacert {{ca}} {URL}; }}"
+    assert main(["lab", "audit", "--attacker", "trusted-ca", "--", "sh", "-c", once]) == 1
+    said = capsys.readouterr().out
+    assert "untested" in said
+    assert said.endswith("The client must make a new connection, to the lab's address or proxy.\n")
 
 
 @pytest.mark.parametrize("line", LINES)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pinned_requests.cli import main
 from pinned_requests.core.pin import Pin
 from pinned_requests.testing.serve.control import Control
 from pinned_requests.testing.serve.served_lab import HONEST, ServedLab
@@ -95,6 +96,7 @@ def test_a_refusal_tells_nothing_of_a_client_that_refuses_the_host(lab: ServedLa
     lab.show("trusted-ca")
     client.ask()
     assert [each.verdict for each in lab.verdicts()] == ["untested"]
+    assert "the lab's CA" in lab.verdicts()[0].advice
     lab.show(HONEST)
     client.ask()
     assert [each.verdict for each in lab.verdicts()] == (["rejected"] if ca else ["untested"])
@@ -251,6 +253,12 @@ def test_it_stops_within_a_second(how: Any, expected: int, tmp_path: Path) -> No
     process.stdin.close()
     process.stdout.close()
     process.stderr.close()
+
+
+def test_an_attacker_that_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2, before anything listens."""
+    assert main(["lab", "serve", "--host", HOST, "--attacker", "nonsense"]) == 2
+    assert "trusted-ca" in capsys.readouterr().err
 
 
 @pytest.mark.slow

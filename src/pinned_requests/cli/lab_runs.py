@@ -143,6 +143,8 @@ def _show_table(result: CommandAudit) -> None:
         print(f"Fooled by {', '.join(fooled)}.")
     if open_:
         print(f"Not known for {', '.join(open_)}.")
+    for advice in dict.fromkeys(each.advice for each in result.audit if each.advice and result.has_control):
+        print(advice)
     if result.rejected:
         print("The client rejected every attacker.")
 

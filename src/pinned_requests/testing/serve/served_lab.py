@@ -33,6 +33,7 @@ _BACKLOG = 128  # connections
 _SETTLE = 0.5  # seconds for connections of an ended client to be read to their end
 
 _NO_CONTROL = "But it has sent no request to the host's own server, so its refusal tells nothing."
+_COME = "The client must make a new connection, to the lab's address or proxy."
 _ASK_HONEST = (
     "Let the client send a request to the host's own server first: it must come to the lab's address or proxy, trust"
     " the lab's CA, and pin the lab's keys in place of those of the real host."
@@ -253,9 +254,13 @@ def controlled(result: AuditResult, *, has_control: bool) -> AuditResult:
     A server does not see why a client hung up after the handshake: some TLS libraries (GnuTLS, for example) check the
     CA only then. The control tells that the client accepts the lab's CA, and whatever else it wants of the host.
     """
-    if has_control or result.verdict != "rejected":
+    if result.verdict == "accepted":
         return result
-    return dataclasses.replace(result, verdict="untested", reason=f"{result.reason} {_NO_CONTROL}", advice=_ASK_HONEST)
+    if has_control:
+        return result if result.connections else dataclasses.replace(result, advice=_COME)
+    if result.verdict == "rejected":
+        result = dataclasses.replace(result, verdict="untested", reason=f"{result.reason} {_NO_CONTROL}")
+    return dataclasses.replace(result, advice=_ASK_HONEST)
 
 
 def result_of(attack: Attack, error: str = "") -> AuditResult:
