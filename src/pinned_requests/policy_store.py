@@ -28,7 +28,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pinned_requests.core.difference import Difference
+from pinned_requests.core.difference import difference
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.core.text import show
@@ -393,11 +393,11 @@ class PolicyStore:
     def _log(self, old: PinPolicy, new: PinPolicy) -> None:
         if not logger.isEnabledFor(logging.INFO):
             return
-        difference, version = Difference.of(old, new), self.version
+        changes, version = difference(old, new), self.version
         fields = {"policy_version": version} | {
-            f"hosts_{name}": list(getattr(difference, name)) for name in ("gained", "lost", "changed")
+            f"hosts_{name}": list(getattr(changes, name)) for name in ("gained", "lost", "changed")
         }
-        logger.info("The pin policy has changed to version %s: %s", version, difference, extra=fields)
+        logger.info("The pin policy has changed to version %s: %s", version, changes, extra=fields)
 
     def __getstate__(self) -> dict[str, Any]:
         return {

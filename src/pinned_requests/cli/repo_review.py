@@ -15,7 +15,7 @@ from pinned_requests.core.policy import PinPolicy
 from pinned_requests.core.text import escape
 
 if TYPE_CHECKING:
-    from pinned_requests.publishing.difference import Difference
+    from pinned_requests.core.difference import Difference
     from pinned_requests.publishing.review import LookUp, Review
     from pinned_requests.publishing.state import State
     from pinned_requests.publishing.status import Status

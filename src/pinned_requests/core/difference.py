@@ -1,55 +1,136 @@
-"""`Difference`: what one policy changes of another, for logs and for people."""
+"""What a new policy changes: hosts, pins and expiry, gained, lost and changed; for people, logs and machines."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pinned_requests.core.pin import Pin
+    from pinned_requests.core.pinset import PinSet
     from pinned_requests.core.policy import PinPolicy
 
-MAX_NAMED = 20  # host patterns of each kind in `str()`
+MAX_NAMED = 20  # host patterns of each kind in the one line
+
+_PIN_FIELDS = ("pins", "backup_pins", "blocked_pins")
+_OTHER_FIELDS = ("expires", "on_expiry", "report_only", "exempt")
 
 
-class Difference(NamedTuple):
-    """Host patterns, in their canonical spelling, in the order of the policy that has them.
+@dataclass(frozen=True)
+class Change:
+    """One thing that changes.
 
     Attributes:
-        gained: only the new policy has them.
-        lost: only the old policy has them.
-        changed: both have them, with different pin sets. Notes do not count.
-        others: names of the fields of the whole policy that differ.
+        field: `"pins"`, `"backup_pins"`, `"blocked_pins"`, `"expires"`, `"on_expiry"`, `"report_only"`, `"exempt"`,
+            `"unpinned_hosts"` or `"report_uri"`.
+        old: the pin or value that is lost, as text, or None.
+        new: the pin or value that is gained, as text, or None.
+        shown: what people are shown of it: of a pin, its note as well.
     """
 
-    gained: tuple[str, ...]
-    lost: tuple[str, ...]
-    changed: tuple[str, ...]
-    others: tuple[str, ...]
+    field: str
+    old: str | None
+    new: str | None
+    shown: str
 
-    @classmethod
-    def of(cls, old: PinPolicy, new: PinPolicy) -> Difference:
-        """Return what `new` changes of `old`."""
-        fields = ("unpinned_hosts", "report_uri", "blocked")
-        return cls(
-            tuple(host for host in new.hosts if host not in old.hosts),
-            tuple(host for host in old.hosts if host not in new.hosts),
-            tuple(host for host, pins in new.hosts.items() if host in old.hosts and old.hosts[host] != pins),
-            tuple(
-                {"blocked": "blocked_pins"}.get(name, name)
-                for name in fields
-                if getattr(old, name) != getattr(new, name)
-            ),
-        )
+    def __str__(self) -> str:
+        kind = "gained" if self.old is None else "lost" if self.new is None else "changed"
+        return f"{kind} {self.field}: {self.shown}"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a new policy changes. It is false if that is nothing.
+
+    Attributes:
+        gained: host pattern → changes, of the patterns that only the new policy has.
+        lost: the same, of those that only the old policy has.
+        changed: the same, of those that both have, with something else.
+        policy: the changes of the whole policy.
+    """
+
+    gained: dict[str, tuple[Change, ...]]
+    lost: dict[str, tuple[Change, ...]]
+    changed: dict[str, tuple[Change, ...]]
+    policy: tuple[Change, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.gained or self.lost or self.changed or self.policy)
 
     def __str__(self) -> str:
         """Return one line, such as ``gained api.example.com; changed blocked_pins``."""
-        parts = [
-            f"{verb} {_named(hosts)}"
-            for verb, hosts in (("gained", self.gained), ("lost", self.lost), ("changed", self.changed + self.others))
-            if hosts
-        ]
-        return "; ".join(parts) or "no host changed"
+        names = {
+            "gained": [*self.gained],
+            "lost": [*self.lost],
+            "changed": [*self.changed, *dict.fromkeys(change.field for change in self.policy)],
+        }
+        return "; ".join(f"{verb} {_named(found)}" for verb, found in names.items() if found) or "nothing changed"
+
+    def document(self) -> dict[str, Any]:
+        """Return it for JSON."""
+
+        def each(changes: Iterable[Change]) -> list[dict[str, str | None]]:
+            return [{"field": change.field, "old": change.old, "new": change.new} for change in changes]
+
+        kinds = {"gained": self.gained, "lost": self.lost, "changed": self.changed}
+        hosts = {kind: {host: each(changes) for host, changes in found.items()} for kind, found in kinds.items()}
+        return {"hosts": hosts, "policy": each(self.policy)}
 
 
-def _named(names: tuple[str, ...]) -> str:
+def _named(names: list[str]) -> str:
     more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
     return ", ".join(names[:MAX_NAMED]) + more
+
+
+def difference(old: PinPolicy | None, new: PinPolicy) -> Difference:
+    """Return what a new policy changes. Notes on pins are not compared.
+
+    Args:
+        old: the published policy; None if there is none.
+        new: the one to replace it.
+    """
+    before, after = {} if old is None else old.hosts, new.hosts
+    changed = {host: _of_sets(before[host], after[host]) for host in before if host in after}
+    policy = list(_of_pins("blocked_pins", () if old is None else old.blocked_pins, new.blocked_pins))
+    for field in ("unpinned_hosts", "report_uri"):
+        policy += _of_values(field, None if old is None else getattr(old, field), getattr(new, field))
+    return Difference(
+        {host: _of_sets(None, pins) for host, pins in after.items() if host not in before},
+        {host: _of_sets(pins, None) for host, pins in before.items() if host not in after},
+        {host: changes for host, changes in changed.items() if changes},
+        tuple(policy),
+    )
+
+
+def _of_sets(old: PinSet | None, new: PinSet | None) -> tuple[Change, ...]:
+    changes: list[Change] = []
+    for field in _PIN_FIELDS:
+        changes += _of_pins(
+            field, () if old is None else getattr(old, field), () if new is None else getattr(new, field)
+        )
+    before, after = ({} if pins is None else pins.fields() for pins in (old, new))
+    for field in _OTHER_FIELDS:
+        changes += _of_values(field, before.get(field), after.get(field))
+    return tuple(changes)
+
+
+def _of_pins(field: str, old: Iterable[Pin], new: Iterable[Pin]) -> list[Change]:
+    before, after = dict.fromkeys(old), dict.fromkeys(new)
+    lost = [Change(field, str(pin), None, pin.describe()) for pin in before if pin not in after]
+    return [*lost, *(Change(field, None, str(pin), pin.describe()) for pin in after if pin not in before)]
+
+
+def _of_values(field: str, old: object, new: object) -> list[Change]:
+    if old == new:
+        return []
+    before, after = _text(old), _text(new)
+    return [Change(field, before, after, " -> ".join(text for text in (before, after) if text is not None))]
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%dT%H:%M:%SZ}"
+    return {None: None, True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)

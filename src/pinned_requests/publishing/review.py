@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pinned_requests.core.chain import Chain
+from pinned_requests.core.difference import Difference, difference
 from pinned_requests.core.host import DEFAULT_PORTS, HostPattern
 from pinned_requests.core.verdict import Outcome, evaluate
-from pinned_requests.publishing.difference import Difference, difference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

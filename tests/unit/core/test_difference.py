@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pinned_requests import Pin, PinPolicy
-from pinned_requests.publishing.difference import Change, Difference, difference
+from pinned_requests import Pin, PinPolicy, PinSet
+from pinned_requests.core.difference import Change, Difference, difference
 
 A, B, C = (f"sha256/{letter * 42}A=" for letter in "ABC")
 
@@ -61,3 +61,20 @@ def test_for_machines() -> None:
         },
         "policy": [],
     }
+
+
+def test_one_line() -> None:
+    """It names the hosts, and what the whole policy says by the names of the configuration."""
+    old = PinPolicy({"a.example": [A, B], "b.example": [A, B], "c.example": [A, B]})
+    new = PinPolicy({"c.example": [A, B], "b.example": [A, C], "d.example": PinSet.exempt()}, blocked_pins=[C, A])
+    assert str(difference(old, new)) == "gained d.example; lost a.example; changed b.example, blocked_pins"
+    assert str(difference(old, old)) == "nothing changed"
+    lax = PinPolicy(old.hosts, unpinned_hosts="allow", report_uri="https://reports.example.net")
+    assert str(difference(old, lax)) == "changed unpinned_hosts, report_uri"
+
+
+def test_a_long_line_is_cut() -> None:
+    """A log line has a bound."""
+    large = PinPolicy({f"{number}.example": [A, B] for number in range(1000)})
+    small = PinPolicy({"a.example": [A, B]})
+    assert str(difference(small, large)).endswith("19.example and 980 more; lost a.example")
