@@ -157,10 +157,12 @@ def test_an_attacker_that_is_a_proxy_answers_connect_itself(lab: ServedLab) -> N
 def test_a_client_that_stays_is_undecided(lab: ServedLab) -> None:
     """It is cut when another attacker comes."""
     with socket.create_connection(("127.0.0.1", lab.port), WAIT) as sock:
+        lab._honest._server.wait_for_connections(1)
         lab.show("trusted-ca")
         assert sock.recv(1) == b""
     with socket.create_connection(("127.0.0.1", lab.port), WAIT) as sock:
-        lab.gateway.settle(0.05)
+        assert lab._attack
+        lab._attack._server.wait_for_connections(1)
         assert [each.verdict for each in lab.verdicts()] == ["undecided"]
         lab.show("expired")
         assert sock.recv(1) == b""
