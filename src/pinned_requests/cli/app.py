@@ -10,7 +10,7 @@ from typing import Annotated, Literal, get_args
 
 import typer
 
-from pinned_requests.cli import keys, repo
+from pinned_requests.cli import keys, lab, repo
 from pinned_requests.cli.help import HELP_OPTIONS, print_version
 from pinned_requests.cli.options import CaBundle, Json, KeyType, Policy, Proxy, Timeout, Yes
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 app.add_typer(repo.app)
 app.add_typer(keys.rotate_app)
+app.add_typer(lab.app)
 
 
 @app.callback()

@@ -10,9 +10,10 @@
 be used alone: `Authority` makes certificates, honest and forged; `TLSServer` presents them on loopback and counts the
 bytes that it receives.
 
-What users need in tests of their own belongs here, in one of four rooms: `pki` makes certificates, `server` presents
-them, `intercept` sends this process's connections there, and `lab` puts all of it together. Code that runs in
-production does not belong here, and neither do helpers of this project's own tests.
+What users need in tests of their own belongs here, in one of five rooms: `pki` makes certificates, `server` presents
+them, `intercept` sends this process's connections there, `lab` puts all of it together, and `serve` opens it to clients
+in other processes and languages. Code that runs in production does not belong here, and neither do helpers of this
+project's own tests.
 """
 
 from pinned_requests.testing.lab.attack import Attack

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from pinned_requests.core.host import HostError, normalize_host
@@ -35,12 +36,13 @@ class Attack(Takeover):
         self, identity: HostIdentity, attacker: AttackerName, handler: Handler | None, patience: float | None = None
     ) -> None:
         self._appearance = appearance_of(attacker, identity)
+        self._faces = Faces(self._appearance, identity, handler)
         server = TLSServer(
             None,
             cleartext=True,
             tunnels_to=self._is_host if self._appearance.tunnels else None,
             patience=patience,
-            face=Faces(self._appearance, identity, handler),
+            face=self._faces,
         )
         super().__init__(identity, server, is_proxy=self._appearance.tunnels)
         self.attacker = attacker
@@ -54,6 +56,23 @@ class Attack(Takeover):
             RuntimeError: the block has not begun.
         """
         return f"http://127.0.0.1:{self._server.port}"
+
+    def count_any_refusal(self) -> None:
+        """Take a refusal of the certificate in the handshake for a decision, whatever its reason.
+
+        For clients that have shown that they accept the host's own server, whose certificate is from the same root: the
+        only difference is the attacker's.
+        """
+        if self._appearance.needs != "hello":
+            self._appearance = dataclasses.replace(self._appearance, needs="refusal")
+
+    def limit_to_tls_1_2(self) -> None:
+        """Speak no TLS 1.3 on connections that come from now on.
+
+        In TLS 1.3 a client may refuse a certificate without a sign to the server: its Finished comes last, and some
+        (Node.js, for example) do not send it then. In TLS 1.2 it comes before the server's (RFC 5246 §7.3).
+        """
+        self._faces.limit_to_tls_1_2()
 
     @property
     def application_bytes(self) -> int:

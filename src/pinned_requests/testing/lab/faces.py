@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING
 
 from pinned_requests.testing.server.connection import Face
@@ -9,8 +10,6 @@ from pinned_requests.testing.server.messages import Response, respond
 from pinned_requests.testing.server.renegotiation import renegotiating
 
 if TYPE_CHECKING:
-    import ssl
-
     from pinned_requests.testing.lab.attackers import Appearance
     from pinned_requests.testing.lab.host_identity import Credentials, HostIdentity
     from pinned_requests.testing.server.messages import Handler, Request
@@ -59,6 +58,12 @@ class Faces:
         if self._opening == "first-connection":
             return self._honest if number == 1 else self._attacker
         return self._attacker if self._has_redirected else self._honest
+
+    def limit_to_tls_1_2(self) -> None:
+        """Speak no TLS 1.3 on connections that come from now on."""
+        for face in (self._attacker, self._honest):
+            if face and face.context:
+                face.context.maximum_version = ssl.TLSVersion.TLSv1_2
 
     def _answer(self, request: Request) -> Response:
         return respond(self._handler, request)

@@ -40,7 +40,8 @@ class Takeover:
         """The host, in lower case and A-labels."""
         self._identity = identity
         self._server = server
-        self._is_proxy = is_proxy
+        self.is_proxy = is_proxy
+        """Whether it answers CONNECT, as a proxy does."""
         self._handshakes = redirection.handshakes
         self._route: Route | None = None
         self._undecided = 0  # when the block ended
@@ -59,7 +60,7 @@ class Takeover:
                     " of this lab. Use one lab for both, other hosts, or run the tests in several processes (xdist)."
                 )
             self._server.start()
-            route = Route(self.host, self._server.port, self._identity.anchor, self._is_proxy)
+            route = Route(self.host, self._server.port, self._identity.anchor, self.is_proxy)
             redirection.add(route)
             self._handshakes = redirection.handshakes
             self._route = route
@@ -97,6 +98,15 @@ class Takeover:
                 self._conclude()
         finally:
             self._server.stop()
+
+    @property
+    def port(self) -> int:
+        """The port of its server, on 127.0.0.1.
+
+        Raises:
+            RuntimeError: the block has not begun.
+        """
+        return self._server.port
 
     @property
     def connections(self) -> int:

@@ -1,0 +1,294 @@
+"""One host's lab with fixed addresses: its own server and the attackers take turns there."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import socket
+import threading
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from pinned_requests.testing.lab.attack import Attack, excerpt
+from pinned_requests.testing.lab.attackers import ATTACKERS
+from pinned_requests.testing.lab.audit import AuditResult, run
+from pinned_requests.testing.lab.mitm_lab import MITMLab
+from pinned_requests.testing.serve.gateway import Gateway
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from pinned_requests.core.pin import Pin
+    from pinned_requests.testing.lab.attackers import AttackerName
+    from pinned_requests.testing.lab.takeover import Takeover
+
+__all__ = ["HONEST", "ServedLab", "controlled", "result_of"]
+
+HONEST = "honest"
+"""The name of the host's own server among those that take turns."""
+
+_ADDRESS = "127.0.0.1"
+_BACKLOG = 128  # connections
+_SETTLE = 0.5  # seconds for connections of an ended client to be read to their end
+
+_NO_CONTROL = "But it has sent no request to the host's own server, so its refusal tells nothing."
+_COME = "The client must make a new connection, to the lab's address or proxy."
+_ASK_HONEST = (
+    "Let the client send a request to the host's own server first: it must come to the lab's address or proxy, trust"
+    " the lab's CA, and pin the lab's keys in place of those of the real host."
+)
+
+
+class ServedLab:
+    """The lab of one host, for the time of a ``with`` block.
+
+    It begins with the host's own server. Everything listens on loopback.
+
+    Args:
+        host: a DNS name or an IP address, in any spelling, without port.
+        ports: where to listen as the host; 0 is any free one.
+        max_tls: what attackers speak at most in `show`.
+
+    Attributes:
+        lab: whose CA, pins and keys these are.
+        host: the host, in lower case and A-labels.
+        port: where the host is.
+        proxy_port: where the explicit proxy is.
+        has_control: whether a client has sent a request to the host's own server, since the start or `forget`.
+
+    Raises:
+        ValueError: *host* is not a host.
+    """
+
+    def __init__(self, host: str, ports: Sequence[int] = (0,), *, max_tls: Literal["1.2", "1.3"] = "1.3") -> None:
+        self._max_tls = max_tls
+        self.lab = MITMLab()
+        self._honest = self.lab.honest(host, self._answer)
+        self.host = self._honest.host
+        self._ports = ports
+        self._attack: Attack | None = None
+        self._verdicts: dict[str, AuditResult] = {}
+        self._lock = threading.RLock()
+        self._at_the_end = contextlib.ExitStack()
+        self.has_control = False
+
+    def __enter__(self) -> Self:
+        """Begin to listen.
+
+        Raises:
+            OSError: a port is taken.
+        """
+        with contextlib.ExitStack() as started:
+            started.callback(self.lab.close)
+            started.enter_context(self._honest)
+            direct = [started.enter_context(_listener(port)) for port in self._ports]
+            proxy = started.enter_context(_listener(0))
+            self.gateway = Gateway(self.host, direct, proxy, self._honest.port)
+            started.callback(self.gateway.stop)
+            self.port = direct[0].getsockname()[1]
+            self.proxy_port = proxy.getsockname()[1]
+            self._at_the_end = started.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._at_the_end.close()
+
+    @property
+    def shown(self) -> str:
+        """Who is shown: `HONEST`, or the name of an attacker."""
+        return self._attack.attacker if self._attack else HONEST
+
+    def settle(self) -> None:
+        """Wait until all that ended clients have sent is read."""
+        self.gateway.settle(_SETTLE)
+        _ = self._honest.requests  # it waits for the server
+
+    def forget(self) -> None:
+        """Begin with another client: show the host's own server, and forget all verdicts."""
+        with self._lock:
+            self.show(HONEST)
+            self.gateway.disconnect()
+            self._verdicts.clear()
+            self.has_control = False
+
+    def show(self, name: str) -> None:
+        """Put an attacker, or the host's own server, in the place of the one that is shown.
+
+        Connections that are open are cut. The verdict on the attacker that leaves is kept.
+
+        Args:
+            name: one of `ATTACKERS`, or `HONEST`.
+
+        Raises:
+            ValueError: there is no such attacker.
+            ImportError: it needs a library that is not installed.
+        """
+        with self._lock:
+            attack = None if name == HONEST else self.attack(name)
+            self._leave()
+            if attack:
+                if self._max_tls == "1.2":
+                    attack.limit_to_tls_1_2()
+                attack.__enter__()
+                self._attack = attack
+                self._point_at(attack)
+
+    def attack(self, name: str, patience: float | None = None) -> Attack:
+        """Return an attacker in the host's place that has not begun.
+
+        Args:
+            name: one of `ATTACKERS`.
+            patience: seconds until a hanging connection is closed; None: when the attacker leaves.
+
+        Raises:
+            ValueError: there is no such attacker.
+            ImportError: it needs a library that is not installed.
+        """
+        attack = self.lab._attack(self.host, cast("AttackerName", name), None, patience)  # noqa: SLF001 - of the same package
+        if self.has_control:
+            attack.count_any_refusal()
+        return attack
+
+    def run(self, call: Callable[[], object], name: AttackerName, patience: float) -> AuditResult:
+        """Run a client against an attacker, while the host's own server is shown before and after.
+
+        Where a server cannot tell whether it decided, it is run once more, over TLS 1.2: see `Attack.limit_to_tls_1_2`.
+
+        Args:
+            call: makes a request to the host. What it raises is a result.
+            name: of the attacker.
+            patience: seconds until a hanging connection is closed.
+
+        Raises:
+            ValueError: there is no such attacker.
+            ImportError: it needs a library that is not installed.
+        """
+        result = self._run_once(call, self.attack(name, patience))
+        if result.verdict == "undecided":
+            attack = self.attack(name, patience)
+            attack.limit_to_tls_1_2()
+            again = self._run_once(call, attack)
+            result = dataclasses.replace(again, reason=f"{again.reason} This was over TLS 1.2.")
+        return controlled(result, has_control=self.has_control)
+
+    def _run_once(self, call: Callable[[], object], attack: Attack) -> AuditResult:
+        def shown() -> object:
+            self._point_at(attack)
+            return call()
+
+        try:
+            return run(shown, attack)
+        finally:
+            self._point_at(self._honest)
+
+    def _point_at(self, server: Takeover) -> None:
+        self.gateway.disconnect()
+        self.gateway.port, self.gateway.is_tunneling = server.port, server.is_proxy
+
+    def _leave(self) -> None:
+        attack, self._attack = self._attack, None
+        if attack is not None:
+            attack.close()
+            self._point_at(self._honest)
+            self._verdicts[attack.attacker] = result_of(attack)
+
+    def verdicts(self) -> list[AuditResult]:
+        """Return the newest verdict on the client for each attacker that it has met, that of now included."""
+        with self._lock:
+            found = {each.attacker: each for each in self._verdicts.values()}
+            if self._attack:
+                found[self._attack.attacker] = result_of(self._attack)
+            return [controlled(each, has_control=self.has_control) for each in found.values()]
+
+    def placeholders(self) -> dict[str, str]:
+        """Return what a client must be told, by the names that stand for it in a command."""
+        pins = [str(pin) for pin in self._honest.pins]
+        return {
+            "host": self.host,
+            "address": _ADDRESS,
+            "port": str(self.port),
+            "url": f"https://{self._bracketed}/",
+            "proxy": f"http://{_ADDRESS}:{self.proxy_port}",
+            "ca": self.lab.ca_file,
+            "pin": pins[0],
+            "pins": ",".join(pins),
+            "pins_base64": ",".join(pin.removeprefix("sha256/") for pin in pins),
+            "curl_pins": ";".join(pin.replace("/", "//", 1) for pin in pins),
+        }
+
+    def document(self) -> dict[str, Any]:
+        """Return what a client and its driver must know, fit for JSON."""
+        known = self.placeholders()
+        return {
+            "host": self.host,
+            "address": _ADDRESS,
+            "port": self.port,
+            "proxy": known["proxy"],
+            "ca_file": self.lab.ca_file,
+            "ca_pem": self.lab.ca_pem,
+            "pins": _texts(self._honest.pins),
+            "backup_pins": _texts(self._honest.backup_pins),
+            "ca_pins": _texts(self._honest.ca_pins),
+            "fingerprints": _texts(self._honest.fingerprints),
+            "blocked_pins": _texts(self.lab.blocked_pins),
+            "attackers": list(ATTACKERS),
+        }
+
+    def _answer(self, _environ: object, start_response: Callable[[str, list[tuple[str, str]]], object]) -> list[bytes]:
+        """Answer as the host's own server: a WSGI application."""
+        self.has_control = True
+        start_response("200 OK", [("Content-Type", "application/json")])
+        return [b"{}"]
+
+    @property
+    def _bracketed(self) -> str:
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+
+def controlled(result: AuditResult, *, has_control: bool) -> AuditResult:
+    """Return a result; where the client has never talked to the host's own server, its refusals are ``untested``.
+
+    A server does not see why a client hung up after the handshake: some TLS libraries (GnuTLS, for example) check the
+    CA only then. The control tells that the client accepts the lab's CA, and whatever else it wants of the host.
+    """
+    if result.verdict == "accepted":
+        return result
+    if has_control:
+        return result if result.connections else dataclasses.replace(result, advice=_COME)
+    if result.verdict == "rejected":
+        result = dataclasses.replace(result, verdict="untested", reason=f"{result.reason} {_NO_CONTROL}")
+    return dataclasses.replace(result, advice=_ASK_HONEST)
+
+
+def result_of(attack: Attack, error: str = "") -> AuditResult:
+    """Return how a client fares against an attacker by now.
+
+    Args:
+        attack: the attacker.
+        error: what the client said at its end, in one line.
+    """
+    return AuditResult(
+        host=attack.host,
+        attacker=attack.attacker,
+        verdict=attack.verdict,
+        connections=attack.connections,
+        handshakes=attack.handshakes,
+        application_bytes=attack.application_bytes,
+        received=excerpt(attack.received),
+        error=error,
+        reason=attack.reason,
+        advice=attack.advice,
+    )
+
+
+def _texts(pins: Sequence[Pin]) -> list[str]:
+    return [str(pin) for pin in pins]
+
+
+def _listener(port: int) -> socket.socket:
+    listener = socket.create_server((_ADDRESS, port), backlog=_BACKLOG)
+    listener.settimeout(0)
+    return listener
