@@ -6,6 +6,7 @@ Each has its honest twin, and counts the bytes at the server that would have got
 from __future__ import annotations
 
 import copy
+import functools
 import http.client
 import pickle
 import ssl
@@ -398,6 +399,41 @@ def test_a_class_that_hides_its_subclasses(scene: Scene, base: Any, host_session
         session.get(mitm.url(), auth=("user", SECRET))
     assert scene.toll(mitm) == (1, 1, 0)
     assert session.get(server.url()).text == "ok"
+
+
+@pytest.mark.parametrize("kind", ["adapter", "session", "manager"])
+def test_an_override_with_the_attributes_of_ours(scene: Scene, kind: str) -> None:
+    """`functools.wraps()` copies what is set on a method: an override that uses it is surrounded all the same."""
+    pins = {"localhost": scene.pins_of(scene.honest)}
+    mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
+
+    class Adapter(PinnedAdapter):
+        @functools.wraps(PinnedAdapter.get_connection_with_tls_context)
+        def get_connection_with_tls_context(self, request: Any, *_: Any, **__: Any) -> Any:
+            return own_pool(request.url, scene.bundle)
+
+    class Session(PinnedSession):
+        @functools.wraps(PinnedSession.get_adapter)
+        def get_adapter(self, *_: Any, **__: Any) -> Any:
+            return HTTPAdapter()
+
+    class Manager(PinnedPoolManager):
+        @functools.wraps(PinnedPoolManager.connection_from_host)
+        def connection_from_host(self, *_: Any, **__: Any) -> Any:
+            return own_pool(current.url(), scene.bundle)
+
+    session: Any = scene.trusting(Session(pins) if kind == "session" else requests.Session())
+    if kind == "adapter":
+        session.mount("https://", Adapter(pins))
+    manager = Manager(pins, ca_certs=scene.bundle)
+    get = (lambda url: manager.request("GET", url)) if kind == "manager" else session.get
+    current = mitm
+    with pytest.raises(PinMismatchError):
+        get(mitm.url())
+    assert scene.toll(mitm) == (1, 1, 0)
+    current = server
+    assert (get(server.url()).status if kind == "manager" else get(server.url()).status_code) == 200
+    manager.clear()
 
 
 def test_a_class_that_is_assigned_to(scene: Scene) -> None:

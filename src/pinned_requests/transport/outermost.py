@@ -12,8 +12,10 @@ Rules for the next maintainer:
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from functools import partial, wraps
+from types import FunctionType
 from typing import Any, ClassVar, TypeVar
 
 from pinned_requests.core.errors import PolicyError
@@ -46,8 +48,12 @@ class Outermost:
 
 def outermost(method: _Method) -> _Method:
     """Mark a method that needs nothing around it."""
-    method.is_outermost = True  # type: ignore[attr-defined]  # a mark of ours
+    _outermost.add(method)
     return method
+
+
+# Not an attribute of the method: `functools.wraps()` would copy that to an override.
+_outermost: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
 
 
 def examine(cls: type[Outermost]) -> None:
@@ -90,8 +96,10 @@ def _find(cls: type, name: str) -> Any:
     return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
 
 
-def _is_outermost(found: object) -> bool:
-    return getattr(found, "is_outermost", False) is True
+def _is_outermost(found: Any) -> bool:
+    """Whether a method was marked, or is bound to an object from one that was."""
+    function = getattr(found, "__func__", found)
+    return isinstance(function, FunctionType) and function in _outermost
 
 
 def _surrounded(found: Any, surround: Surround) -> Callable[..., Any]:

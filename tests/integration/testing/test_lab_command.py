@@ -23,13 +23,13 @@ from pinned_requests.testing.serve.command import fill, way_of
 from pinned_requests.testing.serve.namespace import NamespaceError
 
 URL = "https://api.example.com/"
-CLIENTS = Path(__file__).parents[1] / "support" / "lab_clients"
+CLIENTS = Path(__file__).parents[2] / "support" / "lab_clients"
 MEETS_THE_KEY = {"trusted-ca", "chain-stuffing", "same-name-ca", "second-connection", "connect-proxy", "revoked-key"}
 MEETS_THE_KEY |= {"own-ca-revoked-key", "leaked-intermediate"}  # who refuses these looks at the key
 
 CURL = ["curl", "-sS", "--cacert", "{ca}", URL]
 WGET = ["wget", "-q", "-O-", "--tries=1", "--timeout=3", "--ca-certificate={ca}", URL]
-GUIDE = Path(__file__).parents[2] / "docs" / "lab.md"
+GUIDE = Path(__file__).parents[3] / "docs" / "lab.md"
 LINES = re.findall(r"(?m)^\$ pinned-requests (lab audit .*)$", GUIDE.read_text("utf-8") if GUIDE.exists() else "")
 BY_ADDRESS = ["--connect-to", "::{address}:{port}"]  # of curl
 NODE_ARGUMENTS = ["{address}", "{port}", "{host}", "{pins_base64}"]
