@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
@@ -99,7 +100,10 @@ class Exchange:
 
     def _respond(self, method: str, response: Response) -> None:
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
-        framed = {name.lower() for name, _ in headers} & {b"content-length", b"transfer-encoding"}
+        names = {name.lower() for name, _ in headers}
+        if b"date" not in names:  # RFC 9110 §6.6.1: caches go by it
+            headers.append((b"Date", formatdate(usegmt=True).encode()))
+        framed = names & {b"content-length", b"transfer-encoding"}
         bodiless = response.status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}  # RFC 9110 §6.4.1
         if not framed and not bodiless:
             headers.append((b"Content-Length", str(len(response.body)).encode()))
