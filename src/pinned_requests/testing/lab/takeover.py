@@ -96,6 +96,15 @@ class Takeover:
             self._server.stop()
 
     @property
+    def port(self) -> int:
+        """The port of its server, on 127.0.0.1.
+
+        Raises:
+            RuntimeError: the block has not begun.
+        """
+        return self._server.port
+
+    @property
     def connections(self) -> int:
         """How many TCP connections clients made."""
         self._rest()
