@@ -1,7 +1,8 @@
 """Run the benchmarks and print medians, and ratios to requests, measured side by side in this one run.
 
 `python -m benchmarks fleet` simulates a fleet of clients instead, for docs/fleet.md. `python -m benchmarks soak` shows
-that nothing grows over many requests, connections and policies.
+that nothing grows over many requests, connections and policies. `python -m benchmarks scoreboard` runs well-known
+clients against the attackers of the lab, for docs/scoreboard.md.
 """
 
 from __future__ import annotations
@@ -76,9 +77,9 @@ def show(scenario: Scenario) -> None:
 
 
 if __name__ == "__main__":
-    from benchmarks import fleet, soak
+    from benchmarks import fleet, scoreboard, soak
 
-    others = {"fleet": fleet.main, "soak": soak.main}
+    others = {"fleet": fleet.main, "scoreboard": scoreboard.main, "soak": soak.main}
     if sys.argv[1:] and sys.argv[1] in others:
         others[sys.argv[1]](sys.argv[2:])
     else:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -33,7 +33,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--mitm-report",
         dest=_OPTION,
         metavar="FILE",
-        help="write the results of mitm_lab.audit() to FILE as JSON, and as properties of the tests to --junitxml",
+        help="write the results of mitm_lab.audit() to FILE: a web page if it ends in .html, else JSON;"
+        " and as properties of the tests to --junitxml",
     )
 
 
@@ -72,7 +73,7 @@ def mitm_lab(request: pytest.FixtureRequest) -> Iterator[MITMLab]:
 class _Report:
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._results: dict[str, list[dict[str, object]]] = {}  # by test: the last run of one counts
+        self._results: dict[str, list[dict[str, Any]]] = {}  # by test: the last run of one counts
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect what a test has found."""
@@ -86,4 +87,18 @@ class _Report:
     def pytest_sessionfinish(self) -> None:
         """Write the file."""
         results = [result for of_test in self._results.values() for result in of_test]
-        self._path.write_text(json.dumps({"results": results}, indent=2) + "\n", "utf-8")
+        is_page = self._path.suffix.lower() in {".html", ".htm"}
+        text = _page(results) if is_page else json.dumps({"results": results}, indent=2) + "\n"
+        self._path.write_text(text, "utf-8")
+
+
+def _page(results: list[dict[str, Any]]) -> str:
+    """Return the results as a web page, on which each test is a client."""
+    from pinned_requests.testing import AuditResult  # noqa: PLC0415 - see the rules above
+    from pinned_requests.testing.lab.page import as_page  # noqa: PLC0415
+
+    rows = []
+    for result in sorted(results, key=lambda each: str(each["test"])):  # xdist reports in another order each time
+        fields = {**result, "failed_handshakes": tuple(result["failed_handshakes"])}
+        rows.append((fields.pop("test"), AuditResult(**fields)))
+    return as_page(rows)

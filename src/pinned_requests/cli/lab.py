@@ -75,6 +75,7 @@ def audit(  # noqa: PLR0913  one argument an option
     timeout: Annotated[
         float, typer.Option(min=0.1, max=600, metavar="SECONDS", help="After which a run of it is ended.")
     ] = 10.0,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="A web page of the audit.")] = None,
     json: Json = False,
 ) -> Action:
     """Run a command against each attacker, and say whether it was fooled.
@@ -86,4 +87,4 @@ def audit(  # noqa: PLR0913  one argument an option
     """
     from pinned_requests.cli.lab_runs import audit as run  # noqa: PLC0415  a command imports what it needs
 
-    return partial(run, command, host, attackers or [], way, timeout, as_json=json)
+    return partial(run, command, host, attackers or [], way, timeout, html, as_json=json)

@@ -18,6 +18,7 @@ from pinned_requests.cli.output import CommandError, show_json
 from pinned_requests.core.text import escape, show
 from pinned_requests.monitoring.whole_file import write_whole
 from pinned_requests.testing.lab.attackers import ATTACKERS
+from pinned_requests.testing.lab.page import as_page
 from pinned_requests.testing.serve.command import CommandAudit, audit_command, way_of
 from pinned_requests.testing.serve.control import Control
 from pinned_requests.testing.serve.namespace import NamespaceError, enter, trust
@@ -73,12 +74,13 @@ def serve(
     return 0
 
 
-def audit(  # noqa: PLR0913  each an option of the command
+def audit(  # noqa: PLR0913, PLR0917  each an option of the command
     command: Sequence[str],
     host: str | None,
     attackers: Sequence[str],
     way: Way | None,
     timeout: float,
+    html: Path | None,
     *,
     as_json: bool,
 ) -> int:
@@ -90,6 +92,7 @@ def audit(  # noqa: PLR0913  each an option of the command
         attackers: their names; none: all.
         way: how it gets to the lab; None: as its placeholders say.
         timeout: seconds after which a run is ended.
+        html: a file for a web page of the audit.
         as_json: whether to print JSON.
 
     Returns:
@@ -98,7 +101,7 @@ def audit(  # noqa: PLR0913  each an option of the command
     Raises:
         CommandError: an attacker is unknown, the host cannot be told, or the namespace is not permitted.
         PolicyError: *host* is not a host.
-        OSError: the command cannot be started.
+        OSError: the command cannot be started, or the page not be written.
     """
     names = _attackers(attackers)
     host = host or _host_of(command)
@@ -118,6 +121,8 @@ def audit(  # noqa: PLR0913  each an option of the command
             result = audit_command(lab, command, way, names, timeout)
         except ImportError as error:
             raise CommandError(str(error)) from None
+    if html is not None:
+        write_whole(html, as_page((Path(command[0]).name, each) for each in result.audit).encode("utf-8"))
     if as_json:
         show_json(result.as_dict())
     else:

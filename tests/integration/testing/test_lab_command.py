@@ -191,6 +191,17 @@ def test_what_is_wrong(capsys: pytest.CaptureFixture[str], arguments: list[str],
 
 
 @needs("curl")
+def test_the_web_page(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """It shows the client, the attacker and the verdict in words."""
+    page = tmp_path / "audit.html"
+    assert main(["lab", "audit", "--html", str(page), "--attacker", "trusted-ca", "--", *CURL]) == 1
+    capsys.readouterr()
+    text = page.read_text("utf-8")
+    assert text.lower().startswith("<!doctype html>")
+    assert all(word in text for word in ("curl", "trusted-ca", "accepted"))
+
+
+@needs("curl")
 def test_the_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """It begins with the control, and ends with a conclusion."""
     assert main(["lab", "audit", "--attacker", "trusted-ca", "--", *CURL]) == 1

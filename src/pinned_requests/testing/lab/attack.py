@@ -58,7 +58,7 @@ class Attack(Takeover):
         return f"http://127.0.0.1:{self._server.port}"
 
     def count_any_refusal(self) -> None:
-        """Take a refusal of the certificate in the handshake for a decision, whatever its reason.
+        """Take a refusal of the certificate in the handshake for a decision, for any reason.
 
         For clients that have shown that they accept the host's own server, whose certificate is from the same root: the
         only difference is the attacker's.

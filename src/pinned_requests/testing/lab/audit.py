@@ -40,6 +40,8 @@ class AuditResult:
     """Why the verdict is what it is, in one sentence: `Attack.reason`."""
     advice: str = ""
     """What to do about a verdict of ``"untested"`` or ``"undecided"``: `Attack.advice`."""
+    failed_handshakes: tuple[str, ...] = ()
+    """Which alerts clients sent, and what else ended handshakes: `Attack.failed_handshakes`."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields by their names, fit for JSON."""
@@ -121,6 +123,7 @@ def run(call: Callable[[], object], attack: Attack) -> AuditResult:
         error,
         attack.reason,
         attack.advice,
+        attack.failed_handshakes,
     )
 
 

@@ -252,7 +252,7 @@ def controlled(result: AuditResult, *, has_control: bool) -> AuditResult:
     """Return a result; where the client has never talked to the host's own server, its refusals are ``untested``.
 
     A server does not see why a client hung up after the handshake: some TLS libraries (GnuTLS, for example) check the
-    CA only then. The control tells that the client accepts the lab's CA, and whatever else it wants of the host.
+    CA only then. The control tells that the client accepts the lab's CA, and has all else that it wants of the host.
     """
     if result.verdict == "accepted":
         return result

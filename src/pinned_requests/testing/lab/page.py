@@ -1,0 +1,219 @@
+"""The HTML page of audits: clients against attackers as a matrix, for people who look at it in a browser."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, get_args
+
+from pinned_requests.core.text import escape
+from pinned_requests.html_page import badge, card, element, facts, join, page, table, tile
+from pinned_requests.testing.clock import now
+from pinned_requests.testing.lab.attackers import ATTACKERS
+from pinned_requests.testing.lab.explanations import EXPLANATIONS
+from pinned_requests.testing.lab.masking import masked_error, masked_request
+from pinned_requests.testing.lab.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from pinned_requests.html_page import Level, Markup
+    from pinned_requests.testing.lab.attackers import AttackerName
+    from pinned_requests.testing.lab.audit import AuditResult
+
+__all__ = ["as_page"]
+
+_LEVELS: dict[Verdict, Level] = {
+    "accepted": "critical",
+    "untested": "warning",
+    "undecided": "warning",
+    "rejected": "ok",
+}
+_WORST_FIRST: tuple[Verdict, ...] = ("accepted", "undecided", "untested", "rejected")
+_MEANINGS: dict[Verdict, str] = {
+    "rejected": "the client met the attacker's certificate, decided against it, and hung up",
+    "accepted": "the attacker got HTTP from the client, or took over its connection",
+    "untested": "the client did not come so far that its refusal would tell anything",
+    "undecided": "the client had connected, and whether it would have gone on is not known",
+}
+_OPENSSL_CODE = re.compile(r"^\[[^\]]*\] | \(_ssl\.c:\d+\)$")
+_MAX_TEXT = 500  # characters of an error or a reason
+_MAX_CLIENT = 120  # characters of a client's name
+
+_STYLE = """
+main { max-width: 84rem; }
+.matrix { background: var(--surface); border: 1px solid var(--line); border-radius: .6rem; overflow-x: auto; }
+.matrix table { width: auto; min-width: 100%; }
+.matrix th, .matrix td { padding: .35rem .6rem; }
+.matrix thead th { vertical-align: bottom; color: var(--text); min-width: 7rem; max-width: 14rem;
+  overflow-wrap: anywhere; }
+.matrix tbody th { position: sticky; left: 0; background: var(--surface); border-right: 1px solid var(--line);
+  vertical-align: top; font-weight: 600; color: var(--text); width: 10rem; max-width: 34vw; overflow-wrap: anywhere; }
+.matrix thead th:first-child { position: sticky; left: 0; background: var(--surface);
+  border-right: 1px solid var(--line); }
+.matrix tbody tr:last-child > * { border-bottom: 0; }
+.matrix .host { display: block; color: var(--muted); font-weight: 400; }
+.matrix details { border: 0; margin: 0; background: none; }
+.matrix summary { padding: .1rem 0; white-space: nowrap; }
+.matrix .body { padding: .4rem 0 .6rem; width: min(20rem, 52vw); overflow-wrap: anywhere; }
+.matrix .body + .body { border-top: 1px solid var(--line); }
+.matrix dl { grid-template-columns: repeat(auto-fill, minmax(5rem, 1fr)); }
+pre { background: var(--code); border-radius: .4rem; padding: .5rem .7rem; margin: .4rem 0; white-space: pre-wrap;
+  overflow-wrap: anywhere; font: .8rem/1.4 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
+"""
+
+
+def as_page(
+    rows: Iterable[tuple[str, AuditResult]], *, title: str = "Clients against attackers", time: datetime | None = None
+) -> str:
+    """Return the page.
+
+    Args:
+        rows: the name of a client, and how it fared against one attacker. Results of one client on one host against the
+            same attacker share a cell, which shows the worst of them.
+        title: of the page.
+        time: of the audits; by default now.
+
+    Returns:
+        HTML that loads nothing. Request paths, header fields and error texts are masked as `masking` says; all else
+        that a client chose is escaped.
+    """
+    cells: dict[tuple[str, str], dict[AttackerName, list[AuditResult]]] = {}
+    for client, result in rows:
+        cells.setdefault((client, result.host), {}).setdefault(result.attacker, []).append(result)
+    verdicts = [_worst(found) for of_client in cells.values() for found in of_client.values()]
+    counts = {verdict: verdicts.count(verdict) for verdict in get_args(Verdict)}
+    return page(
+        title,
+        element(
+            "p", f"{time or now():%Y-%m-%d %H:%M} UTC. ", element("strong", _conclusion(cells.values())), class_="muted"
+        ),
+        element("div", *(tile(_LEVELS[each], counts[each], each) for each in _WORST_FIRST), class_="tiles"),
+        _matrix(cells) if cells else None,
+        *_to_do(cells),
+        _how_to_read(),
+        _attackers({attacker for of_client in cells.values() for attacker in of_client}) if cells else None,
+        style=_STYLE,
+    )
+
+
+def _worst(results: Sequence[AuditResult]) -> Verdict:
+    return min((each.verdict for each in results), key=_WORST_FIRST.index)
+
+
+def _conclusion(clients: Iterable[dict[AttackerName, list[AuditResult]]]) -> str:
+    worst = [min(map(_worst, each.values()), key=_WORST_FIRST.index) for each in clients]
+    if not worst:
+        return "No audit was made."
+    fooled, unproven = worst.count("accepted"), worst.count("untested") + worst.count("undecided")
+    said = [f"{fooled} of {len(worst)} clients gave an attacker what it wanted."] if fooled else []
+    if unproven:
+        said.append(f"{unproven} of {len(worst)} clients prove nothing in some cells.")
+    return (
+        " ".join(said)
+        or (f"All {len(worst)} clients" if len(worst) > 1 else "The client") + " rejected every attacker of the audit."
+    )
+
+
+def _to_do(cells: dict[tuple[str, str], dict[AttackerName, list[AuditResult]]]) -> list[Markup]:
+    """Return what each client that failed is to do: one line for all attackers with the same remedy."""
+    cards = []
+    for (client, host), of_client in cells.items():
+        remedies: dict[tuple[Verdict, str], dict[str, None]] = {}
+        for attacker in _in_order(of_client):
+            for result in of_client[attacker]:
+                if result.verdict != "rejected":
+                    remedies.setdefault((result.verdict, _remedy(result)), {})[attacker] = None
+        if remedies:
+            order = sorted(remedies, key=lambda each: _WORST_FIRST.index(each[0]))
+            items = [_item(*each, remedies[each]) for each in order]
+            summary = join([element("strong", escape(client, _MAX_CLIENT)), " ", element("span", host, class_="muted")])
+            cards.append(card(_LEVELS[order[0][0]], summary, element("ul", *items)))
+    return [element("h2", "What to do"), *cards] if cards else []
+
+
+def _item(verdict: Verdict, remedy: str, attackers: Iterable[str]) -> Markup:
+    names = [part for each in attackers for part in (" ", element("code", each))]
+    return element("li", badge(_LEVELS[verdict], verdict), " ", _prose(remedy), *names)
+
+
+def _matrix(cells: dict[tuple[str, str], dict[AttackerName, list[AuditResult]]]) -> Markup:
+    head = [element("th", "Attacker", scope="col")]
+    head += [
+        element("th", escape(client, _MAX_CLIENT), element("span", host, class_="host"), scope="col")
+        for client, host in cells
+    ]
+    rows = [
+        element(
+            "tr",
+            element("th", attacker, scope="row"),
+            *(element("td", _cell(of_client.get(attacker))) for of_client in cells.values()),
+        )
+        for attacker in _in_order({each for of_client in cells.values() for each in of_client})
+    ]
+    drawn = element("table", element("thead", element("tr", *head)), element("tbody", *rows))
+    return join(
+        [
+            element("h2", "All clients against all attackers"),
+            element("p", "Open a cell to see what happened.", class_="muted"),
+            element("div", drawn, class_="matrix", tabindex="0", role="region", aria_label="Clients against attackers"),
+        ]
+    )
+
+
+def _cell(results: Sequence[AuditResult] | None) -> Markup:
+    if not results:
+        return badge("none", "not run")
+    verdict = _worst(results)
+    times = f" (worst of {len(results)})" if len(results) > 1 else None
+    summary = element("summary", badge(_LEVELS[verdict], verdict), times)
+    return element("details", summary, *(element("div", *_happened(each), class_="body") for each in results))
+
+
+def _happened(result: AuditResult) -> list[Markup]:
+    """Return what a cell shows when it is opened."""
+    counts = [
+        ("Connections", str(result.connections)),
+        ("Handshakes", str(result.handshakes)),
+        ("Bytes of HTTP", str(result.application_bytes)),
+    ]
+    parts = [element("p", escape(result.reason, _MAX_TEXT)), facts(counts)]
+    if result.failed_handshakes:
+        plain = dict.fromkeys(_OPENSSL_CODE.sub("", each) for each in result.failed_handshakes)
+        seen = [element("li", escape(each, _MAX_TEXT)) for each in plain]
+        parts += [element("h3", "TLS alerts and errors, at the server"), element("ul", *seen)]
+    if lines := masked_request(result.received):
+        parts += [element("h3", "First bytes, masked"), element("pre", "\n".join(lines))]
+    raised = escape(masked_error(result.error), _MAX_TEXT) or "nothing"
+    parts += [element("h3", "The client raised"), element("p", raised)]
+    if result.verdict != "rejected":
+        parts += [element("h3", "What to do"), element("p", _prose(_remedy(result)))]
+    return parts
+
+
+def _remedy(result: AuditResult) -> str:
+    return result.advice or EXPLANATIONS[result.attacker].remedy
+
+
+def _prose(text: str) -> Markup:
+    """Return a text in which what stands between backticks is code."""
+    parts = text.split("`")
+    return join(element("code", each) if number % 2 else each for number, each in enumerate(parts))
+
+
+def _in_order(attackers: Iterable[AttackerName]) -> list[AttackerName]:
+    return sorted(attackers, key=ATTACKERS.index)
+
+
+def _how_to_read() -> Markup:
+    rows = [(badge(_LEVELS[each], each), _MEANINGS[each]) for each in ("rejected", *_WORST_FIRST[:-1])]
+    return card("none", "The four verdicts", table(("Verdict", "Meaning"), rows), is_open=False)
+
+
+def _attackers(met: set[AttackerName]) -> Markup:
+    rows = [
+        (element("code", each), EXPLANATIONS[each].meets, _prose(EXPLANATIONS[each].remedy)) for each in _in_order(met)
+    ]
+    return card(
+        "none", "The attackers", table(("Attacker", "The client meets", "What refuses it"), rows), is_open=False
+    )
