@@ -6,6 +6,7 @@ Each test says where the bytes would have gone, and counts them at the server th
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import socket
 import ssl
@@ -348,6 +349,17 @@ def patched(pins: Any) -> PinnedAdapter:
     return Patched(pins)
 
 
+def disguised(pins: Any) -> PinnedAdapter:
+    """An instance of a subclass whose `send` looks like the inherited one, as `functools.wraps()` makes it."""
+
+    class Disguised(PinnedAdapter):
+        @functools.wraps(PinnedAdapter.send)
+        def send(self, request: Any, *_: Any, **__: Any) -> Any:
+            return speak(request.url)
+
+    return Disguised(pins)
+
+
 class Swapping(PinnedAdapter):
     """Overrides both methods that see its pools."""
 
@@ -361,7 +373,7 @@ class Swapping(PinnedAdapter):
 
 
 @pytest.mark.parametrize("host_session", ["pinned", "plain"])
-@pytest.mark.parametrize("make", [Unpinned, replaced, patched])
+@pytest.mark.parametrize("make", [Unpinned, replaced, patched, disguised])
 def test_pinned_adapters_that_do_not_send_through_requests(scene: Scene, make: Any, host_session: str) -> None:
     """They are refused for a pinned host, on a pinned session and on a plain one, and used for an exempt one."""
     pins = {"localhost": scene.pins_of(scene.honest), "127.0.0.1": PinSet.exempt()}
@@ -373,6 +385,32 @@ def test_pinned_adapters_that_do_not_send_through_requests(scene: Scene, make: A
     assert caught.value.request is not None
     assert scene.toll(mitm) == (0, 0, 0)
     assert session.get(mitm.url(host="127.0.0.1")).text == "own"
+
+
+@pytest.mark.parametrize("base", [HTTPAdapter, PinnedAdapter])
+def test_a_decorated_send_is_not_refused(scene: Scene, base: Any) -> None:
+    """The twin of the disguised one: a decorator that calls what it wraps, around a `send()` that calls `super()`."""
+
+    def traced(send: Any) -> Any:
+        @functools.wraps(send)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return send(*args, **kwargs)
+
+        return call
+
+    class Traced(base):  # type: ignore[misc]  # a parameter
+        @traced
+        def send(self, *args: Any, **kwargs: Any) -> Any:
+            return super().send(*args, **kwargs)
+
+    pins = {"localhost": scene.pins_of(scene.honest)}
+    session = scene.trusting(PinnedSession(pins))
+    session.mount("https://", Traced(pins) if base is PinnedAdapter else Traced())
+    mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
+    with pytest.raises(PinMismatchError):
+        session.get(mitm.url())
+    assert scene.toll(mitm) == (1, 1, 0)
+    assert session.get(server.url()).text == "ok"
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 from requests.adapters import BaseAdapter, HTTPAdapter
+
+from pinned_requests.transport.outermost import is_outermost
 
 _NO_STEPS = ("CACHE", "PUSH_NULL", "NOP", "EXTENDED_ARG", "COPY_FREE_VARS")  # instructions without effect here
 
@@ -27,10 +29,26 @@ def _hands_on(cls: type, send: object) -> bool:
     """
     if cls in (HTTPAdapter, BaseAdapter):
         return True
-    import dis  # noqa: PLC0415  only for classes of others
-    import inspect  # noqa: PLC0415  as above
+    inherited = [vars(base)["send"] for base in cls.__mro__[1:] if "send" in vars(base)]
+    function = _written(send, inherited)
+    return function in inherited or _calls_inherited(cls, function)  # the former is judged by the class that defines it
 
-    function = inspect.unwrap(cast("Any", send))
+
+def _written(send: Any, inherited: list[Any]) -> Any:
+    """Return the function that a decorator, or `Outermost`, has wrapped.
+
+    A decorator calls what it wraps. An override that looks like the inherited one, by `functools.wraps()`, need not.
+    """
+    if is_outermost(send) and hasattr(send, "__wrapped__"):
+        send = send.__wrapped__
+    while hasattr(send, "__wrapped__") and send.__wrapped__ not in inherited:
+        send = send.__wrapped__
+    return send
+
+
+def _calls_inherited(cls: type, function: Any) -> bool:
+    import dis  # noqa: PLC0415  only for classes of others
+
     if not hasattr(function, "__code__"):
         return False
     steps = [step for step in dis.get_instructions(function) if step.opname not in _NO_STEPS]

@@ -39,7 +39,7 @@ class Outermost:
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; a method in the place of one of ours, surrounded."""
         if name in self._methods:
-            if getattr(value, "__self__", None) is self and _is_outermost(value):
+            if getattr(value, "__self__", None) is self and is_outermost(value):
                 vars(self).pop(name, None)  # the object's own is put back
                 return
             value = partial(self._methods[name], self, value)
@@ -56,6 +56,12 @@ def outermost(method: _Method) -> _Method:
 _outermost: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
 
 
+def is_outermost(found: Any) -> bool:
+    """Whether a method was marked, or is bound to an object from one that was."""
+    function = getattr(found, "__func__", found)
+    return isinstance(function, FunctionType) and function in _outermost
+
+
 def examine(cls: type[Outermost]) -> None:
     """Surround what stands in front of the methods and attributes of a pinned class.
 
@@ -70,10 +76,10 @@ def examine(cls: type[Outermost]) -> None:
             )
     for name, surround in cls._methods.items():
         found = getattr(cls, name)
-        if not _is_outermost(found) and found not in cls._inherited:
+        if not is_outermost(found) and found not in cls._inherited:
             setattr(cls, name, _surrounded(_find(cls, name), surround))
     for name, give_out in cls._attributes.items():
-        if not _is_outermost(getattr(getattr(cls, name, None), "fget", None)):
+        if not is_outermost(getattr(getattr(cls, name, None), "fget", None)):
             setattr(cls, name, _attribute(name, give_out, _find(cls, name)))
 
 
@@ -94,12 +100,6 @@ def surround_own(thing: Outermost) -> None:
 
 def _find(cls: type, name: str) -> Any:
     return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
-
-
-def _is_outermost(found: Any) -> bool:
-    """Whether a method was marked, or is bound to an object from one that was."""
-    function = getattr(found, "__func__", found)
-    return isinstance(function, FunctionType) and function in _outermost
 
 
 def _surrounded(found: Any, surround: Surround) -> Callable[..., Any]:
