@@ -92,6 +92,48 @@ def test_an_adapter_that_connects_to_another_host(scene: Scene, kind: Any, other
         assert session.get(server.url()).text == "ok"
 
 
+class Copying(HTTPAdapter):
+    """Leaves the request as it is, and sends a copy to the address."""
+
+    def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send a copy; or a request of its own, and then the one that it was given."""
+        copied = request.copy()
+        copied.url = request.url.replace(urlsplit(request.url).hostname, "127.0.0.1", 1)
+        if urlsplit(request.url).path == "/secret":
+            return super().send(copied, *args, **kwargs)
+        if copied.url != request.url:
+            self.send(copied, *args, **kwargs)
+        return super().send(request, *args, **kwargs)
+
+
+class Making(HTTPAdapter):
+    """Sends a request of its own to the address, twice if the first fails."""
+
+    def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send another request."""
+        url = request.url.replace(urlsplit(request.url).hostname, "127.0.0.1", 1)
+        made = requests.Request(request.method, url, headers=request.headers).prepare()
+        try:
+            return super().send(made, *args, **kwargs)
+        except PinningError:
+            return super().send(made, *args, **kwargs)
+
+
+@pytest.mark.parametrize("is_ours", [False, True])
+@pytest.mark.parametrize("kind", [Copying, Making])
+def test_an_adapter_that_sends_another_request(scene: Scene, kind: Any, *, is_ours: bool) -> None:
+    """A copy of a request, or another in its place, is for the host of the URL that came to the adapter."""
+    policy = PinPolicy({"localhost": scene.pins_of(scene.honest)}, unpinned_hosts="allow")
+    session = scene.trusting(requests.Session() if is_ours else PinnedSession(policy))
+    session.mount("https://", type("Ours", (kind, PinnedAdapter), {})(policy) if is_ours else kind())
+    mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
+    with pytest.raises(UnpinnableAdapterError):
+        session.get(mitm.url("/secret"), auth=("user", SECRET))
+    assert scene.toll(mitm).application_bytes == 0
+    host = "localhost" if kind is Copying else "127.0.0.1"
+    assert session.get(server.url(host=host)).text == "ok"
+
+
 def test_a_look_up_of_attributes_of_its_own(scene: Scene) -> None:
     """A class whose `__getattribute__` does not call the inherited one is refused where it is made or used."""
 

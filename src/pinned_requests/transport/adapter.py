@@ -9,8 +9,9 @@ Rules for the next maintainer:
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.exceptions import ConnectionError as RequestsConnectionError
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from pinned_requests.core.report import ViolationReport
     from pinned_requests.core.verdict import Verdict
     from pinned_requests.policy_store import PolicyStore
+    from pinned_requests.transport.origin import Origin
     from pinned_requests.transport.pool import Handshake
 
 
@@ -60,7 +62,7 @@ def _send(  # noqa: PLR0913, PLR0917  requests' signature, behind two arguments 
         requests.exceptions.RequestException: as `HTTPAdapter.send`.
     """
     verify = _verification(adapter.pinned_by, verify, cert)
-    is_first = False
+    is_first, token = False, None
     try:
         if type(adapter) is not PinnedAdapter or "send" in vars(adapter):
             if not sends_through_requests(adapter):
@@ -68,6 +70,7 @@ def _send(  # noqa: PLR0913, PLR0917  requests' signature, behind two arguments 
             is_first = _ASKED not in vars(request)  # of nested calls
             if is_first:
                 vars(request)[_ASKED] = origins_of(request.url)  # a subclass may put another URL in its place
+            token = _SENDING.set(_sending(adapter, send, request))
         return send(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies, **others)
     except RequestsConnectionError as error:
         refusal = error if isinstance(error, PinningError) else next(iter(error.args), None)
@@ -76,11 +79,32 @@ def _send(  # noqa: PLR0913, PLR0917  requests' signature, behind two arguments 
         refusal.request = request
         raise refusal from None
     finally:
+        if token is not None:
+            _SENDING.reset(token)
         if is_first:
             del vars(request)[_ASKED]
 
 
-_ASKED = "_pinned_origins"  # on a request: what its URL named when it came to the adapter
+class _Sending(NamedTuple):
+    """A request on its way through the `send()` methods of an adapter."""
+
+    adapter: PinnedHTTPAdapter
+    methods: tuple[object, ...]  # that are running
+    asked: tuple[Origin, ...]  # what its URL named when it came to the adapter
+
+
+_ASKED = "_pinned_origins"  # on a request: the same, for a `send()` that goes on in another thread
+# A ContextVar, since a `send()` may pass on a copy of the request, which lacks the mark.
+# (`tests/attacks/test_outer_ways.py` fails without it.)
+_SENDING: ContextVar[_Sending | None] = ContextVar("_SENDING", default=None)
+
+
+def _sending(adapter: PinnedHTTPAdapter, send: Callable[..., Response], request: PreparedRequest) -> _Sending:
+    """Return what the adapter is sending: the same request as before, unless `send` has begun once more."""
+    method, before = getattr(send, "__func__", send), _SENDING.get()
+    if before is None or before.adapter is not adapter or method in before.methods:
+        return _Sending(adapter, (method,), origins_of(request.url))
+    return before._replace(methods=(*before.methods, method))
 
 
 def _pool(adapter: PinnedHTTPAdapter, find: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -89,7 +113,8 @@ def _pool(adapter: PinnedHTTPAdapter, find: Callable[..., Any], *args: Any, **kw
     request = args[0] if args else kwargs.get("request", kwargs.get("url"))
     guard, url = adapter.pinned_by.guard, getattr(request, "url", request)
     pin_pool(pool, adapter.pinned_by, lambda: origins_of(url))
-    asked = getattr(request, _ASKED, ())
+    sending = _SENDING.get()
+    asked = sending.asked if sending and sending.adapter is adapter else getattr(request, _ASKED, ())
     if asked and asked != origins_of(url):  # the URL's host decides, also if the adapter connects to another one
         for scheme, host, port in asked:
             is_checked = scheme == "https" and isinstance(pool, PinnedPool) and pool.is_for(host, port)
