@@ -77,7 +77,7 @@ def examine(cls: type[Outermost]) -> None:
     for name, surround in cls._methods.items():
         found = getattr(cls, name)
         if not is_outermost(found) and found not in cls._inherited:
-            setattr(cls, name, _surrounded(_find(cls, name), surround))
+            setattr(cls, name, _surrounded(cls, name, surround))
     for name, give_out in cls._attributes.items():
         if not is_outermost(getattr(getattr(cls, name, None), "fget", None)):
             setattr(cls, name, _attribute(name, give_out, _find(cls, name)))
@@ -102,11 +102,16 @@ def _find(cls: type, name: str) -> Any:
     return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
 
 
-def _surrounded(found: Any, surround: Surround) -> Callable[..., Any]:
+def _surrounded(cls: type, name: str, surround: Surround) -> Callable[..., Any]:
+    own, found = vars(cls).get(name), _find(cls, name)
+
     @outermost
     @wraps(found)
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        bound = found.__get__(self, type(self)) if hasattr(found, "__get__") else found
+        if own is None:  # of a base: which one is next depends on the object's class
+            bound = getattr(super(cls, self), name)
+        else:
+            bound = own.__get__(self, type(self)) if hasattr(own, "__get__") else own
         return surround(self, bound, *args, **kwargs)
 
     return method

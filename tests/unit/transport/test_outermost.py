@@ -76,6 +76,24 @@ def test_a_subclass() -> None:
     assert type("Below", (Mixed,), {})().find("it") == ("seen", ("front", ("seen", "it")))
 
 
+def test_a_class_between() -> None:
+    """What a mixin inherits is the next of the object's own bases, not that of the class that was examined first."""
+
+    class Later(InFront):
+        def find(self, what: str) -> Any:
+            return "later", super().find(what)
+
+    assert type("Both", (Mixed, Later), {})().find("it") == ("seen", ("later", ("front", ("seen", "it"))))
+
+
+def test_a_base_that_is_patched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counts from then on, and no longer."""
+    monkeypatch.setattr(InFront, "find", lambda _self, what: f"patched {what}")
+    assert Mixed().find("it") == ("seen", "patched it")
+    monkeypatch.undo()
+    assert Mixed().find("it") == ("seen", ("front", ("seen", "it")))
+
+
 def test_an_object() -> None:
     """A method that it is given is surrounded; its own, when that is put back, is not surrounded twice."""
     thing = Pinned()
