@@ -346,7 +346,9 @@ class PolicyStore:
                 self._refusing = policy.as_outdated(text)
             old, self._current = getattr(self, "_current", None), policy
             self._number = version
-            self.steady = policy if self._refresher is None and self._max_age is None else None
+            is_fixed = self._refresher is None and self._max_age is None
+            # A subclass may decide in `current` what is in force.
+            self.steady = policy if is_fixed and type(self).current is PolicyStore.current else None
             if old is not None and old != policy:
                 self._news.append((old, policy))
         if loaded is None:

@@ -478,6 +478,67 @@ def test_an_override_with_the_attributes_of_ours(scene: Scene, kind: str) -> Non
     manager.clear()
 
 
+def test_a_look_up_that_caches_itself(scene: Scene) -> None:
+    """`functools.cached_property` puts what it found into the object: it is pinned the second time, too."""
+
+    class Session(PinnedSession):
+        @functools.cached_property
+        def get_adapter(self) -> Any:
+            """Find an adapter that nothing else has seen."""
+            return lambda *_, **__: HTTPAdapter()
+
+    mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
+    session = scene.trusting(Session({"localhost": scene.pins_of(scene.honest)}))
+    for _ in range(2):
+        with pytest.raises(PinMismatchError):
+            session.get(mitm.url(), auth=("user", SECRET))
+        assert session.get(server.url()).text == "ok"
+    assert scene.toll(mitm) == (2, 2, 0)
+
+
+def test_a_store_that_decides_in_current(scene: Scene) -> None:
+    """A subclass of `PolicyStore` says what is in force, not the policy that it was made of."""
+    strict = PinPolicy({"localhost": scene.pins_of(scene.honest)})
+
+    class Strict(PolicyStore):
+        @property
+        def current(self) -> PinPolicy:
+            return strict
+
+    mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
+    session = scene.trusting(PinnedSession(Strict({"localhost": scene.pins_of(scene.attacker)})))
+    with pytest.raises(PinMismatchError):
+        session.get(mitm.url(), auth=("user", SECRET))
+    assert scene.toll(mitm) == (1, 1, 0)
+    assert session.get(server.url()).text == "ok"
+
+
+def test_a_manager_that_is_made_when_it_is_needed(scene: Scene) -> None:
+    """An adapter with a property of its own for its manager: that is asked, and what it returns is pinned."""
+
+    class Lazy(HTTPAdapter):
+        made: Any = None
+
+        @property
+        def poolmanager(self) -> Any:
+            """Make a manager."""
+            if self.made is None:
+                self.made = PoolManager(ca_certs=scene.bundle)
+            return self.made
+
+        @poolmanager.setter
+        def poolmanager(self, _: Any) -> None:
+            """Keep the own one."""
+
+    mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
+    session = scene.trusting(PinnedSession({"localhost": scene.pins_of(scene.honest)}))
+    session.mount("https://", Lazy())
+    with pytest.raises(PinMismatchError):
+        session.get(mitm.url(), auth=("user", SECRET))
+    assert scene.toll(mitm) == (1, 1, 0)
+    assert session.get(server.url()).text == "ok"
+
+
 def test_a_class_that_is_assigned_to(scene: Scene) -> None:
     """A method that a class of adapters gets after its adapter was mounted is pinned, too."""
     kind: Any = type("Own", (HTTPAdapter,), {})

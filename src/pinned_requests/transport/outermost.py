@@ -79,8 +79,10 @@ def examine(cls: type[Outermost]) -> None:
         if not is_outermost(found) and found not in cls._inherited:
             setattr(cls, name, _surrounded(cls, name, surround))
     for name, give_out in cls._attributes.items():
-        if not is_outermost(getattr(getattr(cls, name, None), "fget", None)):
-            setattr(cls, name, _attribute(name, give_out, _find(cls, name)))
+        found = _find_foreign(cls, name)
+        is_ours = _is_ours(vars(cls).get(name))
+        if not is_ours and (found is not None or not _is_ours(_find(cls, name))):
+            setattr(cls, name, _attribute(name, give_out, found))
 
 
 def become(thing: Any, cls: type[Outermost]) -> None:
@@ -102,6 +104,16 @@ def _find(cls: type, name: str) -> Any:
     return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
 
 
+def _find_foreign(cls: type, name: str) -> Any:
+    """Return a class's attribute, passing over the properties that are outermost already."""
+    all_found = (vars(base)[name] for base in cls.__mro__ if name in vars(base))
+    return next((found for found in all_found if not _is_ours(found)), None)
+
+
+def _is_ours(found: object) -> bool:
+    return isinstance(found, property) and is_outermost(found.fget)
+
+
 def _surrounded(cls: type, name: str, surround: Surround) -> Callable[..., Any]:
     own, found = vars(cls).get(name), _find(cls, name)
 
@@ -112,6 +124,7 @@ def _surrounded(cls: type, name: str, surround: Surround) -> Callable[..., Any]:
             bound = getattr(super(cls, self), name)
         else:
             bound = own.__get__(self, type(self)) if hasattr(own, "__get__") else own
+            surround_own(self)  # a `cached_property` has put it there
         return surround(self, bound, *args, **kwargs)
 
     return method

@@ -50,6 +50,9 @@ ANDROID = "<network-security-config><domain-config><domain>{}</domain></domain-c
 PLIST = "<plist><dict><key>{}</key><string>x</string></dict></plist>"
 
 
+COVERAGE = "COVERAGE_PROCESS_CONFIG"  # which takes memory and time of its own
+
+
 class Run(NamedTuple):
     """How a command went, and its peak of memory in bytes."""
 
@@ -67,7 +70,7 @@ def measured(tmp_path: Path, environment: dict[str, str]) -> Callable[..., list[
         done = subprocess.run(
             [sys.executable, "-c", MEASURED, json.dumps([[*map(str, arguments)] for arguments in commands])],
             cwd=tmp_path,
-            env=environment,
+            env={name: value for name, value in environment.items() if name != COVERAGE},
             stdin=stdin,
             capture_output=True,
             text=True,

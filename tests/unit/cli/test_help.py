@@ -65,8 +65,9 @@ def test_kinds_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_scripts(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The script for a shell is printed, to be installed by hand."""
+def test_completion_scripts(shell: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The script for a shell is printed, to be installed by hand; typer asks shellingham which shell calls."""
+    monkeypatch.setattr("shellingham.detect_shell", lambda *_: (shell, f"/bin/{shell}"))
     with pytest.raises(SystemExit) as ended:
         main(["--show-completion", shell])
     assert ended.value.code == 0
