@@ -6,7 +6,6 @@ Rule for the next maintainer: a suggestion is shown, never used. What was review
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 
 _LENGTH = 44  # characters of 32 bytes in base64, padding included
@@ -60,10 +59,6 @@ def meant_by(text: str) -> str | None:
     if not (parts := _MEANT.fullmatch(text)):
         return None
     encoded = parts[2].translate(_URL_SAFE) + "="
-    try:
-        digest = binascii.a2b_base64(encoded)
-    except binascii.Error:
-        return None
-    if base64.b64encode(digest).decode("ascii") != encoded:
+    if base64.b64encode(base64.b64decode(encoded)).decode("ascii") != encoded:
         return None
     return f"{'cert-' if parts[1] else ''}sha256/{encoded}"

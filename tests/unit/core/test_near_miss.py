@@ -39,6 +39,28 @@ def test_near_misses(host: str, port: int, said: str | None) -> None:
     assert (found is None) if said is None else (found is not None and found.startswith(said))
 
 
+@pytest.mark.parametrize(
+    ("pattern", "host", "is_told"),
+    [
+        ("*.example.com:8443", "api.example.com", True),
+        ("*.example.com:8443", "a.b.example.com", False),
+        ("**.example.com:8443", "a.b.example.com", True),
+        ("**.example.com:8443", "example.com", True),
+        ("**.example.com:8443", "badexample.com", False),
+    ],
+)
+def test_a_pattern_for_another_port(pattern: str, host: str, *, is_told: bool) -> None:
+    """It counts if it would match the host."""
+    found = near_miss(PinPolicy({pattern: PINS}), host, None)
+    assert (found == f"{host} is pinned for port 8443, and was asked on another") is is_told
+
+
+def test_a_large_policy() -> None:
+    """It is not searched: an error text is not worth that time, and a redirect may ask for many."""
+    large = PinPolicy({f"h{number}.example.com": PINS for number in range(1_001)})
+    assert near_miss(large, "h1.example.co", 443) is None
+
+
 def test_a_host_without_quotes() -> None:
     """TOML reads the dots as tables in tables; the error says how to write it."""
     with pytest.raises(PolicyError, match=r'quote the host: \[hosts\."api\.example\.com"\]'):
