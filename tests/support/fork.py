@@ -13,9 +13,16 @@ if TYPE_CHECKING:
 
 WAIT = 30  # seconds
 
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-# The child needs none of the parent's threads, such as those of servers.
-ignores_fork_warning = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+
+def needs_fork(test: Callable[..., None]) -> Callable[..., None]:
+    """Mark a test that forks: it is skipped where the system does not, and the threads of servers are no matter.
+
+    The child needs none of the parent's threads; CPython 3.12 and newer warn of them.
+    """
+    quiet = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+    skipped = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+    marked: Callable[..., None] = skipped(quiet(test))
+    return marked
 
 
 def in_a_child(work: Callable[[], object]) -> str:

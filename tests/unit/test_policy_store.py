@@ -24,7 +24,7 @@ from pinned_requests.core.chain import Chain
 from pinned_requests.core.verdict import Outcome, admit, evaluate
 from pinned_requests.sources import loaders, refresher
 from pinned_requests.sources.loaders import FileLoader, Loader, Start
-from support.fork import ignores_fork_warning, in_a_child, needs_fork
+from support.fork import in_a_child, needs_fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -369,7 +369,6 @@ def test_where_no_thread_can_be_had_the_policy_is_there_all_the_same(monkeypatch
 
 
 @needs_fork
-@ignores_fork_warning
 def test_a_forked_child_can_refresh_by_hand() -> None:
     """Its parent may have been about to."""
     loading_now, go_on = threading.Event(), threading.Event()
@@ -478,7 +477,6 @@ def test_a_store_may_begin_with_a_policy_that_is_known_to_be_old() -> None:
 
 
 @needs_fork
-@ignores_fork_warning
 def test_a_forked_child_asks_for_itself() -> None:
     """Its parent's thread is not there, and a lock of it may be held."""
     hanging, go_on = threading.Event(), threading.Event()

@@ -19,7 +19,7 @@ from pinned_requests import PinMismatchError, PinnedSession, PolicyError
 from pinned_requests.testing import Authority, Credential
 from pinned_requests.transport import context as contexts
 from pinned_requests.transport.context import TLSSettings, shared_context
-from support.fork import ignores_fork_warning, in_a_child, needs_fork
+from support.fork import in_a_child, needs_fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -264,7 +264,6 @@ def test_no_password_is_kept(lab: Lab, tmp_path: Path, password: str | bytes) ->
 
 
 @needs_fork
-@ignores_fork_warning
 def test_fork(lab: Lab) -> None:
     """A child makes connections of its own, and the parent's goes on, neither writing into the other's TLS."""
     server = lab.serve(lab.honest)
@@ -288,7 +287,6 @@ def test_fork(lab: Lab) -> None:
 
 
 @needs_fork
-@ignores_fork_warning
 def test_fork_while_a_lock_is_held(lab: Lab) -> None:
     """A thread that held a lock of the cache when the process was forked is not there to release it."""
     shared_context(settings_of(lab))

@@ -23,7 +23,7 @@ from pinned_requests import (
     PolicyStore,
 )
 from pinned_requests.testing import Response
-from support.fork import ignores_fork_warning, in_a_child, needs_fork
+from support.fork import in_a_child, needs_fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -287,7 +287,6 @@ def session_of_requests(pins: Any) -> Any:
 
 
 @needs_fork
-@ignores_fork_warning
 @pytest.mark.parametrize("end", ["drop", "close"])
 @pytest.mark.parametrize("make", [session_of, session_with_adapter_of_others, session_of_requests])
 def test_fork_after_use(lab: Lab, make: Callable[[Any], Any], end: str) -> None:
@@ -321,7 +320,6 @@ def test_fork_after_use(lab: Lab, make: Callable[[Any], Any], end: str) -> None:
 
 
 @needs_fork
-@ignores_fork_warning
 def test_fork_with_a_pool_manager(lab: Lab) -> None:
     """The same for a client that is built straight on urllib3."""
     server = lab.serve(lab.honest)
@@ -341,7 +339,6 @@ def test_fork_with_a_pool_manager(lab: Lab) -> None:
 
 
 @needs_fork
-@ignores_fork_warning
 def test_fork_with_a_connection_without_tls(lab: Lab) -> None:
     """To a host that need not be pinned: two processes do not write into one connection either."""
     server = lab.serve(None)
@@ -355,7 +352,6 @@ def test_fork_with_a_connection_without_tls(lab: Lab) -> None:
 
 
 @needs_fork
-@ignores_fork_warning
 def test_a_policy_that_changes_after_the_fork(lab: Lab) -> None:
     """Each process has its own policy from then on."""
     store = PolicyStore(lab.pins)

@@ -27,7 +27,7 @@ from pinned_requests.enforcement.guard import Guard
 from pinned_requests.enforcement.refusal import Refusal
 from pinned_requests.sources import refresher, schedule
 from pinned_requests.sources.loaders import Loader, Start
-from support.fork import ignores_fork_warning, in_a_child, needs_fork
+from support.fork import in_a_child, needs_fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -195,7 +195,6 @@ def _answer() -> PinPolicy:
 
 
 @needs_fork
-@ignores_fork_warning
 def test_a_worker_that_is_forked_late_is_not_refused(source: Source, clock: Clock) -> None:
     """As under `gunicorn --preload`: the parent has not used its store for longer than `max_age`."""
     store = PolicyStore(source, refresh_after=60, max_age=120)
