@@ -51,6 +51,7 @@ logger = logging.getLogger("pinned_requests")
 TUF_INTERVAL = 3600.0  # seconds: a change of pins is known within an hour; if nothing is new, one small file is fetched
 FILE_INTERVAL = 1.0  # seconds: a look at a file costs microseconds
 CONFIRM = 5.0  # seconds that a refusal waits for a look over a network
+SETTLED = 1.0  # seconds: a fork or a clock that was set shows within that time on a connection that stays open
 VERSION_DIGITS = 12  # hex digits, of the SHA-256 of a policy without a number
 
 
@@ -89,7 +90,10 @@ class PolicyStore:
     can. A forked child starts a thread of its own.
     """
 
-    # The policy in force if nothing but `set()` can change it, else None: an attribute, for what looks at each write.
+    # Two attributes, quicker than `current`, for what looks at each write. None where a subclass decides in `current`.
+    # What `current` returns, unless that has become too old: see `settled_for()`.
+    in_force: PinPolicy | None = None
+    # The same where nothing but `set()` can change it.
     steady: PinPolicy | None = None
     _current: PinPolicy
     _refusing: PinPolicy  # the same policy past `max_age`; one object for as long as `_current` is
@@ -259,6 +263,15 @@ class PolicyStore:
             return self._refusing
         return self._current
 
+    def settled_for(self) -> float:
+        """Return for how many seconds `in_force` can be used in place of `current`: infinite for a fixed policy.
+
+        At most one, so that a store whose connections stay open is still asked whether a look is due. For guards.
+        """
+        if self._refresher is None:
+            return math.inf
+        return SETTLED if self._max_age is None else min(SETTLED, self._max_age - self._age())
+
     @property
     def last_error(self) -> BaseException | None:
         """Why the last look failed, or None if it succeeded."""
@@ -346,9 +359,8 @@ class PolicyStore:
                 self._refusing = policy.as_outdated(text)
             old, self._current = getattr(self, "_current", None), policy
             self._number = version
-            is_fixed = self._refresher is None and self._max_age is None
-            # A subclass may decide in `current` what is in force.
-            self.steady = policy if is_fixed and type(self).current is PolicyStore.current else None
+            self.in_force = policy if type(self).current is PolicyStore.current else None
+            self.steady = self.in_force if self._refresher is None else None
             if old is not None and old != policy:
                 self._news.append((old, policy))
         if loaded is None:

@@ -7,6 +7,7 @@ import contextlib
 import datetime as dt
 import socket
 import ssl
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,14 +25,16 @@ from pinned_requests import (
     UnpinnedHostError,
 )
 from pinned_requests.core.verdict import Outcome
-from pinned_requests.enforcement import guard
 from pinned_requests.testing import Response
+from pinned_requests.tls import connection as tls_connection
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from support.scene import Scene
 
+LIFE = 1.0  # seconds of pins and policies that end while a connection is open
 PART = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
 
 
@@ -182,18 +185,17 @@ def test_other_changes(scene: Scene, store: PolicyStore, connection: Any, change
 
 
 @pytest.mark.parametrize("on_expiry", ["block", "unpin"])
-def test_expiry_holds_on_open_connections(
-    scene: Scene, store: PolicyStore, connection: Any, monkeypatch: Any, on_expiry: str
-) -> None:
+def test_expiry_holds_on_open_connections(scene: Scene, store: PolicyStore, connection: Any, on_expiry: str) -> None:
     """No policy changes; the time does. With "unpin" the CA validation of the handshake is what is left."""
     reports: list[Any] = []
-    pins = pins_of(scene, scene.honest, expires="2999-01-01T00:00:00Z", on_expiry=on_expiry)
     server = scene.serve(scene.honest)
+    expires = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=LIFE)
+    pins = pins_of(scene, scene.honest, expires=expires, on_expiry=on_expiry)
     store.set({"localhost": pins})
     context = PinnedSSLContext(store, cafile=scene.bundle, on_violation=reports.append)
     write = connection(context, server.port)
     write(PART)
-    monkeypatch.setattr(guard, "_now", lambda: dt.datetime(3000, 1, 1, tzinfo=dt.UTC))
+    wait_until(lambda: dt.datetime.now(dt.UTC) > expires)
     if on_expiry == "block":
         with pytest.raises(PinsExpiredError):
             write(PART)
@@ -204,17 +206,33 @@ def test_expiry_holds_on_open_connections(
     assert [report.outcome for report in reports] == [Outcome.EXPIRED]
 
 
-def test_a_policy_that_is_too_old_refuses(scene: Scene, connection: Any, monkeypatch: Any) -> None:
+def test_a_policy_that_is_too_old_refuses(scene: Scene, connection: Any) -> None:
     """`max_age` holds on open connections."""
     policy = PinPolicy({"localhost": pins_of(scene, scene.honest)})
-    store = PolicyStore(lambda: policy, max_age=3600)
     server = scene.serve(scene.honest)
+    store = PolicyStore(lambda: policy, max_age=LIFE)
     write = connection(PinnedSSLContext(store, cafile=scene.bundle), server.port)
     write(PART)
-    monkeypatch.setattr(PolicyStore, "_age", lambda _self: 3601.0)
+    wait_until(lambda: store.age > LIFE)
     with pytest.raises(PinsExpiredError):
         write(PART)
     assert scene.toll(server).application_bytes == len(PART)
+
+
+@pytest.mark.parametrize("ahead", [-3600, 3600])
+def test_a_clock_that_is_set(scene: Scene, connection: Any, monkeypatch: Any, ahead: float) -> None:
+    """The times between which a verdict holds are by the wall clock: one that leaves them is a reason to look again."""
+    policy = PinPolicy({"localhost": pins_of(scene, scene.honest)})
+    server = scene.serve(scene.honest)
+    store = PolicyStore(lambda: policy, max_age=7200)
+    write = connection(PinnedSSLContext(store, cafile=scene.bundle), server.port)
+    write(PART)
+    loaded = store._loaded
+    store._loaded = loaded[0] - 1e6, loaded[1]  # the monotonic clock says that the policy is too old
+    begin = time.time()
+    monkeypatch.setattr(tls_connection, "time", lambda: begin + ahead)
+    with pytest.raises(PinsExpiredError):
+        write(PART)
 
 
 def test_report_only_is_reported_once_a_connection(scene: Scene, connection: Any) -> None:

@@ -25,6 +25,7 @@ from pinned_requests.core.verdict import Outcome, admit, evaluate
 from pinned_requests.sources import loaders, refresher
 from pinned_requests.sources.loaders import FileLoader, Loader, Start
 from support.fork import in_a_child, needs_fork
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,14 +84,6 @@ def test_a_fixed_policy_needs_no_source() -> None:
 
 
 # Sources
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait until something is so; that it never is fails the test."""
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def followers() -> list[threading.Thread]:

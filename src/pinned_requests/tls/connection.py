@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import _socket
 import contextlib
+import math
 import threading
 from datetime import UTC, datetime
 from functools import partial
 from operator import attrgetter
+from time import time
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pinned_requests.core.chain import Chain
@@ -60,8 +62,10 @@ class CheckedTLS:
         self._known = known  # by host
         self._chain: Chain | None = None
         self._is_open = False  # whether the handshake is complete and the chain was accepted
-        # The policy that accepts this chain at any time. Not None where there is none: `store.steady` can be None.
-        self._accepted_by: PinPolicy | Literal[False] = False
+        # The policy that allows this chain, between two times by the wall clock (None: at any time). Without one it is
+        # not None: `store.in_force` can be None.
+        self._allowed_by: PinPolicy | Literal[False] = False
+        self._allowed: tuple[float, float] | None = None
         self._refused: ViolationReport | None = None
         self._reported: set[tuple[int | None, Outcome]] = set()  # allowed violations are reported once a connection
 
@@ -73,7 +77,9 @@ class CheckedTLS:
 
     def write(self, data: Any) -> Any:
         """Write, as the C object does, if the policy in force accepts the chain."""
-        if self._accepted_by is not self._store.steady:  # quick, as `guard.policy` is not
+        # Quick, as `guard.policy` is not.
+        times = self._allowed
+        if self._allowed_by is not self._store.in_force or not (times is None or times[0] <= time() < times[1]):
             self.do_handshake()
         return self._tls.write(data)
 
@@ -118,12 +124,10 @@ class CheckedTLS:
             self._admit(self._guard.policy)
             self._tls.do_handshake()
             self._chain = verified_chain(self._tls, is_verified=self._is_verified)
-        while self._accepted_by is not (policy := self._guard.policy):
-            is_final = self._judge(policy, self._chain)
-            if is_final is not None:
-                self._accepted_by = policy if is_final else False
-                if self._guard.policy is policy:  # else a sink has put another one in force
-                    break
+        self._allowed_by = False
+        while self._allowed_by is not (policy := self._guard.policy):  # a sink may have put another one in force
+            if self._judge(policy, self._chain):
+                self._allowed_by = policy
         self._is_open = True
 
     def _admit(self, policy: PinPolicy) -> Known:
@@ -141,29 +145,31 @@ class CheckedTLS:
             self._known[host] = known
         return known
 
-    def _judge(self, policy: PinPolicy, chain: Chain) -> bool | None:
-        """Refuse or report what the policy says of the chain, and return whether it accepts it at any time.
-
-        None: nothing was said, because a newer policy came before a refusal.
-        """
+    def _judge(self, policy: PinPolicy, chain: Chain) -> bool:
+        """Refuse or report what the policy says of the chain. False if a newer policy came before a refusal."""
         known = self._admit(policy)
-        if known.accepted is chain:
-            return True
-        is_final = True
-        for admission in known.admissions:
+        begin = time()
+        end = begin + self._store.settled_for()
+        is_accepted, is_lasting = known.accepted is chain, True
+        for admission in () if is_accepted else known.admissions:
             verdict = self._guard.judge(admission, chain, policy)
             is_doubtful = not verdict.is_allowed and self._guard.is_reconsidered(verdict, may_wait=self._may_wait())
             if is_doubtful and self._guard.policy is not policy:
-                return None
+                return False
             key = verdict.port, verdict.outcome
             if not verdict.is_allowed or (verdict.is_violation and key not in self._reported):
                 self._reported.add(key)
                 self._guard.enforce(verdict, lambda: served_chain(self._tls))
+            is_lasting &= not verdict.is_violation
             # Policies and chains are immutable: only time changes the verdict of one on the other.
-            is_final &= not verdict.is_violation and (verdict.pins is None or verdict.pins.expires is None)
-        if is_final:
+            if verdict.pins is not None and verdict.pins.expires is not None:
+                is_lasting = False
+                expires = verdict.pins.expires.timestamp()
+                end = min(end, expires) if expires > begin else end
+        if is_lasting and not is_accepted:
             self._known[self._tls.server_hostname] = known._replace(accepted=chain)
-        return is_final
+        self._allowed = None if end == math.inf else (begin, end)
+        return True
 
     def _may_wait(self) -> bool:
         """Whether this is a socket that blocks: what `wrap_bio()` makes belongs to a loop with other connections."""
@@ -171,7 +177,7 @@ class CheckedTLS:
         return isinstance(owner, _socket.socket) and owner.gettimeout() != 0
 
     def _refuse(self, report: ViolationReport) -> None:
-        self._refused, self._is_open, self._accepted_by = report, False, False
+        self._refused, self._is_open, self._allowed_by = report, False, False
         owner = self._tls.owner
         if isinstance(owner, _socket.socket):
             # Not `close()`: the descriptor is the client's. Not `SSLSocket.shutdown()`, which drops the TLS object.

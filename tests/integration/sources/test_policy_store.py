@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pinned_requests import Pin, PinMismatchError, PinnedSession, PinPolicy, PinsExpiredError, PolicyStore
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,10 +19,7 @@ if TYPE_CHECKING:
 
 def wait_until_current(store: PolicyStore, policy: PinPolicy) -> None:
     """Wait until the store has loaded it."""
-    end = time.monotonic() + 20
-    while store.current != policy:
-        assert time.monotonic() < end
-        time.sleep(0.005)
+    wait_until(lambda: store.current == policy)
 
 
 def pinning(*pins: Pin) -> PinPolicy:

@@ -28,6 +28,7 @@ from pinned_requests.enforcement.refusal import Refusal
 from pinned_requests.sources import refresher, schedule
 from pinned_requests.sources.loaders import Loader, Start
 from support.fork import in_a_child, needs_fork
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -93,14 +94,6 @@ def source() -> Iterator[Source]:
 def followers() -> list[threading.Thread]:
     """The threads of stores."""
     return [thread for thread in threading.enumerate() if thread.name == "pinned-requests-policy"]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait until something is so; that it never is fails the test."""
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def chain_of(*pins: Pin) -> Any:
