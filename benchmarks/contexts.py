@@ -8,6 +8,7 @@ import socket
 import ssl
 import tempfile
 import time
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ import httpx
 from benchmarks.contenders import CLOSE, OTHER_PIN
 from benchmarks.measure import medians
 from benchmarks.server import running
-from pinned_requests import Pin, PinnedSSLContext, PinSet
+from pinned_requests import Pin, PinnedSSLContext, PinPolicy, PinSet, PolicyStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,8 +103,22 @@ def main() -> None:
         for session in sessions.values():
             loop.run_until_complete(session.close())
         loop.close()
-        for call in (written_on_a_socket, written_on_an_object):
-            compare(call.__name__, {n: partial(call, c, target) for n, c in contexts.items()}, rounds // 4)
+        for kind, policy in policies(pins["localhost"]).items():
+            contexts["pinned"] = PinnedSSLContext(policy, cafile=target.bundle)
+            for call in (written_on_a_socket, written_on_an_object):
+                title = f"{call.__name__}, {kind}"
+                compare(title, {n: partial(call, c, target) for n, c in contexts.items()}, rounds // 4)
+
+
+def policies(pins: PinSet) -> dict[str, Any]:
+    """Return the kinds of policies that a write looks at in different ways."""
+    expiring = PinSet(pins.pins, pins.backup_pins, expires=datetime.now(UTC) + timedelta(days=90))
+    policy = PinPolicy({"localhost": pins})
+    return {
+        "fixed": policy,
+        "expiring": PinPolicy({"localhost": expiring}),
+        "followed": PolicyStore(lambda: policy, refresh_after=3600, max_age=86400),
+    }
 
 
 def of_httpx(contexts: dict[str, Any], target: Target) -> dict[str, dict[str, Callable[[], float]]]:
@@ -140,7 +155,7 @@ def compare(title: str, tasks: dict[str, Callable[[], float]], rounds: int) -> N
     """Print the medians of both, their ratio and their difference."""
     found = medians(tasks, rounds)
     ratio, more = found["pinned"] / found["plain"], (found["pinned"] - found["plain"]) * 1e9
-    print(f"{title:32} {found['plain'] * 1e6:9.2f} µs {found['pinned'] * 1e6:9.2f} µs {ratio:6.3f} x {more:+9.0f} ns")
+    print(f"{title:40} {found['plain'] * 1e6:9.2f} µs {found['pinned'] * 1e6:9.2f} µs {ratio:6.3f} x {more:+9.0f} ns")
 
 
 if __name__ == "__main__":

@@ -235,6 +235,31 @@ def test_a_clock_that_is_set(scene: Scene, connection: Any, monkeypatch: Any, ah
         write(PART)
 
 
+def test_a_policy_that_comes_back_is_evaluated_again(scene: Scene, connection: Any) -> None:
+    """A refusal is put off for a newer policy, which is gone before the chain was evaluated by it."""
+    strict, lax = (PinPolicy({"localhost": pins_of(scene, each)}) for each in (scene.honest, scene.attacker))
+
+    class Flickering(PolicyStore):
+        looks = 0
+        is_new = False
+
+        @property
+        def current(self) -> PinPolicy:
+            is_new, self.is_new = self.is_new, False
+            return lax if is_new else strict
+
+        def confirm(self, *, may_wait: bool) -> bool:  # noqa: ARG002  as in the base class
+            self.looks += 1
+            self.is_new = self.looks == 1
+            return True
+
+    server = scene.serve(scene.attacker)
+    context = PinnedSSLContext(Flickering(strict), cafile=scene.bundle)
+    with pytest.raises(PinMismatchError):
+        connection(context, server.port)(PART)
+    assert scene.toll(server).application_bytes == 0
+
+
 def test_report_only_is_reported_once_a_connection(scene: Scene, connection: Any) -> None:
     """However much is written; another connection is another report."""
     reports: list[Any] = []
