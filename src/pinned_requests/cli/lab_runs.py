@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _URL = re.compile(r"https://(\[[0-9a-fA-F:.]+\]|[^/:?#\s\"'{}@]+)")
 _READ = 4096  # bytes
+_PAUSE = 0.5  # seconds
 
 
 def serve(
@@ -70,7 +71,8 @@ def serve(
                 write_whole(output, f"{json.dumps(document, indent=2)}\n".encode("ascii"))
             print(json.dumps(document) if as_json else _text_of(document), flush=True)
             _watch_stdin(end)
-            end.wait()
+            while not end.wait(_PAUSE):  # Python calls no handler for a signal that comes just before a wait without end
+                pass
     return 0
 
 

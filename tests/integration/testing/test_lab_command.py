@@ -119,6 +119,17 @@ def test_node_in_the_two_ways_of_its_tutorials(capsys: pytest.CaptureFixture[str
     assert "TLS 1.2" in report["results"][0]["reason"]
 
 
+@needs("node")
+@pytest.mark.parametrize("script", ["secure_connect.js", "check_server_identity.js"])
+def test_node_looks_at_the_certificate_of_a_second_handshake(capsys: pytest.CaptureFixture[str], script: str) -> None:
+    """It completes the handshake, and hangs up in the callback before it reads."""
+    command = ["node", str(CLIENTS / script), *NODE_ARGUMENTS]
+    options = ("--host", "api.example.com")
+    _code, report, verdicts = audit(capsys, command, ("renegotiation",), options)
+    assert verdicts == {"renegotiation": "rejected"}
+    assert "wrong pin" in report["results"][0]["error"]
+
+
 @pytest.mark.slow
 @needs("javac", "java")
 def test_a_mobile_app_over_a_proxy(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

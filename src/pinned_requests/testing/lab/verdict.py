@@ -193,4 +193,4 @@ def _renegotiated(record: ConnectionRecord, client: ClientHandshake | None) -> F
         return found
     if record.is_open:
         return Finding("undecided", "was asked to renegotiate, and was still connected", _WAIT)
-    return Finding("rejected", "did not renegotiate")
+    return Finding("rejected", "did not go on with another certificate")

@@ -40,6 +40,8 @@ _RECEIVED_LIMIT = 4096  # bytes kept of what came in: enough to show what leaked
 _CHUNK = 65536  # bytes taken from a socket, or given to TLS, at a time
 _LINGER = 1.0  # seconds to wait for the client's close after ours, so that what it still sends is counted, too
 _TLS_HANDSHAKE = b"\x16"  # the first byte of a client that speaks TLS (RFC 8446 §5.1), and of no request in the clear
+_TLS_ALERT = b"\x15"  # the first byte of its goodbye (ibid.), whose rest is encrypted
+_SECOND_THOUGHTS = 0.25  # seconds for a client that looks at the certificate of a second handshake
 _CONNECT = b"CONNECT "  # RFC 9110 §9.3.6
 _END_OF_HEAD = b"\r\n\r\n"
 _CONNECTED = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -135,7 +137,6 @@ class Connection:
         self._socket = sock
         self._service = service
         self._tally = tally
-        self._engine: Engine | None = None
         self._tls: TLSStream | None = None
         self._unread = b""  # taken from the kernel to see what the client speaks
         self._waiting = False  # for the client; bytes are taken from the kernel only while this is False
@@ -186,7 +187,6 @@ class Connection:
         view[: len(data)] = data
         with self._tally.changed:
             self.record.is_decided = True
-            self._note_renegotiation()
             leaks = self._tls is None or not self.record.is_honest
             self._tally.count(self.record, data, clear=self._tls is None, leaks=leaks)
         return len(data)
@@ -202,9 +202,10 @@ class Connection:
             return
         rest = memoryview(data)
         while rest:
-            rest = rest[self._tls.write(rest[:_CHUNK]) :]
-        with self._tally.changed:
-            self._note_renegotiation()
+            sent = self._tls.write(rest[:_CHUNK])
+            if not sent:
+                self._note_renegotiation()
+            rest = rest[sent:]
 
     def _serve(self) -> None:
         """Find out what the client speaks, and serve it.
@@ -297,8 +298,8 @@ class Connection:
     def _handshake(self, face: Face) -> bool:
         failure, reason = None, ""
         try:
-            self._engine = face.engine() if face.engine else MemoryTLS(face.context)  # type: ignore[arg-type]  # there is one, or no TLS is spoken
-            tls = TLSStream(self._engine, self._take, self._give)
+            engine: Engine = face.engine() if face.engine else MemoryTLS(face.context)  # type: ignore[arg-type]  # there is one, or no TLS is spoken
+            tls = TLSStream(engine, self._take, self._give)
             tls.do_handshake()
         except OSError as error:
             failure = str(error)
@@ -320,8 +321,16 @@ class Connection:
         self._tally.failed_handshakes.append(reason)
 
     def _note_renegotiation(self) -> None:
-        """Note that the server has shown another certificate on this connection. The lock is held."""
-        if self._engine and self._engine.renegotiated and not self.record.is_renegotiated:
+        """Note that the client has gone on after it was shown another certificate.
+
+        Raises:
+            OSError: it has not: it looked at the certificate, and said goodbye.
+        """
+        if is_ready(self._socket, selectors.EVENT_READ, _SECOND_THOUGHTS):
+            first = self._socket.recv(1, socket.MSG_PEEK)
+            if not first or first == _TLS_ALERT:
+                raise ConnectionResetError("the client hung up after the second handshake")
+        with self._tally.changed:
             self.record.is_renegotiated = True
             self.record.is_honest = False
 

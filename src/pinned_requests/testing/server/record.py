@@ -22,7 +22,7 @@ class ConnectionRecord:
     is_established: bool = False
     """Whether the server completed a TLS handshake on it."""
     is_renegotiated: bool = False
-    """Whether it completed a second one, with another certificate."""
+    """Whether it completed a second one, with another certificate, and the client did not hang up."""
     failure: str = ""
     """Why the handshake failed, as OpenSSL tells a server: which alert the client sent, for example."""
     tls_reason: str = ""

@@ -94,7 +94,7 @@ class RenegotiatingTLS:
         return self._call(self._tls.recv, size) or b""
 
     def write(self, data: Buffer) -> int:
-        """Encrypt bytes, after the second handshake."""
+        """Encrypt bytes, and return how many: none where the second handshake was made, which comes first."""
         if not self._asked:
             self._asked = True
             self._tls.set_context(self._later)
@@ -107,6 +107,7 @@ class RenegotiatingTLS:
                 if not self._tls.total_renegotiations() or self._tls.renegotiate_pending():
                     raise
                 self.renegotiated = True
+                return 0
         return int(self._call(self._tls.send, bytes(data)))
 
     def _call(self, operation: Callable[..., Any], *args: Any) -> Any:
@@ -118,6 +119,8 @@ class RenegotiatingTLS:
             raise ssl.SSLWantReadError from None
         except self._errors.ZeroReturnError:
             return None
+        except self._errors.SysCallError:  # how some versions tell an end without TLS's own goodbye
+            raise ConnectionResetError("the client hung up") from None
         except self._errors.Error as error:
             text = ", ".join(each[-1] for each in error.args[0]) if error.args and error.args[0] else "TLS failed"
             failure = ssl.SSLError(text)

@@ -27,9 +27,6 @@ class Engine(Protocol):
     Each method that needs bytes of the client raises `ssl.SSLWantReadError`.
     """
 
-    renegotiated: bool
-    """Whether a second handshake was completed."""
-
     def feed(self, data: bytes, /) -> None:
         """Take bytes from the client; none of them: it will send no more."""
 
@@ -43,13 +40,11 @@ class Engine(Protocol):
         """Return decrypted bytes, at most `size`; none at the end."""
 
     def write(self, data: Buffer, /) -> int:
-        """Encrypt bytes, and return how many."""
+        """Encrypt bytes, and return how many; none where a second handshake was completed instead."""
 
 
 class MemoryTLS:
     """The engine of Python's `ssl`, which does not renegotiate."""
-
-    renegotiated = False
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -98,7 +93,7 @@ class TLSStream:
         return self._drive(lambda: self._engine.read(size))
 
     def write(self, data: memoryview) -> int:
-        """Send decrypted bytes, and return how many.
+        """Send decrypted bytes, and return how many; none where a second handshake was completed instead.
 
         Raises:
             OSError: the client is gone.
