@@ -71,7 +71,7 @@ def serve(
                 write_whole(output, f"{json.dumps(document, indent=2)}\n".encode("ascii"))
             print(json.dumps(document) if as_json else _text_of(document), flush=True)
             _watch_stdin(end)
-            while not end.wait(_PAUSE):  # Python calls no handler for a signal that comes just before a wait without end
+            while not end.wait(_PAUSE):  # without end, a signal that comes just before would be missed
                 pass
     return 0
 
