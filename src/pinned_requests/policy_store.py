@@ -28,7 +28,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pinned_requests.core.difference import difference
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.core.text import show
@@ -407,6 +406,8 @@ class PolicyStore:
     def _log(self, old: PinPolicy, new: PinPolicy) -> None:
         if not logger.isEnabledFor(logging.INFO):
             return
+        from pinned_requests.core.difference import difference  # noqa: PLC0415  a program that logs no INFO needs none
+
         changes, version = difference(old, new), self.version
         fields = {"policy_version": version} | {
             f"hosts_{name}": list(getattr(changes, name)) for name in ("gained", "lost", "changed")

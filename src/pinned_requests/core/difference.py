@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,8 +18,7 @@ _PIN_FIELDS = ("pins", "backup_pins", "blocked_pins")
 _OTHER_FIELDS = ("expires", "on_expiry", "report_only", "exempt")
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """One thing that changes.
 
     Attributes:
@@ -41,8 +39,7 @@ class Change:
         return f"{kind} {self.field}: {self.shown}"
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     """What a new policy changes. It is false if that is nothing.
 
     Attributes:
