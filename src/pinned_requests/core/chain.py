@@ -56,6 +56,9 @@ class SeenCertificate(Value):
             der=der,
         )
 
+    def __hash__(self) -> int:
+        return hash(self.certificate_pin)  # all else follows from the certificate
+
     def __repr__(self) -> str:
         return f"<SeenCertificate {self.subject}, {self.spki_pin}>"
 

@@ -26,7 +26,7 @@ from pinned_requests.transport.delegation import sends_through_requests
 from pinned_requests.transport.manager import pin_manager
 from pinned_requests.transport.origin import origins_of
 from pinned_requests.transport.outermost import Outermost, become, examine, outermost, surround_own
-from pinned_requests.transport.pool import PinnedPool, pin_pool
+from pinned_requests.transport.pool import PinnedPool, is_pinned, pin_pool
 from pinned_requests.transport.process import PINNING
 
 if TYPE_CHECKING:
@@ -112,7 +112,8 @@ def _pool(adapter: PinnedHTTPAdapter, find: Callable[..., Any], *args: Any, **kw
     pool = find(*args, **kwargs)
     request = args[0] if args else kwargs.get("request", kwargs.get("url"))
     guard, url = adapter.pinned_by.guard, getattr(request, "url", request)
-    pin_pool(pool, adapter.pinned_by, lambda: origins_of(url))
+    if not is_pinned(pool, adapter.pinned_by):
+        pin_pool(pool, adapter.pinned_by, lambda: origins_of(url))
     sending = _SENDING.get()
     asked = sending.asked if sending and sending.adapter is adapter else getattr(request, _ASKED, ())
     if asked and asked != origins_of(url):  # the URL's host decides, also if the adapter connects to another one

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from urllib3 import PoolManager, ProxyManager
@@ -13,7 +13,7 @@ from pinned_requests.enforcement.refusal import Refusal
 from pinned_requests.transport.connection import Pinning
 from pinned_requests.transport.origin import origins_of
 from pinned_requests.transport.outermost import Outermost, become, examine, outermost
-from pinned_requests.transport.pool import PinnedPool, pin_pool
+from pinned_requests.transport.pool import is_pinned, pin_pool
 from pinned_requests.transport.process import PINNING
 from pinned_requests.transport.stand_in import RefusingManager
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def _by_url(manager: PinnedManager, find: Callable[..., Any], url: str, *args: Any, **kwargs: Any) -> Any:
-    return _pinned(manager, find(url, *args, **kwargs), lambda: origins_of(url))
+    return _pinned(manager, find(url, *args, **kwargs), origins_of, url)
 
 
 def _by_host(  # noqa: PLR0913, PLR0917  urllib3's signature, behind two arguments of ours
@@ -44,32 +44,36 @@ def _by_host(  # noqa: PLR0913, PLR0917  urllib3's signature, behind two argumen
             manager.pinned_by.guard.admit(*_origin(scheme, host, port))
         except Refusal as refusal:
             raise refusal.as_error() from None
-    return _pinned(manager, find(host, port, scheme, pool_kwargs), lambda: [_origin(scheme, host, port)])
+    return _pinned(manager, find(host, port, scheme, pool_kwargs), _origins, scheme, host, port)
 
 
 def _by_context(manager: PinnedManager, find: Callable[..., Any], request_context: dict[str, Any]) -> Any:
     asked = request_context.copy()  # urllib3 takes some of it out
-    return _pinned(manager, find(request_context), lambda: [_origin(asked["scheme"], asked["host"], asked["port"])])
+    return _pinned(manager, find(request_context), _origins, asked["scheme"], asked["host"], asked["port"])
 
 
 def _by_pool_key(manager: PinnedManager, find: Callable[..., Any], pool_key: Any, request_context: Any) -> Any:
-    def origins() -> list[Origin]:
-        return [_origin(pool_key.key_scheme, pool_key.key_host, pool_key.key_port)]
-
-    return _pinned(manager, find(pool_key, request_context=request_context), origins)
+    return _pinned(manager, find(pool_key, request_context=request_context), _origins_of_key, pool_key)
 
 
 def _new(
     manager: PinnedManager, make: Callable[..., Any], scheme: str, host: str, port: int, *args: Any, **kwargs: Any
 ) -> Any:
-    return _pinned(manager, make(scheme, host, port, *args, **kwargs), lambda: [_origin(scheme, host, port)])
+    return _pinned(manager, make(scheme, host, port, *args, **kwargs), _origins, scheme, host, port)
 
 
-def _pinned(manager: PinnedManager, pool: Any, origins: Callable[[], Iterable[Origin]]) -> Any:
-    pinning = manager.pinned_by
-    if not isinstance(pool, PinnedPool) or pool.pinned_by is not pinning:
-        pin_pool(pool, pinning, origins)
+def _pinned(manager: PinnedManager, pool: Any, origins: Callable[..., Iterable[Origin]], *asked: Any) -> Any:
+    if not is_pinned(pool, manager.pinned_by):
+        pin_pool(pool, manager.pinned_by, partial(origins, *asked))
     return pool
+
+
+def _origins(scheme: str | None, host: str | None, port: int | None) -> list[Origin]:
+    return [_origin(scheme, host, port)]
+
+
+def _origins_of_key(pool_key: Any) -> list[Origin]:
+    return _origins(pool_key.key_scheme, pool_key.key_host, pool_key.key_port)
 
 
 def _origin(scheme: str | None, host: str | None, port: int | None) -> Origin:
@@ -174,6 +178,8 @@ def pin_manager(manager: Any, pinning: Pinning) -> Any:
     (`tests/attacks/test_adapters.py` fails without it.) Another object is returned unchanged: the adapter pins its
     pools.
     """
+    if isinstance(manager, PinnedManager) and manager.pinned_by is pinning:  # nearly always
+        return manager
     if isinstance(manager, PoolManager) and not isinstance(manager, PinnedManager):
         with PINNING:
             if not isinstance(manager, PinnedManager):

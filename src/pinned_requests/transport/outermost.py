@@ -94,8 +94,10 @@ def become(thing: Any, cls: type[Outermost]) -> None:
 def surround_own(thing: Outermost) -> None:
     """Surround the methods that an object got before it was pinned, or by way of its `__dict__`."""
     own = vars(thing)
-    for name in thing._methods.keys() & own.keys():  # noqa: SLF001  a part of the class
-        surround, found = thing._methods[name], own[name]  # noqa: SLF001  as above
+    for name, surround in thing._methods.items():  # noqa: SLF001  a part of the class
+        if name not in own:
+            continue
+        found = own[name]
         if not (isinstance(found, partial) and found.func is surround and found.args[0] is thing):
             own[name] = partial(surround, thing, found)
 
@@ -132,10 +134,11 @@ def _surrounded(cls: type, name: str, surround: Surround) -> Callable[..., Any]:
 
 def _attribute(name: str, give_out: Callable[[Any, Any], Any], found: Any) -> property:
     """Return a property over the object's own value, or over a property or value of the class."""
+    is_computed = hasattr(found, "__get__")
 
     @outermost
     def read(self: Any) -> Any:
-        if hasattr(found, "__get__"):
+        if is_computed:
             return give_out(self, found.__get__(self, type(self)))
         try:
             return give_out(self, vars(self)[name])

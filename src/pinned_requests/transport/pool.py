@@ -88,7 +88,7 @@ class PinnedPool(HTTPConnectionPool):
         if self.scheme != "https":  # after `super()`: urllib3 gives back the place that it took
             self._admit_plain()
         pinned = self._pin(connection)
-        if pinned is not None and not pinned.is_closed and not pinned.is_acceptable():
+        if pinned is not None and pinned.sock is not None and not pinned.is_acceptable():
             hang_up(pinned)
         return connection
 
@@ -99,9 +99,12 @@ class PinnedPool(HTTPConnectionPool):
 
     def _validate_conn(self, conn: Any) -> None:
         super()._validate_conn(conn)
-        if isinstance(conn, PinnedHTTPSConnection) and conn.is_closed:  # a subclass leaves that to the request
-            conn.connect()
-        if self.scheme != "https" or (isinstance(conn, PinnedHTTPSConnection) and conn.is_checked):
+        if isinstance(conn, PinnedHTTPSConnection):
+            if conn.is_closed:  # a subclass leaves that to the request
+                conn.connect()
+            if conn.is_checked:
+                return
+        if self.scheme != "https":
             return
         pinned = self._pin(conn)
         is_wrapped_and_unused = pinned is not None and pinned is not conn and pinned.is_closed
@@ -213,6 +216,11 @@ class Handshake:
 
     def _note(self, report: ViolationReport) -> None:
         self.verdict = report.verdict
+
+
+def is_pinned(pool: object, pinning: Pinning) -> bool:
+    """Say whether `pin_pool()` has pinned a pool for the same adapter or manager."""
+    return isinstance(pool, PinnedPool) and pool.pinned_by is pinning
 
 
 def pin_pool(pool: Any, pinning: Pinning, origins: Callable[[], Iterable[Origin]]) -> None:

@@ -223,7 +223,7 @@ class PinnedSession(Outermost, requests.Session):
 
     def resolve_redirects(self, resp: Any, *args: Any, **kwargs: Any) -> Any:
         """Follow redirects as requests does; a refusal on the way says which host sent it there."""
-        return follow(super().resolve_redirects, resp, *args, **kwargs)
+        return follow(self, super().resolve_redirects, resp, *args, **kwargs)
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         """Return the settings as requests does; a CA bundle of the environment does not reach a caller's context."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 
 from pinned_requests import InsecureURLError, PinMismatchError, PinnedSession, UnpinnedHostError
 from pinned_requests.testing import Response
@@ -49,3 +50,32 @@ def test_a_redirect_that_is_followed(lab: Lab) -> None:
     assert first.next is not None
     assert first.next.url == last.url()
     assert [each.url for each in session.resolve_redirects(first, first.request, verify=lab.bundle)] == [last.url()]
+
+
+@pytest.mark.parametrize("way", ["class", "object", "requests"])
+def test_what_is_a_redirect_can_be_said_by_others(way: str, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their method is called as often as requests calls it, and what it finds is followed."""
+    asked: list[int] = []
+    last = lab.serve(lab.honest)
+    server = lab.serve(lab.honest, handler=lambda _: Response(200, headers=(("X-Go-To", last.url()),)))
+
+    def find(response: Any) -> str | None:
+        asked.append(response.status_code)
+        where: str | None = response.headers.get("X-Go-To")
+        return where
+
+    def follow(session: requests.Session) -> None:
+        if way == "class":
+            overriding = type("Overriding", (type(session),), {"get_redirect_target": staticmethod(find)})
+            session.__class__ = overriding
+        elif way == "object":
+            monkeypatch.setattr(session, "get_redirect_target", find)
+        answer = session.get(server.url())
+        assert (answer.url, len(answer.history)) == (last.url(), 1)
+
+    if way == "requests":
+        monkeypatch.setattr("requests.Session.get_redirect_target", staticmethod(find))
+    follow(lab.trusting(PinnedSession(lab.pins)))
+    pinned, asked[:] = asked[:], []
+    follow(lab.trusting(requests.Session()))
+    assert pinned == asked
