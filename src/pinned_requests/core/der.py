@@ -50,7 +50,7 @@ class Reader:
 
     def peek(self) -> int | None:
         """Return the tag of the next element, or None at the end."""
-        return self._data[self._at] if self else None
+        return self._data[self._at] if self._at < len(self._data) else None
 
     def take(self, *tags: int) -> Element:
         """Return the next element and move past it.
@@ -93,19 +93,19 @@ class Reader:
         Raises:
             PinFormatError: bytes are left.
         """
-        if self:
+        if self._at < len(self._data):
             raise PinFormatError("it has bytes after its end")
 
+    def take_all(self, tag: int) -> list[Element]:
+        """Return all that follows as elements, which must have this tag.
 
-def elements(data: bytes, tag: int) -> Iterator[Element]:
-    """Yield the elements of `data`, which must all have this tag.
-
-    Raises:
-        PinFormatError: as `Reader.take()`.
-    """
-    reader = Reader(data)
-    while reader:
-        yield reader.take(tag)
+        Raises:
+            PinFormatError: as `take()`.
+        """
+        found = []
+        while self._at < len(self._data):
+            found.append(self.take(tag))
+        return found
 
 
 def sequence(content: bytes) -> bytes:

@@ -165,9 +165,9 @@ class ViolationReport(Value):
 
     def _render(self) -> str:
         verdict, lines = self.verdict, [self._sentence()]
-        if self.chain:
+        if certificates := verdict.chain.certificates:
             heading = "verified" if verdict.chain.is_verified else "not verified: only its first certificate counts"
-            lines += [f"  Chain ({heading}):", *_cut(f"{seen.spki_pin}  {seen.subject}" for seen in self.chain)]
+            lines += [f"  Chain ({heading}):", *_cut([f"{seen.spki_pin}  {seen.subject}" for seen in certificates])]
             lines += self._hints()
         if verdict.outcome is Outcome.BLOCKED_KEY and verdict.pin:
             of_set = verdict.pins.blocked_pins if verdict.pins else ()
@@ -181,11 +181,12 @@ class ViolationReport(Value):
             lines += self._remedy()
         if self.near_miss is not None:
             lines.append(f"  {self.near_miss}.")
-        return "\n".join(escape(line) for line in lines)
+        return "\n".join(map(escape, lines))
 
     def _remedy(self) -> list[str]:
         """Return a line with the command that pins a new key after a look; none if it is too long to be pasted."""
-        target = HostPattern("exact", self.verdict.host, None if self.port == DEFAULT_PORTS["https"] else self.port)
+        host, port = self.verdict.host, self.verdict.port
+        target = HostPattern("exact", host, None if port == DEFAULT_PORTS["https"] else port)
         policy = "" if self.policy_file is None else f" --policy {shlex.quote(self.policy_file)}"
         line = f"  If its owner has changed the key: pinned-requests repin {shlex.quote(str(target))}{policy}"
         return [line] if escape(line) == line else []
@@ -194,7 +195,8 @@ class ViolationReport(Value):
         verdict = self.verdict
         host = escape(verdict.host, _MAX_HOST)
         where = f"[{host}]" if ":" in host else host
-        peer = where if self.port is None else f"{where}:{self.port}"
+        port = verdict.port
+        peer = where if port is None else f"{where}:{port}"
         match verdict.outcome:
             case Outcome.MISMATCH:
                 went_on = "; the request went on: the pin set is report-only" if verdict.is_allowed else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pinned_requests.core.der import OID, SEQUENCE, SET, Reader, elements
+from pinned_requests.core.der import OID, SEQUENCE, SET, Reader
 from pinned_requests.core.errors import PinFormatError
 from pinned_requests.core.text import escape
 
@@ -32,14 +32,14 @@ def name_as_text(der: bytes) -> str:
     names, and a warning can only be suppressed by filters that hold for the whole process.
     """
     try:
-        rdns = [_rdn_as_text(rdn.content) for rdn in elements(Reader(der).take(SEQUENCE).content, SET)]
+        rdns = [_rdn_as_text(rdn.content) for rdn in Reader(Reader(der).take(SEQUENCE).content).take_all(SET)]
     except PinFormatError:
         return "(a name that cannot be read)"
     return escape(",".join(reversed(rdns))) or "(no name)"
 
 
 def _rdn_as_text(rdn: bytes) -> str:
-    return "+".join(_attribute_as_text(attribute.content) for attribute in elements(rdn, SEQUENCE))
+    return "+".join(_attribute_as_text(attribute.content) for attribute in Reader(rdn).take_all(SEQUENCE))
 
 
 def _attribute_as_text(attribute: bytes) -> str:
