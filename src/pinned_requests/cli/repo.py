@@ -6,9 +6,11 @@ soon.
 This file has no `from __future__ import annotations`: typer reads the types of the arguments.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -58,7 +60,18 @@ app = typer.Typer(
 )
 
 
+def _later(command: Callable[..., int]) -> Callable[..., Callable[[], int]]:
+    """Let typer parse the arguments of a command, and return what runs it; see `run.py`."""
+
+    @wraps(command)
+    def parse(*args: Any, **kwargs: Any) -> Callable[[], int]:
+        return partial(command, *args, **kwargs)
+
+    return parse
+
+
 @app.command()
+@_later
 def init(  # noqa: PLR0913  the options of the command line
     folder: Folder,
     *,
@@ -121,6 +134,7 @@ def init(  # noqa: PLR0913  the options of the command line
 
 
 @app.command()
+@_later
 def publish(  # noqa: PLR0913  the options of the command line
     folder: Folder,
     policy: Annotated[Path, typer.Argument(help="A policy in TOML or JSON.", show_default=False)],
@@ -160,6 +174,7 @@ def publish(  # noqa: PLR0913  the options of the command line
 
 
 @app.command("rotate-key")
+@_later
 def rotate_key(  # noqa: PLR0913  as for init
     folder: Folder,
     role: Role,
@@ -195,6 +210,7 @@ def rotate_key(  # noqa: PLR0913  as for init
 
 
 @app.command()
+@_later
 def refresh(
     folder: Folder,
     *,
@@ -217,6 +233,7 @@ def refresh(
 
 
 @app.command()
+@_later
 def status(
     place: Annotated[str, typer.Argument(metavar="URL|DIR", help="The repository.")] = ".",
     *,
@@ -234,6 +251,7 @@ def status(
 
 
 @app.command()
+@_later
 def sync(
     folder: Folder,
     destination: Annotated[
@@ -259,4 +277,4 @@ def sync(
 
 
 for _command in (repo_people.keys, repo_people.propose, repo_people.sign, repo_people.merge):
-    app.command()(_command)
+    app.command()(_later(_command))

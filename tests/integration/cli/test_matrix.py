@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -62,8 +64,35 @@ COMMANDS = {
     "block": Case("block ./stolen.pem --policy {file} --yes", "pins.toml"),
     "block FILE": Case("block {file} --policy pins.toml --yes", "./stolen.pem"),
     "repin": Case("repin {host} --policy {file} --ca-bundle {ca}", "pins.toml"),
+    "repo init": Case("repo init new --keys new-keys --plain"),
+    "repo publish": Case("repo publish repository {file} --keys keys", "pins.toml"),
+    "repo rotate-key": Case("repo rotate-key repository targets --keys keys --plain"),
+    "repo refresh": Case("repo refresh repository --keys keys"),
+    "repo status": Case("repo status repository"),
+    "repo sync": Case("repo sync repository served"),
+    "repo keys": Case("repo keys alice --plain"),
+    "repo propose": Case("repo propose repository new.json --policy {file}", "pins.toml"),
+    "repo sign": Case("repo sign repository {file} --keys keys", "./proposal.json"),
+    "repo merge": Case("repo merge repository {file} --keys keys", "./signed.json"),
+    "lab audit": Case("lab audit --attacker trusted-ca --host api.example.com -- true", code=FINDING),
 }
+ENDLESS = {"lab serve"}  # until it is told to end; see tests/integration/testing/test_lab_serve.py
 READING = [name for name, case in COMMANDS.items() if case.file is not None]
+
+
+REPOSITORY = (
+    "repo init repository --keys keys --plain",
+    "repo propose repository proposal.json --policy pins.toml",
+    "repo propose repository signed.json --policy pins.toml",
+    "repo sign repository signed.json --keys keys",
+)
+
+
+def prepare(*commands: str) -> None:
+    """Run commands, in silence."""
+    for command in commands:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            assert main(command.split(" ")) == OK
 
 
 class Desk:
@@ -78,32 +107,30 @@ class Desk:
         }
         Path("cert.pem").write_bytes(lab.honest.served_pem)
         Path("stolen.pem").write_bytes(Authority.create().certificate_pem)
-        assert main(["init", self._names["host"], "--ca-bundle", lab.bundle, "--backup-key", "b.key"]) == OK
+        prepare(f"init {self._names['host']} --ca-bundle {lab.bundle} --backup-key b.key")
 
     def words(self, case: Case, file: str | None = None) -> list[str]:
-        """Return the command line, with another file."""
+        """Return the command line, with another file. What commands of `repo` read is made when one is asked for."""
+        if case.words.startswith("repo ") and not Path("repository").exists():
+            prepare(*REPOSITORY)
         return case.words.format(file=file or case.file, **self._names).split(" ")
 
 
 @pytest.fixture
-def desk(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Desk:
+def desk(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     """Prepare the folder."""
     monkeypatch.chdir(tmp_path)
-    made = Desk(lab)
-    capsys.readouterr()
-    return made
+    return Desk(lab)
 
 
 def test_every_command_is_here() -> None:
-    """A new command gets a row; those of `repo` and `lab` have tests of their own."""
+    """A new command gets a row."""
     from pinned_requests.cli.app import app  # noqa: PLC0415  for this alone
     from pinned_requests.cli.help import command_tree, walk  # noqa: PLC0415  as above
 
     leaves = {" ".join(names[1:]) for names, each in walk(command_tree(app)) if not hasattr(each, "commands")}
     words = {name: case.words for name, case in COMMANDS.items()}
-    assert {leaf for leaf in leaves if not leaf.startswith(("repo ", "lab "))} <= {
-        leaf for leaf in leaves for line in words.values() if line.startswith(leaf)
-    }
+    assert leaves - ENDLESS == {leaf for leaf in leaves for line in words.values() if line.startswith(leaf)}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -154,7 +181,9 @@ def test_wrong_files(name: str, desk: Desk, tmp_path: Path, capsys: pytest.Captu
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_line_that_is_wrong(name: str, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     """An option that is not there: 2, and where help is."""
-    assert main([*desk.words(COMMANDS[name]), "--nonsense"]) == BAD_INPUT
+    words = desk.words(COMMANDS[name])
+    words.insert(words.index("--") if "--" in words else len(words), "--nonsense")
+    assert main(words) == BAD_INPUT
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert "--help" in err
@@ -262,6 +291,21 @@ def test_ctrl_c(name: str, desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert {path: path.read_bytes() for path in Path().iterdir()} == before
 
 
+@pytest.mark.parametrize("name", [name for name, case in COMMANDS.items() if "{ca}" not in case.words])
+def test_ctrl_c_while_it_prints(
+    name: str, desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where no connection is made, which is when a command is fastest: 130, in silence."""
+    words = desk.words(COMMANDS[name])
+
+    def interrupt(*_arguments: Any, **_options: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.stdout, "write", interrupt)
+    assert main(words) == INTERRUPTED
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.slow
 def test_ctrl_c_at_a_question(running: Running, desk: Desk) -> None:
     """A real signal while the command waits for an answer on a terminal: 130, and nothing is written."""
@@ -295,7 +339,9 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_widths(name: str, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_widths(
+    name: str, desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """On a terminal of 40, 80 or 200 columns: the same exit code, and no table is wider than one, pins excepted."""
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TERM", "dumb")
@@ -303,16 +349,13 @@ def test_widths(name: str, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("COLUMNS", str(columns))
         for stream in ("stdout", "stderr"):
             monkeypatch.setattr(sys, stream, Terminal())
-        files = {path: path.read_bytes() for path in Path().iterdir()}
-        assert main(desk.words(COMMANDS[name])) == COMMANDS[name].code
+        words = desk.words(COMMANDS[name])
+        shutil.copytree(".", before := tmp_path_factory.mktemp("before"), dirs_exist_ok=True)
+        assert main(words) == COMMANDS[name].code
         shown = sys.stdout.getvalue()  # type: ignore[attr-defined]  # it is a Terminal
         assert "\x1b" not in shown
         assert all(len(line) <= max(columns, 80) for line in shown.splitlines() if line[:1] in "┏┃┡│├└")
-        for path in Path().iterdir():  # as before, for the next width
-            if path not in files:
-                path.unlink()
-        for path, data in files.items():
-            path.write_bytes(data)
+        monkeypatch.chdir(before)  # as it was, for the next width
 
 
 def test_keys_are_private(desk: Desk) -> None:
