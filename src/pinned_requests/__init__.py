@@ -74,6 +74,12 @@ for _name in __all__:
     globals()[_name].__module__ = __name__
 del _name
 
+
+def __dir__() -> list[str]:
+    """Return the public names, for completion: not those of the modules that they happen to stand in."""
+    return [*__all__, "__version__"]
+
+
 if typing.TYPE_CHECKING:
     __version__: str
 else:  # hidden from type checkers: for them, a module with this function has every attribute

@@ -104,6 +104,11 @@ def test_the_version() -> None:
     assert not hasattr(pinned_requests, "absent")
 
 
+def test_what_completion_shows() -> None:
+    """The public names alone."""
+    assert set(dir(pinned_requests)) == {*pinned_requests.__all__, "__version__"}
+
+
 def test_a_copy_without_metadata_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a frozen program: asking is not an `ImportError`."""
 
