@@ -201,6 +201,18 @@ def test_the_honest_server_gets_it(versioned: Any, name: str, mode: str) -> None
     assert versioned.toll(server) == (1, 1, len(SECRET))
 
 
+def test_flags_are_refused_as_by_ssl(scene: Scene) -> None:
+    """TLS has none, and a call that silently did without them would be another one."""
+    server = scene.serve(scene.honest)
+    contexts: list[ssl.SSLContext] = [pinned_context(scene), ssl.create_default_context(cafile=scene.bundle)]
+    for context in contexts:
+        with open_socket(context, server.port) as tls:
+            tls.do_handshake()
+            with pytest.raises(ValueError, match="non-zero flags not allowed in calls to send"):
+                tls.send(SECRET, socket.MSG_DONTWAIT)
+    assert scene.toll(server).application_bytes == 0
+
+
 def test_the_handshake_is_refused_where_the_socket_is_wrapped(versioned: Any) -> None:
     """What `http.client` and `smtplib` do. The socket is closed, and the error is the one that clients of ssl know."""
     mitm = versioned.serve(versioned.attacker)
