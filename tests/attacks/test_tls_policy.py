@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import math
 import socket
 import ssl
 import time
@@ -25,6 +26,7 @@ from pinned_requests import (
     UnpinnedHostError,
 )
 from pinned_requests.core.verdict import Outcome
+from pinned_requests.enforcement import guard
 from pinned_requests.testing import Response
 from pinned_requests.tls import connection as tls_connection
 from support.waiting import wait_until
@@ -219,20 +221,49 @@ def test_a_policy_that_is_too_old_refuses(scene: Scene, connection: Any) -> None
     assert scene.toll(server).application_bytes == len(PART)
 
 
-@pytest.mark.parametrize("ahead", [-3600, 3600])
-def test_a_clock_that_is_set(scene: Scene, connection: Any, monkeypatch: Any, ahead: float) -> None:
-    """The times between which a verdict holds are by the wall clock: one that leaves them is a reason to look again."""
+@pytest.mark.parametrize("ahead", [-3600, 0, 3600])
+def test_a_clock_that_is_set(scene: Scene, connection: Any, monkeypatch: pytest.MonkeyPatch, ahead: float) -> None:
+    """A policy is as old as the clock says that says more, also where the wall clock is set back, or stands still."""
     policy = PinPolicy({"localhost": pins_of(scene, scene.honest)})
     server = scene.serve(scene.honest)
     store = PolicyStore(lambda: policy, max_age=7200)
     write = connection(PinnedSSLContext(store, cafile=scene.bundle), server.port)
     write(PART)
-    loaded = store._loaded
-    store._loaded = loaded[0] - 1e6, loaded[1]  # the monotonic clock says that the policy is too old
-    begin = time.time()
+    loaded, begin = store._loaded, time.time()
+    store._loaded = loaded[0] - 1e6, loaded[1]
     monkeypatch.setattr(tls_connection, "time", lambda: begin + ahead)
+    monkeypatch.setattr(tls_connection, "monotonic", lambda: math.inf if ahead == 0 else 0.0)
     with pytest.raises(PinsExpiredError):
         write(PART)
+
+
+def test_a_clock_that_ran_ahead(scene: Scene, connection: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pins that had expired by it are in force again when it is put right."""
+    server = scene.serve(scene.attacker)
+    pins = pins_of(scene, scene.honest, expires="2999-01-01T00:00:00Z")
+    ahead = dt.datetime(3000, 1, 1, tzinfo=dt.UTC)
+    monkeypatch.setattr(guard, "_now", lambda: ahead)
+    monkeypatch.setattr(tls_connection, "time", ahead.timestamp)
+    write = connection(PinnedSSLContext({"localhost": pins}, cafile=scene.bundle), server.port)
+    write(PART)
+    monkeypatch.undo()
+    with pytest.raises(PinMismatchError):
+        write(PART)
+    assert scene.toll(server).application_bytes == len(PART)
+
+
+def test_a_source_of_new_objects_is_waited_for_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A vault is parsed at each look: another object is no reason to wait again."""
+    judged: list[Any] = []
+    judge = guard.Guard.judge
+    monkeypatch.setattr(guard.Guard, "judge", lambda *args: judged.append(args) or judge(*args))
+    pins = pins_of(scene, scene.honest)
+    store = PolicyStore(lambda: PinPolicy({"localhost": pins}), refresh_after=0.05, confirm_refusals=5)
+    server = scene.serve(scene.attacker)
+    context = PinnedSSLContext(store, cafile=scene.bundle)
+    with socket.create_connection(("127.0.0.1", server.port)) as sock, pytest.raises(PinMismatchError):
+        context.wrap_socket(sock, server_hostname="localhost")
+    assert len(judged) == 2
 
 
 def test_a_policy_that_comes_back_is_evaluated_again(scene: Scene, connection: Any) -> None:

@@ -59,12 +59,13 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (PolicyError, ExitCode.BAD_INPUT),
     (typer.TyperException, ExitCode.BAD_INPUT),
     (KeyboardInterrupt, ExitCode.INTERRUPTED),
+    (typer.Abort, ExitCode.INTERRUPTED),  # of a prompt: Ctrl-C or the end of the input
     (BrokenPipeError, ExitCode.PIPE_CLOSED),
     (OSError, ExitCode.BAD_INPUT),
     (MemoryError, ExitCode.BAD_INPUT),
     (RecursionError, ExitCode.BAD_INPUT),
 )
-_SILENT = (KeyboardInterrupt, BrokenPipeError)
+_SILENT = (KeyboardInterrupt, typer.Abort, BrokenPipeError)
 _TOO_LARGE = (MemoryError, RecursionError)
 
 

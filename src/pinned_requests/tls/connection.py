@@ -19,7 +19,7 @@ import threading
 from datetime import UTC, datetime
 from functools import partial
 from operator import attrgetter
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pinned_requests.core.chain import Chain
@@ -35,6 +35,11 @@ if TYPE_CHECKING:
     from pinned_requests.enforcement.guard import Admission, Guard
 
 MAX_KNOWN = 1000  # hosts of a context: under `unpinned_hosts="allow"` there is no end of them
+
+# A policy that allows a chain, and when (None: at any time): between two times by the wall clock, and up to one by the
+# monotonic clock. No policy is False, since `store.in_force` can be None.
+_Allowed = tuple["PinPolicy | Literal[False]", tuple[float, float, float | None] | None]
+_BY_NONE: _Allowed = (False, None)
 
 _UNNAMED = "the client gave no server_hostname; give it one, or the context an assumed_host"
 _UNCHECKED = "its check has failed, or is not complete"
@@ -62,10 +67,7 @@ class CheckedTLS:
         self._known = known  # by host
         self._chain: Chain | None = None
         self._is_open = False  # whether the handshake is complete and the chain was accepted
-        # The policy that allows this chain, between two times by the wall clock (None: at any time). Without one it is
-        # not None: `store.in_force` can be None.
-        self._allowed_by: PinPolicy | Literal[False] = False
-        self._allowed: tuple[float, float] | None = None
+        self._allowed = _BY_NONE  # one attribute, which threads read at once
         self._refused: ViolationReport | None = None
         self._reported: set[tuple[int | None, Outcome]] = set()  # allowed violations are reported once a connection
 
@@ -78,8 +80,10 @@ class CheckedTLS:
     def write(self, data: Any) -> Any:
         """Write, as the C object does, if the policy in force accepts the chain."""
         # Quick, as `guard.policy` is not.
-        times = self._allowed
-        if self._allowed_by is not self._store.in_force or not (times is None or times[0] <= time() < times[1]):
+        policy, times = self._allowed
+        if policy is not self._store.in_force or not (
+            times is None or (times[0] <= time() < times[1] and (times[2] is None or monotonic() < times[2]))
+        ):
             self.do_handshake()
         return self._tls.write(data)
 
@@ -124,10 +128,9 @@ class CheckedTLS:
             self._admit(self._guard.policy)
             self._tls.do_handshake()
             self._chain = verified_chain(self._tls, is_verified=self._is_verified)
-        self._allowed_by = False
-        while self._allowed_by is not (policy := self._guard.policy):  # a sink may have put another one in force
-            if self._judge(policy, self._chain):
-                self._allowed_by = policy
+        self._allowed, is_reconsidered = _BY_NONE, False
+        while self._allowed[0] is not (policy := self._guard.policy):  # a sink may have put another one in force
+            is_reconsidered |= not self._judge(policy, self._chain, may_reconsider=not is_reconsidered)
         self._is_open = True
 
     def _admit(self, policy: PinPolicy) -> Known:
@@ -145,15 +148,18 @@ class CheckedTLS:
             self._known[host] = known
         return known
 
-    def _judge(self, policy: PinPolicy, chain: Chain) -> bool:
-        """Refuse or report what the policy says of the chain. False if a newer policy came before a refusal."""
+    def _judge(self, policy: PinPolicy, chain: Chain, *, may_reconsider: bool) -> bool:
+        """Refuse or report what the policy says of the chain.
+
+        False: nothing was said, because a newer policy came before a refusal. With `may_reconsider` one is waited for.
+        """
         known = self._admit(policy)
         begin = time()
-        end = begin + self._store.settled_for()
-        is_accepted, is_lasting = known.accepted is chain, True
+        end, steady_end = self._store.settled_until()
+        is_accepted, is_lasting, is_timeless = known.accepted is chain, True, end == math.inf
         for admission in () if is_accepted else known.admissions:
             verdict = self._guard.judge(admission, chain, policy)
-            is_doubtful = not verdict.is_allowed and self._guard.is_reconsidered(verdict, may_wait=self._may_wait())
+            is_doubtful = may_reconsider and self._guard.is_reconsidered(verdict, may_wait=self._may_wait())
             if is_doubtful and self._guard.policy is not policy:
                 return False
             key = verdict.port, verdict.outcome
@@ -163,12 +169,12 @@ class CheckedTLS:
             is_lasting &= not verdict.is_violation
             # Policies and chains are immutable: only time changes the verdict of one on the other.
             if verdict.pins is not None and verdict.pins.expires is not None:
-                is_lasting = False
+                is_lasting = is_timeless = False
                 expires = verdict.pins.expires.timestamp()
                 end = min(end, expires) if expires > begin else end
         if is_lasting and not is_accepted:
             self._known[self._tls.server_hostname] = known._replace(accepted=chain)
-        self._allowed = None if end == math.inf else (begin, end)
+        self._allowed = policy, None if is_timeless else (begin, end, steady_end)
         return True
 
     def _may_wait(self) -> bool:
@@ -177,7 +183,7 @@ class CheckedTLS:
         return isinstance(owner, _socket.socket) and owner.gettimeout() != 0
 
     def _refuse(self, report: ViolationReport) -> None:
-        self._refused, self._is_open, self._allowed_by = report, False, False
+        self._refused, self._is_open, self._allowed = report, False, _BY_NONE
         owner = self._tls.owner
         if isinstance(owner, _socket.socket):
             # Not `close()`: the descriptor is the client's. Not `SSLSocket.shutdown()`, which drops the TLS object.

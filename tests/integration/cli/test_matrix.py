@@ -330,6 +330,35 @@ def test_ctrl_c_at_a_question(running: Running, desk: Desk) -> None:
     assert not Path("n.key").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no pseudo-terminals")
+@pytest.mark.parametrize("key", [b"\x03", b"\x04"], ids=["Ctrl-C", "Ctrl-D"])
+def test_ctrl_c_at_a_passphrase(key: bytes, tmp_path: Path) -> None:
+    """Typed on the terminal that the passphrase is read from: 130, and no key is made."""
+    program = (
+        "import os, pty, sys\n"
+        "child, terminal = pty.fork()\n"
+        "if child == 0:\n"
+        "    os.execv(sys.executable, [sys.executable, '-m', 'pinned_requests', 'repo', 'keys', sys.argv[2]])\n"
+        "shown = b''\n"
+        "while b'assphrase' not in shown:\n"
+        "    shown += os.read(terminal, 4096)\n"
+        "os.write(terminal, bytes.fromhex(sys.argv[1]))\n"
+        "try:\n"
+        "    while piece := os.read(terminal, 4096):\n"
+        "        shown += piece\n"
+        "except OSError:  # the other side is closed\n"
+        "    pass\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), b'Traceback' in shown)\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PINNED_REQUESTS_PASSPHRASE"}
+    words = [sys.executable, "-c", program, key.hex(), str(tmp_path / "alice")]
+    # A process of its own: pytest's has threads, and a fork would be a copy of all that.
+    done = subprocess.run(words, capture_output=True, text=True, timeout=WAIT, env=environment, check=False)
+    assert (done.stdout, done.stderr) == (f"{INTERRUPTED} False\n", "")
+    assert not list((tmp_path / "alice").glob("*.pem"))
+
+
 class Terminal(io.StringIO):
     """What a terminal shows."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import json
 import socket
 import ssl
@@ -25,6 +26,7 @@ import urllib3
 
 from pinned_requests import PinMismatchError, PinnedSession, PinnedSSLContext
 from pinned_requests.testing import Authority, MITMLab
+from pinned_requests.testing.server import connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +53,12 @@ def failure_of(attack: Attack) -> str:
     with pytest.raises(AssertionError) as failure:
         attack.assert_rejected()
     return str(failure.value)
+
+
+def failing(call: Callable[[], Any]) -> None:
+    """Call it, whatever it raises."""
+    with contextlib.suppress(Exception):
+        call()
 
 
 def frozen_by_freezegun(date: str) -> Any:
@@ -254,6 +262,43 @@ def test_a_probe_beside_a_client_that_was_redirected(mitm_lab: MITMLab) -> None:
         with PinnedSession(pins_of(server)) as session:
             assert session.get(URL, timeout=5, allow_redirects=False).status_code == 307
     attack.assert_rejected()
+
+
+@pytest.mark.parametrize("library", [requests, httpx])
+def test_a_client_that_gives_up_after_the_second_handshake(mitm_lab: MITMLab, library: Any) -> None:
+    """It has accepted the attacker's certificate, and hangs up because its time is over."""
+    with mitm_lab.impersonate(HOST, as_="renegotiation") as attack, contextlib.suppress(Exception):
+        library.get(URL, timeout=0.05)
+    assert attack.verdict == "undecided"
+    assert "time-out of a second or more" in failure_of(attack)
+
+
+def test_a_lab_that_ends_a_second_handshake(mitm_lab: MITMLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own hanging up is not the client's."""
+    monkeypatch.setattr(connection, "_SECOND_THOUGHTS", 10.0)
+    with mitm_lab.impersonate(HOST, as_="renegotiation") as attack:
+        client = http.client.HTTPSConnection(HOST, timeout=5)
+        client.request("GET", "/")
+        reader = threading.Thread(target=lambda: failing(client.getresponse))
+        reader.start()
+        time.sleep(0.5)  # the server waits for second thoughts
+        with mitm_lab.honest(HOST):
+            pass
+        reader.join()
+    assert attack.verdict == "accepted"
+
+
+def test_a_goodbye_in_place_of_a_second_handshake(mitm_lab: MITMLab) -> None:
+    """The server's thread ends."""
+    with mitm_lab.impersonate(HOST, as_="renegotiation") as attack:
+        context = ssl.create_default_context()
+        with socket.create_connection((HOST, 443)) as sock, context.wrap_socket(sock, server_hostname=HOST) as tls:
+            tls.sendall(b"GET / HTTP/1.1\r\nHost: api.example.com\r\n\r\n")
+            tls.settimeout(0.0)
+            with contextlib.suppress(OSError):
+                tls.unwrap()
+            time.sleep(0.2)
+    assert attack.verdict == "rejected"
 
 
 def test_an_interrupted_block(mitm_lab: MITMLab) -> None:

@@ -64,6 +64,7 @@ _NO_CONNECTION = (
     "The client must open a new connection inside the with block, in this process, through Python's socket module, and"
     " not through a proxy that it was given explicitly"
 )
+_PATIENCE = "Give it a time-out of a second or more: it may have given up"
 _CALL_AGAIN = "The attacker is there from the second connection on: let the client make another request"
 
 
@@ -185,8 +186,10 @@ def _opened(record: ConnectionRecord, client: ClientHandshake | None) -> Finding
 
 def _renegotiated(record: ConnectionRecord, client: ClientHandshake | None) -> Finding:
     """Decide about a connection on which the server wanted to renegotiate."""
-    if record.is_renegotiated:
+    if record.is_renegotiated or record.leaked_bytes:
         return Finding("accepted", "accepted another certificate in the middle of its connection")
+    if record.hung_up_later and client:  # no client of Python's `ssl` looks at that certificate before it reads
+        return Finding("undecided", "completed a second handshake, and hung up before an answer came", _PATIENCE)
     if record.tls_reason in _NO_TLS_1_2:
         return Finding("rejected", "does not speak TLS 1.2, without which there is no renegotiation")
     if found := _opened(record, client):

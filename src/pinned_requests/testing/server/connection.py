@@ -41,7 +41,7 @@ _CHUNK = 65536  # bytes taken from a socket, or given to TLS, at a time
 _LINGER = 1.0  # seconds to wait for the client's close after ours, so that what it still sends is counted, too
 _TLS_HANDSHAKE = b"\x16"  # the first byte of a client that speaks TLS (RFC 8446 §5.1), and of no request in the clear
 _TLS_ALERT = b"\x15"  # the first byte of its goodbye (ibid.), whose rest is encrypted
-_SECOND_THOUGHTS = 0.25  # seconds for a client that looks at the certificate of a second handshake
+_SECOND_THOUGHTS = 0.1  # seconds for a client that looks at the certificate of a second handshake; it takes some ms
 _CONNECT = b"CONNECT "  # RFC 9110 §9.3.6
 _END_OF_HEAD = b"\r\n\r\n"
 _CONNECTED = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -141,6 +141,7 @@ class Connection:
         self._unread = b""  # taken from the kernel to see what the client speaks
         self._waiting = False  # for the client; bytes are taken from the kernel only while this is False
         self._deadline: float | None = None
+        self._is_aborted = False  # by this side
 
     @property
     def idle(self) -> bool:
@@ -170,6 +171,7 @@ class Connection:
     def abort(self) -> None:
         """End the connection from another thread. The lock is held."""
         # An error means that the client was faster, or that the thread will look at `stopping` before it waits.
+        self._is_aborted = True
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
@@ -326,13 +328,16 @@ class Connection:
         Raises:
             OSError: it has not: it looked at the certificate, and said goodbye.
         """
+        with self._tally.changed:
+            self.record.is_honest = False  # what comes from now on leaks
         if is_ready(self._socket, selectors.EVENT_READ, _SECOND_THOUGHTS):
             first = self._socket.recv(1, socket.MSG_PEEK)
-            if not first or first == _TLS_ALERT:
+            if (not first or first == _TLS_ALERT) and not self._is_aborted:
+                with self._tally.changed:
+                    self.record.hung_up_later = True
                 raise ConnectionResetError("the client hung up after the second handshake")
         with self._tally.changed:
             self.record.is_renegotiated = True
-            self.record.is_honest = False
 
     def _linger(self) -> None:
         """Say that no more will be sent, and count what still comes in.

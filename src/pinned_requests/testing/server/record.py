@@ -22,7 +22,9 @@ class ConnectionRecord:
     is_established: bool = False
     """Whether the server completed a TLS handshake on it."""
     is_renegotiated: bool = False
-    """Whether it completed a second one, with another certificate, and the client did not hang up."""
+    """Whether it completed a second one, with another certificate, and the client went on."""
+    hung_up_later: bool = False
+    """Whether it completed a second one, and the client hung up before an answer came."""
     failure: str = ""
     """Why the handshake failed, as OpenSSL tells a server: which alert the client sent, for example."""
     tls_reason: str = ""

@@ -102,7 +102,10 @@ class RenegotiatingTLS:
             self._call(self._tls.do_handshake)  # sends the HelloRequest
         while not self.renegotiated:
             try:
-                self._unread += self._call(self._tls.recv, _CHUNK) or b""
+                data = self._call(self._tls.recv, _CHUNK)
+                if data is None:
+                    raise ConnectionResetError("the client hung up")
+                self._unread += data
             except ssl.SSLWantReadError:
                 if not self._tls.total_renegotiations() or self._tls.renegotiate_pending():
                     raise
