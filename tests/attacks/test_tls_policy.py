@@ -15,6 +15,7 @@ import pytest
 
 from pinned_requests import (
     BlockedKeyError,
+    ChainUnavailableError,
     Pin,
     PinMismatchError,
     PinnedSSLContext,
@@ -264,6 +265,21 @@ def test_a_source_of_new_objects_is_waited_for_once(scene: Scene, monkeypatch: p
     with socket.create_connection(("127.0.0.1", server.port)) as sock, pytest.raises(PinMismatchError):
         context.wrap_socket(sock, server_hostname="localhost")
     assert len(judged) == 2
+
+
+def test_a_store_that_never_settles_refuses(scene: Scene, connection: Any) -> None:
+    """Another policy at each look is never the one that has accepted the chain."""
+
+    class Unsettled(PolicyStore):
+        @property
+        def current(self) -> PinPolicy:
+            return PinPolicy({"localhost": pins_of(scene, scene.honest)})
+
+    server = scene.serve(scene.honest)
+    context = PinnedSSLContext(Unsettled(PinPolicy({"localhost": PinSet.exempt()})), cafile=scene.bundle)
+    with pytest.raises(ChainUnavailableError):
+        connection(context, server.port)(PART)
+    assert scene.toll(server).application_bytes == 0
 
 
 def test_a_policy_that_comes_back_is_evaluated_again(scene: Scene, connection: Any) -> None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pinned_requests.core.policy import PinPolicy
     from pinned_requests.enforcement.guard import Admission, Guard
 
+MAX_POLICIES = 100  # in a check: a store of others may make one at each look
 MAX_KNOWN = 1000  # hosts of a context: under `unpinned_hosts="allow"` there is no end of them
 
 # A policy that allows a chain, and when (None: at any time): between two times by the wall clock, and up to one by the
@@ -129,9 +130,13 @@ class CheckedTLS:
             self._tls.do_handshake()
             self._chain = verified_chain(self._tls, is_verified=self._is_verified)
         self._allowed, is_reconsidered = _BY_NONE, False
-        while self._allowed[0] is not (policy := self._guard.policy):  # a sink may have put another one in force
+        for _ in range(MAX_POLICIES):
+            policy = self._guard.policy
+            if self._allowed[0] is policy:  # else a sink may have put another one in force
+                self._is_open = True
+                return
             is_reconsidered |= not self._judge(policy, self._chain, may_reconsider=not is_reconsidered)
-        self._is_open = True
+        raise RuntimeError("the policy in force is another one at each look")
 
     def _admit(self, policy: PinPolicy) -> Known:
         """Refuse what can be refused without a chain, and return what there is to judge by it."""
