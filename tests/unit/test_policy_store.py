@@ -24,6 +24,7 @@ from pinned_requests.core.chain import Chain
 from pinned_requests.core.verdict import Outcome, admit, evaluate
 from pinned_requests.sources import loaders, refresher
 from pinned_requests.sources.loaders import FileLoader, Loader, Start
+from support.followers import followers
 from support.fork import in_a_child, needs_fork
 from support.waiting import wait_until
 
@@ -84,11 +85,6 @@ def test_a_fixed_policy_needs_no_source() -> None:
 
 
 # Sources
-
-
-def followers() -> list[threading.Thread]:
-    """The threads of stores."""
-    return [thread for thread in threading.enumerate() if thread.name == "pinned-requests-policy"]
 
 
 @pytest.fixture(autouse=True)

@@ -275,13 +275,21 @@ def test_a_client_that_gives_up_after_the_second_handshake(mitm_lab: MITMLab, li
 
 def test_a_lab_that_ends_a_second_handshake(mitm_lab: MITMLab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own hanging up is not the client's."""
+    is_ready, waits = connection.is_ready, threading.Event()
+
+    def waiting(sock: socket.socket, event: int, timeout: float | None) -> bool:
+        if timeout == connection._SECOND_THOUGHTS:
+            waits.set()
+        return is_ready(sock, event, timeout)
+
     monkeypatch.setattr(connection, "_SECOND_THOUGHTS", 10.0)
+    monkeypatch.setattr(connection, "is_ready", waiting)
     with mitm_lab.impersonate(HOST, as_="renegotiation") as attack:
         client = http.client.HTTPSConnection(HOST, timeout=5)
         client.request("GET", "/")
         reader = threading.Thread(target=lambda: failing(client.getresponse))
         reader.start()
-        time.sleep(0.5)  # the server waits for second thoughts
+        assert waits.wait(10)
         with mitm_lab.honest(HOST):
             pass
         reader.join()

@@ -27,6 +27,7 @@ from pinned_requests.enforcement.guard import Guard
 from pinned_requests.enforcement.refusal import Refusal
 from pinned_requests.sources import refresher, schedule
 from pinned_requests.sources.loaders import Loader, Start
+from support.followers import followers
 from support.fork import in_a_child, needs_fork
 from support.waiting import wait_until
 
@@ -89,11 +90,6 @@ def source() -> Iterator[Source]:
     made.go_on.set()
     gc.collect()
     wait_until(lambda: not followers())
-
-
-def followers() -> list[threading.Thread]:
-    """The threads of stores."""
-    return [thread for thread in threading.enumerate() if thread.name == "pinned-requests-policy"]
 
 
 def chain_of(*pins: Pin) -> Any:

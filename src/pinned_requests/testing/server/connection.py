@@ -331,7 +331,9 @@ class Connection:
         with self._tally.changed:
             self.record.is_honest = False  # what comes from now on leaks
         if is_ready(self._socket, selectors.EVENT_READ, _SECOND_THOUGHTS):
-            first = self._socket.recv(1, socket.MSG_PEEK)
+            first = b""
+            with contextlib.suppress(OSError):  # a reset
+                first = self._socket.recv(1, socket.MSG_PEEK)
             if (not first or first == _TLS_ALERT) and not self._is_aborted:
                 with self._tally.changed:
                     self.record.hung_up_later = True

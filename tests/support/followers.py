@@ -1,0 +1,18 @@
+"""The threads of policy stores."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+
+# What pytest leaves of the last test that failed, for a debugger: a traceback, with all that its frames refer to.
+_LAST_FAILURE = ("last_exc", "last_type", "last_value", "last_traceback")
+
+
+def followers() -> list[threading.Thread]:
+    """Return the threads of stores that are still in use; a test that failed, and is run again, uses none."""
+    for name in _LAST_FAILURE:
+        vars(sys).pop(name, None)
+    gc.collect()
+    return [thread for thread in threading.enumerate() if thread.name == "pinned-requests-policy"]
