@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _ssl
 import contextlib
-import os
 import select
 import socket
 import ssl
@@ -28,6 +27,7 @@ from pinned_requests import (
 )
 from pinned_requests.testing import Credential
 from pinned_requests.tls import connection
+from support.fork import needs_fork
 
 if TYPE_CHECKING:
     from support.scene import Scene
@@ -495,7 +495,7 @@ def test_gevent(scene: Scene, order: str) -> None:
         in_another_process(scene, "import warnings\nwarnings.simplefilter('ignore')\n" + MAKE + late + WRITE)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@needs_fork
 def test_fork(scene: Scene) -> None:
     """A child uses the context of its parent."""
     child = """

@@ -254,7 +254,7 @@ def test_a_clock_that_ran_ahead(scene: Scene, connection: Any, monkeypatch: pyte
 
 
 def test_a_source_of_new_objects_is_waited_for_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A vault is parsed at each look: another object is no reason to wait again."""
+    """An equal policy in a new object, as from a vault that is parsed at each look, does not make it wait again."""
     judged: list[Any] = []
     judge = guard.Guard.judge
     monkeypatch.setattr(guard.Guard, "judge", lambda *args: judged.append(args) or judge(*args))

@@ -15,9 +15,9 @@ WAIT = 30  # seconds
 
 
 def needs_fork(test: Callable[..., None]) -> Callable[..., None]:
-    """Mark a test that forks: it is skipped where the system does not, and the threads of servers are no matter.
+    """Skip a test where the system does not fork, and ignore the warning of a fork beside other threads.
 
-    The child needs none of the parent's threads; CPython 3.12 and newer warn of them.
+    CPython 3.12 and newer warn. The child does not need the threads of its parent, such as those of servers.
     """
     quiet = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
     skipped = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")

@@ -26,7 +26,7 @@ from pinned_requests.transport.delegation import sends_through_requests
 from pinned_requests.transport.manager import pin_manager
 from pinned_requests.transport.origin import origins_of
 from pinned_requests.transport.outermost import Outermost, become, examine, outermost, surround_own
-from pinned_requests.transport.pool import PinnedPool, is_pinned, pin_pool
+from pinned_requests.transport.pool import PinnedPool, pin_pool
 from pinned_requests.transport.process import PINNING
 
 if TYPE_CHECKING:
@@ -109,11 +109,10 @@ def _sending(adapter: PinnedHTTPAdapter, send: Callable[..., Response], request:
 
 def _pool(adapter: PinnedHTTPAdapter, find: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Return the pool for a request; `get_connection()`, of adapters written before requests 2.32, takes the URL."""
-    pool = find(*args, **kwargs)
+    found = find(*args, **kwargs)
     request = args[0] if args else kwargs.get("request", kwargs.get("url"))
     guard, url = adapter.pinned_by.guard, getattr(request, "url", request)
-    if not is_pinned(pool, adapter.pinned_by):
-        pin_pool(pool, adapter.pinned_by, lambda: origins_of(url))
+    pool = pin_pool(found, adapter.pinned_by, origins_of, url)
     sending = _SENDING.get()
     asked = sending.asked if sending and sending.adapter is adapter else getattr(request, _ASKED, ())
     if asked and asked != origins_of(url):  # the URL's host decides, also if the adapter connects to another one

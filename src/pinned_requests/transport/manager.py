@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from urllib3 import PoolManager, ProxyManager
@@ -13,12 +13,12 @@ from pinned_requests.enforcement.refusal import Refusal
 from pinned_requests.transport.connection import Pinning
 from pinned_requests.transport.origin import origins_of
 from pinned_requests.transport.outermost import Outermost, become, examine, outermost
-from pinned_requests.transport.pool import is_pinned, pin_pool
+from pinned_requests.transport.pool import pin_pool
 from pinned_requests.transport.process import PINNING
 from pinned_requests.transport.stand_in import RefusingManager
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from pinned_requests.core.pinset import PinsLike
     from pinned_requests.core.policy import PinPolicy, UnpinnedHosts
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def _by_url(manager: PinnedManager, find: Callable[..., Any], url: str, *args: Any, **kwargs: Any) -> Any:
-    return _pinned(manager, find(url, *args, **kwargs), origins_of, url)
+    return pin_pool(find(url, *args, **kwargs), manager.pinned_by, origins_of, url)
 
 
 def _by_host(  # noqa: PLR0913, PLR0917  urllib3's signature, behind two arguments of ours
@@ -44,32 +44,30 @@ def _by_host(  # noqa: PLR0913, PLR0917  urllib3's signature, behind two argumen
             manager.pinned_by.guard.admit(*_origin(scheme, host, port))
         except Refusal as refusal:
             raise refusal.as_error() from None
-    return _pinned(manager, find(host, port, scheme, pool_kwargs), _origins, scheme, host, port)
+    return pin_pool(find(host, port, scheme, pool_kwargs), manager.pinned_by, _origins, scheme, host, port)
 
 
 def _by_context(manager: PinnedManager, find: Callable[..., Any], request_context: dict[str, Any]) -> Any:
     asked = request_context.copy()  # urllib3 takes some of it out
-    return _pinned(manager, find(request_context), _origins, asked["scheme"], asked["host"], asked["port"])
+    return pin_pool(find(request_context), manager.pinned_by, _origins_of_context, asked)
 
 
 def _by_pool_key(manager: PinnedManager, find: Callable[..., Any], pool_key: Any, request_context: Any) -> Any:
-    return _pinned(manager, find(pool_key, request_context=request_context), _origins_of_key, pool_key)
+    return pin_pool(find(pool_key, request_context=request_context), manager.pinned_by, _origins_of_key, pool_key)
 
 
 def _new(
     manager: PinnedManager, make: Callable[..., Any], scheme: str, host: str, port: int, *args: Any, **kwargs: Any
 ) -> Any:
-    return _pinned(manager, make(scheme, host, port, *args, **kwargs), _origins, scheme, host, port)
-
-
-def _pinned(manager: PinnedManager, pool: Any, origins: Callable[..., Iterable[Origin]], *asked: Any) -> Any:
-    if not is_pinned(pool, manager.pinned_by):
-        pin_pool(pool, manager.pinned_by, partial(origins, *asked))
-    return pool
+    return pin_pool(make(scheme, host, port, *args, **kwargs), manager.pinned_by, _origins, scheme, host, port)
 
 
 def _origins(scheme: str | None, host: str | None, port: int | None) -> list[Origin]:
     return [_origin(scheme, host, port)]
+
+
+def _origins_of_context(request_context: dict[str, Any]) -> list[Origin]:
+    return _origins(request_context["scheme"], request_context["host"], request_context["port"])
 
 
 def _origins_of_key(pool_key: Any) -> list[Origin]:

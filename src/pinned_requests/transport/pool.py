@@ -218,23 +218,21 @@ class Handshake:
         self.verdict = report.verdict
 
 
-def is_pinned(pool: object, pinning: Pinning) -> bool:
-    """Say whether `pin_pool()` has pinned a pool for the same adapter or manager."""
-    return isinstance(pool, PinnedPool) and pool.pinned_by is pinning
-
-
-def pin_pool(pool: Any, pinning: Pinning, origins: Callable[[], Iterable[Origin]]) -> None:
-    """Pin a pool in place. Its idle connections are not used again.
+def pin_pool(pool: Any, pinning: Pinning, origins: Callable[..., Iterable[Origin]], *asked: Any) -> Any:
+    """Pin a pool in place, and return it. Its idle connections are not used again.
 
     Args:
         pool: a pool of urllib3's.
         pinning: of the adapter or manager that gives it out.
         origins: returns scheme, host and port that the pool is for.
+        asked: the arguments of `origins`, which is called for pools of other kinds alone.
 
     Raises:
         UnpinnableAdapterError: it is not a pool of urllib3's, and the policy does not allow connections to the host
             whose chain is not checked; or it is pinned by another policy.
     """
+    if isinstance(pool, PinnedPool) and pool.pinned_by is pinning:  # nearly always
+        return pool
     if isinstance(pool, HTTPConnectionPool) and not isinstance(pool, PinnedPool):
         with PINNING:
             if not isinstance(pool, PinnedPool):
@@ -249,11 +247,12 @@ def pin_pool(pool: Any, pinning: Pinning, origins: Callable[[], Iterable[Origin]
                 f"{show(pool)} was pinned by another policy than that of the adapter which returns it; use one "
                 "PolicyStore for both"
             )
-    elif not all(pinning.guard.allows_unseen(*origin) for origin in origins()):
+    elif not all(pinning.guard.allows_unseen(*origin) for origin in origins(*asked)):
         raise UnpinnableAdapterError(
             f"{show(pool)} opens its connections in a way that cannot be pinned; send through PinnedAdapter, or exempt "
             "the host"
         )
+    return pool
 
 
 @lru_cache(maxsize=64)  # classes: a handful, unless a program creates them as it runs

@@ -20,6 +20,7 @@ import pytest
 from pinned_requests import PinPolicy
 from pinned_requests.cli import main
 from pinned_requests.testing import Authority
+from support.fork import needs_fork
 
 if TYPE_CHECKING:
     from support.lab import Lab
@@ -331,7 +332,7 @@ def test_ctrl_c_at_a_question(running: Running, desk: Desk) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no pseudo-terminals")
+@needs_fork
 @pytest.mark.parametrize("key", [b"\x03", b"\x04"], ids=["Ctrl-C", "Ctrl-D"])
 def test_ctrl_c_at_a_passphrase(key: bytes, tmp_path: Path) -> None:
     """Typed on the terminal that the passphrase is read from: 130, and no key is made."""

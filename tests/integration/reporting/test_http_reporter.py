@@ -24,6 +24,7 @@ from pinned_requests import InsecureURLError, PinMismatchError, PinnedAdapter, P
 from pinned_requests.reporting import HTTPReporter, http
 from pinned_requests.reporting.http import shared_reporter
 from pinned_requests.testing import Response
+from support.fork import needs_fork
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -299,7 +300,7 @@ print(os.waitstatus_to_exitcode(status))
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@needs_fork
 def test_a_forked_child_has_a_thread_of_its_own(lab: Lab) -> None:
     """It inherits no thread and no lock that a thread held; what waits in the parent, the parent sends."""
 

@@ -56,7 +56,7 @@ def failure_of(attack: Attack) -> str:
 
 
 def failing(call: Callable[[], Any]) -> None:
-    """Call it, whatever it raises."""
+    """Call it, and ignore exceptions."""
     with contextlib.suppress(Exception):
         call()
 
