@@ -190,7 +190,7 @@ def check(  # noqa: PLR0913  one argument an option
     def options() -> Options:
         connections = read_connect_to(connect_to or ())
         return Options(
-            Route(timeout, proxy, ca_bundle, is_insecure=insecure, connect_to=connections).check(),
+            Route(timeout, proxy, ca_bundle, is_insecure=insecure, connect_to=connections),
             within=read_span(within),
             samples=samples,
             all_addresses=all_addresses,

@@ -77,8 +77,8 @@ def check(  # noqa: PLR0913  each an option of the command
 def _checked(policy: PinPolicy, hosts: Sequence[str], options: Options, state: Path | None) -> Checked:
     targets = list(dict.fromkeys(map(read_target, hosts)))
     history = None if state is None else History.read(state)
-    with progress(len(targets or policy.hosts)) as advance:
-        checked = check_hosts(policy, targets, options, history=history, on_done=advance)
+    with progress(len(targets or policy.hosts)) as show:
+        checked = check_hosts(policy, targets, options, history=history, on_progress=show)
     if history is not None and state is not None:
         history.write(state)
     return checked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -43,8 +44,12 @@ def print_version(asked: bool) -> None:  # noqa: FBT001  a callback of typer
         raise typer.Exit
 
 
+@cache
 def command_tree(app: typer.Typer) -> Any:
-    """Return the commands, with a help that people can read: no types of Python in it, and examples as they are."""
+    """Return the commands, with a help that people can read: no types of Python in it, and examples as they are.
+
+    They are the same for each run of a process that calls `main()` often: making them takes longer than most commands.
+    """
     root = get_command(app)
     for names, command in walk(root):
         for parameter in command.params:

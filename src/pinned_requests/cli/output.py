@@ -92,20 +92,20 @@ def show_difference(lines: Sequence[str], stream: Any) -> None:
 
 
 @contextmanager
-def progress(total: int) -> Iterator[Callable[[], object]]:
+def progress(total: int) -> Iterator[Callable[[int], object]]:
     """Show how many hosts of `total` are done, on stderr, where they are many and it is a terminal.
 
     Yields:
-        What to call when one is done.
+        What to call with the number that are done.
     """
     if total <= _MANY or not sys.stderr.isatty():
-        yield lambda: None
+        yield lambda _done: None
         return
     from rich.progress import Progress  # noqa: PLC0415  seldom needed
 
     with Progress(console=_console(sys.stderr), transient=True) as bar:
         task = bar.add_task("asking", total=total)
-        yield lambda: bar.advance(task)
+        yield lambda done: bar.update(task, completed=done)
 
 
 def _show_framed(title: str | None, headings: tuple[str, str], rows: Sequence[Row]) -> None:

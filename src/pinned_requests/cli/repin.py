@@ -109,7 +109,7 @@ def _look(target: Target, route: Route) -> tuple[Chain, str | None]:
     try:
         return fetch(target, route), None
     except InvalidCertificateError as error:
-        chain = fetch(target, route._replace(is_insecure=True))
+        chain = fetch(target, route.without_verification())
         return chain._replace(certificates=chain.certificates[:1]), error.reason
 
 

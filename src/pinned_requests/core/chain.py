@@ -94,6 +94,29 @@ class Chain(NamedTuple):
         return cls((), is_verified=False, unavailable=reason)
 
 
+class RawChain(NamedTuple):
+    """The certificates of one connection in DER, leaf first, not read yet: what a thread that waits for many takes.
+
+    Attributes:
+        certificates: as `Chain.certificates`.
+        is_verified: as `Chain.is_verified`.
+        unavailable: as `Chain.unavailable`.
+    """
+
+    certificates: tuple[bytes, ...]
+    is_verified: bool = False
+    unavailable: str | None = None
+
+    def read(self) -> Chain:
+        """Return the chain: the same object for the same certificates, which is quicker to compare."""
+        return _read(self) if self.unavailable is None else Chain.missing(self.unavailable)
+
+
+@lru_cache(maxsize=256)  # some kB each; bounded because peers choose them
+def _read(raw: RawChain) -> Chain:
+    return Chain.of(raw.certificates, is_verified=raw.is_verified)
+
+
 def see_certificate(der: bytes) -> SeenCertificate:
     """Return name and pins of a certificate in DER. The result is cached.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from pinned_requests.core.der import OID, SEQUENCE, SET, Reader
 from pinned_requests.core.errors import PinFormatError
@@ -52,6 +53,7 @@ def _attribute_as_text(attribute: bytes) -> str:
     return f"{_NAME_TYPES.get(oid, oid)}={_NAME_SPECIAL.sub(_BACKSLASHED, text)}"
 
 
+@lru_cache(maxsize=64)  # names have a dozen of them; bounded because peers choose them
 def _dotted(oid: bytes) -> str:
     """Return the content of an OBJECT IDENTIFIER in dotted form (X.690 §8.19)."""
     if not oid or oid[-1] & 0x80 or len(oid) > 32:  # noqa: PLR2004  octets; the longest in use has some 20

@@ -14,7 +14,7 @@ from pinned_requests.monitoring.findings import Finding, Severity
 from pinned_requests.monitoring.history import History, Learned, of_history
 from pinned_requests.monitoring.pin_use import PinUse, pin_uses
 from pinned_requests.monitoring.route import Route
-from pinned_requests.monitoring.sampling import INVALID_CERTIFICATE, NOT_PINNED, UNREACHABLE, Sample
+from pinned_requests.monitoring.sampling import INVALID_CERTIFICATE, NOT_PINNED, UNREACHABLE, Sample, sample
 from pinned_requests.monitoring.store_findings import of_store
 from pinned_requests.monitoring.survey import Asked, survey
 from pinned_requests.monitoring.target import HTTPS_PORT, Target
@@ -133,7 +133,7 @@ def check_hosts(
     options: Options = Options(),  # noqa: B008  frozen
     *,
     history: History | None = None,
-    on_done: Callable[[], object] = lambda: None,
+    on_progress: Callable[[int], object] = lambda _done: None,
 ) -> Checked:
     """Ask hosts, and say what is wrong with their chains and their pins. No HTTP is sent.
 
@@ -142,7 +142,7 @@ def check_hosts(
         targets: the hosts; none: those that the policy names (`named_hosts()`).
         options: how.
         history: what was seen before, which is added to; or None.
-        on_done: called when a host is done, for a display of progress.
+        on_progress: called now and then with the number of hosts that are done.
 
     Returns:
         What was found. A `KeyboardInterrupt` ends the connections and not this function: it returns what is known then.
@@ -152,46 +152,43 @@ def check_hosts(
         PolicyError: there is no host to check.
     """
     now = datetime.now(UTC)
-    skipped = () if targets else tuple(name for name in policy.hosts if HostPattern.parse(name).kind != "exact")
-    targets = targets or named_hosts(policy)
+    options = options._replace(route=options.route.check())
+    targets, skipped = (targets, ()) if targets else named_hosts(policy)
     if not targets:
         raise PolicyError("the policy pins no host by its name; name hosts that its patterns match")
     store = TrustStore(options.route.trusted())
-    judged: dict[Target, HostCheck] = {}
-
-    def judge(target: Target, asked: Asked) -> None:  # while other hosts are asked
-        judged[target] = _judge(policy, target, asked, options, store, history, now)
-        on_done()
-
     asked = [target for target in targets if _is_asked(policy, target)]
     answers = survey(
-        policy,
         asked,
         options.route,
-        now,
         number=options.samples,
         all_addresses=options.all_addresses,
         jobs=options.jobs,
-        on_done=judge,
+        on_progress=on_progress,
     )
     found = dict(zip(asked, answers, strict=True))
-    for target in targets:
-        if target not in judged:  # it was not asked, or not in full
-            answer = found.get(target, Asked((), is_complete=True))
-            judged[target] = _judge(policy, target, answer, options, store, history, now)
-    hosts = tuple(judged[target] for target in targets)
+    nothing = Asked((), is_complete=True)
+    # Not while hosts are asked: the threads would wait for each other.
+    hosts = tuple(
+        _judge(policy, target, found.get(target, nothing), options, store, history, now) for target in targets
+    )
     return Checked(hosts, skipped, now, is_complete=all(each.is_complete for each in hosts))
 
 
-def named_hosts(policy: PinPolicy) -> list[Target]:
-    """Return the hosts that a policy names without a wildcard; exempt ones only if it blocks keys of all hosts."""
-    return list(
-        dict.fromkeys(
-            Target(pattern.host, pattern.port or HTTPS_PORT)
-            for pattern, pins in ((HostPattern.parse(name), pins) for name, pins in policy.hosts.items())
-            if pattern.kind == "exact" and (policy.blocked or not pins.is_exempt)
-        )
-    )
+def named_hosts(policy: PinPolicy) -> tuple[list[Target], tuple[str, ...]]:
+    """Return the hosts that a policy names without a wildcard, and the patterns with one.
+
+    Exempt hosts are left out, unless the policy blocks keys of all hosts.
+    """
+    targets: dict[Target, None] = {}
+    wildcards = []
+    for name, pins in policy.hosts.items():
+        pattern = HostPattern.parse(name)
+        if pattern.kind != "exact":
+            wildcards.append(name)
+        elif policy.blocked or not pins.is_exempt:
+            targets[Target(pattern.host, pattern.port or HTTPS_PORT)] = None
+    return list(targets), tuple(wildcards)
 
 
 def _is_asked(policy: PinPolicy, target: Target) -> bool:
@@ -211,9 +208,10 @@ def _judge(  # noqa: PLR0913, PLR0917  each an input of the judgement
 ) -> HostCheck:
     entry = policy.find(target.host, target.port)
     pattern, pins = entry or (None, None)
-    samples = tuple(_with_outcome(policy, pins, each) for each in asked.samples)
+    sampled = [sample(policy, target, each, now) for each in asked.contacts]
+    samples = tuple(_with_outcome(policy, pins, each) for each in sampled)
     nearly = near_miss(policy, target.host, target.port) if pins is None else None
-    findings = list(judging.of_samples(policy, pins, asked.samples, nearly=nearly))
+    findings = list(judging.of_samples(policy, pins, sampled, nearly=nearly))
     uses: tuple[PinUse, ...] = ()
     learned = None
     if history is not None:
@@ -240,7 +238,9 @@ def _judge(  # noqa: PLR0913, PLR0917  each an input of the judgement
         findings.append(Finding("seen-through-proxy", text))
     kept = [each for each in dict.fromkeys(findings) if each.kind not in options.ignored]
     kept.sort(key=lambda each: -each.severity)
-    outcome = _outcome(pins, samples, is_asked=_is_asked(policy, target))
+    outcome = min((each.outcome for each in samples), key=_rank, default=NOT_CHECKED)
+    if not samples and not _is_asked(policy, target):
+        outcome = NOT_PINNED if pins is None else Outcome.EXEMPT.value
     return HostCheck(target, outcome, pattern, pins, samples, uses, tuple(kept), learned, asked.is_complete)
 
 
@@ -257,12 +257,6 @@ def _counted(sample: Sample) -> Certificates:
     """Return the certificates of a chain that count: without verification the leaf alone."""
     certificates = sample.chain.certificates
     return certificates if sample.chain.is_verified else certificates[:1]
-
-
-def _outcome(pins: PinSet | None, samples: Sequence[Sample], *, is_asked: bool) -> str:
-    if not samples and not is_asked:
-        return NOT_PINNED if pins is None else Outcome.EXEMPT.value
-    return min((each.outcome for each in samples), key=_rank, default=NOT_CHECKED)
 
 
 def _rank(outcome: str) -> int:

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 import urllib3
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-from pinned_requests.core.chain import Chain
+from pinned_requests.core.chain import RawChain
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import HostPattern, is_address, normalize_host
 from pinned_requests.core.pin import Pin
@@ -24,15 +23,16 @@ from pinned_requests.core.pinset import PinSet
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.core.text import escape, show
 from pinned_requests.monitoring.errors import InvalidCertificateError, RouteError, ServerError, UnreachableError
-from pinned_requests.monitoring.route import NO_PROXY_URL, TIMEOUT, Route, bundle_of
+from pinned_requests.monitoring.route import NO_PROXY_URL, TIMEOUT, Route
 from pinned_requests.monitoring.target import HTTPS_PORT, Target
 from pinned_requests.transport.adapter import PinnedAdapter
-from pinned_requests.transport.chain import verified_chain
-from pinned_requests.transport.context import Loan, TLSSettings, shared_context
+from pinned_requests.transport.chain import raw_chain
 from pinned_requests.transport.session import PinnedSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from pinned_requests.core.chain import Chain
 
 DEFAULT_ROUTE = Route()
 
@@ -40,6 +40,7 @@ DEFAULT_ROUTE = Route()
 _NO_KEY = PinSet(Pin("spki", bytes(32)), report_only=True)
 
 UNRESOLVED = "its name cannot be resolved"
+NO_CHAIN = "its certificate chain is not available"
 
 # OpenSSL's reasons, where its words do not tell what is wrong.
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
@@ -100,35 +101,36 @@ def fetch(target: Target, route: Route, address: str | None = None) -> Chain:
         InvalidCertificateError: CA validation refused the certificate.
         RouteError: the proxy or the CA bundle is wrong.
     """
+    chain = handshake(target, route, address).read()
+    if not chain.certificates:
+        raise UnreachableError(target, NO_CHAIN)
+    return chain
+
+
+def handshake(target: Target, route: Route, address: str | None = None) -> RawChain:
+    """Make a handshake as `fetch()` does, and leave the certificates to be read: many threads read them slowly.
+
+    Raises:
+        ServerError: as `fetch()`, whose chain may turn out not to be available.
+        RouteError: as `fetch()`.
+    """
     place = address or next(iter(route.connect_to.get(target, ())), None)
     try:
-        chain = _through_proxy(target, route, place) if route.has_proxy(target) else _direct(target, route, place)
+        return _through_proxy(target, route, place) if route.has_proxy(target) else _direct(target, route, place)
     except requests.exceptions.InvalidURL:  # its text has the URL of the proxy, with the password
         raise RouteError(NO_PROXY_URL) from None
     except (OSError, urllib3.exceptions.HTTPError) as error:  # those of requests and ssl are OSErrors
         raise _server_error(target, error, route.timeout) from None
-    if not chain.certificates:
-        raise UnreachableError(target, "its certificate chain is not available")
-    return chain
 
 
-def _direct(target: Target, route: Route, address: str | None) -> Chain:
-    """Make the handshake with the context that a `PinnedSession` would use, and without the rest of it.
-
-    What requests and urllib3 do for a request takes longer than the handshake.
-    """
-    verify = route.verify()
-    place = {} if verify is False else bundle_of(DEFAULT_CA_BUNDLE_PATH if verify is True else verify)
-    mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
-    settings = TLSSettings(
-        mode, ca_certs=place.get("cafile"), ca_cert_dir=place.get("capath"), check_hostname=bool(verify)
-    )
-    loan = Loan(shared_context(settings), mode, is_shared=True)
+def _direct(target: Target, route: Route, address: str | None) -> RawChain:
+    """Make the handshake without the rest of a `PinnedSession`, which takes longer than the handshake."""
+    loan = route.loan
     with (
         socket.create_connection((address or target.host, target.port), route.timeout) as plain,
         loan.context.wrap_socket(plain, server_hostname=target.host) as tls,
     ):
-        return verified_chain(tls, is_verified=loan.vouches())
+        return raw_chain(tls, is_verified=loan.vouches())
 
 
 class _AddressAdapter(PinnedAdapter):
@@ -143,7 +145,7 @@ class _AddressAdapter(PinnedAdapter):
         return super().proxy_manager_for(*args, **kwargs, server_hostname=self._name)
 
 
-def _through_proxy(target: Target, route: Route, address: str | None) -> Chain:
+def _through_proxy(target: Target, route: Route, address: str | None) -> RawChain:
     place = target if address is None else target._replace(host=normalize_host(address))
     policy = PinPolicy({str(place): _NO_KEY}, unpinned_hosts="allow")
     with PinnedSession(policy) as session:
@@ -153,7 +155,7 @@ def _through_proxy(target: Target, route: Route, address: str | None) -> Chain:
         if address is not None:
             session.mount("https://", _AddressAdapter(policy, target.host))
         seen = session.check(place.url, timeout=route.timeout)
-    return Chain(seen.chain, seen.verified)
+    return RawChain(tuple(each.der for each in seen.chain), seen.verified)
 
 
 def addresses(target: Target, route: Route = DEFAULT_ROUTE) -> list[str]:

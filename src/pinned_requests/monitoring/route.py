@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import ssl
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 from urllib.request import getproxies
 
 import requests
-from urllib3.exceptions import LocationParseError
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from urllib3.exceptions import LocationParseError, SSLError
 from urllib3.util import parse_url
 
 from pinned_requests.core.errors import PolicyError
@@ -16,6 +19,7 @@ from pinned_requests.core.host import HostPattern, is_address, normalize_host
 from pinned_requests.core.text import show
 from pinned_requests.monitoring.errors import RouteError
 from pinned_requests.monitoring.target import Target
+from pinned_requests.transport.context import Loan, TLSSettings, shared_context
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,8 +31,9 @@ _PROXY_SCHEMES = frozenset({"http", "https", "socks4", "socks4a", "socks5", "soc
 NO_PROXY_URL = "the proxy is not a URL; give one such as http://proxy.example.com:3128"
 
 
-class Route(NamedTuple):
-    """How servers are reached.
+@dataclass(frozen=True)
+class Route:
+    """How servers are reached. The CA certificates are read once, at the first handshake.
 
     Attributes:
         timeout: seconds for a connection and its handshake.
@@ -44,7 +49,7 @@ class Route(NamedTuple):
     ca_bundle: str | None = None
     is_insecure: bool = False
     reads_environment: bool = True
-    connect_to: Mapping[Target, tuple[str, ...]] = {}
+    connect_to: Mapping[Target, tuple[str, ...]] = field(default_factory=dict)
 
     def proxies(self, target: Target) -> dict[str, str]:
         """Return the proxies for a server, as requests takes them.
@@ -79,26 +84,45 @@ class Route(NamedTuple):
         environment = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
         return self.ca_bundle or environment or True
 
+    @cached_property
+    def loan(self) -> Loan:
+        """The context for handshakes without a proxy: the one that a `PinnedSession` would use.
+
+        Raises:
+            urllib3.exceptions.SSLError: the CA bundle cannot be loaded.
+        """
+        verify = self.verify()
+        mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
+        file, folder = (None, None) if verify is False else _places_of(verify)
+        settings = TLSSettings(mode, ca_certs=file, ca_cert_dir=folder, check_hostname=bool(verify))
+        return Loan(shared_context(settings), mode, is_shared=True)
+
+    def without_verification(self) -> Route:
+        """Return this route, for chains that no CA vouches for as well."""
+        return replace(self, is_insecure=True)
+
     def check(self) -> Route:
         """Return this route, if its CA bundle can be used; the environment is not read again if it names no proxy.
 
         Raises:
             RouteError: the CA bundle, also that of the environment, does not exist or is without certificates.
         """
-        bundle = self.verify()
+        checked = replace(self, reads_environment=self.reads_environment and bool(getproxies().keys() - {"no"}))
+        bundle = checked.verify()
         if isinstance(bundle, str):
             if not os.path.exists(bundle):  # noqa: PTH110  as requests asks
                 raise RouteError(f"there is no CA bundle {show(bundle)}")
             try:
-                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(**bundle_of(bundle))
-            except OSError:
+                checked.loan  # noqa: B018  read now
+            except SSLError:
                 raise RouteError(f"{show(bundle)} has no CA certificates in PEM") from None
-        return self._replace(reads_environment=bool(getproxies().keys() - {"no"}))
+        return checked
 
 
-def bundle_of(path: str) -> dict[str, str]:
-    """Return the path of a CA bundle as `load_verify_locations()` takes it: a file, or a folder of hashed names."""
-    return {"capath": path} if os.path.isdir(path) else {"cafile": path}  # noqa: PTH112  as requests asks
+def _places_of(verify: str | bool) -> tuple[str | None, str | None]:  # noqa: FBT001  as requests' `verify`
+    """Return the CA certificates to trust as a file, or as a folder of hashed names; the other is None."""
+    path = verify if isinstance(verify, str) else DEFAULT_CA_BUNDLE_PATH
+    return (None, path) if os.path.isdir(path) else (path, None)  # noqa: PTH112  as requests asks
 
 
 def read_connect_to(texts: Iterable[str]) -> dict[Target, tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""`Sample`: one connection to a host, and what the policy says of it."""
+"""`Contact`: one connection to a host. `Sample`: what the policy says of it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from datetime import UTC, datetime
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from pinned_requests.core.chain import Chain
+from pinned_requests.core.chain import RawChain
 from pinned_requests.core.verdict import Outcome, Verdict, evaluate
 from pinned_requests.monitoring.errors import InvalidCertificateError, ServerError
-from pinned_requests.monitoring.fetch import addresses, fetch
+from pinned_requests.monitoring.fetch import NO_CHAIN, addresses, handshake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pinned_requests.core.chain import Chain
     from pinned_requests.core.policy import PinPolicy
     from pinned_requests.monitoring.route import Route
     from pinned_requests.monitoring.target import Target
@@ -49,17 +50,27 @@ class Sample(NamedTuple):
         return "" if self.address is None else f"at {self.address}: "
 
 
-def samples(  # noqa: PLR0913  each is an input of the samples
-    policy: PinPolicy, target: Target, route: Route, number: int, now: datetime, *, all_addresses: bool
-) -> Iterator[Sample]:
-    """Make connections to a host, one after the other, and yield what each found.
+class Contact(NamedTuple):
+    """What one connection to a host gave. Nothing has been read in it yet.
+
+    Attributes:
+        address: the address that was connected to; None where the system or a proxy chose it.
+        chain: what was seen.
+        error: why that is not a valid chain, or None.
+    """
+
+    address: str | None
+    chain: RawChain
+    error: ServerError | None = None
+
+
+def contacts(target: Target, route: Route, number: int, *, all_addresses: bool) -> Iterator[Contact]:
+    """Make connections to a host, one after the other, and yield what each gave.
 
     Args:
-        policy: the policy.
         target: the host.
         route: how it is reached. Each address that it has for the host gets one connection at least.
         number: of connections; with more than one they go to its addresses in turns.
-        now: aware.
         all_addresses: whether each address of the host gets one connection at least.
 
     Raises:
@@ -68,10 +79,10 @@ def samples(  # noqa: PLR0913  each is an input of the samples
     try:
         places = list(_places(target, route, number, all_addresses=all_addresses))
     except ServerError as error:  # the name has no addresses
-        yield Sample(None, UNREACHABLE, Chain.missing(error.reason), reason=error.reason)
+        yield Contact(None, _nothing(error), error)
         return
     for place in places:
-        yield sample(policy, target, route, place, now)
+        yield _contact(target, route, place)
 
 
 def _places(target: Target, route: Route, number: int, *, all_addresses: bool) -> Iterator[str | None]:
@@ -83,21 +94,30 @@ def _places(target: Target, route: Route, number: int, *, all_addresses: bool) -
     return islice(cycle(found), max(number, len(found) if all_addresses or is_given else 0))
 
 
-def sample(policy: PinPolicy, target: Target, route: Route, address: str | None, now: datetime) -> Sample:
-    """Make one connection, and return what it found.
-
-    Raises:
-        RouteError: as `samples()`.
-    """
+def _contact(target: Target, route: Route, address: str | None) -> Contact:
     try:
-        chain = fetch(target, route, address)
+        return Contact(address, handshake(target, route, address))
     except InvalidCertificateError as error:
-        presented = Chain.missing(error.reason)
+        presented = _nothing(error)
         with suppress(ServerError):  # it was there a moment ago
-            presented = fetch(target, route._replace(is_insecure=True), address)
-        return Sample(address, INVALID_CERTIFICATE, presented, reason=error.reason)
+            presented = handshake(target, route.without_verification(), address)
+        return Contact(address, presented, error)
     except ServerError as error:
-        return Sample(address, UNREACHABLE, Chain.missing(error.reason), reason=error.reason)
+        return Contact(address, _nothing(error), error)
+
+
+def _nothing(error: ServerError) -> RawChain:
+    return RawChain((), unavailable=error.reason)
+
+
+def sample(policy: PinPolicy, target: Target, contact: Contact, now: datetime) -> Sample:
+    """Return what a policy says of a contact with a host at the time `now`, aware."""
+    address, chain, error = contact.address, contact.chain.read(), contact.error
+    if error is not None:
+        outcome = INVALID_CERTIFICATE if isinstance(error, InvalidCertificateError) else UNREACHABLE
+        return Sample(address, outcome, chain, reason=error.reason)
+    if not chain.certificates:
+        return Sample(address, UNREACHABLE, chain, reason=NO_CHAIN)
     verdict = evaluate(policy, target.host, chain, now, port=target.port)
     outcome = verdict.outcome
     if outcome is Outcome.EXPIRED:  # to renew the pins, their owner has to know whether they still match

@@ -45,9 +45,9 @@ def _known(pin: Pin, presented: Sequence[Certificates], store: TrustStore, remem
     """Return the name of the CA whose key was pinned, if this can be known of one that the store does not hold."""
     if pin in remembered:
         return remembered[pin]
-    certificates = [each for chain in presented for each in chain[1:] if each.is_self_issued and pin in each.pins]
-    certificates += [found for other in store.others if (found := other.find(pin))]
-    return certificates[0].subject if certificates else None
+    certificates = (each for chain in presented for each in chain[1:] if each.is_self_issued and pin in each.pins)
+    found = next(certificates, None) or store.others.find(pin)
+    return None if found is None else found.subject
 
 
 def _of_anchor(pins: PinSet, chain: Certificates, store: TrustStore) -> Iterator[Finding]:

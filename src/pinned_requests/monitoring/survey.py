@@ -7,57 +7,44 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from pinned_requests.monitoring.sampling import samples
+from pinned_requests.monitoring.sampling import contacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
 
-    from pinned_requests.core.policy import PinPolicy
     from pinned_requests.monitoring.route import Route
-    from pinned_requests.monitoring.sampling import Sample
+    from pinned_requests.monitoring.sampling import Contact
     from pinned_requests.monitoring.target import Target
 
 MAX_JOBS = 64  # threads: each holds a connection
-_LOOK = 0.5  # seconds: on Windows an interrupt does not end a wait
+_LOOK = 0.1  # seconds: on Windows an interrupt does not end a wait
 
 
 class Asked(NamedTuple):
-    """What is known of one host: its samples so far, and whether these are all."""
+    """What is known of one host: the contacts so far, and whether these are all."""
 
-    samples: tuple[Sample, ...]
+    contacts: tuple[Contact, ...]
     is_complete: bool
 
 
-class _Done(NamedTuple):
-    """A host that is done: its place among the targets, and the error that ended it, or None."""
-
-    at: int
-    error: BaseException | None = None
-
-
-def survey(  # noqa: PLR0913  each an input of the samples
-    policy: PinPolicy,
+def survey(  # noqa: PLR0913  each an input of the contacts
     targets: Sequence[Target],
     route: Route,
-    now: datetime,
     *,
     number: int = 1,
     all_addresses: bool = False,
     jobs: int = 8,
-    on_done: Callable[[Target, Asked], object] = lambda _target, _asked: None,
+    on_progress: Callable[[int], object] = lambda _done: None,
 ) -> list[Asked]:
     """Ask hosts, several at a time.
 
     Args:
-        policy: the policy.
         targets: the hosts.
         route: how they are reached.
-        now: aware.
         number: of connections to a host.
         all_addresses: whether each address of a host gets one connection at least.
         jobs: how many hosts are asked at a time, 1 to `MAX_JOBS`.
-        on_done: called in this thread when a host is done, while others are still asked.
+        on_progress: called in this thread, now and then, with the number of hosts that are done.
 
     Returns:
         What is known of each host, in their order. After an interrupt (`KeyboardInterrupt`) of this thread some are not
@@ -66,43 +53,48 @@ def survey(  # noqa: PLR0913  each an input of the samples
     Raises:
         RouteError: the proxy or the CA bundle is wrong.
     """
-    found: list[list[Sample]] = [[] for _ in targets]
+    found: list[list[Contact]] = [[] for _ in targets]
     is_complete = [False] * len(targets)
-    waiting, done = queue.SimpleQueue[int](), queue.SimpleQueue[_Done]()
+    errors: list[BaseException] = []
+    waiting = queue.SimpleQueue[int]()
     for at in range(len(targets)):
         waiting.put(at)
 
     def work() -> None:
-        with suppress(queue.Empty):
+        try:
             while True:
                 at = waiting.get_nowait()
-                try:
-                    each = samples(policy, targets[at], route, number, now, all_addresses=all_addresses)
-                    found[at].extend(each)  # one after the other, as they come
-                    is_complete[at] = True
-                    done.put(_Done(at))
-                except BaseException as error:  # noqa: BLE001  raised in the thread that waits
-                    done.put(_Done(at, error))
+                each = contacts(targets[at], route, number, all_addresses=all_addresses)
+                found[at].extend(each)  # one after the other, as they come
+                is_complete[at] = True
+        except queue.Empty:
+            pass
+        except BaseException as error:  # noqa: BLE001  raised in the thread that waits
+            errors.append(error)
 
     # Not an executor: the end of the process would wait for its threads, for as long as their time-outs are.
-    for _ in range(min(jobs, MAX_JOBS, len(targets))):
-        threading.Thread(target=work, daemon=True).start()
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, MAX_JOBS, len(targets)))]
     try:
-        for _ in targets:
-            at, error = _next(done)
-            if error is not None:
-                raise error
-            on_done(targets[at], Asked(tuple(found[at]), is_complete=True))
+        for thread in threads:
+            thread.start()
+        while not errors and any(thread.is_alive() for thread in threads):
+            _wait(threads)
+            on_progress(sum(is_complete))
     except KeyboardInterrupt:
         pass
     finally:
-        with suppress(queue.Empty):
-            while True:
-                waiting.get_nowait()  # what has not begun does not begin
+        _empty(waiting)  # what has not begun does not begin
+    for error in errors:
+        raise error
     return [Asked(tuple(each), is_all) for each, is_all in zip(found, is_complete, strict=True)]
 
 
-def _next(done: queue.SimpleQueue[_Done]) -> _Done:
-    while True:
-        with suppress(queue.Empty):
-            return done.get(timeout=_LOOK)
+def _wait(threads: Sequence[threading.Thread]) -> None:
+    """Wait for a thread that has not ended, for a while: not for each host, since threads that wake wait for others."""
+    next((thread for thread in threads if thread.is_alive()), threads[0]).join(_LOOK)
+
+
+def _empty(waiting: queue.SimpleQueue[int]) -> None:
+    with suppress(queue.Empty):
+        while True:
+            waiting.get_nowait()

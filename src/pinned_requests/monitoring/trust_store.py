@@ -37,16 +37,16 @@ class _Content(NamedTuple):
 
 
 class TrustStore:
-    """The certificates of one bundle or folder; read when first used.
+    """The certificates of bundles or folders; read when first used.
 
     Args:
-        path: of a PEM bundle, or of a folder of PEM files; True is requests' own (certifi).
+        paths: each of a PEM bundle, or of a folder of PEM files; True is requests' own (certifi).
 
     What cannot be read is left out: whether the bundle is of use at all has been checked by then.
     """
 
-    def __init__(self, path: str | bool) -> None:  # noqa: FBT001  as requests' `verify`
-        self.path = Path(path if isinstance(path, str) else DEFAULT_CA_BUNDLE_PATH)
+    def __init__(self, *paths: str | bool) -> None:
+        self.paths = {Path(path if isinstance(path, str) else DEFAULT_CA_BUNDLE_PATH) for path in paths}
 
     def find(self, pin: Pin) -> SeenCertificate | None:
         """Return the certificate that a pin is of, or None."""
@@ -69,17 +69,17 @@ class TrustStore:
                     yield issuer
 
     @cached_property
-    def others(self) -> tuple[TrustStore, ...]:
-        """The other stores of this machine: certifi's, and that of the system's OpenSSL."""
+    def others(self) -> TrustStore:
+        """What else this machine trusts: certifi's bundle, and that of the system's OpenSSL."""
         system = ssl.get_default_verify_paths().cafile
         paths = {Path(DEFAULT_CA_BUNDLE_PATH), *([Path(system)] if system else [])}
-        return tuple(TrustStore(str(path)) for path in sorted(paths) if path != self.path)
+        return TrustStore(*map(str, paths - self.paths))
 
     @cached_property
     def _content(self) -> _Content:
         by_pin: dict[Pin, bytes] = {}
         by_name: dict[bytes, list[bytes]] = {}
-        for der in _certificates_in(self.path):
+        for der in {der: None for path in sorted(self.paths) for der in _certificates_in(path)}:  # many are in both
             with suppress(PinFormatError):
                 parts = parts_of_certificate(der)  # and nothing more: hundreds are there, and few are asked for
                 by_pin[Pin("spki", hashlib.sha256(parts.spki).digest())] = der

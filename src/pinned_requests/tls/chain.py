@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import _ssl
 import sys
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from pinned_requests.core.chain import Chain
+from pinned_requests.core.chain import RawChain
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable
+
+    from pinned_requests.core.chain import Chain
 
 # Since CPython 3.13 SSLSocket and SSLObject have the methods, which give bytes. The C object behind both has them in
 # every version, and gives objects of `_ssl`, or None on a resumed session.
@@ -36,12 +37,6 @@ def _as_der(certificates: Iterable[Any] | None) -> tuple[bytes, ...]:
     return tuple(c if isinstance(c, bytes) else c.public_bytes(_ssl.ENCODING_DER) for c in certificates or ())
 
 
-@lru_cache(maxsize=256)  # some kB each; bounded because peers choose them
-def _chain_of(certificates: tuple[bytes, ...], is_verified: bool) -> Chain:  # noqa: FBT001  part of the key
-    """Return the chain: the same object for the same certificates, which is quicker to compare."""
-    return Chain.of(certificates, is_verified=is_verified)
-
-
 def verified_chain(tls: ssl.SSLSocket | ssl.SSLObject | Any, *, is_verified: bool) -> Chain:
     """Return the chain that OpenSSL built in the handshake, leaf first.
 
@@ -52,13 +47,17 @@ def verified_chain(tls: ssl.SSLSocket | ssl.SSLObject | Any, *, is_verified: boo
     Returns:
         The chain. It is missing, with the reason, before a handshake, after `close()`, and on a resumed session.
     """
+    return raw_chain(tls, is_verified=is_verified).read()
+
+
+def raw_chain(tls: ssl.SSLSocket | ssl.SSLObject | Any, *, is_verified: bool) -> RawChain:
+    """Return what `verified_chain()` reads."""
     if tls.session_reused:
-        return Chain.missing("the TLS session was resumed, without a certificate")
+        return RawChain((), unavailable="the TLS session was resumed, without a certificate")
     try:
-        certificates = _as_der(_source(tls).get_verified_chain())
+        return RawChain(_as_der(_source(tls).get_verified_chain()), is_verified)
     except (AttributeError, ValueError, OSError):  # closed, or no handshake yet
-        return Chain.missing("the TLS connection is closed")
-    return _chain_of(certificates, is_verified)
+        return RawChain((), unavailable="the TLS connection is closed")
 
 
 def served_chain(tls: ssl.SSLSocket | ssl.SSLObject | Any) -> tuple[bytes, ...]:

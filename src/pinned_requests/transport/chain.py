@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import ssl
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from urllib3.util.ssltransport import SSLTransport
 
-from pinned_requests.core.chain import Chain
+from pinned_requests.core.chain import RawChain
 from pinned_requests.tls import chain as ssl_chain
+
+if TYPE_CHECKING:
+    from pinned_requests.core.chain import Chain
 
 # Modules whose sockets leave the handshake to OpenSSL, in the context that they show. They wait in another way.
 _OF_OPENSSL = {"ssl", "gevent.ssl", "gevent._ssl3", "eventlet.green.ssl"}
@@ -30,12 +33,17 @@ def verified_chain(sock: object, *, is_verified: bool) -> Chain:
         The chain. It is missing, with the reason, for other kinds of sockets, before a handshake, and after one that
         resumed a session.
     """
+    return raw_chain(sock, is_verified=is_verified).read()
+
+
+def raw_chain(sock: object, *, is_verified: bool) -> RawChain:
+    """Return what `verified_chain()` reads."""
     tls = _ssl_object(sock)
     if tls is not None:
-        return ssl_chain.verified_chain(tls, is_verified=is_verified and _verifies_by_openssl(tls))
+        return ssl_chain.raw_chain(tls, is_verified=is_verified and _verifies_by_openssl(tls))
     if (connection := _pyopenssl_connection(sock)) is not None:
         return _pyopenssl_chain(connection, is_verified=is_verified)
-    return Chain.missing(f"a {type(sock).__name__} is not a TLS socket that is known to give it")
+    return RawChain((), unavailable=f"a {type(sock).__name__} is not a TLS socket that is known to give it")
 
 
 def served_chain(sock: object) -> tuple[bytes, ...]:
@@ -68,12 +76,12 @@ def _pyopenssl_connection(sock: object) -> Any | None:
     return sock.connection if module is not None and isinstance(sock, module.WrappedSocket) else None
 
 
-def _pyopenssl_chain(connection: Any, *, is_verified: bool) -> Chain:
+def _pyopenssl_chain(connection: Any, *, is_verified: bool) -> RawChain:
     from OpenSSL import SSL, crypto  # noqa: PLC0415  installed, since `connection` is one of its objects
 
     if connection.session_reused() if hasattr(connection, "session_reused") else False:
-        return Chain.missing("the TLS session was resumed, without a certificate")
+        return RawChain((), unavailable="the TLS session was resumed, without a certificate")
     chain = connection.get_verified_chain() or ()
     is_asked_for = bool(connection.get_context().get_verify_mode() & SSL.VERIFY_PEER)
-    certificates = [crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate) for certificate in chain]
-    return Chain.of(certificates, is_verified=is_verified and is_asked_for)
+    certificates = (crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate) for certificate in chain)
+    return RawChain(tuple(certificates), is_verified and is_asked_for)

@@ -453,7 +453,7 @@ def test_many_hosts_at_a_time(lab: Lab, check: Checker) -> None:
     most, asked, lock = [0], [0], threading.Lock()
     servers = [lab.serve(lab.honest) for _ in range(6)]
     policy = {f"localhost:{server.port}": [pin_of(lab.honest), lab.backup] for server in servers}
-    fetch = sampling.fetch
+    handshake = sampling.handshake
 
     def counted(*arguments: Any) -> Any:
         with lock:
@@ -461,13 +461,13 @@ def test_many_hosts_at_a_time(lab: Lab, check: Checker) -> None:
             most[0] = max(most[0], asked[0])
         try:
             barrier.wait(5)
-            return fetch(*arguments)
+            return handshake(*arguments)
         finally:
             with lock:
                 asked[0] -= 1
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sampling, "fetch", counted)
+        patch.setattr(sampling, "handshake", counted)
         barrier = threading.Barrier(3)
         said = check(policy, "--jobs", "3")
     assert [host["host"] for host in said["hosts"]] == list(policy)

@@ -23,6 +23,8 @@ from pinned_requests.testing import Authority
 from support.fork import needs_fork
 
 if TYPE_CHECKING:
+    import socket
+
     from support.lab import Lab
 
 OK, FINDING, BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
@@ -283,9 +285,13 @@ def test_ctrl_c(name: str, desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: 
     def interrupt(*_arguments: Any, **_options: Any) -> Any:
         raise KeyboardInterrupt
 
+    def interrupt_connecting(connecting: socket.socket, *_arguments: Any) -> Any:
+        connecting.close()  # a socket that is left to the collector warns
+        raise KeyboardInterrupt
+
     before = {path: path.read_bytes() for path in Path().iterdir()}
     monkeypatch.setattr("requests.adapters.HTTPAdapter.send", interrupt)
-    monkeypatch.setattr("socket.socket.connect", interrupt)
+    monkeypatch.setattr("socket.socket.connect", interrupt_connecting)
     code = main(desk.words(COMMANDS[name]))
     assert code == INTERRUPTED
     assert capsys.readouterr().err == ""
