@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 MAX_POLICIES = 100  # in a check: a store of others may make one at each look
 MAX_KNOWN = 1000  # hosts of a context: under `unpinned_hosts="allow"` there is no end of them
 
-# A policy that allows a chain, and when (None: at any time): between two times by the wall clock, and up to one by the
-# monotonic clock. No policy is False, since `store.in_force` can be None.
-_Allowed = tuple["PinPolicy | Literal[False]", tuple[float, float, float | None] | None]
-_BY_NONE: _Allowed = (False, None)
+# A policy that allows a chain, and when: from a time by the wall clock until another (None: for ever), and until one by
+# the monotonic clock, or None. No policy is False, since `store.in_force` can be None.
+_Allowed = tuple["PinPolicy | Literal[False]", float, float | None, float | None]
+_BY_NONE: _Allowed = (False, 0, None, None)
 
 _UNNAMED = "the client gave no server_hostname; give it one, or the context an assumed_host"
 _UNCHECKED = "its check has failed, or is not complete"
@@ -81,9 +81,9 @@ class CheckedTLS:
     def write(self, data: Any) -> Any:
         """Write, as the C object does, if the policy in force accepts the chain."""
         # Quick, as `guard.policy` is not.
-        policy, times = self._allowed
-        if policy is not self._store.in_force or not (
-            times is None or (times[0] <= time() < times[1] and (times[2] is None or monotonic() < times[2]))
+        policy, begin, end, steady_end = self._allowed
+        if policy is not self._store.in_force or (
+            end is not None and not (begin <= time() < end and (steady_end is None or monotonic() < steady_end))
         ):
             self.do_handshake()
         return self._tls.write(data)
@@ -179,7 +179,7 @@ class CheckedTLS:
                 end = min(end, expires) if expires > begin else end
         if is_lasting and not is_accepted:
             self._known[self._tls.server_hostname] = known._replace(accepted=chain)
-        self._allowed = policy, None if is_timeless else (begin, end, steady_end)
+        self._allowed = policy, begin, None if is_timeless else end, steady_end
         return True
 
     def _may_wait(self) -> bool:
