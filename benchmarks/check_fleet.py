@@ -128,7 +128,7 @@ def run(hosts: int, jobs: int) -> float:
     best = {kind: (min(wall for wall, _ in taken), min(used for _, used in taken)) for kind, taken in warm.items()}
     for kind, (wall, used) in best.items():
         print(f"{kind:6} {wall:6.2f} s, {1000 * wall / hosts:5.2f} ms a host; processor {used:6.2f} s")
-    ratio = statistics.median(check[0] / bare[0] for check, bare in zip(warm["check"], warm["bare"], strict=True))
+    ratio = statistics.median(ours[0] / theirs[0] for ours, theirs in zip(warm["check"], warm["bare"], strict=True))
     print(f"ratio  {ratio:6.2f} (limit {LIMIT}); of the best times {best['check'][0] / best['bare'][0]:6.2f}")
     return ratio
 

@@ -77,21 +77,17 @@ def survey(  # noqa: PLR0913  each an input of the contacts
     try:
         for thread in threads:
             thread.start()
-        while not errors and any(thread.is_alive() for thread in threads):
-            _wait(threads)
+        # Not woken for each host: threads that wake wait for others.
+        while not errors and (alive := [thread for thread in threads if thread.is_alive()]):
+            alive[0].join(_LOOK)
             on_progress(sum(is_complete))
     except KeyboardInterrupt:
         pass
     finally:
         _empty(waiting)  # what has not begun does not begin
-    for error in errors:
-        raise error
+    if errors:
+        raise errors[0]
     return [Asked(tuple(each), is_all) for each, is_all in zip(found, is_complete, strict=True)]
-
-
-def _wait(threads: Sequence[threading.Thread]) -> None:
-    """Wait for a thread that has not ended, for a while: not for each host, since threads that wake wait for others."""
-    next((thread for thread in threads if thread.is_alive()), threads[0]).join(_LOOK)
 
 
 def _empty(waiting: queue.SimpleQueue[int]) -> None:

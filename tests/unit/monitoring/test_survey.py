@@ -1,0 +1,16 @@
+"""Surveys: many hosts, asked by several threads."""
+
+from __future__ import annotations
+
+import pytest
+
+from pinned_requests.monitoring.errors import RouteError
+from pinned_requests.monitoring.route import Route
+from pinned_requests.monitoring.survey import survey
+from pinned_requests.monitoring.target import Target
+
+
+def test_an_error_of_a_thread() -> None:
+    """It is raised by the survey: a wrong proxy is no finding about a host."""
+    with pytest.raises(RouteError):
+        survey([Target("localhost", port) for port in (1, 2, 3)], Route(proxy="ftp://proxy.example.com"), jobs=2)
