@@ -90,7 +90,7 @@ class PolicyStore:
     """
 
     # Two attributes, quicker than `current`, for what looks at each write. None where a subclass decides in `current`.
-    # What `current` returns, unless that has become too old: see `settled_until()`.
+    # What `current` returns, unless that has become too old: see `settled_for()`.
     in_force: PinPolicy | None = None
     # The same where nothing but `set()` can change it.
     steady: PinPolicy | None = None
@@ -262,19 +262,15 @@ class PolicyStore:
             return self._refusing
         return self._current
 
-    def settled_until(self) -> tuple[float, float | None]:
-        """Return until when `in_force` can be used in place of `current`, by the wall clock and by a monotonic one.
+    def settled_for(self) -> float:
+        """Return for how many seconds `in_force` can be used in place of `current`.
 
-        Infinite for a fixed policy. Else at most a second from now, so that a store whose connections stay open is
-        still asked whether a look is due. The monotonic clock (else None) counts with `max_age` alone. For guards.
+        Infinite for a fixed policy. Else at most a second, so that a store whose connections stay open is still asked
+        whether a look is due. For guards.
         """
         if self._refresher is None:
-            return math.inf, None
-        steady, wall = self._clocks()
-        if self._max_age is None:
-            return wall + SETTLED, None
-        left = min(SETTLED, self._max_age - self._age())
-        return wall + left, steady + left
+            return math.inf
+        return SETTLED if self._max_age is None else min(SETTLED, self._max_age - self._age())
 
     @property
     def last_error(self) -> BaseException | None:

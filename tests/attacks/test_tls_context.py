@@ -26,7 +26,6 @@ from pinned_requests import (
     UnpinnedHostError,
 )
 from pinned_requests.testing import Credential
-from pinned_requests.tls import connection
 from support.fork import needs_fork
 
 if TYPE_CHECKING:
@@ -385,17 +384,6 @@ def test_a_chain_that_one_host_was_accepted_by(scene: Scene) -> None:
     accepted(scene, by_root)
     _ssl._SSLContext.check_hostname.__set__(by_root, 0)  # type: ignore[attr-defined]  # of the C class
     refused(scene, by_root, credential=scene.honest)
-
-
-def test_any_number_of_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the policy says of a host is kept for the next connection, but not of more hosts than a bound."""
-    monkeypatch.setattr(connection, "MAX_KNOWN", 3)
-    context = PinnedSSLContext({"localhost": PinSet.exempt()}, unpinned_hosts="allow")
-    for number in range(10):
-        tls = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=f"{number}.example.com")
-        with pytest.raises(ssl.SSLWantReadError):
-            tls.do_handshake()
-        assert 1 <= len(context._known) <= 3
 
 
 def test_an_idna_name_is_pinned_as_it_is_matched(scene: Scene) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import math
 import socket
 import ssl
 import time
@@ -28,16 +27,17 @@ from pinned_requests import (
 )
 from pinned_requests.core.verdict import Outcome
 from pinned_requests.enforcement import guard
+from pinned_requests.policy_store import SETTLED
 from pinned_requests.testing import Response
 from pinned_requests.tls import connection as tls_connection
 from support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from support.scene import Scene
 
-LIFE = 1.0  # seconds of pins and policies that end while a connection is open
+LIFE = 0.5  # seconds of pins and policies that end while a connection is open: less than SETTLED
 PART = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
 
 
@@ -192,11 +192,10 @@ def test_expiry_holds_on_open_connections(scene: Scene, store: PolicyStore, conn
     """No policy changes; the time does. With "unpin" the CA validation of the handshake is what is left."""
     reports: list[Any] = []
     server = scene.serve(scene.honest)
-    expires = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=LIFE)
-    pins = pins_of(scene, scene.honest, expires=expires, on_expiry=on_expiry)
-    store.set({"localhost": pins})
     context = PinnedSSLContext(store, cafile=scene.bundle, on_violation=reports.append)
     write = connection(context, server.port)
+    expires = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=LIFE)
+    store.set({"localhost": pins_of(scene, scene.honest, expires=expires, on_expiry=on_expiry)})
     write(PART)
     wait_until(lambda: dt.datetime.now(dt.UTC) > expires)
     if on_expiry == "block":
@@ -207,6 +206,16 @@ def test_expiry_holds_on_open_connections(scene: Scene, store: PolicyStore, conn
         write(PART)
     assert scene.toll(server).application_bytes == (1 if on_expiry == "block" else 3) * len(PART)
     assert [report.outcome for report in reports] == [Outcome.EXPIRED]
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """A function that lets so much time pass as a clock that was set may go unnoticed."""
+
+    def pass_by() -> None:
+        monkeypatch.setattr(tls_connection, "monotonic", lambda: time.monotonic() + SETTLED)
+
+    return pass_by
 
 
 def test_a_policy_that_is_too_old_refuses(scene: Scene, connection: Any) -> None:
@@ -222,33 +231,41 @@ def test_a_policy_that_is_too_old_refuses(scene: Scene, connection: Any) -> None
     assert scene.toll(server).application_bytes == len(PART)
 
 
-@pytest.mark.parametrize("ahead", [-3600, 0, 3600])
-def test_a_clock_that_is_set(scene: Scene, connection: Any, monkeypatch: pytest.MonkeyPatch, ahead: float) -> None:
-    """A policy is as old as the clock says that says more, also where the wall clock is set back, or stands still."""
+@pytest.mark.parametrize("clock", [0, 1], ids=["monotonic", "wall"])
+def test_a_clock_that_is_set(scene: Scene, connection: Any, later: Callable[[], None], clock: int) -> None:
+    """A policy is as old as the clock says that says more: the wall clock can be set back, the other stand still."""
     policy = PinPolicy({"localhost": pins_of(scene, scene.honest)})
     server = scene.serve(scene.honest)
     store = PolicyStore(lambda: policy, max_age=7200)
     write = connection(PinnedSSLContext(store, cafile=scene.bundle), server.port)
     write(PART)
-    loaded, begin = store._loaded, time.time()
-    store._loaded = loaded[0] - 1e6, loaded[1]
-    monkeypatch.setattr(tls_connection, "time", lambda: begin + ahead)
-    monkeypatch.setattr(tls_connection, "monotonic", lambda: math.inf if ahead == 0 else 0.0)
+    loaded = list(store._loaded)
+    loaded[clock] -= 7200
+    store._loaded = loaded[0], loaded[1]
+    later()
     with pytest.raises(PinsExpiredError):
         write(PART)
+    assert scene.toll(server).application_bytes == len(PART)
 
 
-def test_a_clock_that_ran_ahead(scene: Scene, connection: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pins that had expired by it are in force again when it is put right."""
-    server = scene.serve(scene.attacker)
-    pins = pins_of(scene, scene.honest, expires="2999-01-01T00:00:00Z")
-    ahead = dt.datetime(3000, 1, 1, tzinfo=dt.UTC)
-    monkeypatch.setattr(guard, "_now", lambda: ahead)
-    monkeypatch.setattr(tls_connection, "time", ahead.timestamp)
-    write = connection(PinnedSSLContext({"localhost": pins}, cafile=scene.bundle), server.port)
-    write(PART)
-    monkeypatch.undo()
-    with pytest.raises(PinMismatchError):
+@pytest.mark.parametrize("begin", [2998, 3000])
+def test_a_clock_that_is_put_right(
+    scene: Scene, connection: Any, monkeypatch: pytest.MonkeyPatch, later: Callable[[], None], begin: int
+) -> None:
+    """Pins that had expired by it are in force again, and those that had not have expired."""
+    is_expired = begin == 3000
+    server = scene.serve(scene.attacker if is_expired else scene.honest)
+    on_expiry = "unpin" if is_expired else "block"
+    pins = pins_of(scene, scene.honest, expires="2999-01-01T00:00:00Z", on_expiry=on_expiry)
+    now = dt.datetime(begin, 1, 1, tzinfo=dt.UTC)
+    with monkeypatch.context() as patch:
+        patch.setattr(guard, "_now", lambda: now)
+        patch.setattr(tls_connection, "time", now.timestamp)
+        write = connection(PinnedSSLContext({"localhost": pins}, cafile=scene.bundle), server.port)
+        write(PART)
+    later()
+    monkeypatch.setattr(guard, "_now", lambda: now.replace(year=5998 - begin))
+    with pytest.raises(PinMismatchError if is_expired else PinsExpiredError):
         write(PART)
     assert scene.toll(server).application_bytes == len(PART)
 

@@ -1,32 +1,30 @@
-"""`CheckedTLS`: the check of one connection. It stands between `ssl`'s Python classes and its C object.
-
-`SSLSocket` and `SSLObject` move every byte by a method of their `_sslobj`, which is a `CheckedTLS` here.
+"""`CheckedTLS`: the check of one connection, between `ssl`'s Python classes and its C object.
 
 Rules for the next maintainer:
 
+- `SSLSocket` and `SSLObject` move every byte by a method of their `_sslobj`, which is a `CheckedTLS` here.
 - OpenSSL makes the handshake inside the first read or write. So what moves bytes calls `do_handshake()` first.
 - What is not listed here is not reachable: a method that a later Python adds to the C object must be looked at first.
-- Keep the report of a refusal, not the error: by way of its traceback that would be a cycle, and the file descriptor
-  stay open until the garbage collector runs.
+- Keep the report of a refusal, not the error: its traceback would be a cycle, and keep the file descriptor open.
 """
 
 from __future__ import annotations
 
 import _socket
 import contextlib
-import math
 import threading
 from datetime import UTC, datetime
-from functools import partial
+from math import inf
 from operator import attrgetter
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pinned_requests.core.chain import Chain
 from pinned_requests.core.report import ViolationReport
 from pinned_requests.core.verdict import REFUSED, Outcome, Verdict
 from pinned_requests.enforcement.notification import logger
 from pinned_requests.enforcement.refusal import Refusal
+from pinned_requests.policy_store import SETTLED
 from pinned_requests.tls.chain import served_chain, verified_chain
 from pinned_requests.tls.errors import tls_error
 
@@ -35,29 +33,13 @@ if TYPE_CHECKING:
     from pinned_requests.enforcement.guard import Admission, Guard
 
 MAX_POLICIES = 100  # in a check: a store of others may make one at each look
-MAX_KNOWN = 1000  # hosts of a context: under `unpinned_hosts="allow"` there is no end of them
-
-# A policy that allows a chain, and when: from a time by the wall clock until another (None: for ever), and until one by
-# the monotonic clock, or None. No policy is False, since `store.in_force` can be None.
-_Allowed = tuple["PinPolicy | Literal[False]", float, float | None, float | None]
-_BY_NONE: _Allowed = (False, 0, None, None)
-
-_UNNAMED = "the client gave no server_hostname; give it one, or the context an assumed_host"
-_UNCHECKED = "its check has failed, or is not complete"
-
-
-class Known(NamedTuple):
-    """What is known of a host, for all connections of a context."""
-
-    policy: PinPolicy
-    admissions: tuple[Admission, ...]  # what there is to judge by the policy, once there is a chain
-    accepted: Chain | None = None  # the chain that the policy has accepted last, and will at any time
+_NOT_ALLOWED: tuple[object, float | None] = (False, None)  # not None, which `store.in_force` can be
 
 
 class CheckedTLS:
     """The C object of an `ssl` connection, behind the check of its pins."""
 
-    def __init__(self, tls: Any, guard: Guard, port: int | None, known: dict[str, Known], *, is_verified: bool) -> None:
+    def __init__(self, tls: Any, guard: Guard, port: int | None, *, is_verified: bool) -> None:
         self._tls = tls
         self._guard = guard
         self._store = guard.store
@@ -65,10 +47,10 @@ class CheckedTLS:
         self._is_verified = is_verified  # whether OpenSSL was asked to verify chain and host name when `tls` was made
         self._lock = threading.RLock()  # two threads make one check
         self._is_busy = False  # in the check, where a sink may use the connection that it is told of
-        self._known = known  # by host
+        self._admitted: tuple[PinPolicy | None, tuple[Admission, ...]] = (None, ())
         self._chain: Chain | None = None
         self._is_open = False  # whether the handshake is complete and the chain was accepted
-        self._allowed = _BY_NONE  # one attribute, which threads read at once
+        self._allowed = _NOT_ALLOWED  # by which policy, and until when (monotonic), in one: another thread reads it
         self._refused: ViolationReport | None = None
         self._reported: set[tuple[int | None, Outcome]] = set()  # allowed violations are reported once a connection
 
@@ -80,11 +62,8 @@ class CheckedTLS:
 
     def write(self, data: Any) -> Any:
         """Write, as the C object does, if the policy in force accepts the chain."""
-        # Quick, as `guard.policy` is not.
-        policy, begin, end, steady_end = self._allowed
-        if policy is not self._store.in_force or (
-            end is not None and not (begin <= time() < end and (steady_end is None or monotonic() < steady_end))
-        ):
+        policy, end = self._allowed
+        if policy is not self._store.in_force or (end is not None and monotonic() >= end):
             self.do_handshake()
         return self._tls.write(data)
 
@@ -107,7 +86,7 @@ class CheckedTLS:
         """
         with self._lock:
             if self._is_busy:
-                raise tls_error(self._unavailable(_UNCHECKED))
+                raise tls_error(self._unavailable())
             self._is_busy = True
             try:
                 if self._refused is None:
@@ -118,7 +97,7 @@ class CheckedTLS:
                 if self._chain is None and isinstance(error, (OSError, ValueError)):  # of the handshake
                     raise
                 logger.exception("the check of a TLS connection failed, which is refused")
-                self._refuse(self._unavailable(_UNCHECKED))
+                self._refuse(self._unavailable())
             finally:
                 self._is_busy = False
         if self._refused is not None:
@@ -129,40 +108,34 @@ class CheckedTLS:
             self._admit(self._guard.policy)
             self._tls.do_handshake()
             self._chain = verified_chain(self._tls, is_verified=self._is_verified)
-        self._allowed, is_reconsidered = _BY_NONE, False
+        self._allowed, may_reconsider = _NOT_ALLOWED, True
         for _ in range(MAX_POLICIES):
             policy = self._guard.policy
             if self._allowed[0] is policy:  # else a sink may have put another one in force
                 self._is_open = True
                 return
-            is_reconsidered |= not self._judge(policy, self._chain, may_reconsider=not is_reconsidered)
+            may_reconsider &= self._judge(policy, self._chain, may_reconsider=may_reconsider)
         raise RuntimeError("the policy in force is another one at each look")
 
-    def _admit(self, policy: PinPolicy) -> Known:
+    def _admit(self, policy: PinPolicy) -> tuple[Admission, ...]:
         """Refuse what can be refused without a chain, and return what there is to judge by it."""
-        host = self._tls.server_hostname
-        if not host:
-            self._guard.enforce(self._unavailable(_UNNAMED).verdict)
-        known = self._known.get(host)
-        if known is None or known.policy is not policy:
-            if len(self._known) >= MAX_KNOWN:
-                self._known.clear()
+        if self._admitted[0] is not policy:
+            host = self._tls.server_hostname
+            if not host:
+                reason = "the client gave no server_hostname; give it one, or the context an assumed_host"
+                self._guard.enforce(self._unavailable(reason).verdict)
             ports = policy.ports_of(host) if self._port is None else (self._port,)
-            admit = partial(self._guard.admit, "https", host, may_wait=self._may_wait())
-            known = Known(policy, tuple(admit(port) for port in ports))
-            self._known[host] = known
-        return known
+            admissions = (self._guard.admit("https", host, port, may_wait=self._may_wait()) for port in ports)
+            self._admitted = policy, tuple(admissions)
+        return self._admitted[1]
 
     def _judge(self, policy: PinPolicy, chain: Chain, *, may_reconsider: bool) -> bool:
         """Refuse or report what the policy says of the chain.
 
         False: nothing was said, because a newer policy came before a refusal. With `may_reconsider` one is waited for.
         """
-        known = self._admit(policy)
-        begin = time()
-        end, steady_end = self._store.settled_until()
-        is_accepted, is_lasting, is_timeless = known.accepted is chain, True, end == math.inf
-        for admission in () if is_accepted else known.admissions:
+        begin, now, lasts = monotonic(), time(), self._store.settled_for()
+        for admission in self._admit(policy):
             verdict = self._guard.judge(admission, chain, policy)
             is_doubtful = may_reconsider and self._guard.is_reconsidered(verdict, may_wait=self._may_wait())
             if is_doubtful and self._guard.policy is not policy:
@@ -171,15 +144,11 @@ class CheckedTLS:
             if not verdict.is_allowed or (verdict.is_violation and key not in self._reported):
                 self._reported.add(key)
                 self._guard.enforce(verdict, lambda: served_chain(self._tls))
-            is_lasting &= not verdict.is_violation
             # Policies and chains are immutable: only time changes the verdict of one on the other.
             if verdict.pins is not None and verdict.pins.expires is not None:
-                is_lasting = is_timeless = False
-                expires = verdict.pins.expires.timestamp()
-                end = min(end, expires) if expires > begin else end
-        if is_lasting and not is_accepted:
-            self._known[self._tls.server_hostname] = known._replace(accepted=chain)
-        self._allowed = policy, begin, None if is_timeless else end, steady_end
+                left = verdict.pins.expires.timestamp() - now
+                lasts = min(lasts, left if 0 < left < SETTLED else SETTLED)
+        self._allowed = policy, None if lasts == inf else begin + lasts
         return True
 
     def _may_wait(self) -> bool:
@@ -188,22 +157,20 @@ class CheckedTLS:
         return isinstance(owner, _socket.socket) and owner.gettimeout() != 0
 
     def _refuse(self, report: ViolationReport) -> None:
-        self._refused, self._is_open, self._allowed = report, False, _BY_NONE
+        self._refused, self._is_open, self._allowed = report, False, _NOT_ALLOWED
         owner = self._tls.owner
         if isinstance(owner, _socket.socket):
             # Not `close()`: the descriptor is the client's. Not `SSLSocket.shutdown()`, which drops the TLS object.
             with contextlib.suppress(OSError):
                 _socket.socket.shutdown(owner, _socket.SHUT_RDWR)
 
-    def _unavailable(self, reason: str) -> ViolationReport:
-        host = self._tls.server_hostname or ""
-        chain = Chain.missing(reason)
+    def _unavailable(self, reason: str = "its check has failed, or is not complete") -> ViolationReport:
+        host, chain = self._tls.server_hostname or "", Chain.missing(reason)
         verdict = Verdict(Outcome.CHAIN_UNAVAILABLE, REFUSED, host, self._port, None, None, chain)
         return ViolationReport(verdict, datetime.now(UTC))
 
 
-# What of the C object moves no byte, read only: another context, or a session to resume, would come without the check.
-# Properties, since `__getattr__` would make all other attributes slow.
+# What moves no byte, read only. Properties, since `__getattr__` would make all other attributes slow.
 for _name in (
     *("context", "session", "session_reused", "server_side", "server_hostname", "getpeercert", "get_verified_chain"),
     *("get_unverified_chain", "get_channel_binding", "selected_alpn_protocol", "cipher", "shared_ciphers", "version"),
