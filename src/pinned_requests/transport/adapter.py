@@ -127,16 +127,12 @@ def _pool(adapter: PinnedHTTPAdapter, find: Callable[..., Any], *args: Any, **kw
 
 
 def _manager(adapter: PinnedHTTPAdapter, find: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    return pin_manager(find(*args, **kwargs), adapter.pinned_by)
-
-
-def _manager_of(adapter: PinnedHTTPAdapter, manager: Any) -> Any:
-    return pin_manager(manager, adapter.pinned_by)
+    return pin_manager(adapter, find(*args, **kwargs))
 
 
 def _managers(adapter: PinnedHTTPAdapter, managers: dict[str, Any]) -> dict[str, Any]:
     for proxy, manager in tuple(managers.items()):
-        pinned = pin_manager(manager, adapter.pinned_by)
+        pinned = pin_manager(adapter, manager)
         if pinned is not manager:
             managers[proxy] = pinned
     return managers
@@ -170,7 +166,7 @@ class PinnedHTTPAdapter(Outermost, HTTPAdapter):
         "get_connection": _pool,
         "proxy_manager_for": _manager,
     }
-    _attributes: ClassVar = {"poolmanager": _manager_of, "proxy_manager": _managers}
+    _attributes: ClassVar = {"poolmanager": pin_manager, "proxy_manager": _managers}
 
     @outermost
     def send(  # noqa: PLR0913, PLR0917  requests' signature

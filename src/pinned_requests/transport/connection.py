@@ -153,7 +153,11 @@ class PinnedHTTPSConnection(HTTPSConnection):
         Raises:
             Refusal: it does not accept the peers any more. The connection is closed.
         """
-        self.look_again()
+        policy = self.pinned_by.guard.policy
+        for peer in self._pinned_peers:  # nearly always one, which has been accepted by this policy
+            if peer.accepted_by is not policy:
+                self.look_again()
+                break
         super().putrequest(method, url, *args, **kwargs)
 
     def _find_refused(self, judge: Callable[[_Peer], Verdict]) -> tuple[_Peer, Verdict] | None:

@@ -113,7 +113,8 @@ class PinnedManager(Outermost, PoolManager):
     @outermost
     def connection_from_pool_key(self, pool_key: Any, request_context: dict[str, Any]) -> Any:
         """Return the pool for a key."""
-        return _by_pool_key(self, super().connection_from_pool_key, pool_key, request_context)
+        pool = super().connection_from_pool_key(pool_key, request_context)
+        return pin_pool(pool, self.pinned_by, _origins_of_key, pool_key)
 
     @outermost
     def _new_pool(self, *args: Any, **kwargs: Any) -> Any:
@@ -167,8 +168,8 @@ class PinnedProxyManager(PinnedPoolManager, ProxyManager):
     """
 
 
-def pin_manager(manager: Any, pinning: Pinning) -> Any:
-    """Pin a manager of urllib3's in place and return it. Pools that it has made already are closed.
+def pin_manager(adapter: Any, manager: Any) -> Any:
+    """Pin a manager of urllib3's in place, as its adapter is, and return it. Pools that it has made already are closed.
 
     One that is pinned by another policy is replaced by a stand-in that refuses.
 
@@ -176,6 +177,7 @@ def pin_manager(manager: Any, pinning: Pinning) -> Any:
     (`tests/attacks/test_adapters.py` fails without it.) Another object is returned unchanged: the adapter pins its
     pools.
     """
+    pinning: Pinning = adapter.pinned_by
     if isinstance(manager, PinnedManager) and manager.pinned_by is pinning:  # nearly always
         return manager
     if isinstance(manager, PoolManager) and not isinstance(manager, PinnedManager):

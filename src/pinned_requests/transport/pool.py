@@ -100,7 +100,7 @@ class PinnedPool(HTTPConnectionPool):
     def _validate_conn(self, conn: Any) -> None:
         super()._validate_conn(conn)
         if isinstance(conn, PinnedHTTPSConnection):
-            if conn.is_closed:  # a subclass leaves that to the request
+            if conn.sock is None:  # a subclass leaves that to the request
                 conn.connect()
             if conn.is_checked:
                 return
