@@ -258,6 +258,28 @@ def test_a_manager_that_makes_its_pools_by_itself(scene: Scene, name: str, insid
     assert manager.request("GET", server.url()).data == b"ok"
 
 
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("connection_from_host", ["localhost", 443, "https"]),
+        ("connection_from_url", ["https://localhost/"]),
+        ("connection_from_context", [{"scheme": "https", "host": "localhost", "port": 443}]),
+        ("connection_from_pool_key", [None, {}]),
+    ],
+)
+def test_a_manager_whose_base_makes_its_pools_by_itself(scene: Scene, name: str, asked: list[Any]) -> None:
+    """Each method pins what the next class gives out, also if it is asked directly."""
+    mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
+    current = [mitm]
+    base: Any = type("Own", (PoolManager,), {name: lambda *_a, **_k: own_pool(current[0].url(), scene.bundle)})
+    manager = type("Both", (PinnedPoolManager, base), {})({"localhost": scene.pins_of(scene.honest)})
+    with pytest.raises(PinMismatchError):
+        getattr(manager, name)(*asked).request("GET", "/", headers={"X": SECRET})
+    assert scene.toll(mitm) == (1, 1, 0)
+    current[0] = server
+    assert getattr(manager, name)(*asked).request("GET", "/").data == b"ok"
+
+
 class OwnPool:
     """Not a pool of urllib3's, and not a subclass."""
 
