@@ -5,6 +5,7 @@ Rule: a test that needs one of these variables sets it itself, with ``monkeypatc
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -38,6 +39,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # No deadline: a slow machine is no failure.
 settings.register_profile("ci", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("ci")
+
+
+def pytest_collection_finish() -> None:
+    """Take what was imported for the tests out of the garbage collector's way: it would look at all of it each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -43,6 +43,7 @@ ONCE = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=
 NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning"),
     # asyncio's clients leave connections that were refused to the garbage collector.
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),

@@ -12,7 +12,12 @@ _LAST_FAILURE = ("last_exc", "last_type", "last_value", "last_traceback")
 
 def followers() -> list[threading.Thread]:
     """Return the threads of stores that are still in use; a test that failed, and is run again, uses none."""
-    for name in _LAST_FAILURE:
-        vars(sys).pop(name, None)
-    gc.collect()
+    if _threads():  # else there is nothing to collect, which takes long in a large process
+        for name in _LAST_FAILURE:
+            vars(sys).pop(name, None)
+        gc.collect()
+    return _threads()
+
+
+def _threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "pinned-requests-policy"]

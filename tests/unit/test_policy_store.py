@@ -91,7 +91,6 @@ def test_a_fixed_policy_needs_no_source() -> None:
 def _no_thread_is_left() -> Iterator[None]:
     """A thread ends with its store."""
     yield
-    gc.collect()
     wait_until(lambda: not followers())
 
 

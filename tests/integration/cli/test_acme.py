@@ -26,7 +26,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "acme.md"
 HOST = "api.example.com"
 WAIT = 60.0  # seconds
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="the hooks are for a POSIX shell")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="the hooks are for a POSIX shell")]
 
 
 def block(name: str) -> str:

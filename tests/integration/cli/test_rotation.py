@@ -121,6 +121,7 @@ class Lab:
         self._server.credential = Credential.of(key, certificate, self._authority)  # type: ignore[arg-type]  # it is EC
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("openssl") is None and "CI" not in os.environ, reason="openssl is not installed")
 def test_rotation(tmp_path: Path, environment: dict[str, str]) -> None:
     """Each command of the tutorial prints what stands below it."""

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from pinned_requests.testing import Authority, TLSServer
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ def commands(console: str) -> Iterator[tuple[str, str]]:
         yield line, output
 
 
+@pytest.mark.slow
 def test_tutorial(tmp_path: Path, environment: dict[str, str]) -> None:
     """Each command prints what stands below it."""
     root = Authority.create("Example Root CA")

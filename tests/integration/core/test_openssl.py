@@ -159,6 +159,7 @@ def test_the_whole_certificate(made: tuple[str, Made]) -> None:
     assert Pin.parse(printed) == Pin.fingerprint(files.certificate.read_bytes())
 
 
+@pytest.mark.slow
 def test_the_bundle_of_certifi() -> None:
     """Every certificate of it, one openssl for all: the keys in the order in which they stand."""
     bundle = Path(certifi.where()).read_bytes()

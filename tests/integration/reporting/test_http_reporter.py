@@ -344,6 +344,7 @@ def delay_of_violations(reporter: HTTPReporter, hosts: int) -> float:
     return reported - without
 
 
+@pytest.mark.slow
 def test_ten_thousand_violations(monkeypatch: pytest.MonkeyPatch) -> None:
     """From 16 threads, with a report server that never answers: no request waits, and each report is kept once."""
     monkeypatch.setattr(logging.getLogger("pinned_requests"), "disabled", True)

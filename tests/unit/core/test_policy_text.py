@@ -327,6 +327,7 @@ def test_a_duplicate_name_is_found_at_once() -> None:
     assert time.process_time() - begin < 10
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_hosts() -> None:
     """They load within seconds; how many depends on the machine, and `python -m benchmarks` measures it."""
     text = json.dumps({"hosts": {f"host{number}.example.com": [str(A), str(B)] for number in range(100_000)}})
@@ -335,6 +336,7 @@ def test_a_hundred_thousand_hosts() -> None:
     assert time.process_time() - begin < 30
 
 
+@pytest.mark.slow
 def test_no_bound_keeps_a_hundred_thousand_hosts_out() -> None:
     """With two pins each, notes and all other fields, as TOML and as JSON."""
     noted = [A.with_note("2026 leaf, key of the load balancer"), B.with_note("2026 backup, offline key in safe B")]

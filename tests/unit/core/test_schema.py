@@ -86,6 +86,7 @@ def test_the_schema_is_one() -> None:
     Draft202012Validator.check_schema(SCHEMA)
 
 
+@pytest.mark.slow
 @settings(max_examples=1000)
 @given(document=DOCUMENTS)
 def test_schema_and_parser_agree(document: Any) -> None:

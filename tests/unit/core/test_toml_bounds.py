@@ -18,6 +18,8 @@ from pinned_requests.core import policy_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.slow
+
 SMALL = 1 << 18  # bytes
 ALLOWED = 10.0  # s, for the largest
 PIN = f"sha256/{'A' * 43}="

@@ -17,7 +17,10 @@ from pinned_requests.core.errors import PolicyError
 from pinned_requests.formats import FORMATS, read
 from pinned_requests.formats.limits import MAX_LINE, MAX_MARKS, MAX_TEXT
 
-pytestmark = pytest.mark.filterwarnings("ignore::pinned_requests.core.errors.MissingBackupPinWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::pinned_requests.core.errors.MissingBackupPinWarning"),
+]
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 PIN = "A" * 43 + "="

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
     from pinned_requests.formats import Loss
 
-pytestmark = pytest.mark.filterwarnings("ignore::pinned_requests.core.errors.MissingBackupPinWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::pinned_requests.core.errors.MissingBackupPinWarning"),
+]
 
 # Each of these runs for several formats.
 few = settings(max_examples=60)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
-import gc
 import hashlib
 import json
 import logging
@@ -88,7 +87,6 @@ def source() -> Iterator[Source]:
     made = Source()
     yield made
     made.go_on.set()
-    gc.collect()
     wait_until(lambda: not followers())
 
 
