@@ -1,17 +1,15 @@
 """Other systems' pin configuration, converted to and from `PinPolicy`: text in, text and a list of losses out.
 
-Readers and writers of one format each belong here. Files, sockets, the clock and the command line do not.
+A format is a module with `read()` and `write()`, and a line in `_ALL`. Files, sockets and the clock do not belong here.
 
 Rules for the next maintainer:
 
 - Import only `core` from this package. Import parsers and other libraries lazily.
-- A reader returns a value or raises a `PolicyError`, for any input and in bounded memory (`limits.py`).
-- Nothing is lost silently: what the other format cannot express, or understands differently, is a `Loss`.
-- What cannot be expressed exactly is left out and named, never widened: the text pins no host that the policy does not
-  pin (`export.py`).
+- A reader returns a value or raises a `PolicyError`, for any input and in bounded memory (`parsing.py`).
+- What the other format cannot express, or understands differently, is a `Loss`. It is left out and never widened: the
+  text pins no host that the policy does not pin (`export.py`).
 - Writers write canonical host patterns and pins, never text from the input. Their characters have no meaning in a
   header, a zone file or a string literal; XML is escaped by a library.
-- To add a format, write a module with `read()` and `write()` as `Reader` and `Writer` describe them, and list it below.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import HostPattern
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.core.text import show
-from pinned_requests.formats import android, apple, curl, okhttp, policy_file, rfc7469, tlsa, trustkit
+from pinned_requests.formats import android, apple, curl, okhttp, rfc7469, tlsa, trustkit
 from pinned_requests.formats.results import Loss, Reading, Writing
 from pinned_requests.formats.selection import select
 
@@ -63,8 +61,18 @@ class Format(NamedTuple):
 
 
 _ALL = (
-    Format("toml", "policy file in TOML", policy_file.read_toml, policy_file.write_toml),
-    Format("json", "policy file in JSON", policy_file.read_json, policy_file.write_json),
+    Format(
+        "toml",
+        "policy file in TOML",
+        lambda text, _host, _now: Reading(PinPolicy.from_toml(text), ()),
+        lambda policy, _host, _now: Writing(policy.to_toml(), ()),
+    ),
+    Format(
+        "json",
+        "policy file in JSON",
+        lambda text, _host, _now: Reading(PinPolicy.from_json(text), ()),
+        lambda policy, _host, _now: Writing(policy.to_json(), ()),
+    ),
     Format("curl", "curl and wget --pinnedpubkey", curl.read, curl.write, is_hostless=True),
     Format(
         "rfc7469",
@@ -90,7 +98,7 @@ def read(name: str, text: str | bytes, *, host: str | None = None, now: datetime
 
     Args:
         name: the format, one of `FORMATS`.
-        text: the configuration, at most `limits.MAX_TEXT` characters (toml and json: `policy_text.MAX_SIZE` bytes).
+        text: the configuration, at most `parsing.MAX_TEXT` characters (toml and json: `policy_text.MAX_SIZE` bytes).
             Bytes are UTF-8.
         host: the host or host pattern of the pins. Required for a format whose text does not name it
             (`Format.is_hostless`), refused for others.
@@ -104,7 +112,7 @@ def read(name: str, text: str | bytes, *, host: str | None = None, now: datetime
         PolicyError: the format is unknown or can only be written, or the text, `host` or `now` is wrong.
         ImportError: a library of the `cli` extra is not installed: `android` and `tlsa` need one.
     """
-    known = _known(name)
+    known = _format(name)
     if known.reader is None:
         raise PolicyError(f"cannot read {known.name}: it is source code; it can only be written")
     if host is not None and not known.is_hostless:
@@ -129,7 +137,7 @@ def write(name: str, policy: PinPolicy, *, host: str | None = None, now: datetim
     Raises:
         PolicyError: the format is unknown, nothing of the policy can be expressed in it, or `host` or `now` is wrong.
     """
-    known = _known(name)
+    known = _format(name)
     if host is not None:
         policy = select(policy, host)
     pattern = None
@@ -145,7 +153,7 @@ def write(name: str, policy: PinPolicy, *, host: str | None = None, now: datetim
     return Writing(text, losses)
 
 
-def _known(name: str) -> Format:
+def _format(name: str) -> Format:
     if name not in FORMATS:
         raise PolicyError(f"unknown format {show(name)}; use one of {', '.join(FORMATS)}")
     return FORMATS[name]

@@ -12,8 +12,7 @@ from pinned_requests.core.errors import PinFormatError, PolicyError
 from pinned_requests.core.pinset import PinSet
 from pinned_requests.core.text import escape, show
 from pinned_requests.formats.export import Abilities, export
-from pinned_requests.formats.limits import bounded_xml
-from pinned_requests.formats.parsing import bare_pin, domain, midnight, policy_of, put
+from pinned_requests.formats.parsing import bare_pin, bounded_xml, domain, midnight, parsing, policy_of
 from pinned_requests.formats.results import Loss, Reading, Writing
 
 if TYPE_CHECKING:
@@ -35,26 +34,23 @@ def read(text: str | bytes, _host: HostPattern | None, _now: datetime | None) ->
     root = _parse(bounded_xml(text))
     if root.tag != "network-security-config":
         raise PolicyError(f"unexpected root element {show(root.tag)}; expected 'network-security-config'")
-    entries: dict[HostPattern, PinSet] = {}
+    entries: list[tuple[HostPattern, PinSet]] = []
     losses: list[Loss] = []
     names: set[str] = set()
     # No recursion: the input chooses its depth.
     pending: list[tuple[Element, PinSet]] = [(root, PinSet.exempt())]
     while pending:
         config, pins = pending.pop()
-        domains = _domains(config, names) if config is not root else []
-        about = str(domains[0]) if domains else None
+        about, known = None, {"domain-config"}
         if config is not root:
-            if not domains:
-                raise PolicyError("a domain-config has no domain; Android refuses it")
-            losses.extend(_attributes(config, about, ()))
+            domains = _domains(config, names)
+            about, known = str(domains[0]), {"domain", "domain-config", "pin-set"}
+            losses += _attributes(config, about, ())
             pins = _pin_set(config, about, losses) or pins
-            for pattern in domains:
-                put(entries, pattern, pins)
-        pending.extend((child, pins) for child in reversed(config) if child.tag == "domain-config")
-        known = ("domain", "domain-config", "pin-set") if config is not root else ("domain-config",)
-        losses.extend(loss for child in config if child.tag not in known for loss in _unknown(child, about))
-    if any(pins.expires for pins in entries.values()):
+            entries += [(pattern, pins) for pattern in domains]
+        pending += [(child, pins) for child in reversed(config) if child.tag == "domain-config"]
+        losses += [_unknown(child, about) for child in config if child.tag not in known]
+    if any(pins.expires for _, pins in entries):
         losses.append(_ZONE)
     return Reading(policy_of(entries), tuple(losses))
 
@@ -64,10 +60,8 @@ def _parse(text: str) -> Element:
         from defusedxml.ElementTree import fromstring  # noqa: PLC0415  of the `cli` extra, for this format alone
     except ImportError:
         raise ImportError("reading android needs defusedxml; run: pip install 'pinned-requests[cli]'") from None
-    try:
+    with parsing("XML"):
         root: Element = fromstring(text, forbid_dtd=True)
-    except Exception as e:  # noqa: BLE001  any error of the parser means that the text cannot be read
-        raise PolicyError(f"invalid XML: {escape(str(e) or type(e).__name__)}") from None
     return root
 
 
@@ -84,6 +78,8 @@ def _domains(config: Element, names: set[str]) -> list[HostPattern]:
             raise PolicyError(f"{pattern.host} is listed twice; Android takes a name once, with or without subdomains")
         names.add(pattern.host)
         domains.append(pattern)
+    if not domains:
+        raise PolicyError("a domain-config has no domain; Android refuses it")
     return domains
 
 
@@ -94,9 +90,9 @@ def _pin_set(config: Element, about: str | None, losses: list[Loss]) -> PinSet |
         return None
     if len(found) > 1:
         raise PolicyError(f"{about}: several pin-sets; Android takes one")
-    losses.extend(_attributes(found[0], about, ("expiration",)))
+    losses += _attributes(found[0], about, ("expiration",))
     pins = [_pin(pin, about) for pin in found[0].iterfind("pin")]
-    losses.extend(loss for child in found[0] if child.tag != "pin" for loss in _unknown(child, about))
+    losses += [_unknown(child, about) for child in found[0] if child.tag != "pin"]
     if not pins:
         return PinSet.exempt()  # an empty one pins nothing, and inherits nothing
     day = found[0].get("expiration")
@@ -118,7 +114,7 @@ def _attributes(element: Element, about: str | None, known: tuple[str, ...]) -> 
             yield Loss(about, escape(name), f"is left out: {show(value)}")
 
 
-def _unknown(element: Element, about: str | None) -> Iterator[Loss]:
+def _unknown(element: Element, about: str | None) -> Loss:
     text = "is left out: it is not about pins"  # the parser drops comments
     if element.tag in ("trust-anchors", "debug-overrides") and (
         element.tag == "debug-overrides" or any(each.get("overridePins", "").lower() == "true" for each in element)
@@ -126,7 +122,7 @@ def _unknown(element: Element, about: str | None) -> Iterator[Loss]:
         text = "is left out: a policy checks the pins of every CA, these included"
     elif element.tag == "pin-set":
         raise PolicyError("a pin-set is outside of a domain-config; Android refuses it")
-    yield Loss(about, escape(str(element.tag)), text)
+    return Loss(about, escape(str(element.tag)), text)
 
 
 def write(policy: PinPolicy, _host: HostPattern | None, _now: datetime | None) -> Writing:
@@ -148,6 +144,6 @@ def write(policy: PinPolicy, _host: HostPattern | None, _now: datetime | None) -
         if entry.expires is not None:
             pin_set.set("expiration", f"{entry.expires:%Y-%m-%d}")
         for pin in entry.pins:
-            ET.SubElement(pin_set, "pin", digest="SHA-256").text = str(pin).removeprefix("sha256/")
+            ET.SubElement(pin_set, "pin", digest="SHA-256").text = pin.spelled("openssl")
     ET.indent(root, "    ")
     return Writing(f'<?xml version="1.0" encoding="utf-8"?>\n{ET.tostring(root, encoding="unicode")}\n', losses)

@@ -10,39 +10,39 @@ from typing import TYPE_CHECKING, Any
 
 from pinned_requests.core.host import HostPattern, is_address
 from pinned_requests.core.text import escape
-from pinned_requests.formats.export import Abilities, export
-from pinned_requests.formats.parsing import bare_pin, domain, policy_of, put
-from pinned_requests.formats.plist import array, boolean, dictionary, dump, load, string
+from pinned_requests.formats.export import EVERY_KIND, Abilities, export
+from pinned_requests.formats.parsing import bare_pin, domain, policy_of
+from pinned_requests.formats.plist import dump, load, typed
 from pinned_requests.formats.results import WHOLE, Loss, Reading, Writing
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from pinned_requests.core.pin import Pin
-    from pinned_requests.core.pinset import PinSet
     from pinned_requests.core.policy import PinPolicy
     from pinned_requests.formats.export import Entry, Export
 
 _ATS, _DOMAINS, _SUBDOMAINS = "NSAppTransportSecurity", "NSPinnedDomains", "NSIncludesSubdomains"
 _LEAF, _CA, _SPKI = "NSPinnedLeafIdentities", "NSPinnedCAIdentities", "SPKI-SHA256-BASE64"
 _NOT_A_PIN = "is left out: it is not a pin"
-_ABILITIES = Abilities("Apple", kinds=frozenset(("exact", "one-label", "subtree")))
+_ABILITIES = Abilities("Apple", kinds=EVERY_KIND)
 
 
 def read(text: str | bytes, _host: HostPattern | None, _now: datetime | None) -> Reading:
     """Read an `Info.plist`, or the `NSAppTransportSecurity` dictionary alone."""
     root = load(text)
-    security = dictionary(root.get(_ATS, root), _ATS)
+    security = typed(root.get(_ATS, root), dict, _ATS)
     depth = "of a pin is not kept: Apple tells leaves from CAs, and a policy matches a pin at any depth"
     losses = [Loss(None, "depth", depth)]
     losses += [Loss(None, escape(key), _NOT_A_PIN) for key in security if key != _DOMAINS]
-    entries: dict[HostPattern, PinSet] = {}
-    for name, value in dictionary(security.get(_DOMAINS, {}), _DOMAINS).items():
+    entries = []
+    for name, value in typed(security.get(_DOMAINS, {}), dict, _DOMAINS).items():
         pattern = domain(name)
-        settings = dictionary(value, f"the value of {pattern}")
-        put(entries, pattern, {"pins": _pins(pattern, settings, losses)})
-        if boolean(settings.get(_SUBDOMAINS, False), f"{pattern}: {_SUBDOMAINS}") and not is_address(pattern.host):
-            put(entries, pattern._replace(kind="one-label"), entries[pattern])
+        settings = typed(value, dict, f"the value of {pattern}")
+        fields = {"pins": _pins(pattern, settings, losses)}
+        entries.append((pattern, fields))
+        if typed(settings.get(_SUBDOMAINS, False), bool, f"{pattern}: {_SUBDOMAINS}") and not is_address(pattern.host):
+            entries.append((pattern._replace(kind="one-label"), fields))
         known = (_SUBDOMAINS, _LEAF, _CA)
         losses += [Loss(str(pattern), escape(key), _NOT_A_PIN) for key in settings if key not in known]
     return Reading(policy_of(entries), tuple(losses))
@@ -58,9 +58,9 @@ def _pins(pattern: HostPattern, settings: dict[str, Any], losses: list[Loss]) ->
 
 def _identities(pattern: HostPattern, settings: dict[str, Any], key: str) -> list[Pin]:
     pins = []
-    for identity in array(settings.get(key, []), f"{pattern}: {key}"):
+    for identity in typed(settings.get(key, []), list, f"{pattern}: {key}"):
         what = f"{pattern}: an identity of {key}"
-        pins.append(bare_pin(string(dictionary(identity, what).get(_SPKI), f"{what}: {_SPKI}"), what))
+        pins.append(bare_pin(typed(typed(identity, dict, what).get(_SPKI), str, f"{what}: {_SPKI}"), what))
     return pins
 
 
@@ -74,10 +74,7 @@ def write(policy: PinPolicy, _host: HostPattern | None, _now: datetime | None) -
     exported.lose(None, "depth", depth)
     losses = exported.finish()
     pinned = {
-        host: {
-            _SUBDOMAINS: with_subdomains,
-            _LEAF: [{_SPKI: str(pin).removeprefix("sha256/")} for pin in entry.pins],
-        }
+        host: {_SUBDOMAINS: with_subdomains, _LEAF: [{_SPKI: pin.spelled("openssl")} for pin in entry.pins]}
         for host, (entry, with_subdomains) in domains.items()
     }
     return Writing(dump({_ATS: {_DOMAINS: pinned}}), losses)
@@ -87,7 +84,7 @@ def _split_subtrees(exported: Export) -> None:
     """Replace each `**.` pattern by the host and one label below it."""
     entries = exported.entries
     left_out = {loss.host for loss in exported.losses if loss.field == WHOLE}  # they have pins of their own
-    for pattern in [pattern for pattern in entries if pattern.kind == "subtree"]:
+    for pattern in exported.of_kind("subtree"):
         entry = entries.pop(pattern)
         for kind in ("exact", "one-label"):
             narrower = HostPattern(kind, pattern.host)
@@ -100,10 +97,10 @@ def _domains(exported: Export) -> dict[str, tuple[Entry, bool]]:
     """Return the entry of each domain and whether it includes subdomains. Leave out the `*.` patterns that differ."""
     entries = exported.entries
     domains: dict[str, tuple[Entry, bool]] = {}
-    for pattern in [pattern for pattern in entries if pattern.kind == "exact"]:
+    for pattern in exported.of_kind("exact"):
         below = entries.get(pattern._replace(kind="one-label"))
         domains[pattern.host] = entries[pattern], below is not None and below.is_like(entries[pattern])
-    for pattern in [pattern for pattern in entries if pattern.kind == "one-label"]:
+    for pattern in exported.of_kind("one-label"):
         if not domains.get(pattern.host, (None, False))[1]:
             exported.leave_out(pattern, f"Apple pins subdomains only with the pins of {pattern.host} itself")
     return domains

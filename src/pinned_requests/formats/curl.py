@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING
 
 from pinned_requests.core.errors import PinFormatError, PolicyError
 from pinned_requests.core.pin import Pin
 from pinned_requests.core.text import show
-from pinned_requests.formats.export import Abilities, export
-from pinned_requests.formats.limits import one_line
-from pinned_requests.formats.parsing import policy_of, put
+from pinned_requests.formats.export import EVERY_KIND, Abilities, export
+from pinned_requests.formats.parsing import one_line, policy_of
 from pinned_requests.formats.results import Loss, Reading, Writing
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from pinned_requests.core.host import HostPattern
-    from pinned_requests.core.pinset import PinSet
     from pinned_requests.core.policy import PinPolicy
 
-_PREFIX = "sha256//"
-_ABILITIES = Abilities(
-    "curl",
-    kinds=frozenset(("exact", "one-label", "subtree")),  # the option has none: it holds for the URL beside it
-    ports=True,
-    addresses=True,
-)
+# The option has no patterns and ports: it holds for the URL beside it.
+_ABILITIES = Abilities("curl", kinds=EVERY_KIND, ports=True, addresses=True)
 
 
 def read(text: str | bytes, host: HostPattern | None, _now: datetime | None) -> Reading:
@@ -35,20 +27,17 @@ def read(text: str | bytes, host: HostPattern | None, _now: datetime | None) -> 
         raise PolicyError("curl does not name the host of its pins; give it as host=")
     pins = []
     for spelling in one_line(text).split(";"):
-        if not spelling.startswith(_PREFIX):
-            raise PinFormatError(f"invalid pin {show(spelling)}: curl wants '{_PREFIX}' and the base64")
+        if not spelling.startswith("sha256//"):
+            raise PinFormatError(f"invalid pin {show(spelling)}: curl wants 'sha256//' and the base64")
         pins.append(Pin.parse(spelling))
-    entries: dict[HostPattern, PinSet] = {}
-    put(entries, host, {"pins": pins})
     depth = "of a pin is not kept: curl compares only the leaf, and a policy matches a pin at any depth"
-    return Reading(policy_of(entries), (Loss(None, "depth", depth),))
+    return Reading(policy_of([(host, {"pins": pins})]), (Loss(None, "depth", depth),))
 
 
 def write(policy: PinPolicy, host: HostPattern | None, _now: datetime | None) -> Writing:
     """Write the pins of `host`."""
     exported = export(policy, _ABILITIES, only=host)
     losses = exported.finish()
-    ((_, entry),) = exported.entries.items()
-    text = ";".join(_PREFIX + base64.b64encode(pin.digest).decode("ascii") for pin in entry.pins)
+    (entry,) = exported.entries.values()
     depth = Loss(None, "depth", "of a pin is not kept: curl compares only the leaf, and never matches the pin of a CA")
-    return Writing(text + "\n", (*losses, depth))
+    return Writing(";".join(pin.spelled("curl") for pin in entry.pins) + "\n", (*losses, depth))

@@ -2,54 +2,43 @@
 
 Rules for the next maintainer:
 
-- The limits of a system are in its `Abilities`, not in its writer: they are applied and named here, in one place.
+- What a system cannot do is in its `Abilities`, not in its writer: it is applied and named here.
 - A blocked pin is never written as an accepted one, though no other system can block keys.
-- The text pins no host that the policy exempts, and enforces no pins that the policy only reports. Where a wider
-  pattern would do so, the wider pattern is left out (`Export.finish()`).
+- The text pins no host that the policy exempts, and enforces no pins that the policy only reports: a wider pattern
+  that would is left out.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from pinned_requests.core.errors import PolicyError
-from pinned_requests.core.host import HostPattern, is_address
+from pinned_requests.core.host import HostPattern, PatternKind, is_address
 from pinned_requests.formats.results import WHOLE, Loss
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pinned_requests.core.host import PatternKind
     from pinned_requests.core.pin import Pin
     from pinned_requests.core.pinset import PinSet
     from pinned_requests.core.policy import PinPolicy
 
+EVERY_KIND: frozenset[PatternKind] = frozenset(get_args(PatternKind))
+
 
 class Abilities(NamedTuple):
-    """What a system can express.
+    """What a system can express."""
 
-    Attributes:
-        system: its name, for losses and errors.
-        kinds: the kinds of host patterns that it has.
-        ports: whether pins can be limited to one port.
-        addresses: whether an IP address can be pinned.
-        one_entry_a_name: whether `example.com` and `**.example.com` exclude each other.
-        exempt: whether a host can be taken out of a wider pattern.
-        report_only: whether a mismatch can be reported without a refusal.
-        certificates: whether whole certificates can be pinned.
-        expires: the precision with which pins can expire, or None if they cannot.
-    """
-
-    system: str
-    kinds: frozenset[PatternKind] = frozenset(("exact", "subtree"))
-    ports: bool = False
-    addresses: bool = False
-    one_entry_a_name: bool = False
-    exempt: bool = False
-    report_only: bool = False
-    certificates: bool = False
-    expires: Literal["day", "second"] | None = None
+    system: str  # its name, for losses and errors
+    kinds: frozenset[PatternKind] = frozenset(("exact", "subtree"))  # of host patterns
+    ports: bool = False  # pins for one port
+    addresses: bool = False  # pins for an IP address
+    one_entry_a_name: bool = False  # `example.com` and `**.example.com` exclude each other
+    exempt: bool = False  # a host taken out of a wider pattern
+    report_only: bool = False  # a mismatch reported without a refusal
+    certificates: bool = False  # pins of whole certificates
+    expires: Literal["day", "second"] | None = None  # how precisely pins expire; None: not at all
 
 
 class Entry(NamedTuple):
@@ -82,7 +71,12 @@ class Export:
         self.losses: list[Loss] = []
         self._left_out: set[str] = set()
         self._policy = policy
+        self._abilities = abilities
         self._system = abilities.system
+
+    def of_kind(self, kind: PatternKind) -> list[HostPattern]:
+        """Return the patterns of a kind, as they are now: entries may be removed meanwhile."""
+        return [pattern for pattern in self.entries if pattern.kind == kind]
 
     def lose(self, pattern: HostPattern | None, field: str, text: str) -> None:
         """Name a loss."""
@@ -94,10 +88,85 @@ class Export:
         self._left_out.add(str(pattern))
         self.lose(pattern, WHOLE, f"is left out: {why}")
 
+    def add(self, pattern: HostPattern, pins: PinSet) -> None:
+        """Add the entry that the system can have for a pin set, and name what is lost of it."""
+        blocked = pins.blocked | self._policy.blocked
+        listed = [pin for pin in dict.fromkeys((*pins.pins, *pins.backup_pins)) if pin not in blocked]
+        written = tuple(pin for pin in listed if self._abilities.certificates or pin.kind == "spki")
+        why = self._why_not_pattern(pattern) or self._why_not_set(pins, written)
+        if why:
+            self.leave_out(pattern, why)
+        elif pins.is_exempt:
+            self.entries[pattern] = Entry(())
+        elif pins.report_only and not self._abilities.report_only:
+            self.entries[pattern] = Entry(())
+            text = f"is written as exempt: {self._system} cannot report a mismatch without a refusal"
+            self.lose(pattern, WHOLE, text)
+        else:
+            self._name_losses(pattern, pins, blocked)
+            self.entries[pattern] = Entry(written, self._expires(pattern, pins.expires), pins.report_only)
+
+    def _why_not_pattern(self, pattern: HostPattern) -> str | None:
+        if pattern.port is not None and not self._abilities.ports:
+            return f"{self._system} has no ports; name the host without one"
+        if not self._abilities.addresses and is_address(pattern.host):
+            return f"{self._system} cannot pin IP addresses"
+        if pattern.kind not in self._abilities.kinds:
+            other = " or with '**.'" if "subtree" in self._abilities.kinds else ""
+            return f"{self._system} has no such pattern; name the host in full{other}"
+        return None
+
+    def _why_not_set(self, pins: PinSet, written: tuple[Pin, ...]) -> str | None:
+        if pins.is_exempt:
+            return None if self._abilities.exempt else f"{self._system} cannot exempt a host"
+        if pins.report_only and not self._abilities.report_only and not self._abilities.exempt:
+            return f"{self._system} cannot report a mismatch without a refusal"
+        return None if written else f"{self._system} can have none of its pins"
+
+    def _name_losses(self, pattern: HostPattern, pins: PinSet, blocked: frozenset[Pin]) -> None:
+        if not pins.accepted.isdisjoint(blocked):
+            self.lose(pattern, "pins", "that are also blocked are left out")
+        if not self._abilities.certificates and any(pin.kind == "cert" for pin in pins.accepted):
+            self.lose(pattern, "pins", f"of whole certificates are left out: {self._system} has none")
+        if pins.backup_pins:
+            self.lose(pattern, "backup_pins", f"are written among the pins: {self._system} does not tell them apart")
+        if pins.blocked:
+            self.lose(pattern, "blocked_pins", f"are left out: {self._system} cannot block keys")
+        if pins.on_expiry == "block":
+            text = f"is 'block', which is left out: {self._system} cannot refuse a host for expired pins"
+            self.lose(pattern, "on_expiry", text)
+        if any(pin.note is not None for pin in (*pins.pins, *pins.backup_pins)):
+            self.lose(pattern, "note", f"of a pin is left out: {self._system} has none")
+
+    def _expires(self, pattern: HostPattern, expires: datetime | None) -> datetime | None:
+        """Return when pins expire in the system: never later than in the policy."""
+        precision = self._abilities.expires
+        if expires is None:
+            return None
+        if precision is None:
+            self.lose(pattern, "expires", f"is left out: pins do not expire in {self._system}")
+            return None
+        midnight = datetime(expires.year, expires.month, expires.day, tzinfo=UTC)
+        kept = midnight if precision == "day" else expires.replace(microsecond=0)
+        if kept != expires:
+            self.lose(pattern, "expires", f"is rounded down to the {precision} for {self._system}")
+        return kept
+
+    def keep_one_a_name(self) -> None:
+        """Leave out `**.example.com` if `example.com` says something else, and the latter if both say the same."""
+        for pattern in self.of_kind("subtree"):
+            exact = HostPattern("exact", pattern.host)
+            if exact not in self.entries:
+                continue
+            if self.entries[exact].is_like(self.entries[pattern]):
+                self.leave_out(exact, f"{pattern} says the same, and {self._system} has one entry for a name")
+            else:
+                self.leave_out(pattern, f"{exact} has an entry, and {self._system} has one entry for a name")
+
     def leave_out_too_strict(self) -> None:
         """Leave out every entry that is stricter on a host than the policy is: a pattern around an exempt host.
 
-        Call it once more after an entry has been replaced by others; `finish()` does.
+        Once more after a writer has replaced an entry by others, and by `finish()` at the end.
         """
         for name, pins in self._policy.hosts.items():
             allowed = 0 if pins.is_exempt else 1 if pins.report_only else 2
@@ -143,7 +212,7 @@ class Export:
 
 
 def export(policy: PinPolicy, abilities: Abilities, only: HostPattern | None = None) -> Export:
-    """Return what a system with these abilities can express of `policy`.
+    """Return what a system with these abilities can express of a policy.
 
     Args:
         policy: the policy.
@@ -151,30 +220,19 @@ def export(policy: PinPolicy, abilities: Abilities, only: HostPattern | None = N
         only: the host pattern of a text that has one entry and does not name its host; None for other formats.
     """
     exported = Export(policy, abilities)
-    system = abilities.system
     if policy.unpinned_hosts == "block":
-        exported.lose(None, "unpinned_hosts", f"is 'block', which is left out: {system} allows unpinned hosts")
+        text = f"is 'block', which is left out: {abilities.system} allows unpinned hosts"
+        exported.lose(None, "unpinned_hosts", text)
     if policy.blocked_pins:
-        exported.lose(None, "blocked_pins", f"are left out: {system} cannot block a key for all hosts")
+        exported.lose(None, "blocked_pins", f"are left out: {abilities.system} cannot block a key for all hosts")
     for name, pins in policy.hosts.items():
         pattern = HostPattern.parse(name)
-        written = _writable_pins(pins, policy.blocked, abilities)
-        why = _why_not_pattern(pattern, abilities) or _why_not_set(pins, written, abilities)
-        if only is not None and pattern != only:
-            why = f"the text is for {only} alone"
-        if why:
-            exported.leave_out(pattern, why)
-        elif pins.is_exempt:
-            exported.entries[pattern] = Entry(())
-        elif pins.report_only and not abilities.report_only:
-            exported.entries[pattern] = Entry(())
-            exported.lose(pattern, WHOLE, f"is written as exempt: {system} cannot report a mismatch without a refusal")
+        if only is None or pattern == only:
+            exported.add(pattern, pins)
         else:
-            _name_losses(exported, pattern, pins, policy.blocked, abilities)
-            expires = _expires(exported, pattern, pins.expires, abilities)
-            exported.entries[pattern] = Entry(written, expires, pins.report_only)
+            exported.leave_out(pattern, f"the text is for {only} alone")
     if abilities.one_entry_a_name:
-        _keep_one_a_name(exported, system)
+        exported.keep_one_a_name()
     return exported
 
 
@@ -199,82 +257,3 @@ def _samples(pattern: HostPattern) -> tuple[str, ...]:
     # No policy names a host below this label: `normalize_host()` refuses the character.
     below = (f"?.{host}", f"?.?.{host}")
     return {"exact": (host,), "one-label": below[:1], "subtree": (host, *below)}[pattern.kind]
-
-
-def _why_not_pattern(pattern: HostPattern, abilities: Abilities) -> str | None:
-    """Return why the system cannot have such a pattern, or None."""
-    system = abilities.system
-    if pattern.port is not None and not abilities.ports:
-        return f"{system} has no ports; name the host without one"
-    if not abilities.addresses and is_address(pattern.host):
-        return f"{system} cannot pin IP addresses"
-    if pattern.kind not in abilities.kinds:
-        other = " or with '**.'" if "subtree" in abilities.kinds else ""
-        return f"{system} has no such pattern; name the host in full{other}"
-    return None
-
-
-def _why_not_set(pins: PinSet, written: tuple[Pin, ...], abilities: Abilities) -> str | None:
-    """Return why the system cannot have such a pin set, of which it can have the pins `written`, or None."""
-    system = abilities.system
-    if pins.is_exempt and not abilities.exempt:
-        return f"{system} cannot exempt a host"
-    if pins.report_only and not abilities.report_only and not abilities.exempt:
-        return f"{system} cannot report a mismatch without a refusal"
-    if not pins.is_exempt and not written:
-        return f"{system} can have none of its pins"
-    return None
-
-
-def _writable_pins(pins: PinSet, blocked: frozenset[Pin], abilities: Abilities) -> tuple[Pin, ...]:
-    """Return the pins to write: those that neither the set nor the policy (`blocked`) blocks."""
-    distinct = (pin for pin in dict.fromkeys((*pins.pins, *pins.backup_pins)) if pin not in pins.blocked)
-    return tuple(pin for pin in distinct if pin not in blocked and (abilities.certificates or pin.kind == "spki"))
-
-
-def _name_losses(
-    exported: Export, pattern: HostPattern, pins: PinSet, blocked: frozenset[Pin], abilities: Abilities
-) -> None:
-    """Name what the system cannot express of a pin set, apart from its expiry."""
-    system = abilities.system
-    if not pins.accepted.isdisjoint(pins.blocked | blocked):
-        exported.lose(pattern, "pins", "that are also blocked are left out")
-    if not abilities.certificates and any(pin.kind == "cert" for pin in pins.accepted):
-        exported.lose(pattern, "pins", f"of whole certificates are left out: {system} has none")
-    if pins.backup_pins:
-        exported.lose(pattern, "backup_pins", f"are written among the pins: {system} does not tell them apart")
-    if pins.blocked:
-        exported.lose(pattern, "blocked_pins", f"are left out: {system} cannot block keys")
-    if pins.on_expiry == "block":
-        exported.lose(
-            pattern, "on_expiry", f"is 'block', which is left out: {system} cannot refuse a host for expired pins"
-        )
-    if any(pin.note is not None for pin in (*pins.pins, *pins.backup_pins)):
-        exported.lose(pattern, "note", f"of a pin is left out: {system} has none")
-
-
-def _expires(exported: Export, pattern: HostPattern, expires: datetime | None, abilities: Abilities) -> datetime | None:
-    """Return when pins expire in the system, never later than in the policy, and name the difference."""
-    system = abilities.system
-    if expires is None:
-        return None
-    if abilities.expires is None:
-        exported.lose(pattern, "expires", f"is left out: pins do not expire in {system}")
-        return None
-    midnight = datetime(expires.year, expires.month, expires.day, tzinfo=UTC)
-    kept = midnight if abilities.expires == "day" else expires.replace(microsecond=0)
-    if kept != expires:
-        exported.lose(pattern, "expires", f"is rounded down to the {abilities.expires} for {system}")
-    return kept
-
-
-def _keep_one_a_name(exported: Export, system: str) -> None:
-    """Leave out `**.example.com` if `example.com` says something else, and the latter if both say the same."""
-    for pattern in [pattern for pattern in exported.entries if pattern.kind == "subtree"]:
-        exact = HostPattern("exact", pattern.host)
-        if exact not in exported.entries:
-            continue
-        if exported.entries[exact].is_like(exported.entries[pattern]):
-            exported.leave_out(exact, f"{pattern} says the same, and {system} has one entry for a name")
-        else:
-            exported.leave_out(pattern, f"{exact} has an entry, and {system} has one entry for a name")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pinned_requests.core.host import HostPattern
-from pinned_requests.formats.export import Abilities, covering, export
+from pinned_requests.formats.export import EVERY_KIND, Abilities, covering, export
 from pinned_requests.formats.results import Loss, Writing
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pinned_requests.core.policy import PinPolicy
     from pinned_requests.formats.export import Entry
 
-_ABILITIES = Abilities("OkHttp", kinds=frozenset(("exact", "one-label", "subtree")), addresses=True)
+_ABILITIES = Abilities("OkHttp", kinds=EVERY_KIND, addresses=True)
 
 
 def write_kotlin(policy: PinPolicy, _host: HostPattern | None, _now: datetime | None) -> Writing:

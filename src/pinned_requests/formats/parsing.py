@@ -1,9 +1,9 @@
-"""What several readers need: pins, days and host names as other systems write them, and the policy made of them."""
+"""What readers need: bounded text, then pins, days and hosts as other systems write them, and the policy of these."""
 
 from __future__ import annotations
 
 import re
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,26 +12,81 @@ from pinned_requests.core.host import HostPattern, is_address, normalize_host
 from pinned_requests.core.pin import Pin
 from pinned_requests.core.pinset import PinSet
 from pinned_requests.core.policy import PinPolicy
-from pinned_requests.core.text import show
+from pinned_requests.core.text import escape, show
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
+# The largest app configuration known to us has about a hundred hosts in 50 kB. 2 MB hold a zone file of 20,000
+# records, and keep a conversion far below 200 MB of memory.
+MAX_TEXT = 2 << 20  # characters
+MAX_MARKS = 100_000  # XML tags, XML attributes, or lines: each may become an object of some 200 bytes
+MAX_LINE = 1 << 16  # characters of a one-line format: servers and browsers accept headers of 8 to 16 kB
 # Hosts may share a list of pins: 25,000 hosts and as many pins fit into 2 MB, and make 40 GB if each has its own.
 MAX_PINS = 100_000
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _BASE64_LENGTH = 44  # characters of 32 bytes in base64, padding included
 
 
+def bounded(text: str | bytes, **marks: str) -> str:
+    """Return a text (bytes are UTF-8) without a byte order mark. Every reader begins with it.
+
+    Args:
+        text: the text.
+        marks: characters that may be in it at most `MAX_MARKS` times, by what they stand for.
+
+    Raises:
+        PolicyError: it is neither `str` nor bytes, too long, not UTF-8, or has too many of the marks.
+    """
+    if not isinstance(text, (str, bytes)):
+        raise PolicyError(f"expected text, got {escape(type(text).__name__)}; give a str, or bytes in UTF-8")
+    if len(text) > MAX_TEXT:
+        raise PolicyError(f"the text is too long: {len(text)} characters, at most {MAX_TEXT} are read; split it")
+    try:
+        plain = text.decode("utf-8") if isinstance(text, bytes) else text.encode("utf-8").decode("utf-8")
+    except UnicodeError as e:
+        raise PolicyError(
+            f"the text is not UTF-8: {escape(str(e))}; convert it (a binary property list: to XML)"
+        ) from None
+    for what, mark in marks.items():
+        if (count := plain.count(mark)) > MAX_MARKS:
+            raise PolicyError(f"the text has up to {count} {what}, at most {MAX_MARKS} are read; split it")
+    return plain.removeprefix("\ufeff")  # Windows editors write one
+
+
+def bounded_xml(text: str | bytes) -> str:
+    """Return the text of an XML document, as `bounded()` does."""
+    return bounded(text, tags="<", attributes="=")
+
+
+def one_line(text: str | bytes) -> str:
+    """Return a text of one line without its final line feed. Line feeds inside are not removed.
+
+    Raises:
+        PolicyError: as `bounded()`, or it is too long for one line.
+    """
+    line = bounded(text).removesuffix("\n").removesuffix("\r")
+    if len(line) > MAX_LINE:
+        raise PolicyError(f"the line is too long: {len(line)} characters, at most {MAX_LINE} are read")
+    return line
+
+
+@contextmanager
+def parsing(what: str) -> Iterator[None]:
+    """Raise a `PolicyError` for any error of a parser: it means that the text cannot be read."""
+    try:
+        yield
+    except PolicyError:
+        raise
+    except Exception as e:  # noqa: BLE001  see above
+        raise PolicyError(f"invalid {what}: {escape(str(e) or type(e).__name__)}") from None
+
+
 def bare_pin(text: str, about: str | None) -> Pin:
     """Return the SPKI pin that is written as base64 alone.
 
-    Args:
-        text: 44 characters of base64.
-        about: where it was found, for the error.
-
     Raises:
-        PinFormatError: it is something else.
+        PinFormatError: it is something else. The error begins with `about`.
     """
     if len(text) == _BASE64_LENGTH:  # all other spellings that `Pin.parse` reads are longer
         with suppress(PinFormatError):
@@ -40,14 +95,10 @@ def bare_pin(text: str, about: str | None) -> Pin:
 
 
 def midnight(text: str, about: str) -> datetime:
-    """Return the start of a day in UTC.
-
-    Args:
-        text: the day, as in `2027-03-01`.
-        about: where it was found, for the error.
+    """Return the start of a day, such as `2027-03-01`, in UTC.
 
     Raises:
-        PolicyError: it is something else.
+        PolicyError: it is something else. The error begins with `about`.
     """
     if _DAY.fullmatch(text):  # stricter than `fromisoformat`, which differs between Python versions
         with suppress(ValueError):
@@ -56,11 +107,7 @@ def midnight(text: str, about: str) -> datetime:
 
 
 def domain(text: str, *, with_subdomains: bool = False) -> HostPattern:
-    """Return the pattern of a host name without wildcard and port.
-
-    Args:
-        text: the host name or IP address.
-        with_subdomains: whether everything below it is included. It has no effect for an address.
+    """Return the pattern of a host name, or of it and everything below; an IP address has nothing below.
 
     Raises:
         PolicyError: it is not a host name.
@@ -69,28 +116,24 @@ def domain(text: str, *, with_subdomains: bool = False) -> HostPattern:
     return HostPattern("subtree" if with_subdomains and not is_address(host) else "exact", host)
 
 
-def put(entries: dict[HostPattern, PinSet], pattern: HostPattern, pins: PinSet | Mapping[str, Any]) -> None:
-    """Add the entry of a host: a pin set or its fields.
+def policy_of(entries: Iterable[tuple[HostPattern, PinSet | Mapping[str, Any]]]) -> PinPolicy:
+    """Return the policy of the pin sets, or of their fields. As all these systems do, it allows unpinned hosts.
 
     Raises:
-        PolicyError: the host has an entry already, or the fields do not make a pin set.
+        PolicyError: there is no entry, a host has two, fields do not make a pin set, or all hosts together have more
+            than `MAX_PINS` pins.
     """
-    if pattern in entries:
-        raise PolicyError(f"{pattern} is listed twice; keep one of the two")
-    try:
-        entries[pattern] = PinSet.of(pins)
-    except PolicyError as e:
-        raise type(e)(f"{pattern}: {e}") from None
-
-
-def policy_of(entries: Mapping[HostPattern, PinSet]) -> PinPolicy:
-    """Return the policy of what was found. It allows unpinned hosts, as the system does that the text is from.
-
-    Raises:
-        PolicyError: there is no entry, or hosts that share pins have too many together.
-    """
-    if not entries:
+    hosts: dict[str, PinSet] = {}
+    for pattern, pins in entries:
+        name = str(pattern)
+        if name in hosts:
+            raise PolicyError(f"{name} is listed twice; keep one of the two")
+        try:
+            hosts[name] = PinSet.of(pins)
+        except PolicyError as e:
+            raise type(e)(f"{name}: {e}") from None
+    if not hosts:
         raise PolicyError("the text has no host with pins; is it in this format?")
-    if (count := sum(len(pins.pins) for pins in entries.values())) > MAX_PINS:
+    if (count := sum(len(pins.pins) for pins in hosts.values())) > MAX_PINS:
         raise PolicyError(f"the hosts have {count} pins together, at most {MAX_PINS} are read; split the text")
-    return PinPolicy({str(pattern): pins for pattern, pins in entries.items()}, unpinned_hosts="allow")
+    return PinPolicy(hosts, unpinned_hosts="allow")

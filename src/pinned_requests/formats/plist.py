@@ -6,9 +6,10 @@ from typing import Any, TypeVar
 
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.text import escape, show
-from pinned_requests.formats.limits import bounded_xml
+from pinned_requests.formats.parsing import bounded_xml, parsing
 
-_T = TypeVar("_T")
+_T = TypeVar("_T", dict[str, Any], list[Any], str, bool)
+_NAMES = {dict: "a dictionary", list: "an array", str: "a string", bool: "true or false"}
 
 
 class _OnceEach(dict[str, Any]):
@@ -29,14 +30,10 @@ def load(text: str | bytes) -> dict[str, Any]:
     import plistlib  # noqa: PLC0415  only these formats need it
 
     data = bounded_xml(text).encode("utf-8")
-    try:
+    with parsing("property list"):
         # plistlib refuses entity declarations, and loads no DTD.
         value = plistlib.loads(data, fmt=plistlib.FMT_XML, dict_type=_OnceEach)
-    except PolicyError:
-        raise
-    except Exception as e:  # noqa: BLE001  any error of the parser means that the text cannot be read
-        raise PolicyError(f"invalid property list: {escape(str(e) or type(e).__name__)}") from None
-    return dictionary(value, "the property list")
+    return typed(value, dict, "the property list")
 
 
 def dump(value: dict[str, Any]) -> str:
@@ -46,43 +43,12 @@ def dump(value: dict[str, Any]) -> str:
     return plistlib.dumps(value, fmt=plistlib.FMT_XML, sort_keys=False).decode("utf-8")
 
 
-def dictionary(value: Any, what: str) -> dict[str, Any]:
-    """Return `value`, which must be a dictionary.
+def typed(value: Any, kind: type[_T], what: str) -> _T:
+    """Return `value`, which must be of a type.
 
     Raises:
         PolicyError: it is not; the error calls it `what`.
     """
-    return _typed(value, dict, what, "a dictionary")
-
-
-def array(value: Any, what: str) -> list[Any]:
-    """Return `value`, which must be an array.
-
-    Raises:
-        PolicyError: it is not; the error calls it `what`.
-    """
-    return _typed(value, list, what, "an array")
-
-
-def string(value: Any, what: str) -> str:
-    """Return `value`, which must be a string.
-
-    Raises:
-        PolicyError: it is not; the error calls it `what`.
-    """
-    return _typed(value, str, what, "a string")
-
-
-def boolean(value: Any, what: str) -> bool:
-    """Return `value`, which must be a boolean.
-
-    Raises:
-        PolicyError: it is not; the error calls it `what`.
-    """
-    return _typed(value, bool, what, "true or false")
-
-
-def _typed(value: Any, kind: type[_T], what: str, wanted: str) -> _T:
     if not isinstance(value, kind):
-        raise PolicyError(f"{escape(what)} is {show(value)}; expected {wanted}")
+        raise PolicyError(f"{escape(what)} is {show(value)}; expected {_NAMES[kind]}")
     return value

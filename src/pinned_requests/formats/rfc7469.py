@@ -10,13 +10,11 @@ from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import HostPattern, is_address
 from pinned_requests.core.text import escape, show
 from pinned_requests.formats.export import Abilities, export
-from pinned_requests.formats.limits import one_line
-from pinned_requests.formats.parsing import bare_pin, policy_of, put
+from pinned_requests.formats.parsing import bare_pin, one_line, policy_of
 from pinned_requests.formats.results import Loss, Reading, Writing
 
 if TYPE_CHECKING:
     from pinned_requests.core.pin import Pin
-    from pinned_requests.core.pinset import PinSet
     from pinned_requests.core.policy import PinPolicy
 
 _ENFORCED, _REPORTED = "Public-Key-Pins", "Public-Key-Pins-Report-Only"
@@ -58,9 +56,7 @@ def read(text: str | bytes, host: HostPattern | None, now: datetime | None) -> R
         kind = "subtree"
     for directive, argument in directives.items():  # RFC 7469 §2.1 rule 5: unknown directives are ignored
         losses.append(Loss(None, escape(directive), "is left out" + (f": {show(argument)}" if argument else "")))
-    entries: dict[HostPattern, PinSet] = {}
-    put(entries, host._replace(kind=kind), fields)
-    return Reading(policy_of(entries), tuple(losses))
+    return Reading(policy_of([(host._replace(kind=kind), fields)]), tuple(losses))
 
 
 def _aware(now: datetime | None) -> datetime:
@@ -109,11 +105,10 @@ def _expiry(age: str | None, now: datetime, losses: list[Loss]) -> datetime:
         raise PolicyError(f"max-age is missing; {_ENFORCED} requires it (RFC 7469 §2.1.2)")
     if not (age.isascii() and age.isdigit()):
         raise PolicyError(f"invalid max-age {show(age)}; write a number of seconds")
-    digits = age.lstrip("0")
-    if not digits:
+    seconds = int(age.lstrip("0")[: len(str(_MAX_AGE)) + 1] or 0)  # int() refuses thousands of digits
+    if not seconds:
         raise PolicyError("max-age is 0, which removes the pins (RFC 7469 §2.3.1)")
-    seconds = int(digits) if len(digits) <= len(str(_MAX_AGE)) else _MAX_AGE
-    if seconds > _MAX_AGE or len(digits) > len(str(_MAX_AGE)):
+    if seconds > _MAX_AGE:
         seconds = _MAX_AGE
         losses.append(Loss(None, "max-age", f"is limited to {_MAX_AGE} seconds (RFC 7234 §1.2.1)"))
     try:
@@ -130,7 +125,7 @@ def write(policy: PinPolicy, host: HostPattern | None, now: datetime | None) -> 
     ((pattern, entry),) = exported.entries.items()
     if len(entry.pins) < _DISTINCT_PINS and not entry.report_only:
         raise PolicyError(f"{pattern} has one pin, and user agents ignore a header without a backup pin; add one")
-    directives = [f'pin-sha256="{str(pin).removeprefix("sha256/")}"' for pin in entry.pins]
+    directives = [pin.spelled("rfc7469") for pin in entry.pins]
     if entry.report_only:
         if entry.expires is not None:
             losses.append(Loss(str(pattern), "expires", f"is left out: {_REPORTED} applies to one response"))

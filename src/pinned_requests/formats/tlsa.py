@@ -19,8 +19,7 @@ from pinned_requests.core.host import MAX_NAME, MAX_PORT, HostPattern, is_addres
 from pinned_requests.core.pin import DIGEST_SIZE, Pin
 from pinned_requests.core.text import escape, show
 from pinned_requests.formats.export import Abilities, export
-from pinned_requests.formats.limits import bounded_lines
-from pinned_requests.formats.parsing import policy_of, put
+from pinned_requests.formats.parsing import bounded, parsing, policy_of
 from pinned_requests.formats.results import WHOLE, Loss, Reading, Writing
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pinned_requests.core.pin import PinKind
-    from pinned_requests.core.pinset import PinSet
     from pinned_requests.core.policy import PinPolicy
     from pinned_requests.formats.export import Export
 
@@ -48,7 +46,7 @@ def read(text: str | bytes, _host: HostPattern | None, _now: datetime | None) ->
     """Read TLSA records. Records of other types are left out."""
     losses: dict[Loss, None] = {}
     pins: dict[HostPattern, list[Pin]] = {}
-    for owner, kind, record in _records(bounded_lines(text)):
+    for owner, kind, record in _records(bounded(text, lines="\n")):
         if kind != "TLSA":
             losses[Loss(None, escape(kind), "is left out: it is not a TLSA record")] = None
             continue
@@ -59,11 +57,9 @@ def read(text: str | bytes, _host: HostPattern | None, _now: datetime | None) ->
             losses[pin] = None
         else:
             pins.setdefault(pattern, []).append(pin)
-    entries: dict[HostPattern, PinSet] = {}
-    for pattern, found in pins.items():
-        put(entries, pattern, {"pins": found})
     depth = "of a pin is not kept: a record is about a leaf or a CA, and a policy matches a pin at any depth"
-    return Reading(policy_of(entries), (*losses, Loss(None, "depth", depth)))
+    policy = policy_of((pattern, {"pins": found}) for pattern, found in pins.items())
+    return Reading(policy, (*losses, Loss(None, "depth", depth)))
 
 
 class _Records:
@@ -110,7 +106,7 @@ def _records(text: str) -> Iterator[tuple[str, str, Any]]:
     if _LONG_NUMBER.search(text):
         raise PolicyError("invalid zone file: it has a number of 1000 or more digits; remove it")
     records = _Records(dns.name.root)
-    try:
+    with parsing("zone file"):
         reader = dns.zonefile.Reader(
             dns.tokenizer.Tokenizer(text.replace("\r\n", "\n"), "line"),
             dns.rdataclass.IN,
@@ -121,8 +117,6 @@ def _records(text: str) -> Iterator[tuple[str, str, Any]]:
         # A name that is relative to an unknown origin must not become one below the root.
         reader.current_origin = dns.name.from_text(_NO_ORIGIN)
         reader.read()
-    except Exception as e:  # noqa: BLE001  any error of the parser means that the text cannot be read
-        raise PolicyError(f"invalid zone file: {escape(str(e) or type(e).__name__)}") from None
     for name, record in records.found:
         yield name.to_text(), dns.rdatatype.to_text(record.rdtype), record
 

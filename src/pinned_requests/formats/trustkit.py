@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.text import escape
 from pinned_requests.formats.export import Abilities, covering, export
-from pinned_requests.formats.parsing import bare_pin, domain, midnight, policy_of, put
-from pinned_requests.formats.plist import array, boolean, dictionary, dump, load, string
+from pinned_requests.formats.parsing import bare_pin, domain, midnight, policy_of
+from pinned_requests.formats.plist import dump, load, typed
 from pinned_requests.formats.results import Loss, Reading, Writing
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from pinned_requests.core.host import HostPattern
-    from pinned_requests.core.pinset import PinSet
     from pinned_requests.core.policy import PinPolicy
     from pinned_requests.formats.export import Entry, Export
 
@@ -32,33 +31,33 @@ _DISTINCT_PINS = 2  # TrustKit aborts the app if an enforcing domain has fewer
 def read(text: str | bytes, _host: HostPattern | None, _now: datetime | None) -> Reading:
     """Read an `Info.plist` with a `TSKConfiguration`, or that dictionary alone."""
     root = load(text)
-    configuration = dictionary(root.get(_ROOT, root), _ROOT)
+    configuration = typed(root.get(_ROOT, root), dict, _ROOT)
     losses = [Loss(None, escape(key), "is left out") for key in configuration if key != _DOMAINS]
-    entries: dict[HostPattern, PinSet] = {}
+    entries = []
     names: set[str] = set()
-    for name, value in dictionary(configuration.get(_DOMAINS, {}), _DOMAINS).items():
-        settings = dictionary(value, f"the value of {name}")
-        pattern = domain(name, with_subdomains=boolean(settings.pop(_SUBDOMAINS, False), f"{name}: {_SUBDOMAINS}"))
+    for name, value in typed(configuration.get(_DOMAINS, {}), dict, _DOMAINS).items():
+        settings = typed(value, dict, f"the value of {name}")
+        pattern = domain(name, with_subdomains=typed(settings.pop(_SUBDOMAINS, False), bool, f"{name}: {_SUBDOMAINS}"))
         if pattern.host in names:
             raise PolicyError(f"{pattern.host} is listed twice; keep one of the two")
         names.add(pattern.host)
-        put(entries, pattern, _fields(str(pattern), settings))
+        entries.append((pattern, _fields(str(pattern), settings)))
         losses += [Loss(str(pattern), escape(key), "is left out") for key in settings]
     return Reading(policy_of(entries), tuple(losses))
 
 
 def _fields(name: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a pin set, and remove the settings that they are made of."""
-    if any([boolean(settings.pop(key, False), f"{name}: {key}") for key in _EXCLUDES]):  # noqa: C419  pop both
+    if any([typed(settings.pop(key, False), bool, f"{name}: {key}") for key in _EXCLUDES]):  # noqa: C419  pop both
         return {"exempt": True}
-    hashes = array(settings.pop(_HASHES, []), f"{name}: {_HASHES}")
+    hashes = typed(settings.pop(_HASHES, []), list, f"{name}: {_HASHES}")
     fields: dict[str, Any] = {
-        "pins": [bare_pin(string(each, f"{name}: {_HASHES}"), name) for each in hashes],
-        "report_only": not boolean(settings.pop(_ENFORCE, True), f"{name}: {_ENFORCE}"),
+        "pins": [bare_pin(typed(each, str, f"{name}: {_HASHES}"), name) for each in hashes],
+        "report_only": not typed(settings.pop(_ENFORCE, True), bool, f"{name}: {_ENFORCE}"),
     }
     if (day := settings.pop(_EXPIRES, None)) is not None:
         what = f"{name}: {_EXPIRES}"
-        fields["expires"] = midnight(string(day, what), what)
+        fields["expires"] = midnight(typed(day, str, what), what)
     return fields
 
 
@@ -92,7 +91,7 @@ def _settings(pattern: HostPattern, entry: Entry) -> dict[str, Any]:
     settings: dict[str, Any] = {
         _SUBDOMAINS: pattern.kind == "subtree",
         _ENFORCE: not entry.report_only,
-        _HASHES: [str(pin).removeprefix("sha256/") for pin in entry.pins],
+        _HASHES: [pin.spelled("openssl") for pin in entry.pins],
     }
     if entry.expires is not None:
         settings[_EXPIRES] = f"{entry.expires:%Y-%m-%d}"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.formats import FORMATS, read
-from pinned_requests.formats.limits import MAX_LINE, MAX_MARKS, MAX_TEXT
+from pinned_requests.formats.parsing import MAX_LINE, MAX_MARKS, MAX_TEXT
 
 pytestmark = [
     pytest.mark.slow,
