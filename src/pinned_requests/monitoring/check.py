@@ -14,9 +14,15 @@ from pinned_requests.monitoring.findings import Finding, Severity
 from pinned_requests.monitoring.history import History, Learned, of_history
 from pinned_requests.monitoring.pin_use import PinUse, pin_uses
 from pinned_requests.monitoring.route import Route
-from pinned_requests.monitoring.sampling import INVALID_CERTIFICATE, NOT_PINNED, UNREACHABLE, Sample, sample
-from pinned_requests.monitoring.store_findings import of_store
-from pinned_requests.monitoring.survey import Asked, survey
+from pinned_requests.monitoring.sampling import (
+    INVALID_CERTIFICATE,
+    NOT_PINNED,
+    UNREACHABLE,
+    Asked,
+    Sample,
+    sample,
+    survey,
+)
 from pinned_requests.monitoring.target import HTTPS_PORT, Target
 from pinned_requests.monitoring.trust_store import TrustStore
 
@@ -70,14 +76,14 @@ class HostCheck(NamedTuple):
 
     Attributes:
         target: the host.
-        outcome: the worst of its samples, such as `"match"`; `NOT_CHECKED` without one.
+        outcome: that of its worst sample, such as `"match"`; `NOT_CHECKED` without one.
         pattern: the pattern of the policy that matches it, or None.
         pins: its pin set, or None.
         samples: its connections.
         uses: its accepted pins, and where their keys were seen.
         findings: what is wrong, the worst first.
         learned: what its history tells, or None without one.
-        is_complete: whether all was looked at; not after an interrupt.
+        is_complete: False where an interrupt came before.
     """
 
     target: Target
@@ -108,7 +114,7 @@ class Checked(NamedTuple):
         hosts: in the order in which they were given.
         not_checked: patterns of the policy that name no host.
         time: when.
-        is_complete: whether all was looked at; not after an interrupt.
+        is_complete: False after an interrupt.
     """
 
     hosts: tuple[HostCheck, ...]
@@ -192,7 +198,7 @@ def named_hosts(policy: PinPolicy) -> tuple[list[Target], tuple[str, ...]]:
 
 
 def _is_asked(policy: PinPolicy, target: Target) -> bool:
-    """Whether a connection can tell something: of a host without pins, only whether its key is blocked."""
+    """Whether to connect: of a host without pins, only a blocked key can be found."""
     pins = policy.lookup(target.host, target.port)
     return bool(policy.blocked) or (pins is not None and not pins.is_exempt)
 
@@ -216,22 +222,21 @@ def _judge(  # noqa: PLR0913, PLR0917  each an input of the judgement
     learned = None
     if history is not None:
         for each in samples:
-            if each.chain.is_verified and each.outcome != Outcome.BLOCKED_KEY.value:
+            if each.chain.is_verified and each.outcome != Outcome.BLOCKED_KEY:
                 history.observe(str(target), each.chain.certificates, now)
         learned = history.learned(str(target))
     if pins is not None and not pins.is_exempt:
         chains = [_counted(each) for each in samples if each.verdict is not None]
-        matching = [_counted(each) for each in samples if each.outcome == Outcome.MATCH.value]
+        matching = [_counted(each) for each in samples if each.outcome == Outcome.MATCH]
         presented = [each.chain.certificates for each in samples if not each.chain.is_verified]
         remembered = {} if history is None else history.authorities
         uses = pin_uses(pins, chains, store)
         findings += judging.of_time(pins, [*dict.fromkeys(matching)], now, options.within)
         findings += judging.of_pins(pins, uses, matching)
-        findings += of_store(pins, [*dict.fromkeys(chains)], presented, store, remembered)
-        if learned is not None:
-            keys = frozenset() if history is None else history.keys(str(target))
-            findings += of_history(learned, uses, keys, options.max_client_age)
+        findings += judging.of_store(pins, [*dict.fromkeys(chains)], presented, store, remembered)
         if history is not None:
+            if learned is not None:
+                findings += of_history(learned, uses, history.keys(str(target)), options.max_client_age)
             history.authorities.update({use.pin: found.subject for use in uses if (found := store.find(use.pin))})
     if samples and options.route.has_proxy(target):
         text = "seen through a proxy, which can show its own certificate; compare with a check without it"
@@ -245,7 +250,6 @@ def _judge(  # noqa: PLR0913, PLR0917  each an input of the judgement
 
 
 def _with_outcome(policy: PinPolicy, pins: PinSet | None, sample: Sample) -> Sample:
-    """Return a sample with the outcome for this host: any chain may hold a blocked key, also an unverified one."""
     if judging.blocked_pin(policy, pins, sample) is not None:
         return sample._replace(outcome=Outcome.BLOCKED_KEY.value)
     if sample.outcome == INVALID_CERTIFICATE and (pins is None or pins.is_exempt):
@@ -254,9 +258,8 @@ def _with_outcome(policy: PinPolicy, pins: PinSet | None, sample: Sample) -> Sam
 
 
 def _counted(sample: Sample) -> Certificates:
-    """Return the certificates of a chain that count: without verification the leaf alone."""
-    certificates = sample.chain.certificates
-    return certificates if sample.chain.is_verified else certificates[:1]
+    """Return the certificates that a pin may match: without verification the leaf alone."""
+    return sample.chain.certificates[: None if sample.chain.is_verified else 1]
 
 
 def _rank(outcome: str) -> int:

@@ -1,7 +1,4 @@
-"""`Details` of a certificate, CSR or key, for people: subject, issuer, dates and type of key beside its pin.
-
-Pins do not depend on these. Fields that cannot be read are left out.
-"""
+"""`Details` of a certificate, CSR or key, for people. Pins do not depend on them; what cannot be read is left out."""
 
 from __future__ import annotations
 
@@ -19,27 +16,16 @@ if TYPE_CHECKING:
 
 
 class Details(NamedTuple):
-    """What a certificate, CSR or key says of itself; None for what it does not have. Names are escaped.
+    """What a certificate, CSR or key says of itself; None for what it does not have."""
 
-    Attributes:
-        kind: `"certificate"`, `"certification request"`, `"public key"` or `"private key"`.
-        pin: the SPKI pin.
-        certificate_pin: the pin of the whole certificate.
-        subject: its name (RFC 4514).
-        issuer: the name of the CA that signed it.
-        not_before: the start of its validity, UTC.
-        not_after: the end of its validity, UTC.
-        key_type: such as `EC secp256r1`.
-    """
-
-    kind: str
-    pin: Pin
+    kind: str  # as of a `FoundKey`
+    pin: Pin  # of the key
     certificate_pin: Pin | None
-    subject: str | None
-    issuer: str | None
-    not_before: datetime | None
-    not_after: datetime | None
-    key_type: str
+    subject: str | None  # RFC 4514, escaped
+    issuer: str | None  # RFC 4514, escaped
+    not_before: datetime | None  # UTC
+    not_after: datetime | None  # UTC
+    key_type: str  # such as `EC secp256r1`
 
     def lines(self) -> list[str]:
         """Return lines for people, the pin first."""
@@ -59,8 +45,8 @@ class Details(NamedTuple):
         """Return the fields for JSON; dates as RFC 3339 has them."""
         values = {name: None if value is None else str(value) for name, value in self._asdict().items()}
         for name in ("not_before", "not_after"):
-            moment = getattr(self, name)
-            values[name] = None if moment is None else moment.isoformat().replace("+00:00", "Z")
+            if moment := getattr(self, name):
+                values[name] = moment.isoformat().replace("+00:00", "Z")
         return values
 
 

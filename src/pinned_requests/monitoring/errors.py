@@ -16,12 +16,7 @@ if TYPE_CHECKING:
 
 
 class ServerError(Exception):
-    """A server that gave no chain.
-
-    Attributes:
-        target: the server.
-        reason: why, as half a sentence, escaped.
-    """
+    """A server, `target`, that gave no chain; `reason` is half a sentence, escaped."""
 
     def __init__(self, target: Target, reason: str) -> None:
         super().__init__(f"{target}: {reason}")

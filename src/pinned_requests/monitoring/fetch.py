@@ -1,9 +1,7 @@
 """A live server → its verified chain, by one handshake, without a byte of HTTP.
 
-Rules for the next maintainer:
-
-- The context and the extraction of the chain are those of `transport/`: a client sees the same chain.
-- The name is asked for and verified, whichever address is connected to.
+A client sees the same chain: context and extraction of the chain are those of `transport/`. The name is asked for and
+verified, whichever address is connected to.
 """
 
 from __future__ import annotations
@@ -17,14 +15,14 @@ import urllib3
 
 from pinned_requests.core.chain import RawChain
 from pinned_requests.core.errors import PolicyError
-from pinned_requests.core.host import HostPattern, is_address, normalize_host
+from pinned_requests.core.host import is_address, normalize_host
 from pinned_requests.core.pin import Pin
 from pinned_requests.core.pinset import PinSet
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.core.text import escape, show
 from pinned_requests.monitoring.errors import InvalidCertificateError, RouteError, ServerError, UnreachableError
 from pinned_requests.monitoring.route import NO_PROXY_URL, TIMEOUT, Route
-from pinned_requests.monitoring.target import HTTPS_PORT, Target
+from pinned_requests.monitoring.target import HTTPS_PORT, Target, read_target
 from pinned_requests.transport.adapter import PinnedAdapter
 from pinned_requests.transport.chain import raw_chain
 from pinned_requests.transport.session import PinnedSession
@@ -34,17 +32,14 @@ if TYPE_CHECKING:
 
     from pinned_requests.core.chain import Chain
 
-DEFAULT_ROUTE = Route()
-
 # Pins that no key has: a handshake is made for a pinned host only, and report-only lets every chain through.
 _NO_KEY = PinSet(Pin("spki", bytes(32)), report_only=True)
 
 UNRESOLVED = "its name cannot be resolved"
 NO_CHAIN = "its certificate chain is not available"
 
-# OpenSSL's reasons, where its words do not tell what is wrong.
+# Reasons of OpenSSL's that do not tell what is wrong.
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
-_CLOSED = frozenset({"UNEXPECTED_EOF_WHILE_READING"})
 _NO_TRUSTED_ISSUER = frozenset({2, 18, 19, 20, 21})  # X509_V_ERR_…, in OpenSSL's x509_vfy.h
 
 
@@ -80,11 +75,10 @@ def fetch_chain(  # noqa: PLR0913  each a setting of the connection
 
     Revocation is not checked.
     """
-    pattern = HostPattern.parse(str(HostPattern("exact", normalize_host(host), port)))  # the port is checked
+    target = read_target(str(Target(normalize_host(host), port)))  # which checks the port
     if address is not None and not is_address(normalize_host(address)):
         raise PolicyError(f"{show(address)} is not an IP address")
-    route = Route(timeout, proxy, ca_bundle, is_insecure=insecure).check()
-    return fetch(Target(pattern.host, pattern.port or HTTPS_PORT), route, address)
+    return fetch(target, Route(timeout, proxy, ca_bundle, is_insecure=insecure).check(), address)
 
 
 def fetch(target: Target, route: Route, address: str | None = None) -> Chain:
@@ -97,9 +91,8 @@ def fetch(target: Target, route: Route, address: str | None = None) -> Chain:
             choice of the system or the proxy.
 
     Raises:
-        UnreachableError: there was no handshake.
-        InvalidCertificateError: CA validation refused the certificate.
-        RouteError: the proxy or the CA bundle is wrong.
+        ServerError: as `fetch_chain()`.
+        RouteError: as `fetch_chain()`.
     """
     chain = handshake(target, route, address).read()
     if not chain.certificates:
@@ -108,12 +101,7 @@ def fetch(target: Target, route: Route, address: str | None = None) -> Chain:
 
 
 def handshake(target: Target, route: Route, address: str | None = None) -> RawChain:
-    """Make a handshake as `fetch()` does, and leave the certificates to be read: many threads read them slowly.
-
-    Raises:
-        ServerError: as `fetch()`, whose chain may turn out not to be available.
-        RouteError: as `fetch()`.
-    """
+    """Make a handshake as `fetch()` does, and leave the certificates to be read: many threads read them slowly."""
     place = address or next(iter(route.connect_to.get(target, ())), None)
     try:
         return _through_proxy(target, route, place) if route.has_proxy(target) else _direct(target, route, place)
@@ -124,7 +112,7 @@ def handshake(target: Target, route: Route, address: str | None = None) -> RawCh
 
 
 def _direct(target: Target, route: Route, address: str | None) -> RawChain:
-    """Make the handshake without the rest of a `PinnedSession`, which takes longer than the handshake."""
+    # Without the rest of a `PinnedSession`, which takes longer than the handshake.
     loan = route.loan
     with (
         socket.create_connection((address or target.host, target.port), route.timeout) as plain,
@@ -141,7 +129,6 @@ class _AddressAdapter(PinnedAdapter):
         super().__init__(policy)
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        """Make the pool of a proxy, for that name."""
         return super().proxy_manager_for(*args, **kwargs, server_hostname=self._name)
 
 
@@ -158,7 +145,7 @@ def _through_proxy(target: Target, route: Route, address: str | None) -> RawChai
     return RawChain(tuple(each.der for each in seen.chain), seen.verified)
 
 
-def addresses(target: Target, route: Route = DEFAULT_ROUTE) -> list[str]:
+def addresses(target: Target, route: Route) -> list[str]:
     """Return the addresses of a server: those that the route has for it, or else those that its name resolves to.
 
     Raises:
@@ -174,7 +161,7 @@ def addresses(target: Target, route: Route = DEFAULT_ROUTE) -> list[str]:
 
 
 def _server_error(target: Target, error: Exception, timeout: float) -> ServerError:
-    """Return why no chain was had: what requests and urllib3 say is for their developers."""
+    """Return why there is no chain: what requests and urllib3 say is for their developers."""
     causes = list(_causes(error))
 
     def first(*kinds: type[BaseException]) -> Any:
@@ -200,7 +187,7 @@ def _outage(  # noqa: PLR0911  a return for each cause
         reason = failed.reason or ""
         if reason in _NOT_TLS:
             return "it does not speak TLS on this port"
-        if reason in _CLOSED or isinstance(failed, ssl.SSLEOFError):
+        if reason == "UNEXPECTED_EOF_WHILE_READING" or isinstance(failed, ssl.SSLEOFError):
             return "it closed the connection during the TLS handshake"
         return f"the TLS handshake failed: {escape(str(reason or failed))}"
     if failed := first(OSError):

@@ -1,7 +1,4 @@
-"""Doubts at the first look at a server: may the key that is about to be pinned be an interceptor's?
-
-Only its owner can tell. As ssh does at first contact, the fingerprint is given for a comparison.
-"""
+"""Doubts at the first look at a server: may the key that is about to be pinned be an interceptor's?"""
 
 from __future__ import annotations
 
@@ -24,12 +21,9 @@ if TYPE_CHECKING:
 
 
 def doubts_about(target: Target, route: Route, chain: Chain) -> tuple[str, ...]:
-    """Return why a chain may be an interceptor's, each as half a sentence; nothing where there is no sign of one.
+    """Return why a chain may be an interceptor's, each as half a sentence.
 
-    Raises:
-        RouteError: the proxy is wrong.
-
-    What is not seen: an interceptor with a certificate of a public CA.
+    An interceptor with a certificate of a public CA is not seen: as at ssh's first contact, only the owner can tell.
     """
     found = []
     if route.has_proxy(target):
@@ -43,6 +37,6 @@ def doubts_about(target: Target, route: Route, chain: Chain) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1)
 def public_roots() -> Mapping[Pin, str]:
-    """Return the SPKI pins and names of the roots that requests trusts by default, which are those of certifi."""
+    """Return the SPKI pins and names of certifi's roots, which requests trusts by default."""
     found = find_keys(Path(DEFAULT_CA_BUNDLE_PATH).read_bytes())
     return {each.pin: see_certificate(each.der).subject for each in found}

@@ -2,10 +2,10 @@
 
 Rules for the next maintainer:
 
-- A certificate is known by its fingerprint. One that was issued after the host was first seen is a renewal; those that
-  were there before are where the history begins, however many servers a host has.
+- A renewal is a certificate that was issued after the host was first seen. Those from before are where the history
+  begins, however many servers a host has.
 - Nothing is concluded from less than two renewals: one may be an accident.
-- The file is replaced whole. One that cannot be read is an error, not a new beginning: the past would be lost.
+- A file that cannot be read is an error, not a new beginning: the past would be lost.
 """
 
 from __future__ import annotations
@@ -32,27 +32,18 @@ _VERSION = 1
 _MAX_SIZE = 64_000_000  # bytes: some 20,000 hosts
 _MAX_KEPT = 16  # certificates of a host: of those that live six days, three months
 _ENOUGH = 2  # renewals
+_DATES = ("not_before", "not_after", "first_seen", "last_seen")
 _BACKDATED = timedelta(hours=1)  # by Let's Encrypt and others, against clocks that are slow
 
 KEPT, CHANGES, SOMETIMES, ROTATES, UNKNOWN = "kept", "changes", "sometimes-kept", "rotates", "unknown"
 
 
 class Seen(NamedTuple):
-    """A leaf certificate that a host has presented.
+    """A leaf certificate that a host has presented."""
 
-    Attributes:
-        certificate: its fingerprint, as a pin.
-        key: the pin of its key.
-        issuer: the pin of the key of the certificate above it, or None.
-        not_before: the start of its validity.
-        not_after: the end of its validity.
-        first_seen: when it was first seen.
-        last_seen: when it was last seen.
-    """
-
-    certificate: str
-    key: str
-    issuer: str | None
+    certificate: str  # its fingerprint, as a pin
+    key: str  # the pin of its key
+    issuer: str | None  # the pin of the key of the certificate above it
     not_before: datetime
     not_after: datetime
     first_seen: datetime
@@ -60,35 +51,24 @@ class Seen(NamedTuple):
 
 
 class Learned(NamedTuple):
-    """What the history of a host tells.
+    """What the history of a host tells."""
 
-    Attributes:
-        renewals: how many were seen.
-        key: `KEPT` over each renewal, `CHANGES` with each, `SOMETIMES` kept, or `UNKNOWN` yet.
-        issuer: `KEPT` over all renewals, `ROTATES`, or `UNKNOWN` yet.
-        issuer_changed: when another issuer than before was last seen, or None.
-        lifetime: for how long the newest certificate is valid.
-    """
-
-    renewals: int
-    key: str
-    issuer: str
-    issuer_changed: datetime | None
-    lifetime: timedelta
+    renewals: int  # how many were seen
+    key: str  # `KEPT` over each renewal, `CHANGES` with each, `SOMETIMES` kept, or `UNKNOWN` yet
+    issuer: str  # `KEPT` over all renewals, `ROTATES`, or `UNKNOWN` yet
+    issuer_changed: datetime | None  # when another issuer than before was last seen
+    lifetime: timedelta  # of the newest certificate
 
     def document(self) -> dict[str, Any]:
         """Return it for JSON."""
-        return {
-            "renewals": self.renewals,
-            "key": self.key,
-            "issuer": self.issuer,
-            "issuer_changed": None if self.issuer_changed is None else _text(self.issuer_changed),
-            "lifetime_days": round(self.lifetime / timedelta(days=1), 2),
-        }
+        fields = self._asdict()
+        fields["issuer_changed"] = self.issuer_changed and _text(self.issuer_changed)
+        fields["lifetime_days"] = round(fields.pop("lifetime") / timedelta(days=1), 2)
+        return fields
 
 
 class History:
-    """What was seen of hosts; empty, or from a file.
+    """What was seen of hosts.
 
     Args:
         hosts: host → certificates, in the order in which they were first seen.
@@ -166,7 +146,7 @@ class History:
 
 
 def learn(seen: Sequence[Seen]) -> Learned | None:
-    """Return what certificates tell that were seen one after the other; None for none."""
+    """Return what certificates tell, in the order in which they were first seen; None for none."""
     if not seen:
         return None
     begin = min(each.first_seen for each in seen)
@@ -191,7 +171,7 @@ def of_history(
     Args:
         learned: of the host.
         uses: its pins.
-        keys: pins of the leaf's keys that were seen.
+        keys: as `History.keys()` of the host.
         max_client_age: how long a policy takes to reach the last client.
     """
     roles = {use.role for use in uses if use.depth is not None}
@@ -216,15 +196,12 @@ def _document(seen: Seen) -> dict[str, Any]:
 
 
 def _seen(fields: Mapping[str, Any]) -> Seen:
-    issuer = fields["issuer"]
+    certificate, key, issuer = (fields[name] for name in ("certificate", "key", "issuer"))
     return Seen(
-        certificate=str(Pin.parse(fields["certificate"])),
-        key=str(Pin.parse(fields["key"])),
-        issuer=None if issuer is None else str(Pin.parse(issuer)),
-        not_before=_moment(fields["not_before"]),
-        not_after=_moment(fields["not_after"]),
-        first_seen=_moment(fields["first_seen"]),
-        last_seen=_moment(fields["last_seen"]),
+        str(Pin.parse(certificate)),
+        str(Pin.parse(key)),
+        None if issuer is None else str(Pin.parse(issuer)),
+        *(_moment(fields[name]) for name in _DATES),
     )
 
 

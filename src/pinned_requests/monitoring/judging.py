@@ -1,4 +1,4 @@
-"""Samples of a host → findings: what is wrong with the chains today, and what will be wrong soon."""
+"""Samples of a host, its pins and the trust store → findings: what is wrong today, and what will be soon."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pinned_requests.monitoring.pin_use import INTERMEDIATE
 from pinned_requests.monitoring.sampling import INVALID_CERTIFICATE, UNREACHABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime, timedelta
 
     from pinned_requests.core.pin import Pin
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pinned_requests.core.policy import PinPolicy
     from pinned_requests.monitoring.pin_use import Certificates, PinUse
     from pinned_requests.monitoring.sampling import Sample
+    from pinned_requests.monitoring.trust_store import TrustStore
 
 
 def of_samples(
@@ -29,7 +30,7 @@ def of_samples(
     for each in samples:
         if (blocked := blocked_pin(policy, pins, each)) is not None:
             yield Finding("blocked-key", f"{each.where}the chain holds the blocked {blocked}")
-        elif each.outcome == Outcome.MISMATCH.value:
+        elif each.outcome == Outcome.MISMATCH:
             yield Finding("mismatch", f"{each.where}the chain holds none of the pins")
         if each.outcome == UNREACHABLE:
             yield Finding("unreachable", f"{each.where}{each.reason}")
@@ -40,10 +41,7 @@ def of_samples(
 
 
 def blocked_pin(policy: PinPolicy, pins: PinSet | None, sample: Sample) -> str | None:
-    """Return the blocked pin that a chain holds, with its note; or None.
-
-    At any depth, of any host, and also of an unverified chain: clients look at these as well.
-    """
+    """Return the blocked pin that a chain holds, with its note: at any depth, also of an unverified chain."""
     listed = (*policy.blocked_pins, *(() if pins is None else pins.blocked_pins))
     for seen in sample.chain.certificates if listed else ():
         for pin in listed:
@@ -82,21 +80,17 @@ def of_pins(pins: PinSet, uses: Sequence[PinUse], chains: Sequence[Certificates]
     if all(use.depth is not None for use in uses):
         yield Finding("no-backup-pin", "every pin is served: if those keys must go, this client is locked out; add one")
     yield from _of_authorities(uses)
-    issuers: list[frozenset[Pin]] = [
-        frozenset().union(*(each.pins & pins.accepted for each in chain[1:])) for chain in chains
-    ]
-    for pin in sorted(frozenset().union(*issuers), key=str):
-        others = sum(pin not in each for each in issuers)
-        if others:
+    issuers: list[set[Pin]] = [{pin for each in chain[1:] for pin in each.pins & pins.accepted} for chain in chains]
+    for pin in sorted(set().union(*issuers), key=str):
+        if others := sum(pin not in each for each in issuers):
             shown = pin.describe((*pins.pins, *pins.backup_pins))
             text = f"{shown} is not in the chains of {others} of {len(chains)} connections; pin what all of them have"
             yield Finding("intermediate-differs", text)
 
 
 def _of_authorities(uses: Sequence[PinUse]) -> Iterator[Finding]:
-    # A key that is not known may be one of the owner's in reserve, which hangs on no CA.
     authorities = {use.authority for use in uses}
-    if None in authorities or len(authorities) != 1:
+    if None in authorities or len(authorities) != 1:  # None may be a key of the owner's, in reserve
         return
     subjects = {use.subject for use in uses}
     if len(subjects) == 1 and all(use.role == INTERMEDIATE for use in uses):
@@ -104,3 +98,54 @@ def _of_authorities(uses: Sequence[PinUse]) -> Iterator[Finding]:
         yield Finding("single-depth", text)
     else:
         yield Finding("one-ca-only", f"all pins are of {authorities.pop()}; pin a key of yours, or another CA, as well")
+
+
+def of_store(
+    pins: PinSet,
+    chains: Sequence[Certificates],
+    presented: Sequence[Certificates],
+    store: TrustStore,
+    remembered: Mapping[Pin, str],
+) -> Iterator[Finding]:
+    """Yield the pins of CAs that no chain can lead to any more.
+
+    Args:
+        pins: of the host.
+        chains: its verified chains.
+        presented: those that were not verified.
+        store: what clients trust.
+        remembered: pins and names of CAs that were in it before.
+    """
+    served = {pin for chain in chains for each in chain for pin in each.pins}
+    for pin in dict.fromkeys((*pins.pins, *pins.backup_pins)):
+        if pin not in served and store.find(pin) is None and (name := _known(pin, presented, store, remembered)):
+            text = f"{pin.describe()} is of {name}, which the trust store does not hold: it matches no chain"
+            yield Finding("pinned-ca-left-store", text)
+    for chain in chains:
+        yield from _of_anchor(pins, chain, store)
+
+
+def _known(pin: Pin, presented: Sequence[Certificates], store: TrustStore, remembered: Mapping[Pin, str]) -> str | None:
+    """Return the name of a CA that the store does not hold."""
+    if pin in remembered:
+        return remembered[pin]
+    certificates = (each for chain in presented for each in chain[1:] if each.is_self_issued and pin in each.pins)
+    found = next(certificates, None) or store.others.find(pin)
+    return None if found is None else found.subject
+
+
+def _of_anchor(pins: PinSet, chain: Certificates, store: TrustStore) -> Iterator[Finding]:
+    # Python 3.13 and later end a chain at an intermediate that is in the store (`VERIFY_X509_PARTIAL_CHAIN`).
+    for depth, anchor in enumerate(chain[1:], 1):
+        if anchor.is_self_issued or not store.holds(anchor):
+            continue
+        below = {pin for each in chain[: depth + 1] for pin in each.pins}
+        for each in (*chain[depth + 1 :], *store.issuers_of(chain[-1])):
+            for pin in sorted(each.pins & pins.accepted - below, key=str):
+                text = (
+                    f"the trust store holds {anchor.subject}, where Python 3.13 and later end the chain: "
+                    f"{pin.describe((*pins.pins, *pins.backup_pins))} of {each.subject} does not match there; "
+                    "pin the intermediate, or take it out of the trust store"
+                )
+                yield Finding("anchor-shortened", text)
+        return

@@ -17,26 +17,17 @@ if TYPE_CHECKING:
 
 
 class KeyFile(NamedTuple):
-    """What would be served.
+    """What would be served."""
 
-    Attributes:
-        pins: of each certificate, leaf first; each above the leaf has signed the one before it. Of a CSR or key its
-            pin alone.
-        hosts: the names in the certificate or CSR, in canonical form, without patterns.
-    """
-
-    pins: tuple[tuple[Pin, ...], ...]
-    hosts: tuple[str, ...]
+    pins: tuple[tuple[Pin, ...], ...]  # of each certificate, leaf first; of a CSR or key its pin alone
+    hosts: tuple[str, ...]  # the names in the certificate or CSR, in canonical form, without patterns
 
 
 def read_key_file(found: Sequence[FoundKey]) -> KeyFile:
-    """Return what is served of what a file holds.
+    """Return what would be served of the certificates, CSRs and keys of a file, of which there is at least one.
 
-    Args:
-        found: its certificates, CSRs and keys, in order; at least one. A chain is the certificates from the first on,
-            as far as each has signed the one before it. Without a certificate the first item counts.
-
-    Not checked: that the chain leads to a trusted root, and the dates.
+    A chain is the certificates from the first on, as far as each has signed the one before it. Without a certificate
+    the first item counts. Not checked: that the chain leads to a trusted root, and the dates.
     """
     certificates = [each for each in found if each.kind == "certificate"]
     if not certificates:
@@ -66,10 +57,7 @@ def _hosts(found: FoundKey) -> tuple[str, ...]:
 
     names: list[Any] = []
     with suppress(Exception):  # as above; without a name the host has to be given
-        load: Any = {
-            "certificate": x509.load_der_x509_certificate,
-            "certification request": x509.load_der_x509_csr,
-        }[found.kind]
+        load: Any = x509.load_der_x509_certificate if found.kind == "certificate" else x509.load_der_x509_csr
         extension = load(found.der).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         names = [*extension.get_values_for_type(x509.DNSName), *extension.get_values_for_type(x509.IPAddress)]
     hosts = []

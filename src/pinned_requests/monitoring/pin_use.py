@@ -20,32 +20,20 @@ Certificates = tuple["SeenCertificate", ...]
 
 
 class PinUse(NamedTuple):
-    """An accepted pin of a host.
+    """An accepted pin of a host. Names are escaped."""
 
-    Attributes:
-        pin: with its note.
-        is_backup: whether it is among `backup_pins` alone.
-        depth: the lowest place in the chains where its key was seen, 0 for the leaf; None: it is in reserve.
-        role: `LEAF`, `INTERMEDIATE` or `ROOT`; None: the key is not known.
-        subject: of its certificate in a chain or in the trust store, escaped; or None.
-        authority: the CA that it hangs on, escaped; None for a leaf's key and for one that is not known.
-    """
-
-    pin: Pin
-    is_backup: bool
-    depth: int | None = None
-    role: str | None = None
-    subject: str | None = None
-    authority: str | None = None
+    pin: Pin  # with its note
+    is_backup: bool  # among `backup_pins` alone
+    depth: int | None = None  # the lowest in the chains at which its key was seen, 0 for the leaf; None: in reserve
+    role: str | None = None  # `LEAF`, `INTERMEDIATE` or `ROOT`; None: the key is not known
+    subject: str | None = None  # of its certificate in a chain or in the trust store
+    authority: str | None = None  # the CA that it hangs on; None for a leaf's key and for one that is not known
 
 
 def pin_uses(pins: PinSet, chains: Sequence[Certificates], store: TrustStore) -> tuple[PinUse, ...]:
-    """Return the accepted pins of a set, each once, and where their keys were seen.
+    """Return the accepted pins of a set, and where their keys were seen: in chains, or else in the trust store.
 
-    Args:
-        pins: the set.
-        chains: verified ones; of an unverified one the leaf alone.
-        store: what clients trust; it is only looked into for pins that no chain has.
+    Of an unverified chain, `chains` has the leaf alone.
     """
     listed = dict.fromkeys((*pins.pins, *pins.backup_pins))
     return tuple(_use(pin, pin not in pins.pins, chains, store) for pin in listed)
@@ -55,10 +43,9 @@ def _use(pin: Pin, is_backup: bool, chains: Sequence[Certificates], store: Trust
     seen = [(depth, chain) for chain in chains for depth, each in enumerate(chain) if pin in each.pins]
     if seen:
         depth, chain = min(seen, key=lambda place: place[0])
-        certificate = chain[depth]
-        authority = None if depth == 0 else _authority(chain[-1])
-        role = LEAF if depth == 0 else _role(certificate)
-        return PinUse(pin, is_backup, depth, role, certificate.subject, authority)
+        if depth == 0:
+            return PinUse(pin, is_backup, depth, LEAF, chain[0].subject)
+        return PinUse(pin, is_backup, depth, _role(chain[depth]), chain[depth].subject, _authority(chain[-1]))
     if trusted := store.find(pin):
         return PinUse(pin, is_backup, None, _role(trusted), trusted.subject, _authority(trusted))
     return PinUse(pin, is_backup)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def published_policy(url: str, root: str | os.PathLike[str], target: str = "pins.json") -> PinPolicy:
-    """Return the policy of a repository, verified from its root metadata on.
+    """Return the policy of a repository. Whether older clients have taken it is not checked.
 
     Args:
         url: of the folder that holds `metadata/` and `targets/`.
@@ -24,8 +24,6 @@ def published_policy(url: str, root: str | os.PathLike[str], target: str = "pins
         PolicyError: the URL, the root or the name is wrong.
         OSError: `root` cannot be read.
         ImportError: the extra `remote` is not installed.
-
-    Not checked: that older clients have taken it.
     """
     from pinned_requests.sources.tuf.client import SignedPolicy  # noqa: PLC0415  of the extra `remote`
 

@@ -102,7 +102,7 @@ class Route:
         return replace(self, is_insecure=True)
 
     def check(self) -> Route:
-        """Return this route, if its CA bundle can be used; the environment is not read again if it names no proxy.
+        """Return this route, if its CA bundle can be used. An environment without a proxy is not read again.
 
         Raises:
             RouteError: the CA bundle, also that of the environment, does not exist or is without certificates.
@@ -120,7 +120,7 @@ class Route:
 
 
 def _places_of(verify: str | bool) -> tuple[str | None, str | None]:  # noqa: FBT001  as requests' `verify`
-    """Return the CA certificates to trust as a file, or as a folder of hashed names; the other is None."""
+    """Return the CA certificates to trust: as a file, or as a folder of hashed names."""
     path = verify if isinstance(verify, str) else DEFAULT_CA_BUNDLE_PATH
     return (None, path) if os.path.isdir(path) else (path, None)  # noqa: PTH112  as requests asks
 
@@ -135,21 +135,16 @@ def read_connect_to(texts: Iterable[str]) -> dict[Target, tuple[str, ...]]:
     """
     found: dict[Target, tuple[str, ...]] = {}
     for text in texts:
-        target, address = _read_connection(text)
-        found[target] = tuple(dict.fromkeys((*found.get(target, ()), address)))
+        server, _, address = text.rpartition(":[") if text.endswith("]") else text.rpartition(":")
+        try:
+            pattern, host = HostPattern.parse(server), normalize_host(address.removesuffix("]"))
+        except PolicyError:
+            pattern = None
+        if pattern is None or pattern.kind != "exact" or pattern.port is None or not is_address(host):
+            raise PolicyError(f"{show(text)} is not HOST:PORT:ADDRESS, such as api.example.com:443:192.0.2.1")
+        target = Target(pattern.host, pattern.port)
+        found[target] = tuple(dict.fromkeys((*found.get(target, ()), host)))
     return found
-
-
-def _read_connection(text: str) -> tuple[Target, str]:
-    server, _, address = text.rpartition(":[") if text.endswith("]") else text.rpartition(":")
-    try:
-        pattern = HostPattern.parse(server)
-        host = normalize_host(address.removesuffix("]"))
-    except PolicyError:
-        pattern = None
-    if pattern is None or pattern.kind != "exact" or pattern.port is None or not is_address(host):
-        raise PolicyError(f"{show(text)} is not HOST:PORT:ADDRESS, such as api.example.com:443:192.0.2.1")
-    return Target(pattern.host, pattern.port), host
 
 
 def _check_proxy(url: str | None) -> None:

@@ -1,7 +1,9 @@
-"""`Contact`: one connection to a host. `Sample`: what the policy says of it."""
+"""`Contact`: one connection to a host, made by `survey()` for many hosts. `Sample`: what the policy says of it."""
 
 from __future__ import annotations
 
+import queue
+import threading
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import cycle, islice
@@ -13,7 +15,7 @@ from pinned_requests.monitoring.errors import InvalidCertificateError, ServerErr
 from pinned_requests.monitoring.fetch import NO_CHAIN, addresses, handshake
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from pinned_requests.core.chain import Chain
     from pinned_requests.core.policy import PinPolicy
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 UNREACHABLE, INVALID_CERTIFICATE = "unreachable", "invalid-certificate"
 NOT_PINNED = "not-pinned"
 
+_MAX_JOBS = 64  # threads: each holds a connection
+_LOOK = 0.1  # seconds: on Windows an interrupt does not end a wait
 _EVER_BEFORE = datetime.min.replace(tzinfo=UTC)  # nothing has expired
 
 
@@ -51,31 +55,22 @@ class Sample(NamedTuple):
 
 
 class Contact(NamedTuple):
-    """What one connection to a host gave. Nothing has been read in it yet.
+    """What one connection to a host gave. Nothing has been read in it yet."""
 
-    Attributes:
-        address: the address that was connected to; None where the system or a proxy chose it.
-        chain: what was seen.
-        error: why that is not a valid chain, or None.
-    """
-
-    address: str | None
+    address: str | None  # as of a `Sample`
     chain: RawChain
-    error: ServerError | None = None
+    error: ServerError | None = None  # why that is not a valid chain
 
 
-def contacts(target: Target, route: Route, number: int, *, all_addresses: bool) -> Iterator[Contact]:
-    """Make connections to a host, one after the other, and yield what each gave.
+class Asked(NamedTuple):
+    """The contacts with a host so far, and whether these are all."""
 
-    Args:
-        target: the host.
-        route: how it is reached. Each address that it has for the host gets one connection at least.
-        number: of connections; with more than one they go to its addresses in turns.
-        all_addresses: whether each address of the host gets one connection at least.
+    contacts: tuple[Contact, ...]
+    is_complete: bool
 
-    Raises:
-        RouteError: the proxy or the CA bundle is wrong.
-    """
+
+def _contacts(target: Target, route: Route, number: int, *, all_addresses: bool) -> Iterator[Contact]:
+    """Make connections to a host, one after the other."""
     try:
         places = list(_places(target, route, number, all_addresses=all_addresses))
     except ServerError as error:  # the name has no addresses
@@ -108,6 +103,69 @@ def _contact(target: Target, route: Route, address: str | None) -> Contact:
 
 def _nothing(error: ServerError) -> RawChain:
     return RawChain((), unavailable=error.reason)
+
+
+def survey(  # noqa: PLR0913  each an input of the contacts
+    targets: Sequence[Target],
+    route: Route,
+    *,
+    number: int = 1,
+    all_addresses: bool = False,
+    jobs: int = 8,
+    on_progress: Callable[[int], object] = lambda _done: None,
+) -> list[Asked]:
+    """Ask hosts, several at a time, and return what is known of each, in their order.
+
+    After an interrupt (`KeyboardInterrupt`) of this thread some are not complete; connections that are under way then
+    are left to end with the process.
+
+    Args:
+        targets: the hosts.
+        route: how they are reached. Each address that it has for a host gets one connection at least.
+        number: of connections to a host; with more than one they go to its addresses in turns.
+        all_addresses: whether each address of a host gets one connection at least.
+        jobs: how many hosts are asked at a time; more than 64 are taken as 64.
+        on_progress: called in this thread, now and then, with the number of hosts that are done.
+
+    Raises:
+        RouteError: the proxy or the CA bundle is wrong.
+    """
+    found: list[list[Contact]] = [[] for _ in targets]
+    is_complete = [False] * len(targets)
+    errors: list[BaseException] = []
+    is_over = threading.Event()
+    waiting = queue.SimpleQueue[int]()
+    for at in range(len(targets)):
+        waiting.put(at)
+
+    def work() -> None:
+        try:
+            while not is_over.is_set():
+                at = waiting.get_nowait()
+                # One after the other, as they come: an interrupt keeps those that are there.
+                found[at].extend(_contacts(targets[at], route, number, all_addresses=all_addresses))
+                is_complete[at] = True
+        except queue.Empty:
+            pass
+        except BaseException as error:  # noqa: BLE001  raised in the thread that waits
+            errors.append(error)
+
+    # Not an executor: the end of the process would wait for its threads, for as long as their time-outs are.
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, _MAX_JOBS, len(targets)))]
+    try:
+        for thread in threads:
+            thread.start()
+        # Not woken for each host: threads that wake wait for others.
+        while not errors and (alive := [thread for thread in threads if thread.is_alive()]):
+            alive[0].join(_LOOK)
+            on_progress(sum(is_complete))
+    except KeyboardInterrupt:
+        pass
+    finally:
+        is_over.set()
+    if errors:
+        raise errors[0]
+    return [Asked(tuple(each), is_all) for each, is_all in zip(found, is_complete, strict=True)]
 
 
 def sample(policy: PinPolicy, target: Target, contact: Contact, now: datetime) -> Sample:

@@ -18,17 +18,11 @@ _JOBS = 8  # threads: each holds a connection
 
 
 class Served(NamedTuple):
-    """What one server behind the name presents.
+    """What one server behind the name presents."""
 
-    Attributes:
-        place: its address, or the host where the address is not known.
-        chain: leaf first; of a chain that no CA vouches for the leaf alone; empty where none was had.
-        problem: why none was had, as half a sentence, escaped.
-    """
-
-    place: str
-    chain: tuple[SeenCertificate, ...]
-    problem: str | None = None
+    place: str  # its address, or the host where the address is not known
+    chain: tuple[SeenCertificate, ...]  # leaf first; unverified, the leaf alone; empty where there is none
+    problem: str | None = None  # why there is none: half a sentence, escaped
 
     @property
     def key(self) -> Pin | None:
@@ -39,12 +33,11 @@ class Served(NamedTuple):
 def look_at_all(target: Target, route: Route) -> tuple[Served, ...]:
     """Connect to each address of a server, and return what is served there.
 
-    The addresses are those that the route has for it, or else those of its name; through a proxy it is one connection.
+    The addresses are those that the route has for it, or else those that its name resolves to now; through a proxy it
+    is one connection.
 
     Raises:
         RouteError: the proxy or the CA bundle is wrong.
-
-    Servers that the name does not resolve to now are not seen.
     """
     places: list[str | None] = [None]
     if target in route.connect_to or not route.has_proxy(target):

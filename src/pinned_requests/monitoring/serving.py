@@ -26,52 +26,30 @@ _FOREVER = datetime.max.replace(tzinfo=UTC)
 
 
 class Version(NamedTuple):
-    """A policy, and since when it is the newest.
-
-    Attributes:
-        policy: the policy.
-        since: aware UTC; None: it is not known, and the version before it may be with a client for ever.
-        name: where it is from, for people, such as the path of its file; escaped.
-    """
+    """A policy, and since when it is the newest."""
 
     policy: PinPolicy
-    since: datetime | None
-    name: str = ""
+    since: datetime | None  # aware UTC; None: not known, and a client may have the version before it for ever
+    name: str = ""  # where it is from, for people, such as the path of its file; escaped
 
 
 class Refusal(NamedTuple):
-    """A policy that a client may have, and that refuses the key.
+    """A policy that a client may have, and that refuses the key."""
 
-    Attributes:
-        name: of the version; "an earlier policy that is not known" for one that is not there.
-        why: half a sentence.
-        until: until when a client may have it; None: it is the newest, or the date is unknown.
-    """
-
-    name: str
-    why: str
-    until: datetime | None
+    name: str  # of the version, or "an earlier policy that is not known"
+    why: str  # half a sentence
+    until: datetime | None  # until when a client may have it; None: it is the newest, or the date is unknown
 
 
 class Serving(NamedTuple):
-    """Whether a key may be served on a host.
+    """Whether a key may be served on a host."""
 
-    Attributes:
-        host: in canonical form.
-        port: the port.
-        pin: of the key.
-        known_since: since when all policies accept it without a gap; None: the newest does not, or at an unknown time.
-        safe_from: when serving it becomes safe; None: no date is known, since the newest policy refuses it or an age
-            is unknown.
-        refusals: the policies that a client may have now and that refuse it, oldest first.
-    """
-
-    host: str
+    host: str  # in canonical form
     port: int
-    pin: Pin
-    known_since: datetime | None
-    safe_from: datetime | None
-    refusals: tuple[Refusal, ...]
+    pin: Pin  # of the key
+    known_since: datetime | None  # all policies accept it since then; None: the newest does not, or it is unknown
+    safe_from: datetime | None  # None: the newest policy refuses it, or an age is unknown
+    refusals: tuple[Refusal, ...]  # the policies that a client may have now and that refuse it, oldest first
 
     @property
     def is_safe(self) -> bool:
@@ -112,16 +90,21 @@ def can_serve(  # noqa: PLR0913  the key, the place, and what is known of the cl
     ends = [] if is_complete else [versions[0].since]
     everyone += [Refusal(each.name, refusal_of(each.policy, host, port, pins) or "", None) for each in versions]
     ends += [each.since for each in versions[1:]]
-    moments = [end and _later(end, max_client_age) for end in ends]
     *earlier, newest = everyone
-    refusing = [each._replace(until=until) for each, until in zip(earlier, moments, strict=True) if each.why]
+    refusing = [
+        each._replace(until=end and _later(end, max_client_age))
+        for each, end in zip(earlier, ends, strict=True)
+        if each.why
+    ]
+    held = [each for each in refusing if each.until is None or each.until > now]
     if newest.why:
-        return Serving(host, port, key, None, None, (*_held(refusing, now), newest))
-    last = max((at for at, each in enumerate(earlier) if each.why), default=-1)
-    since = versions[0].since if last < 0 else ends[last]
+        return Serving(host, port, key, None, None, (*held, newest))
+    since = versions[0].since
+    for each, end in zip(earlier, ends, strict=True):
+        since = end if each.why else since
     dates = [each.until for each in refusing]
     safe = None if None in dates else max([each for each in dates if each], default=since)
-    return Serving(host, port, key, since, safe, tuple(_held(refusing, now)))
+    return Serving(host, port, key, since, safe, tuple(held))
 
 
 def refusal_of(policy: PinPolicy, host: str, port: int, pins: Collection[Pin]) -> str | None:
@@ -139,10 +122,6 @@ def refusal_of(policy: PinPolicy, host: str, port: int, pins: Collection[Pin]) -
     if not entry.pins.is_exempt and entry.pins.accepted.isdisjoint(pins):
         return "does not accept it"
     return None
-
-
-def _held(refusing: Sequence[Refusal], now: datetime) -> list[Refusal]:
-    return [each for each in refusing if each.until is None or each.until > now]
 
 
 def _later(moment: datetime, span: timedelta) -> datetime:

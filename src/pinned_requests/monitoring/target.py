@@ -12,7 +12,7 @@ HTTPS_PORT = DEFAULT_PORTS["https"]
 
 
 class Target(NamedTuple):
-    """A server: its host in canonical form, and its port."""
+    """A server; its host is in canonical form."""
 
     host: str
     port: int = HTTPS_PORT
@@ -22,7 +22,7 @@ class Target(NamedTuple):
 
     @property
     def pattern(self) -> str:
-        """The host pattern of a policy for this server: with its port only where that is not 443."""
+        """Its host pattern in a policy: with its port only where that is not 443."""
         return str(HostPattern("exact", self.host, None if self.port == HTTPS_PORT else self.port))
 
     @property

@@ -1,7 +1,4 @@
-"""`TrustStore`: the CA certificates that clients trust, by key and by name.
-
-A pin of a CA matches only where the trust store leads the chain to that CA. Nothing here decides about a connection.
-"""
+"""`TrustStore`: the CA certificates that clients trust, by key and by name. No connection is decided by it."""
 
 from __future__ import annotations
 
@@ -37,10 +34,7 @@ class _Content(NamedTuple):
 
 
 class TrustStore:
-    """The certificates of bundles or folders; read when first used.
-
-    Args:
-        paths: each of a PEM bundle, or of a folder of PEM files; True is requests' own (certifi).
+    """The certificates of PEM bundles or folders (True: those of requests), read when first used.
 
     What cannot be read is left out: whether the bundle is of use at all has been checked by then.
     """

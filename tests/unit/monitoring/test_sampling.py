@@ -6,7 +6,7 @@ import pytest
 
 from pinned_requests.monitoring.errors import RouteError
 from pinned_requests.monitoring.route import Route
-from pinned_requests.monitoring.survey import survey
+from pinned_requests.monitoring.sampling import survey
 from pinned_requests.monitoring.target import Target
 
 
