@@ -151,7 +151,8 @@ def check_hosts(
         on_progress: called now and then with the number of hosts that are done.
 
     Returns:
-        What was found. A `KeyboardInterrupt` ends the connections and not this function: it returns what is known then.
+        What was found. A `KeyboardInterrupt` ends the connections or their judgement, and not this function: it returns
+        what is known then.
 
     Raises:
         RouteError: the proxy or the CA bundle is wrong.
@@ -173,12 +174,19 @@ def check_hosts(
         on_progress=on_progress,
     )
     found = dict(zip(asked, answers, strict=True))
-    nothing = Asked((), is_complete=True)
+    hosts: list[HostCheck] = []
+
+    def judge(target: Target, asked: Asked) -> None:
+        hosts.append(_judge(policy, target, asked, options, store, history, now))
+
     # Not while hosts are asked: the threads would wait for each other.
-    hosts = tuple(
-        _judge(policy, target, found.get(target, nothing), options, store, history, now) for target in targets
-    )
-    return Checked(hosts, skipped, now, is_complete=all(each.is_complete for each in hosts))
+    try:
+        for target in targets:
+            judge(target, found.get(target, Asked((), is_complete=True)))
+    except KeyboardInterrupt:
+        for target in targets[len(hosts) :]:
+            judge(target, Asked((), is_complete=False))
+    return Checked(tuple(hosts), skipped, now, is_complete=all(each.is_complete for each in hosts))
 
 
 def named_hosts(policy: PinPolicy) -> tuple[list[Target], tuple[str, ...]]:
