@@ -2,8 +2,7 @@
 
 Rules for the next maintainer:
 
-- A private key is created with mode 0600 by `create()`, and by nothing else. There is no moment in which others can
-  read it.
+- A private key is created with mode 0600 by `create()`, and by nothing else: others can read it at no moment.
 - `replace()` looks once more at what it replaces: a change that another program made meanwhile is not lost.
 """
 
@@ -11,16 +10,16 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.text import show
+from pinned_requests.monitoring.whole_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 # O_EXCL follows no link, and never opens another user's file. Windows would change line feeds.
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -85,51 +84,18 @@ def remove(paths: Sequence[Path]) -> None:
 
 
 def replace(path: Path, old: bytes, new: bytes) -> None:
-    """Replace the content of a file: readers see the old or the new one, never a part of either.
-
-    A link is followed, and stays a link. The mode stays.
-
-    Args:
-        path: of a file that exists.
-        old: what it is expected to hold.
-        new: what it will hold.
+    """Replace the content of a file that exists, as `write_whole()` does.
 
     Raises:
         PolicyError: it holds something else than `old`.
         OSError: it cannot be written; it is as it was.
     """
-    place = Path(os.path.realpath(path))
-    temporary = place.with_name(f".{place.name}.{secrets.token_hex(8)}")
-    mode = place.stat().st_mode & 0o777
-    try:
-        descriptor = os.open(temporary, _NEW, SECRET)
-        with open(descriptor, "wb") as stream:  # noqa: PTH123  a descriptor is not a path
-            stream.write(new)
-            stream.flush()
-            os.fsync(descriptor)
-        temporary.chmod(mode)
-        _check_unchanged(place, old)
-        temporary.replace(place)
-    except BaseException as error:
-        remove([temporary])
-        if isinstance(error, OSError):
-            error.filename, error.filename2 = str(path), None  # a temporary name says nothing to people
-        raise
-    _sync_folder(place.parent)
 
+    def check(place: Path) -> None:
+        if place.read_bytes() != old:
+            raise PolicyError(f"{show(str(place))} was changed by another program meanwhile; run the command again")
 
-def _check_unchanged(place: Path, old: bytes) -> None:
-    if place.read_bytes() != old:
-        raise PolicyError(f"{show(str(place))} was changed by another program meanwhile; run the command again")
-
-
-def _sync_folder(folder: Path) -> None:
-    with suppress(OSError):  # not every file system can, and Windows does not
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    write_whole(path, new, check)
 
 
 def _exists(path: Path) -> FileExistsError:
