@@ -30,11 +30,8 @@ class BackupKey(NamedTuple):
 
 
 def csr_path(key: Path) -> Path:
-    """Return the path of the CSR of a key: `.csr` in place of `.key` or `.pem`, or behind any other name.
-
-    What follows the dot in `api.example.com` is not a suffix. The CSR of a key called `.csr` is the same file, which
-    `check_new()` refuses.
-    """
+    """Return the path of the CSR of a key: `.csr` in place of `.key` or `.pem`, or behind any other name."""
+    # What follows the dot in `api.example.com` is not a suffix. A key called `.csr` is refused by `check_new()`.
     stem = key.stem if key.suffix.lower() in (".key", ".pem", ".csr") else key.name
     return key.parent / f"{stem}.csr"
 

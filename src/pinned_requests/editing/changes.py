@@ -1,7 +1,4 @@
-"""A policy → the policy after one change. Pure: nothing is read or written.
-
-Each function returns a new `PinPolicy`; the order of hosts and pins stays, and new ones come last.
-"""
+"""A policy → the policy after one change. Pure. The order of hosts and pins stays, and new ones come last."""
 
 from __future__ import annotations
 
@@ -30,26 +27,16 @@ def with_hosts(policy: PinPolicy, hosts: Mapping[str, PinSet]) -> PinPolicy:
 
 
 def check_absent(policy: PinPolicy, patterns: Iterable[str]) -> None:
-    """Make sure that a policy has no entry for patterns, in their canonical spelling.
-
-    Raises:
-        PolicyError: it has one.
-    """
+    """Raise a `PolicyError` if the policy has an entry for one of these patterns, in their canonical spelling."""
     for name in patterns:
         if name in policy.hosts:
             raise PolicyError(f"the policy has an entry for {name} already; change it with 'rotate' or 'repin'")
 
 
 def with_backup(policy: PinPolicy, pattern: str, backup: Pin, served: Collection[Pin]) -> PinPolicy:
-    """Return the policy with one more backup pin for a host; backup pins of keys in use become pins.
+    """Return the policy with one more backup pin for a host; backup pins of keys that are `served` become pins.
 
-    No client that follows the old policy or the new one is refused by this: what was accepted is accepted.
-
-    Args:
-        policy: the policy.
-        pattern: the entry of the host.
-        backup: the pin of the new key.
-        served: the keys that the live servers present.
+    What was accepted is accepted: no client that follows the old policy or the new one refuses a server.
     """
     old = policy.hosts[pattern]
     promoted = [pin for pin in old.backup_pins if pin in served]
@@ -76,14 +63,7 @@ def blocking(policy: PinPolicy, pins: Iterable[Pin]) -> PinPolicy:
 
 
 def repinned(policy: PinPolicy, pattern: str, gone: Collection[Pin], new: Iterable[Pin]) -> PinPolicy:
-    """Return the policy with some pins of a host replaced by others. Backup pins stay, unless one becomes a pin.
-
-    Args:
-        policy: the policy.
-        pattern: the entry of the host.
-        gone: the pins to drop.
-        new: the pins to accept in their place.
-    """
+    """Return the policy with some pins of a host replaced by others. Backup pins stay, unless one becomes a pin."""
     old = policy.hosts[pattern]
     kept = [pin for pin in old.pins if pin not in gone]
     added = [pin for pin in new if pin not in kept]

@@ -15,21 +15,15 @@ if TYPE_CHECKING:
     from pinned_requests.core.policy import PinPolicy
     from pinned_requests.editing.policy_file import PolicyFile
 
-PUBLISHED = "the published policy"
+_PUBLISHED = "the published policy"
 
 
 class Clients(NamedTuple):
-    """The policies that clients may have.
+    """The policies that clients may have."""
 
-    Attributes:
-        versions: oldest first; the last is the newest that a client can take.
-        is_complete: whether no other was before the first.
-        unpublished: the policy file that is newer than what the repository serves, or None.
-    """
-
-    versions: tuple[Version, ...]
-    is_complete: bool
-    unpublished: PolicyFile | None = None
+    versions: tuple[Version, ...]  # oldest first; the last is the newest that a client can take
+    is_complete: bool  # whether no other was before the first
+    unpublished: PolicyFile | None = None  # what is newer than what the repository serves
 
 
 def clients_of(files: Sequence[PolicyFile], published: PinPolicy | None, now: datetime) -> Clients:
@@ -47,7 +41,7 @@ def clients_of(files: Sequence[PolicyFile], published: PinPolicy | None, now: da
     if not files:
         if published is None:
             raise PolicyError("name the policy that clients have")
-        return Clients((Version(published, now, PUBLISHED),), is_complete=False)
+        return Clients((Version(published, now, _PUBLISHED),), is_complete=False)
     newest, *older = files
     versions = (
         *(Version(each.policy, each.history.versions[-1].since, escape(str(each.path))) for each in reversed(older)),
@@ -58,5 +52,5 @@ def clients_of(files: Sequence[PolicyFile], published: PinPolicy | None, now: da
         return Clients(versions, is_complete)
     last = max((at for at, each in enumerate(versions) if each.policy == published), default=None)
     if last is None:  # it is none of the files: it counts from now on
-        return Clients((*versions, Version(published, now, PUBLISHED)), is_complete)
+        return Clients((*versions, Version(published, now, _PUBLISHED)), is_complete)
     return Clients(versions[: last + 1], is_complete, newest if last + 1 < len(versions) else None)

@@ -1,12 +1,7 @@
 """The history of a policy: its versions and when each was written, in a file beside it (`pins.toml.history`).
 
-Commands that write a policy add to it. Without it the policies that clients may still have are
-unknown, and `can-serve` assumes the worst.
-
-Rules for the next maintainer:
-
-- What is not known counts as a policy that refuses: a missing history, a policy that was edited by hand a moment ago.
-- A date is that of the writing. `max_client_age` covers what follows: the release, and the slowest client.
+Commands that write a policy add to it. A date is that of the writing: `max_client_age` covers what follows, the release
+and the slowest client. What is not known, as without a history, counts as a policy that refuses.
 """
 
 from __future__ import annotations
@@ -27,52 +22,40 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-SUFFIX = ".history"
-KEPT = timedelta(days=400)  # a version that was replaced longer ago is dropped; `--max-client-age` may ask for as much
+_KEPT = timedelta(days=400)  # a version that was replaced longer ago is dropped; `--max-client-age` may ask for as much
 
 
 class History(NamedTuple):
-    """The versions of a policy.
+    """The versions of a policy."""
 
-    Attributes:
-        versions: oldest first; the last is the policy as it is now.
-        is_complete: whether nothing was before the first.
-    """
-
-    versions: tuple[Version, ...]
-    is_complete: bool
+    versions: tuple[Version, ...]  # oldest first; the last is the policy as it is now
+    is_complete: bool  # whether nothing was before the first
 
 
 def history_path(path: Path) -> Path:
     """Return the path of the history of a policy."""
-    return path.with_name(path.name + SUFFIX)
+    return path.with_name(f"{path.name}.history")
 
 
 def read_history(path: Path, policy: PinPolicy, now: datetime) -> History:
-    """Return the history of a policy's file. A policy that is not in it counts from the date of its file.
-
-    Args:
-        path: of the policy.
-        policy: what the file holds.
-        now: aware UTC.
+    """Return the history of the policy that a file holds. One that is not in it counts from the date of its file.
 
     Raises:
         PolicyError: the history cannot be read as one.
         OSError: a file cannot be read.
     """
     try:
-        text = _read(history_path(path))
+        recorded = _parse(_read(history_path(path)), path)
     except FileNotFoundError:
-        return History((Version(policy, _written(path), escape(str(path))),), is_complete=False)
-    recorded = _parse(text, path)
-    versions, is_complete = list(recorded.versions), recorded.is_complete
+        recorded = History((), is_complete=False)
+    versions = list(recorded.versions)
     if not versions or versions[-1].policy != policy:
-        since = _written(path)
+        since = datetime.fromtimestamp(path.stat().st_mtime, UTC)
         if versions and versions[-1].since is not None and since < versions[-1].since:
             since = now  # an older file was put back, at an unknown time
-        versions.append(Version(policy, since, escape(str(path))))
+        versions.append(Version(policy, since))
     versions[-1] = versions[-1]._replace(name=escape(str(path)))
-    return History(tuple(versions), is_complete)
+    return History(tuple(versions), recorded.is_complete)
 
 
 def first_record(path: Path, policy: PinPolicy, now: datetime) -> NewFile:
@@ -81,33 +64,22 @@ def first_record(path: Path, policy: PinPolicy, now: datetime) -> NewFile:
 
 
 def record(path: Path, before: History, policy: PinPolicy, now: datetime) -> None:
-    """Add a version to the history of a policy.
-
-    Args:
-        path: of the policy.
-        before: what `read_history()` returned for the policy that this one replaces.
-        policy: the new version.
-        now: aware UTC; when it was written.
+    """Add a version, written now, to the history `before` of a policy's file.
 
     Raises:
-        OSError: the history cannot be written.
+        OSError: it cannot be written.
     """
     versions = [*before.versions, Version(policy, now)]
-    oldest = now - KEPT
-    while len(versions) > 1 and versions[1].since is not None and versions[1].since < oldest:
+    while len(versions) > 1 and versions[1].since is not None and versions[1].since < now - _KEPT:
         del versions[0]
     keep(path, History(tuple(versions), before.is_complete and versions[0] == before.versions[0]))
 
 
 def keep(path: Path, history: History) -> None:
-    """Write the history of a policy, such as one that has a version that was edited by hand.
-
-    Args:
-        path: of the policy.
-        history: all versions.
+    """Write the history of a policy's file, such as one with a version that was edited by hand.
 
     Raises:
-        OSError: the history cannot be written.
+        OSError: it cannot be written.
     """
     new = _text(history.versions, is_complete=history.is_complete).encode()
     place = history_path(path)
@@ -125,8 +97,7 @@ def _text(versions: Sequence[Version], *, is_complete: bool) -> str:
         line: dict[str, Any] = {"written": each.since and each.since.isoformat().replace("+00:00", "Z")}
         if at == 0 and is_complete:
             line["first"] = True
-        line["policy"] = json.loads(each.policy.to_json())
-        lines.append(json.dumps(line) + "\n")
+        lines.append(json.dumps({**line, "policy": json.loads(each.policy.to_json())}) + "\n")
     return "".join(lines)
 
 
@@ -161,7 +132,3 @@ def _read(path: Path) -> str:
         return data.decode()
     except UnicodeDecodeError:
         raise PolicyError(f"{show(str(path))} is not in UTF-8; move it away") from None
-
-
-def _written(path: Path) -> datetime:
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC)

@@ -21,19 +21,12 @@ if TYPE_CHECKING:
 
 
 class PolicyFile(NamedTuple):
-    """A policy as it stands in a file.
-
-    Attributes:
-        path: of the file.
-        data: what it holds.
-        policy: what that says.
-        history: its versions; the last is `policy`.
-    """
+    """A policy as it stands in a file."""
 
     path: Path
-    data: bytes
-    policy: PinPolicy
-    history: History
+    data: bytes  # what the file holds
+    policy: PinPolicy  # what that says
+    history: History  # its versions; the last is `policy`
 
     @classmethod
     def read(cls, path: Path, now: datetime) -> PolicyFile:
@@ -62,12 +55,7 @@ class PolicyFile(NamedTuple):
             raise PolicyError(f"{show(str(self.path))}: {error}") from None
 
     def write(self, new: PinPolicy, now: datetime, files: Sequence[NewFile] = ()) -> None:
-        """Write the policy `new` into the file, and what belongs to it: all or nothing.
-
-        Args:
-            new: the policy.
-            now: aware UTC; when it is written.
-            files: new files that are written before, such as the key of a new pin.
+        """Write the policy `new` into the file, its history, and new files such as the key of a pin: all or nothing.
 
         Raises:
             PolicyError: the file was changed by another program since it was read.
@@ -95,11 +83,7 @@ class PolicyFile(NamedTuple):
 def note_of(role: str, what: str, seen: str, now: datetime) -> str:
     """Return the note of a pin that a command writes: `leaf: CN=api.example.com, seen 2026-11-25`.
 
-    Args:
-        role: of the key, such as `leaf`.
-        what: whose it is; escaped here, and cut to what a note may have.
-        seen: what happened on that day, such as `seen` or `made`.
-        now: the day.
+    What does not fit into a note is cut from `what`, which is escaped here.
     """
     end = f", {seen} {now:%Y-%m-%d}"
     return f"{role}: {escape(what, MAX_NOTE - len(role) - 2 - len(end))}{end}"

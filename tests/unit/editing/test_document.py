@@ -156,6 +156,6 @@ def test_any_change(old: PinPolicy, new: PinPolicy, is_json: bool) -> None:  # n
 
 def test_an_edit_that_goes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is about to be written is read back first: a text that says something else is an error, not a file."""
-    monkeypatch.setattr("pinned_requests.editing.document._dump_toml", lambda _: TEXT)
+    monkeypatch.setattr("pinned_requests.editing.document._Toml.dump", lambda *_: TEXT)
     with pytest.raises(PolicyError, match="cannot be edited"):
         edited(TEXT, changes.blocking(POLICY, [D]))
