@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from pinned_requests.core.host import HostPattern
 from pinned_requests.monitoring.findings import Finding
 from pinned_requests.monitoring.first_contact import public_roots
+from pinned_requests.monitoring.pin_use import authority_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ STRICT = frozenset({"single-ca"})  # found with --strict alone
 
 WHOLE_POLICY = "policy"
 _DISTINCT_PINS = 2
-# Below a country's domain these are sold from, as in co.uk. No list of all such places: that would be out of date.
+# Names are sold below these of a country, as in co.uk. A list of all such places would be out of date.
 _SHARED_LABELS = frozenset(("ac", "co", "com", "edu", "go", "gov", "gob", "gouv", "ltd", "me", "net", "or", "org"))
 _COUNTRY = 2  # letters
 
@@ -78,8 +78,8 @@ def _of_pins(pins: PinSet, blocked: frozenset[Pin]) -> Iterator[Finding]:
             yield Finding("backup-pin-in-use", f"{text} is a pin and a backup pin; a backup is of a key in reserve")
         if pin.kind == "cert":
             yield Finding("certificate-pin", f"{text} changes with each renewal of the certificate; pin its key")
-    roots = public_roots()
-    owners = {_owner(roots[pin]) if pin in roots else None for pin in pins.accepted}
+    roots = map(public_roots().find, pins.accepted)
+    owners = {root and authority_of(root) for root in roots}
     if len(owners) == 1 and None not in owners:
         yield Finding("single-ca", f"every pin is of {owners.pop()}, a CA; add a key of your own, or another CA")
     if pins.report_only:
@@ -92,9 +92,3 @@ def _of_time(pins: PinSet, now: datetime, within: timedelta) -> Iterator[Finding
         yield Finding("pins-expired", f"the pins expired at {pins.expires:%Y-%m-%d %H:%M} UTC: {becomes}")
     elif pins.expires is not None and pins.has_expired(now + within):
         yield Finding("pins-expire-soon", f"the pins expire at {pins.expires:%Y-%m-%d %H:%M} UTC; renew the policy")
-
-
-def _owner(subject: str) -> str:
-    """Return who has a root: the organisation in its name, which several roots of a CA share."""
-    parts = re.search(r"(?:^|,)O=((?:\\.|[^,\\])*)", subject)
-    return parts[1] if parts else subject

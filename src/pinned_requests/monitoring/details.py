@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pinned_requests.core.pin import FoundKey, Pin
 from pinned_requests.core.spki import parts_of_certificate, spki_of_certificate
-from pinned_requests.core.text import escape
 from pinned_requests.core.x509_name import name_as_text
 
 if TYPE_CHECKING:
@@ -101,14 +100,3 @@ def _key_type(spki: bytes) -> str:
     if isinstance(key, ec.EllipticCurvePublicKey):
         return f"EC {key.curve.name}"
     return type(key).__name__.lstrip("_").removesuffix("PublicKey")
-
-
-def organization(der: bytes) -> str | None:
-    """Return the organization in a certificate's subject, escaped, or None where it names none."""
-    from cryptography import x509  # noqa: PLC0415  heavy
-    from cryptography.x509.oid import NameOID  # noqa: PLC0415
-
-    with suppress(Exception):  # as above
-        for attribute in x509.load_der_x509_certificate(der).subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME):
-            return escape(str(attribute.value))
-    return None

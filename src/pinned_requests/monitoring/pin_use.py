@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
-
-from pinned_requests.monitoring.details import organization
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,9 +44,9 @@ def _use(pin: Pin, is_backup: bool, chains: Sequence[Certificates], store: Trust
         depth, chain = min(seen, key=lambda place: place[0])
         if depth == 0:
             return PinUse(pin, is_backup, depth, LEAF, chain[0].subject)
-        return PinUse(pin, is_backup, depth, _role(chain[depth]), chain[depth].subject, _authority(chain[-1]))
+        return PinUse(pin, is_backup, depth, _role(chain[depth]), chain[depth].subject, authority_of(chain[-1]))
     if trusted := store.find(pin):
-        return PinUse(pin, is_backup, None, _role(trusted), trusted.subject, _authority(trusted))
+        return PinUse(pin, is_backup, None, _role(trusted), trusted.subject, authority_of(trusted))
     return PinUse(pin, is_backup)
 
 
@@ -55,5 +54,7 @@ def _role(certificate: SeenCertificate) -> str:
     return ROOT if certificate.is_self_issued else INTERMEDIATE
 
 
-def _authority(certificate: SeenCertificate) -> str:
-    return organization(certificate.der) or certificate.subject
+def authority_of(certificate: SeenCertificate) -> str:
+    """Return whose a CA certificate is: the organization in its name, which several share, or else the name."""
+    found = re.search(r"(?:^|(?<!\\)[,+])O=((?:\\.|[^,+\\])*)", certificate.subject)
+    return re.sub(r"\\(.)", r"\1", found[1]) if found else certificate.subject

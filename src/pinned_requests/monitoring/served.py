@@ -29,6 +29,11 @@ class Served(NamedTuple):
         """The pin of the key that it serves."""
         return self.chain[0].spki_pin if self.chain else None
 
+    @property
+    def pins(self) -> set[Pin]:
+        """The pins of all certificates that it presents."""
+        return {pin for seen in self.chain for pin in seen.pins}
+
 
 def look_at_all(target: Target, route: Route) -> tuple[Served, ...]:
     """Connect to each address of a server, and return what is served there.

@@ -91,6 +91,13 @@ def test_patterns(pattern: str, expected: list[str]) -> None:
     assert kinds(GOOD, pattern) == expected
 
 
+def test_a_ca_is_named_by_its_organization() -> None:
+    """As it writes itself; the backslash of RFC 4514 is for the comma in a whole name."""
+    root = "sha256/Ko8tivDrEjiY90yGasP6ZpBU4jwXvHqVvQI0GS3GNdA="  # Go Daddy Root Certificate Authority - G2
+    found = [each for _, each in doubts(PinPolicy({"api.example.com": root}), NOW, DAY) if each.kind == "single-ca"]
+    assert [each.text.partition(";")[0] for each in found] == ["every pin is of GoDaddy.com, Inc., a CA"]
+
+
 def test_unpinned_hosts() -> None:
     """That hosts without pins are allowed is a doubt of the whole."""
     assert kinds(GOOD, unpinned_hosts="allow") == ["unpinned-hosts-allowed"]
