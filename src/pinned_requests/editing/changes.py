@@ -41,7 +41,7 @@ def with_backup(policy: PinPolicy, pattern: str, backup: Pin, served: Collection
     old = policy.hosts[pattern]
     promoted = [pin for pin in old.backup_pins if pin in served]
     reserve = [pin for pin in old.backup_pins if pin not in served]
-    return with_set(policy, pattern, replaced(old, (*old.pins, *promoted), (*reserve, backup)))
+    return _with_pins(policy, pattern, (*old.pins, *promoted), (*reserve, backup))
 
 
 def without(policy: PinPolicy, pattern: str, pins: Collection[Pin]) -> PinPolicy:
@@ -54,7 +54,7 @@ def without(policy: PinPolicy, pattern: str, pins: Collection[Pin]) -> PinPolicy
     left, reserve = ([pin for pin in each if pin not in pins] for each in (old.pins, old.backup_pins))
     if not left and not reserve:
         raise PolicyError(f"{pattern} would have no pins left; give it others first")
-    return with_set(policy, pattern, replaced(old, left, reserve))
+    return _with_pins(policy, pattern, left, reserve)
 
 
 def blocking(policy: PinPolicy, pins: Iterable[Pin]) -> PinPolicy:
@@ -68,12 +68,12 @@ def repinned(policy: PinPolicy, pattern: str, gone: Collection[Pin], new: Iterab
     kept = [pin for pin in old.pins if pin not in gone]
     added = [pin for pin in new if pin not in kept]
     backups = [pin for pin in old.backup_pins if pin not in added]
-    return with_set(policy, pattern, replaced(old, (*added, *kept), backups))
+    return _with_pins(policy, pattern, (*added, *kept), backups)
 
 
-def replaced(old: PinSet, pins: Iterable[Pin], backup_pins: Iterable[Pin]) -> PinSet:
-    """Return a pin set with other accepted pins, and all else as it was."""
-    return PinSet(
+def _with_pins(policy: PinPolicy, pattern: str, pins: Iterable[Pin], backup_pins: Iterable[Pin]) -> PinPolicy:
+    old = policy.hosts[pattern]
+    new = PinSet(
         pins,
         backup_pins,
         old.blocked_pins,
@@ -81,11 +81,7 @@ def replaced(old: PinSet, pins: Iterable[Pin], backup_pins: Iterable[Pin]) -> Pi
         on_expiry=old.on_expiry,
         report_only=old.report_only,
     )
-
-
-def with_set(policy: PinPolicy, pattern: str, pins: PinSet) -> PinPolicy:
-    """Return the policy with other pins for a pattern that it has."""
-    return _with(policy, hosts={**policy.hosts, pattern: pins})
+    return _with(policy, hosts={**policy.hosts, pattern: new})
 
 
 def entry_of(policy: PinPolicy, host: str, port: int) -> str:

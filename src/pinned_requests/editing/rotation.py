@@ -44,44 +44,25 @@ class Stage(Enum):
 
 
 class NotYet(NamedTuple):
-    """A step that would lock clients out.
+    """A step that would lock clients out."""
 
-    Attributes:
-        step: what must not be done.
-        why: half a sentence.
-        until: when it becomes safe; None: that depends on something else than time.
-    """
-
-    step: str
-    why: str
-    until: datetime | None
+    step: str  # what must not be done
+    why: str  # half a sentence
+    until: datetime | None  # when it becomes safe; None: that depends on something else than time
 
 
 class Status(NamedTuple):
-    """Where the rotation of one host stands.
+    """Where the rotation of one host stands."""
 
-    Attributes:
-        host: in canonical form.
-        port: the port.
-        pattern: the entry of the policy that decides about it.
-        stage: the stage.
-        servers: what each server presents.
-        in_use: accepted keys that servers present as a leaf.
-        above: accepted pins of certificates above the leaf, or of whole certificates, that servers present.
-        retired: pins in `pins` that no server presents.
-        reserve: backup pins that no server presents, and whether each may be served.
-        not_yet: steps that would lock clients out.
-    """
-
-    host: str
+    host: str  # in canonical form
     port: int
-    pattern: str
+    pattern: str  # the entry of the policy that decides about it
     stage: Stage
     servers: tuple[Served, ...]
-    in_use: tuple[Pin, ...]
-    above: tuple[Pin, ...]
-    retired: tuple[Pin, ...]
-    reserve: tuple[Serving, ...]
+    in_use: tuple[Pin, ...]  # accepted keys that servers present as a leaf
+    above: tuple[Pin, ...]  # accepted pins above the leaf, or of whole certificates, that servers present
+    retired: tuple[Pin, ...]  # pins in `pins` that no server presents
+    reserve: tuple[Serving, ...]  # backup pins that no server presents, and whether each may be served
     not_yet: tuple[NotYet, ...]
 
     @property
@@ -103,15 +84,7 @@ def status_of(  # noqa: PLR0913  the place, what is known of the clients, and wh
     now: datetime,
     max_client_age: timedelta = MAX_CLIENT_AGE,
 ) -> Status:
-    """Say where the rotation of a host stands.
-
-    Args:
-        host: in canonical form.
-        port: the port.
-        history: of the policy; its last version is the one in force.
-        servers: what the live servers present.
-        now: aware UTC.
-        max_client_age: how long after a policy was replaced a client may still have it.
+    """Say where the rotation of a host stands; the last version of the history is the policy in force.
 
     Raises:
         PolicyError: the policy has no entry for the host, or exempts it.
@@ -120,7 +93,7 @@ def status_of(  # noqa: PLR0913  the place, what is known of the clients, and wh
     pattern = changes.entry_of(policy, host, port)
     pins = policy.hosts[pattern]
     leaves = {pin for server in servers if server.chain for pin in server.chain[0].pins}
-    others = {pin for server in servers for seen in server.chain[1:] for pin in seen.pins}
+    others = {pin for server in servers for pin in server.pins} - leaves
     accepted = tuple(dict.fromkeys((*pins.pins, *pins.backup_pins)))
     reserve = tuple(
         can_serve(
@@ -142,7 +115,7 @@ def status_of(  # noqa: PLR0913  the place, what is known of the clients, and wh
         stage=Stage.UNREACHED,
         servers=tuple(servers),
         in_use=tuple(pin for pin in accepted if pin in leaves),
-        above=tuple(pin for pin in accepted if pin in others and pin not in leaves),
+        above=tuple(pin for pin in accepted if pin in others),
         retired=tuple(pin for pin in pins.pins if pin not in leaves | others),
         reserve=reserve,
         not_yet=(),
@@ -152,16 +125,11 @@ def status_of(  # noqa: PLR0913  the place, what is known of the clients, and wh
 
 
 def check_finish(status: Status, policy: PinPolicy, dropped: Sequence[Pin], *, is_stolen: bool) -> None:
-    """Make sure that pins can be dropped without a client being refused.
-
-    Args:
-        status: where the rotation stands.
-        policy: the policy before.
-        dropped: the pins to drop.
-        is_stolen: whether the key is compromised: then the step is not refused for want of a reserve.
+    """Make sure that pins can be dropped from a policy without a client being refused.
 
     Raises:
-        UnsafeStepError: a server could not be asked, or still presents one of them; or no key in reserve would be left.
+        UnsafeStepError: a server could not be asked, or still presents one of them; or no key in reserve would be left,
+            which does not matter for a stolen key.
         PolicyError: one of them is not a pin of the host, or no pin would be left.
     """
     for server in status.servers:
@@ -173,7 +141,7 @@ def check_finish(status: Status, policy: PinPolicy, dropped: Sequence[Pin], *, i
     for pin in dropped:
         if pin not in pins.accepted:
             raise PolicyError(f"{pin} is not a pin of {status.pattern}")
-        at = [server.place for server in status.servers if any(pin in seen.pins for seen in server.chain)]
+        at = [server.place for server in status.servers if pin in server.pins]
         if at:
             safe = status.reserve[0] if status.reserve else None
             raise UnsafeStepError(
@@ -183,8 +151,7 @@ def check_finish(status: Status, policy: PinPolicy, dropped: Sequence[Pin], *, i
         raise UnsafeStepError(f"no key in reserve would be left for {status.pattern}; run 'rotate next' first")
     left = changes.without(policy, status.pattern, dropped)
     for server in status.servers:
-        why = refusal_of(left, status.host, status.port, {pin for seen in server.chain for pin in seen.pins})
-        if why:
+        if why := refusal_of(left, status.host, status.port, server.pins):
             raise UnsafeStepError(f"{server.place} serves {server.key}, and the policy without the old pin {why}")
 
 
@@ -200,10 +167,8 @@ def _stage(status: Status, policy: PinPolicy) -> Stage:  # noqa: PLR0911  one re
     answered = [server for server in status.servers if server.chain]
     if not answered:
         return Stage.UNREACHED
-    for server in answered:
-        seen = {pin for each in server.chain for pin in each.pins}
-        if refusal_of(policy, status.host, status.port, seen):
-            return Stage.MISMATCH
+    if any(refusal_of(policy, status.host, status.port, server.pins) for server in answered):
+        return Stage.MISMATCH
     if len(status.served_keys) > 1:
         return Stage.SWITCHING
     if set(policy.hosts[status.pattern].backup_pins) & set(status.in_use):

@@ -121,7 +121,7 @@ def test_what_no_command_changes() -> None:
     """Options and dates are for their owner; a text that is not a policy is not edited."""
     for new in (
         PinPolicy(POLICY.hosts, unpinned_hosts="allow"),
-        changes.with_set(POLICY, "*.example.com", PinSet([A, B])),
+        PinPolicy({**POLICY.hosts, "*.example.com": PinSet([A, B])}, blocked_pins=POLICY.blocked_pins),
     ):
         with pytest.raises(PolicyError, match="by hand"):
             edited(TEXT, new)
