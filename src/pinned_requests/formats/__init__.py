@@ -24,8 +24,8 @@ from pinned_requests.core.host import HostPattern
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.core.text import show
 from pinned_requests.formats import android, apple, curl, okhttp, rfc7469, tlsa, trustkit
+from pinned_requests.formats.export import select
 from pinned_requests.formats.results import Loss, Reading, Writing
-from pinned_requests.formats.selection import select
 
 __all__ = ["FORMATS", "Format", "Loss", "Reader", "Reading", "Writer", "Writing", "read", "write"]
 
@@ -126,9 +126,9 @@ def write(name: str, policy: PinPolicy, *, host: str | None = None, now: datetim
     Args:
         name: the format, one of `FORMATS`.
         policy: the policy.
-        host: one of its host patterns, or a host that one of them matches: only what the policy says about the hosts
-            that it matches is written, narrower entries within a pattern included. Required for a format whose text
-            does not name its host (`Format.is_hostless`) if the policy has several.
+        host: one of its host patterns, or a host that one of them matches: only what the policy says about it is
+            written, narrower entries within a pattern included. Required for a format whose text does not name its
+            host (`Format.is_hostless`) if the policy has several.
         now: aware; required for a format with relative times (`Format.needs_now`).
 
     Returns:

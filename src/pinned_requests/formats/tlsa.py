@@ -1,12 +1,7 @@
 """DNS TLSA records in presentation format (RFC 6698 §2.2), as in zone files and in what `dig +noall +answer` prints.
 
-Rules for the next maintainer:
-
-- dnspython reads the zone file. Only `$ORIGIN` and `$TTL` are allowed: `$INCLUDE` would open files, and `$GENERATE`
-  would make millions of records out of one line.
-- A pin matches at any depth, and a record names one: usages 1 and 3 the leaf, 0 and 2 a CA. So each pin is written as
-  both; one matching record is enough (RFC 7671 §5).
-- Only SHA-256 is a pin (matching type 1). The selector tells keys (1) from whole certificates (0).
+A pin matches at any depth, and a record names one: usages 1 and 3 the leaf, 0 and 2 a CA. So each pin is written as
+both; one matching record is enough (RFC 7671 §5).
 """
 
 from __future__ import annotations
@@ -36,7 +31,7 @@ _TTL = 3600  # seconds
 _DANE_EE, _DANE_TA = 3, 2
 _USAGES = (0, 1, _DANE_TA, _DANE_EE)
 _SELECTOR: dict[PinKind, int] = {"cert": 0, "spki": 1}
-_SHA256 = 1
+_SHA256 = 1  # the matching type
 _NO_ORIGIN = "origin-is-unknown.invalid."  # RFC 2606 §2: no zone has this name
 _LONG_NUMBER = re.compile(r"[0-9]{1000}", re.ASCII)  # dnspython takes quadratic time for a number
 _OWNER = re.compile(r"(?:_([1-9][0-9]{0,4})|\*)\._(tcp|udp|sctp)\.([^\s]+)\.", re.ASCII | re.IGNORECASE)
@@ -63,9 +58,9 @@ def read(text: str | bytes, _host: HostPattern | None, _now: datetime | None) ->
 
 
 class _Records:
-    """Collects what `dns.zonefile.Reader` reads: the part of a `dns.transaction.Transaction` that it uses.
+    """Collects what `dns.zonefile.Reader` reads, as the part of a `dns.transaction.Transaction` that it uses.
 
-    Not a `dns.zone.Zone`: that takes the SOA of one zone only, and quadratic time for many records of one name.
+    A `dns.zone.Zone` takes the SOA of one zone only, and quadratic time for many records of one name.
     """
 
     def __init__(self, root: Any) -> None:
@@ -74,7 +69,7 @@ class _Records:
         self._root = root
 
     def origin_information(self) -> tuple[Any, bool, Any]:
-        """Return the origin of the zone and whether names are made relative to it. Names outside of it are skipped."""
+        """Return the origin, outside of which names are skipped, and whether names are made relative to it."""
         return self._root, False, self._root
 
     def check_put_rdataset(self, check: object) -> None:
@@ -89,12 +84,7 @@ class _Records:
 
 
 def _records(text: str) -> Iterator[tuple[str, str, Any]]:
-    """Yield the records of a zone file: owner, type and data.
-
-    Raises:
-        PolicyError: it cannot be read.
-        ImportError: dnspython is not installed.
-    """
+    """Yield the records of a zone file: owner, type and data."""
     try:
         import dns.name  # noqa: PLC0415  of the `cli` extra, for this format alone
         import dns.rdataclass  # noqa: PLC0415
@@ -111,6 +101,7 @@ def _records(text: str) -> Iterator[tuple[str, str, Any]]:
             dns.tokenizer.Tokenizer(text.replace("\r\n", "\n"), "line"),
             dns.rdataclass.IN,
             records,
+            # $INCLUDE would open files, and $GENERATE would make millions of records out of one line.
             allow_directives=("$ORIGIN", "$TTL"),
             default_ttl=_TTL,
         )

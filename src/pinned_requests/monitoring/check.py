@@ -23,6 +23,7 @@ from pinned_requests.monitoring.sampling import (
     sample,
     survey,
 )
+from pinned_requests.monitoring.serving import MAX_CLIENT_AGE
 from pinned_requests.monitoring.target import HTTPS_PORT, Target
 from pinned_requests.monitoring.trust_store import TrustStore
 
@@ -50,77 +51,48 @@ _WORST = (
 
 
 class Options(NamedTuple):
-    """How to check.
+    """How to check."""
 
-    Attributes:
-        route: how the servers are reached.
-        within: what is "soon".
-        samples: connections to a host; with more than one they go to its addresses in turns.
-        all_addresses: whether each address of a host gets one connection at least.
-        ignored: kinds of findings to ignore.
-        max_client_age: how long a policy takes to reach the last client.
-        jobs: how many hosts are asked at a time.
-    """
-
-    route: Route = Route()
-    within: timedelta = timedelta(days=30)
-    samples: int = 1
-    all_addresses: bool = False
-    ignored: frozenset[str] = frozenset()
-    max_client_age: timedelta = timedelta(days=90)
-    jobs: int = 8
+    route: Route = Route()  # how the servers are reached
+    within: timedelta = timedelta(days=30)  # what is "soon"
+    samples: int = 1  # connections to a host; with more than one they go to its addresses in turns
+    all_addresses: bool = False  # whether each address of a host gets one connection at least
+    ignored: frozenset[str] = frozenset()  # kinds of findings
+    max_client_age: timedelta = MAX_CLIENT_AGE  # how long a policy takes to reach the last client
+    jobs: int = 8  # how many hosts are asked at a time
 
 
 class HostCheck(NamedTuple):
-    """What was found of one host.
-
-    Attributes:
-        target: the host.
-        outcome: that of its worst sample, such as `"match"`; `NOT_CHECKED` without one.
-        pattern: the pattern of the policy that matches it, or None.
-        pins: its pin set, or None.
-        samples: its connections.
-        uses: its accepted pins, and where their keys were seen.
-        findings: what is wrong, the worst first.
-        learned: what its history tells, or None without one.
-        is_complete: False where an interrupt came before.
-    """
+    """What was found of one host."""
 
     target: Target
-    outcome: str
-    pattern: str | None
-    pins: PinSet | None
-    samples: tuple[Sample, ...]
-    uses: tuple[PinUse, ...] = ()
-    findings: tuple[Finding, ...] = ()
-    learned: Learned | None = None
-    is_complete: bool = True
+    outcome: str  # that of its worst sample, such as `"match"`; `NOT_CHECKED` without one
+    pattern: str | None  # of the policy that matches it
+    pins: PinSet | None  # of that pattern
+    samples: tuple[Sample, ...]  # its connections
+    uses: tuple[PinUse, ...] = ()  # its accepted pins, and where their keys were seen
+    findings: tuple[Finding, ...] = ()  # what is wrong, the worst first
+    learned: Learned | None = None  # what its history tells; None without a history
+    is_complete: bool = True  # False where an interrupt came before
 
     @property
     def severity(self) -> Severity | None:
-        """That of the worst finding, or None without one."""
+        """That of the worst finding."""
         return max((each.severity for each in self.findings), default=None)
 
     @property
     def worst(self) -> Sample | None:
-        """The sample that the outcome is of, or None without one."""
+        """The sample that the outcome is of."""
         return min(self.samples, key=lambda each: _rank(each.outcome), default=None)
 
 
 class Checked(NamedTuple):
-    """What was found of all hosts.
+    """What was found of all hosts."""
 
-    Attributes:
-        hosts: in the order in which they were given.
-        not_checked: patterns of the policy that name no host.
-        time: when.
-        is_complete: False after an interrupt.
-    """
-
-    hosts: tuple[HostCheck, ...]
-    not_checked: tuple[str, ...]
-    time: datetime
-    is_complete: bool
+    hosts: tuple[HostCheck, ...]  # in the order in which they were given
+    not_checked: tuple[str, ...]  # patterns of the policy that name no host
+    time: datetime  # when
+    is_complete: bool  # False after an interrupt
 
     @property
     def findings(self) -> list[Finding]:
@@ -129,7 +101,7 @@ class Checked(NamedTuple):
 
     @property
     def severity(self) -> Severity | None:
-        """That of the worst finding, or None without one."""
+        """That of the worst finding."""
         return max((each.severity for each in self.findings), default=None)
 
 

@@ -146,7 +146,7 @@ def _through_proxy(target: Target, route: Route, address: str | None) -> RawChai
 
 
 def addresses(target: Target, route: Route) -> list[str]:
-    """Return the addresses of a server: those that the route has for it, or else those that its name resolves to.
+    """Return the addresses that the route has for a server, or else those that its name resolves to.
 
     Raises:
         UnreachableError: the name cannot be resolved.

@@ -11,6 +11,7 @@ Rules for the next maintainer:
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -67,26 +68,19 @@ class Learned(NamedTuple):
         return fields
 
 
+@dataclass
 class History:
-    """What was seen of hosts.
+    """What was seen of hosts."""
 
-    Args:
-        hosts: host → certificates, in the order in which they were first seen.
-        authorities: pins of CAs that a policy has and the trust store had, and their names.
-    """
-
-    def __init__(
-        self, hosts: Mapping[str, Sequence[Seen]] | None = None, authorities: Mapping[Pin, str] | None = None
-    ) -> None:
-        self.hosts = {host: list(seen) for host, seen in (hosts or {}).items()}
-        self.authorities = dict(authorities or {})
+    hosts: dict[str, list[Seen]] = field(default_factory=dict)  # in the order in which they were first seen
+    authorities: dict[Pin, str] = field(default_factory=dict)  # names of CAs that are pinned and were trusted once
 
     @classmethod
     def read(cls, path: Path) -> History:
-        """Return what a file holds; one that does not exist is the beginning.
+        """Return what a file holds that `write()` has written; one that does not exist is the beginning.
 
         Raises:
-            PolicyError: it was not written by `write()`, or is too large.
+            PolicyError: it holds something else.
             OSError: it cannot be read.
         """
         try:
@@ -108,11 +102,7 @@ class History:
         return cls(hosts, authorities)
 
     def write(self, path: Path) -> None:
-        """Write a file that `read()` reads.
-
-        Raises:
-            OSError: it cannot be written; what was there is as it was.
-        """
+        """Write a file, as `write_whole()` does."""
         document = {
             "version": _VERSION,
             "hosts": {host: [_document(each) for each in seen] for host, seen in sorted(self.hosts.items())},
@@ -121,7 +111,7 @@ class History:
         write_whole(path, (json.dumps(document, indent=1) + "\n").encode())
 
     def observe(self, host: str, chain: Certificates, now: datetime) -> None:
-        """Note a verified chain of a host; one whose dates cannot be read is left out."""
+        """Note a verified chain of a host, if its dates can be read."""
         leaf = chain[0]
         begins, ends = validity(leaf.der)
         if begins is None or ends is None:
@@ -137,11 +127,11 @@ class History:
         del listed[:-_MAX_KEPT]
 
     def keys(self, host: str) -> frozenset[str]:
-        """Return the pins of the leaf's keys that a host has presented."""
+        """Return the pins of the leaf keys that a host has presented."""
         return frozenset(each.key for each in self.hosts.get(host, ()))
 
     def learned(self, host: str) -> Learned | None:
-        """Return what is known of a host, or None if it was never seen."""
+        """Return what is known of a host; None if it was never seen."""
         return learn(self.hosts.get(host, ()))
 
 

@@ -33,23 +33,14 @@ NO_PROXY_URL = "the proxy is not a URL; give one such as http://proxy.example.co
 
 @dataclass(frozen=True)
 class Route:
-    """How servers are reached. The CA certificates are read once, at the first handshake.
+    """How servers are reached. The CA certificates are read once, at the first handshake."""
 
-    Attributes:
-        timeout: seconds for a connection and its handshake.
-        proxy: URL of a proxy, or None for the environment's.
-        ca_bundle: path of the CA certificates to trust, or None for the environment's, or requests' own.
-        is_insecure: whether chains are accepted that no CA vouches for.
-        reads_environment: whether the environment may name a proxy.
-        connect_to: servers → the IP addresses to connect to, in place of those that the name resolves to.
-    """
-
-    timeout: float = TIMEOUT
-    proxy: str | None = None
-    ca_bundle: str | None = None
-    is_insecure: bool = False
-    reads_environment: bool = True
-    connect_to: Mapping[Target, tuple[str, ...]] = field(default_factory=dict)
+    timeout: float = TIMEOUT  # seconds for a connection, and for each step of its handshake
+    proxy: str | None = None  # URL of a proxy; None for the environment's
+    ca_bundle: str | None = None  # path of the CA certificates to trust; None for the environment's, or requests' own
+    is_insecure: bool = False  # whether chains are accepted that no CA vouches for
+    reads_environment: bool = True  # whether the environment may name a proxy
+    connect_to: Mapping[Target, tuple[str, ...]] = field(default_factory=dict)  # IP addresses, in place of the DNS's
 
     def proxies(self, target: Target) -> dict[str, str]:
         """Return the proxies for a server, as requests takes them.
@@ -80,25 +71,23 @@ class Route:
         return False if self.is_insecure else self.trusted()
 
     def trusted(self) -> bool | str:
-        """Return the path of the CA certificates to trust; True for those of requests."""
+        """Return the path of the CA certificates to trust, or True for those of requests."""
         environment = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
         return self.ca_bundle or environment or True
 
     @cached_property
     def loan(self) -> Loan:
-        """The context for handshakes without a proxy: the one that a `PinnedSession` would use.
-
-        Raises:
-            urllib3.exceptions.SSLError: the CA bundle cannot be loaded.
-        """
+        """The context for handshakes without a proxy: the one that a `PinnedSession` would use."""
         verify = self.verify()
         mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
-        file, folder = (None, None) if verify is False else _places_of(verify)
-        settings = TLSSettings(mode, ca_certs=file, ca_cert_dir=folder, check_hostname=bool(verify))
+        path = DEFAULT_CA_BUNDLE_PATH if verify is True else verify or None
+        settings = TLSSettings(mode, ca_certs=path, check_hostname=bool(verify))
+        if path and os.path.isdir(path):  # noqa: PTH112  as requests asks
+            settings = settings._replace(ca_certs=None, ca_cert_dir=path)
         return Loan(shared_context(settings), mode, is_shared=True)
 
     def without_verification(self) -> Route:
-        """Return this route, for chains that no CA vouches for as well."""
+        """Return this route, with `is_insecure`."""
         return replace(self, is_insecure=True)
 
     def check(self) -> Route:
@@ -117,12 +106,6 @@ class Route:
             except SSLError:
                 raise RouteError(f"{show(bundle)} has no CA certificates in PEM") from None
         return checked
-
-
-def _places_of(verify: str | bool) -> tuple[str | None, str | None]:  # noqa: FBT001  as requests' `verify`
-    """Return the CA certificates to trust: as a file, or as a folder of hashed names."""
-    path = verify if isinstance(verify, str) else DEFAULT_CA_BUNDLE_PATH
-    return (None, path) if os.path.isdir(path) else (path, None)  # noqa: PTH112  as requests asks
 
 
 def read_connect_to(texts: Iterable[str]) -> dict[Target, tuple[str, ...]]:

@@ -31,26 +31,21 @@ _EVER_BEFORE = datetime.min.replace(tzinfo=UTC)  # nothing has expired
 
 
 class Sample(NamedTuple):
-    """One connection.
+    """What the policy says of one connection.
 
-    Attributes:
-        address: the address that was connected to; None where the system or a proxy chose it.
-        outcome: the value of an `Outcome`, or `UNREACHABLE`, `INVALID_CERTIFICATE` or `NOT_PINNED`. Pins that have
-            expired and do not match either are a mismatch.
-        chain: what was seen. Of an invalid certificate: what the server presents to those who do not verify it.
-        verdict: of the policy, as if pins never expired; None where the chain may not be judged.
-        reason: why no valid chain was had, escaped; else None.
+    The outcome is that of an `Outcome`, or `UNREACHABLE`, `INVALID_CERTIFICATE` or `NOT_PINNED`. Pins that have expired
+    and do not match either are a mismatch.
     """
 
-    address: str | None
+    address: str | None  # that was connected to; None where the system or a proxy chose it
     outcome: str
-    chain: Chain
-    verdict: Verdict | None = None
-    reason: str | None = None
+    chain: Chain  # of an invalid certificate: what the server presents to those who do not verify it
+    verdict: Verdict | None = None  # as if pins never expired; None where the chain may not be judged
+    reason: str | None = None  # why there is no valid chain, escaped
 
     @property
     def where(self) -> str:
-        """The address, as the beginning of a sentence about this sample."""
+        """The address, as the beginning of a sentence."""
         return "" if self.address is None else f"at {self.address}: "
 
 
@@ -109,10 +104,10 @@ def survey(  # noqa: PLR0913  each an input of the contacts
     targets: Sequence[Target],
     route: Route,
     *,
-    number: int = 1,
-    all_addresses: bool = False,
-    jobs: int = 8,
-    on_progress: Callable[[int], object] = lambda _done: None,
+    number: int,
+    all_addresses: bool,
+    jobs: int,
+    on_progress: Callable[[int], object],
 ) -> list[Asked]:
     """Ask hosts, several at a time, and return what is known of each, in their order.
 
@@ -122,9 +117,9 @@ def survey(  # noqa: PLR0913  each an input of the contacts
     Args:
         targets: the hosts.
         route: how they are reached. Each address that it has for a host gets one connection at least.
-        number: of connections to a host; with more than one they go to its addresses in turns.
-        all_addresses: whether each address of a host gets one connection at least.
-        jobs: how many hosts are asked at a time; more than 64 are taken as 64.
+        number: as `Options.samples`.
+        all_addresses: as in `Options`.
+        jobs: as in `Options`; more than 64 are taken as 64.
         on_progress: called in this thread, now and then, with the number of hosts that are done.
 
     Raises:

@@ -1,11 +1,7 @@
-"""May a key be served? The library behind `pinned-requests can-serve`. Pure.
+"""May a key be served? It may when every policy that a client may still have accepts it. Pure.
 
-It may when every policy that a client may still have accepts it.
-
-A client that takes a policy up to `max_client_age` late has, at any moment, one of the versions that were the newest
-within that time. So a version that refuses the key stands in the way until `max_client_age` after it was replaced.
-
-What is not checked: that the policies given are all that clients have, and that the key's certificate is valid.
+A client takes a policy up to `max_client_age` late: it has one of the versions that were the newest within that time.
+So a version that refuses the key stands in the way until `max_client_age` after it was replaced.
 """
 
 from __future__ import annotations
@@ -70,17 +66,18 @@ def can_serve(  # noqa: PLR0913  the key, the place, and what is known of the cl
     """Say whether a key may be served on a host, and from when.
 
     Args:
-        chain: the pins of each certificate that will be served, leaf first; of a key or CSR its pin alone. Each above
-            the leaf must have signed the one before it: that is not checked here.
+        chain: the pins of each certificate that will be served, leaf first; of a key or CSR its pin alone.
         host: in canonical form.
         port: the port.
-        versions: the policies, oldest first; at least one.
+        versions: the policies, oldest first.
         now: aware UTC.
         max_client_age: how long after a policy was replaced a client may still have it.
         is_complete: whether no policy was before the first. Otherwise an unknown one is taken to refuse the key.
 
     Raises:
         PolicyError: there is no version.
+
+    Not checked: that each certificate has signed the one before it and is valid, and that clients have no other policy.
     """
     if not versions:
         raise PolicyError("no policy is given")
@@ -110,7 +107,7 @@ def can_serve(  # noqa: PLR0913  the key, the place, and what is known of the cl
 def refusal_of(policy: PinPolicy, host: str, port: int, pins: Collection[Pin]) -> str | None:
     """Return why a policy refuses a chain of these pins, as half a sentence; None where it accepts it.
 
-    Stricter than `evaluate()`: report-only and expired sets must match, too. They may enforce again tomorrow.
+    Report-only and expired sets must match, too: they may enforce again tomorrow.
     """
     if not policy.blocked.isdisjoint(pins):
         return "blocks it, for every host"

@@ -16,7 +16,7 @@ from pinned_requests.core.pin import Pin
 from pinned_requests.core.pinset import PinSet
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.formats import FORMATS, read, write
-from pinned_requests.formats.selection import select
+from pinned_requests.formats.export import select
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

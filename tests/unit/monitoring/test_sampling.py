@@ -12,5 +12,6 @@ from pinned_requests.monitoring.target import Target
 
 def test_an_error_of_a_thread() -> None:
     """It is raised by the survey: a wrong proxy is no finding about a host."""
+    targets, route = [Target("localhost", port) for port in (1, 2, 3)], Route(proxy="ftp://proxy.example.com")
     with pytest.raises(RouteError):
-        survey([Target("localhost", port) for port in (1, 2, 3)], Route(proxy="ftp://proxy.example.com"), jobs=2)
+        survey(targets, route, number=1, all_addresses=False, jobs=2, on_progress=lambda _done: None)
