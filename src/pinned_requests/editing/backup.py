@@ -37,15 +37,7 @@ def csr_path(key: Path) -> Path:
 
 
 def make_backup_key(hosts: Sequence[str], key_type: str = "ecdsa-p256") -> BackupKey:
-    """Make a key for hosts.
-
-    Args:
-        hosts: in canonical form. They are the SubjectAltName of the request, and the first its common name.
-        key_type: one of `KEY_TYPES`.
-
-    Raises:
-        PolicyError: the type is unknown.
-    """
+    """Make a key of one of `KEY_TYPES` for hosts, in canonical form; the first is the common name of the request."""
     from cryptography import x509  # noqa: PLC0415  heavy
     from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
     from cryptography.x509.oid import NameOID  # noqa: PLC0415

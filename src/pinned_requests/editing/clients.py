@@ -32,7 +32,7 @@ def clients_of(files: Sequence[PolicyFile], published: PinPolicy | None, now: da
     Args:
         files: newest first. With more than one, they are taken for all that clients may have; the history of the first
             says when it took the place of the others.
-        published: what a repository serves, or None where there is no repository.
+        published: what a repository serves, if there is one.
         now: aware UTC.
 
     Raises:

@@ -1,4 +1,4 @@
-"""`doubts()`: what is doubtful of a policy as it is written, without a network. The library behind `lint`."""
+"""`doubts()`: what is doubtful of a policy as it is written. The library behind `lint`."""
 
 from __future__ import annotations
 
@@ -69,9 +69,8 @@ def _of_pattern(pattern: HostPattern) -> Iterator[Finding]:
 def _of_pins(pins: PinSet, blocked: frozenset[Pin]) -> Iterator[Finding]:
     if len(pins.accepted) < _DISTINCT_PINS:
         yield Finding("no-backup-pin", "the next change of that key locks this client out; add a backup pin")
-    listed = (*pins.pins, *pins.backup_pins)
-    for pin in dict.fromkeys(listed):
-        text = pin.describe(listed)
+    for pin in dict.fromkeys((*pins.pins, *pins.backup_pins)):
+        text = pin.describe(pins.accepted)
         if pin in pins.blocked or pin in blocked:
             yield Finding("blocked-pin-accepted", f"{text} is accepted and blocked: blocking wins; do not accept it")
         if pin in pins.pins and pin in pins.backup_pins:

@@ -1,9 +1,6 @@
 """Files that are written: new ones never overwrite, a policy is replaced whole or not at all.
 
-Rules for the next maintainer:
-
-- A private key is created with mode 0600 by `create()`, and by nothing else: others can read it at no moment.
-- `replace()` looks once more at what it replaces: a change that another program made meanwhile is not lost.
+A private key is created with mode 0600 by `create()`, and by nothing else: others can read it at no moment.
 """
 
 from __future__ import annotations
@@ -38,7 +35,7 @@ class NewFile(NamedTuple):
 
 
 def check_new(paths: Sequence[Path]) -> None:
-    """Make sure that none of these exists, before work is done for them. `create()` checks again.
+    """Make sure, before work is done for files, that none of them exists. `create()` checks again.
 
     Raises:
         FileExistsError: one does, be it as a link that leads nowhere.
@@ -84,7 +81,7 @@ def remove(paths: Sequence[Path]) -> None:
 
 
 def replace(path: Path, old: bytes, new: bytes) -> None:
-    """Replace the content of a file that exists, as `write_whole()` does.
+    """Replace the content of a file, as `write_whole()` does; what another program has written meanwhile is not lost.
 
     Raises:
         PolicyError: it holds something else than `old`.

@@ -1,10 +1,7 @@
 """Where a rotation stands: the policy, its history and the live servers → what is next, and what must wait. Pure.
 
-The one rule behind all of it (RFC 7469 §4.3): a client must know a key before a server shows it, and no server may
-show a key that a client no longer accepts.
-
-What is not checked: servers that no address leads to now, such as a stand-by; and, where the entry of the policy is a
-pattern, its other hosts.
+The rule (RFC 7469 §4.3): a client must know a key before a server shows it, and no server may show a key that a client
+no longer accepts. Not checked: servers that no address leads to now, such as a stand-by, and other hosts of a pattern.
 """
 
 from __future__ import annotations
@@ -27,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class UnsafeStepError(ValueError):
-    """The step would lock clients out. The text says why, and from when on it is safe where a date is known."""
+    """The step would lock clients out. The text says why, and where known from when on it is safe."""
 
 
 class Stage(Enum):

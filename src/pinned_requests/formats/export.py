@@ -62,15 +62,10 @@ class Entry(NamedTuple):
 
 
 class Export:
-    """The part of a policy that a system can express, and what of it is lost.
-
-    Attributes:
-        entries: what is to be written. A writer may replace patterns by narrower ones.
-        losses: what is lost so far.
-    """
+    """The part of a policy that a system can express, and what of it is lost."""
 
     def __init__(self, policy: PinPolicy, abilities: Abilities) -> None:
-        self.entries: dict[HostPattern, Entry] = {}
+        self.entries: dict[HostPattern, Entry] = {}  # a writer may replace patterns by narrower ones
         self.losses: list[Loss] = []
         self._left_out: set[str] = set()
         self._policy = policy

@@ -1,7 +1,7 @@
-"""OkHttp's `CertificatePinner` as source code, in Kotlin and in Java. Write only: reading would take a compiler.
+"""OkHttp's `CertificatePinner` as source code, in Kotlin and in Java. Reading would take a compiler.
 
-Patterns have the same meaning as in a policy: `*.` is exactly one more label, `**.` is the host and everything below
-it. But OkHttp accepts the pins of all patterns that match, and a policy only those of the most specific one.
+Patterns have the same meaning as in a policy, but OkHttp accepts the pins of all that match, and a policy only those of
+the most specific one.
 """
 
 from __future__ import annotations

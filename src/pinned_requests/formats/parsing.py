@@ -33,10 +33,10 @@ def bounded(text: str | bytes, **marks: str) -> str:
 
     Args:
         text: the text.
-        marks: characters that may be in it at most `MAX_MARKS` times, by what they stand for.
+        marks: characters that it may have `MAX_MARKS` times, by what they stand for.
 
     Raises:
-        PolicyError: it is neither `str` nor bytes, too long, not UTF-8, or has too many of the marks.
+        PolicyError: it is not text, too long, not UTF-8, or has too many of the marks.
     """
     if not isinstance(text, (str, bytes)):
         raise PolicyError(f"expected text, got {escape(type(text).__name__)}; give a str, or bytes in UTF-8")
@@ -60,11 +60,7 @@ def bounded_xml(text: str | bytes) -> str:
 
 
 def one_line(text: str | bytes) -> str:
-    """Return a text of one line without its final line feed. Line feeds inside are not removed.
-
-    Raises:
-        PolicyError: as `bounded()`, or it is too long for one line.
-    """
+    """Return a text of one line, as `bounded()` does, without its final line feed; others stay."""
     line = bounded(text).removesuffix("\n").removesuffix("\r")
     if len(line) > MAX_LINE:
         raise PolicyError(f"the line is too long: {len(line)} characters, at most {MAX_LINE} are read")
@@ -83,11 +79,7 @@ def parsing(what: str) -> Iterator[None]:
 
 
 def bare_pin(text: str, about: str | None) -> Pin:
-    """Return the SPKI pin that is written as base64 alone.
-
-    Raises:
-        PinFormatError: it is something else. The error begins with `about`.
-    """
+    """Return the SPKI pin that is written as base64 alone. Errors begin with `about`."""
     if len(text) == _BASE64_LENGTH:  # all other spellings that `Pin.parse` reads are longer
         with suppress(PinFormatError):
             return Pin.parse(text)
@@ -95,11 +87,7 @@ def bare_pin(text: str, about: str | None) -> Pin:
 
 
 def midnight(text: str, about: str) -> datetime:
-    """Return the start of a day, such as `2027-03-01`, in UTC.
-
-    Raises:
-        PolicyError: it is something else. The error begins with `about`.
-    """
+    """Return the start of a day, such as `2027-03-01`, in UTC. Errors begin with `about`."""
     if _DAY.fullmatch(text):  # stricter than `fromisoformat`, which differs between Python versions
         with suppress(ValueError):
             return datetime.fromisoformat(f"{text}T00:00:00+00:00")
@@ -107,11 +95,7 @@ def midnight(text: str, about: str) -> datetime:
 
 
 def domain(text: str, *, with_subdomains: bool = False) -> HostPattern:
-    """Return the pattern of a host name, or of it and everything below; an IP address has nothing below.
-
-    Raises:
-        PolicyError: it is not a host name.
-    """
+    """Return the pattern of a host name, or of it and everything below; an IP address has nothing below."""
     host = normalize_host(text)
     return HostPattern("subtree" if with_subdomains and not is_address(host) else "exact", host)
 

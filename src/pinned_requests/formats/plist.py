@@ -22,11 +22,7 @@ class _OnceEach(dict[str, Any]):
 
 
 def load(text: str | bytes) -> dict[str, Any]:
-    """Return the dictionary in a property list.
-
-    Raises:
-        PolicyError: it cannot be read, a key is listed twice, or it is not a dictionary.
-    """
+    """Return the dictionary in a property list."""
     import plistlib  # noqa: PLC0415  only these formats need it
 
     data = bounded_xml(text).encode("utf-8")
@@ -44,11 +40,7 @@ def dump(value: dict[str, Any]) -> str:
 
 
 def typed(value: Any, kind: type[_T], what: str) -> _T:
-    """Return `value`, which must be of a type.
-
-    Raises:
-        PolicyError: it is not; the error calls it `what`.
-    """
+    """Return `value`, which must be of a type. The error calls it `what`."""
     if not isinstance(value, kind):
         raise PolicyError(f"{escape(what)} is {show(value)}; expected {_NAMES[kind]}")
     return value

@@ -38,7 +38,10 @@ def read(text: str | bytes, host: HostPattern | None, now: datetime | None) -> R
     name, colon, value = one_line(text).partition(":")
     if not colon or name.lower() not in (_ENFORCED.lower(), _REPORTED.lower()):
         raise PolicyError(f"not a header of RFC 7469: {show(text[:100])}; begin with '{_ENFORCED}:'")
-    _check_host(host)
+    if is_address(host.host):
+        raise PolicyError(f"{host} is an IP address, and user agents do not pin addresses (RFC 7469 §2.3.1)")
+    if host.kind != "exact" or host.port is not None:
+        raise PolicyError(f"{host} is not the name of one host; give one without '*' and port")
     losses: list[Loss] = []
     directives, pins = _directives(value, losses)
     fields: dict[str, Any] = {"pins": pins}
@@ -49,27 +52,19 @@ def read(text: str | bytes, host: HostPattern | None, now: datetime | None) -> R
             losses.append(Loss(None, "max-age", f"has no meaning in {_REPORTED} (RFC 7469 §2.1.2)"))
     else:
         fields["expires"] = _expiry(age, now, losses)
-    kind = host.kind
     if "includesubdomains" in directives:
         if directives.pop("includesubdomains") is not None:
             raise PolicyError("includeSubDomains has a value; RFC 7469 §2.1.3 allows none")
-        kind = "subtree"
+        host = host._replace(kind="subtree")
     for directive, argument in directives.items():  # RFC 7469 §2.1 rule 5: unknown directives are ignored
         losses.append(Loss(None, escape(directive), "is left out" + (f": {show(argument)}" if argument else "")))
-    return Reading(policy_of([(host._replace(kind=kind), fields)]), tuple(losses))
+    return Reading(policy_of([(host, fields)]), tuple(losses))
 
 
 def _aware(now: datetime | None) -> datetime:
     if now is None or now.utcoffset() is None:
         raise PolicyError("max-age in rfc7469 is relative to now; give now=, with a time zone")
     return now
-
-
-def _check_host(host: HostPattern) -> None:
-    if is_address(host.host):
-        raise PolicyError(f"{host} is an IP address, and user agents do not pin addresses (RFC 7469 §2.3.1)")
-    if host.kind != "exact" or host.port is not None:
-        raise PolicyError(f"{host} is not the name of one host; give one without '*' and port")
 
 
 def _directives(value: str, losses: list[Loss]) -> tuple[dict[str, str | None], list[Pin]]:

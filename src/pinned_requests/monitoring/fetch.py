@@ -82,17 +82,13 @@ def fetch_chain(  # noqa: PLR0913  each a setting of the connection
 
 
 def fetch(target: Target, route: Route, address: str | None = None) -> Chain:
-    """Make a handshake with a server and return its chain, as OpenSSL verified it.
+    """Return the chain of a server, as `fetch_chain()` does.
 
     Args:
         target: the server.
         route: how it is reached.
         address: one of its addresses to connect to; None is the first that the route has for this server, or else the
             choice of the system or the proxy.
-
-    Raises:
-        ServerError: as `fetch_chain()`.
-        RouteError: as `fetch_chain()`.
     """
     chain = handshake(target, route, address).read()
     if not chain.certificates:
@@ -122,7 +118,7 @@ def _direct(target: Target, route: Route, address: str | None) -> RawChain:
 
 
 class _AddressAdapter(PinnedAdapter):
-    """Connects to the address in the URL, and asks for and verifies the name of the server."""
+    """Connects to the address in the URL, and asks for and verifies a name."""
 
     def __init__(self, policy: PinPolicy, name: str) -> None:
         self._name = name

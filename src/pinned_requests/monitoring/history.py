@@ -2,8 +2,7 @@
 
 Rules for the next maintainer:
 
-- A renewal is a certificate that was issued after the host was first seen. Those from before are where the history
-  begins, however many servers a host has.
+- A renewal is a certificate that was issued after the host was first seen, however many servers it has.
 - Nothing is concluded from less than two renewals: one may be an accident.
 - A file that cannot be read is an error, not a new beginning: the past would be lost.
 """
@@ -105,10 +104,10 @@ class History:
         """Write a file, as `write_whole()` does."""
         document = {
             "version": _VERSION,
-            "hosts": {host: [_document(each) for each in seen] for host, seen in sorted(self.hosts.items())},
+            "hosts": {host: [each._asdict() for each in seen] for host, seen in sorted(self.hosts.items())},
             "authorities": {str(pin): name for pin, name in sorted(self.authorities.items(), key=str)},
         }
-        write_whole(path, (json.dumps(document, indent=1) + "\n").encode())
+        write_whole(path, (json.dumps(document, indent=1, default=_text) + "\n").encode())
 
     def observe(self, host: str, chain: Certificates, now: datetime) -> None:
         """Note a verified chain of a host, if its dates can be read."""
@@ -156,14 +155,7 @@ def learn(seen: Sequence[Seen]) -> Learned | None:
 def of_history(
     learned: Learned, uses: Sequence[PinUse], keys: Collection[str], max_client_age: timedelta
 ) -> Iterator[Finding]:
-    """Yield what the pins of a host will not survive.
-
-    Args:
-        learned: of the host.
-        uses: its pins.
-        keys: as `History.keys()` of the host.
-        max_client_age: how long a policy takes to reach the last client.
-    """
+    """Yield what the pins of a host will not survive. `keys` are those of `History.keys()`."""
     roles = {use.role for use in uses if use.depth is not None}
     roles |= {LEAF for use in uses if str(use.pin) in keys}  # one that has been changed does not match any more
     days = f"{learned.lifetime / timedelta(days=1):.0f} days"
@@ -179,10 +171,6 @@ def of_history(
         when = "" if learned.issuer_changed is None else f", last on {learned.issuer_changed:%Y-%m-%d}"
         text = f"its issuer changed within {learned.renewals} renewals{when}; pin the root, or a key of yours"
         yield Finding("issuer-rotates", text)
-
-
-def _document(seen: Seen) -> dict[str, Any]:
-    return {name: _text(value) if isinstance(value, datetime) else value for name, value in seen._asdict().items()}
 
 
 def _seen(fields: Mapping[str, Any]) -> Seen:

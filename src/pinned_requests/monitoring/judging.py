@@ -83,9 +83,8 @@ def of_pins(pins: PinSet, uses: Sequence[PinUse], chains: Sequence[Certificates]
     issuers: list[set[Pin]] = [{pin for each in chain[1:] for pin in each.pins & pins.accepted} for chain in chains]
     for pin in sorted(set().union(*issuers), key=str):
         if others := sum(pin not in each for each in issuers):
-            shown = pin.describe((*pins.pins, *pins.backup_pins))
-            text = f"{shown} is not in the chains of {others} of {len(chains)} connections; pin what all of them have"
-            yield Finding("intermediate-differs", text)
+            text = f"{pin.describe(pins.accepted)} is not in the chains of {others} of {len(chains)} connections"
+            yield Finding("intermediate-differs", f"{text}; pin what all of them have")
 
 
 def _of_authorities(uses: Sequence[PinUse]) -> Iterator[Finding]:
@@ -109,12 +108,7 @@ def of_store(
 ) -> Iterator[Finding]:
     """Yield the pins of CAs that no chain can lead to any more.
 
-    Args:
-        pins: of the host.
-        chains: its verified chains.
-        presented: those that were not verified.
-        store: what clients trust.
-        remembered: pins and names of CAs that were in it before.
+    `presented` are chains that were not verified; `remembered` are pins and names of CAs that clients trusted before.
     """
     served = {pin for chain in chains for each in chain for pin in each.pins}
     for pin in dict.fromkeys((*pins.pins, *pins.backup_pins)):
@@ -129,9 +123,9 @@ def _known(pin: Pin, presented: Sequence[Certificates], store: TrustStore, remem
     """Return the name of a CA that the store does not hold."""
     if pin in remembered:
         return remembered[pin]
-    certificates = (each for chain in presented for each in chain[1:] if each.is_self_issued and pin in each.pins)
-    found = next(certificates, None) or store.others.find(pin)
-    return None if found is None else found.subject
+    roots = (each for chain in presented for each in chain[1:] if each.is_self_issued and pin in each.pins)
+    found = next(roots, None) or store.others.find(pin)
+    return found.subject if found else None
 
 
 def _of_anchor(pins: PinSet, chain: Certificates, store: TrustStore) -> Iterator[Finding]:
@@ -144,7 +138,7 @@ def _of_anchor(pins: PinSet, chain: Certificates, store: TrustStore) -> Iterator
             for pin in sorted(each.pins & pins.accepted - below, key=str):
                 text = (
                     f"the trust store holds {anchor.subject}, where Python 3.13 and later end the chain: "
-                    f"{pin.describe((*pins.pins, *pins.backup_pins))} of {each.subject} does not match there; "
+                    f"{pin.describe(pins.accepted)} of {each.subject} does not match there; "
                     "pin the intermediate, or take it out of the trust store"
                 )
                 yield Finding("anchor-shortened", text)

@@ -24,10 +24,10 @@ class KeyFile(NamedTuple):
 
 
 def read_key_file(found: Sequence[FoundKey]) -> KeyFile:
-    """Return what would be served of the certificates, CSRs and keys of a file, of which there is at least one.
+    """Return what would be served of what a file holds, which is at least one certificate, CSR or key.
 
     A chain is the certificates from the first on, as far as each has signed the one before it. Without a certificate
-    the first item counts. Not checked: that the chain leads to a trusted root, and the dates.
+    the first item counts. Dates and trust are not checked.
     """
     certificates = [each for each in found if each.kind == "certificate"]
     if not certificates:

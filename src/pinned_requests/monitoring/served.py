@@ -36,10 +36,9 @@ class Served(NamedTuple):
 
 
 def look_at_all(target: Target, route: Route) -> tuple[Served, ...]:
-    """Connect to each address of a server, and return what is served there.
+    """Return what is served at each address that the route has for a server, or else that its name resolves to now.
 
-    The addresses are those that the route has for it, or else those that its name resolves to now; through a proxy it
-    is one connection.
+    Through a proxy it is one connection.
 
     Raises:
         RouteError: the proxy or the CA bundle is wrong.
