@@ -1,8 +1,4 @@
-"""Which keys a new repository has, and in which key folder each is made. All is decided before the first key is made.
-
-A key of a role is, in this order: handed in by its holder (`public.json` of a key folder that was made elsewhere), kept
-elsewhere (a signer URI), or made here, in the key folders in turn.
-"""
+"""Which keys a new repository has, and in which key folder each is made, decided before the first key is made."""
 
 from __future__ import annotations
 
@@ -26,44 +22,24 @@ _OF_MACHINES = frozenset({"snapshot", "timestamp"})
 
 @dataclass(frozen=True)
 class Keys:
-    """What keys are to be made of.
+    """Where the keys of a new repository come from."""
 
-    Attributes:
-        folders: the key folders here, of one holder each.
-        online: the key folder of the machine that signs snapshot and timestamp; None: `folders` have those keys, too.
-        handed_in: role → keys, of each holder elsewhere.
-        kept_elsewhere: role → path of the public half and signer URI, of each key in a KMS or an HSM.
-    """
-
-    folders: Sequence[KeyFolder]
-    online: KeyFolder | None
-    handed_in: Sequence[Mapping[str, tuple[Key, ...]]]
-    kept_elsewhere: Mapping[str, Sequence[tuple[Path, str]]]
+    folders: Sequence[KeyFolder]  # of one holder each; the keys that are made here go to them in turn
+    online: KeyFolder | None  # of the machine that signs snapshot and timestamp; None: one of `folders`
+    handed_in: Sequence[Mapping[str, tuple[Key, ...]]]  # the `public.json` of each holder elsewhere
+    kept_elsewhere: Mapping[str, Sequence[tuple[Path, str]]]  # role → public half and signer URI of keys in KMS or HSM
 
 
 @dataclass(frozen=True)
 class _RolePlan:
-    """The keys of one role.
-
-    Attributes:
-        threshold: how many must sign.
-        handed_in: keys of holders elsewhere.
-        folders: where each other key is to be made or listed.
-        kept_elsewhere: of the first of these, in place of a key file.
-    """
-
     threshold: int
     handed_in: tuple[Key, ...]
-    folders: tuple[KeyFolder, ...]
-    kept_elsewhere: tuple[tuple[Path, str], ...]
+    folders: tuple[KeyFolder, ...]  # where each other key is made or listed
+    kept_elsewhere: tuple[tuple[Path, str], ...]  # the first keys in `folders`, instead of key files
 
 
 class Ceremony:
-    """The plan for the keys of a new repository.
-
-    Args:
-        keys: what they are made of.
-        counts: role → how many must sign, and how many keys there are; default: 1 of 1.
+    """Plans the keys of a new repository: for each role, how many must sign, of how many keys (default: 1 of 1).
 
     Raises:
         PolicyError: numbers do not fit; a holder could sign alone for a role that several must sign; or a key folder
@@ -80,11 +56,7 @@ class Ceremony:
             )
 
     def try_out(self, ring: KeyRing) -> None:
-        """Make sure that the keys that are kept elsewhere can be reached, before others are made.
-
-        Raises:
-            PolicyError, SigningError, OSError: as `KeyRing.try_out()`.
-        """
+        """Check that the keys that are kept elsewhere can be reached, before others are made."""
         self._elsewhere = {
             role: [
                 ring.try_out(folder, *each)
@@ -94,14 +66,7 @@ class Ceremony:
         }
 
     def make(self, passphrase: str | None) -> dict[str, RoleKeys]:
-        """Make the keys, after `try_out()`.
-
-        Args:
-            passphrase: encrypts new key files; None: they are not encrypted.
-
-        Raises:
-            OSError, SigningError: as `KeyFolder.generate()`.
-        """
+        """Make the keys, after `try_out()`. Without a passphrase, new key files are not encrypted."""
         made = {}
         for role, plan in self._plans.items():
             elsewhere = self._elsewhere[role]

@@ -1,10 +1,8 @@
-"""A proposal compared with the repository that it is for: what it changes, and that it changes nothing else.
+"""Checks that a proposal changes what people are shown of it, and nothing else.
 
-Rules for the next maintainer:
-
-- The proposal is not trusted, the state is. The next metadata is computed from the state and from what people are shown
-  of the proposal (policy, keys, thresholds, expiry), and must be equal to the proposed one.
-- A proposal is for the next version of what it changes, and for no later one: an old proposal cannot be replayed.
+The state is trusted, the proposal is not. The next metadata is computed from the state and from what people are shown
+(policy, keys, thresholds, expiry) and must equal the proposed metadata. Its version must be the next one, so that an
+old proposal cannot be replayed.
 """
 
 from __future__ import annotations
@@ -13,12 +11,12 @@ from copy import deepcopy
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
+from tuf.api.metadata import Metadata, Root
 
 from pinned_requests.core.text import escape
 from pinned_requests.publishing.keys import has_own_id, label_of
 from pinned_requests.publishing.proposal import ProposalError, target_of
-from pinned_requests.publishing.state import DAYS, DAYS_FIELD, ROLES, State, days_of
+from pinned_requests.publishing.state import DAYS_FIELD, ROLES, State, before_first, days_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,13 +29,11 @@ MAX_DAYS = 36_500  # days of validity
 
 
 def apply(proposal: Proposal, state: State | None, now: datetime) -> State:
-    """Return the state that a proposal leads to, after a comparison with the present one.
-
-    Signatures are not checked here; see `signatures()`. Snapshot and timestamp are as before.
+    """Return the state that a proposal leads to. Signatures are not checked here; see `signatures()`.
 
     Args:
-        proposal: which is not trusted.
-        state: the present state, which is; None if there is no repository yet.
+        proposal: not trusted.
+        state: the present state; None if there is no repository yet.
         now: aware.
 
     Raises:
@@ -45,7 +41,9 @@ def apply(proposal: Proposal, state: State | None, now: datetime) -> State:
         PolicyError: its policy is not valid.
     """
     if state is None:
-        state = _nothing(proposal)
+        if not proposal.is_first or proposal.targets is None:
+            raise ProposalError("the proposal is for a repository that exists; give that one")
+        state = before_first(Metadata(Root()), {})  # without keys: it vouches for nothing
     proposal.new_policy()
     root, targets = proposal.root, proposal.targets
     if proposal.policy is not None and targets is None:
@@ -61,7 +59,7 @@ def apply(proposal: Proposal, state: State | None, now: datetime) -> State:
 
 
 def changes_of_keys(proposal: Proposal, state: State | None) -> list[str]:
-    """Return what a proposal changes about keys and thresholds, one sentence each."""
+    """Return what a proposal changes about keys and thresholds, in one sentence each."""
     if proposal.root is None:
         return []
     new, old = proposal.root.signed, None if state is None else state.root.signed
@@ -76,18 +74,6 @@ def changes_of_keys(proposal: Proposal, state: State | None) -> list[str]:
         if old is None or old.roles[role].threshold != threshold:
             lines.append(f"{role} needs {threshold} of {len(after)} signatures")
     return lines
-
-
-def _nothing(proposal: Proposal) -> State:
-    """Return the state before the first one. Its root has no keys, and vouches for nothing."""
-    if not proposal.is_first or proposal.targets is None:
-        raise ProposalError("the proposal is for a repository that exists; give that one")
-    state = State(Metadata(Root()), Metadata(Targets()), Metadata(Snapshot()), Metadata(Timestamp()))
-    for role, metadata in state.by_role():
-        metadata.signed.version = 0
-        metadata.signed.unrecognized_fields[DAYS_FIELD] = DAYS[role]
-    state.root.signed.consistent_snapshot = True
-    return state
 
 
 def _check_root(proposed: Root, current: Root, now: datetime) -> None:
@@ -133,10 +119,10 @@ def judges_of(role: str, applied: State, state: State | None) -> list[Root]:
 
 
 def signers_of(role: str, applied: State, state: State | None) -> dict[str, Key]:
-    """Return key id → key, of those that may sign a role: also an old key, so that clients with the old root go on."""
+    """Return the keys that may sign a role: also old ones, so that clients with the old root accept the signatures."""
     return keys_of(role, [applied.root.signed] + ([] if state is None else [state.root.signed]))
 
 
 def keys_of(role: str, judges: Iterable[Root]) -> dict[str, Key]:
-    """Return key id → key, of the keys of a role in some roots."""
+    """Return the keys of a role in some roots, by their ids."""
     return {keyid: judge.keys[keyid] for judge in judges for keyid in judge.roles[role].keyids}

@@ -1,14 +1,12 @@
 """The keys that sign a policy repository: key files, and everything that securesystemslib signs with.
 
-A key folder belongs to one person or machine. It has `signers.json`, which maps key ids to signer URIs of
-securesystemslib (`file2:PATH`, `gcpkms:…`, `hsm:…`, …), the key files, relative to it, and `public.json`, which its
-holder may hand out. A key folder is never published.
+A key folder belongs to one person or machine, whose name it has, and is never published. `signers.json` maps key ids to
+signer URIs of securesystemslib (`file2:PATH`, `gcpkms:…`, `hsm:…`, …). Its holder may hand out `public.json`.
 
 Rules for the next maintainer:
 
 - A private key is created with mode 0600 and never overwritten, and no error shows its content.
 - The root metadata alone says which key may sign what. A key folder only says how to reach a key.
-- The name of the folder becomes the name of the holder, and stands in the published root metadata.
 """
 
 from __future__ import annotations
@@ -25,12 +23,15 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.formats import encode_canonical
 from securesystemslib.signer import CryptoSigner, Key, Signer, SSlibKey
+from tuf.api.exceptions import UnsignedMetadataError
 
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.text import escape, show
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    from tuf.api.metadata import Metadata
 
 _FILE = "file2"  # securesystemslib's scheme for PEM files
 _SIGNERS, PUBLIC = "signers.json", "public.json"
@@ -42,39 +43,31 @@ class SigningError(Exception):
 
 
 def holder_of(key: Key) -> str | None:
-    """Return the name of the key folder that a key was made in, escaped, or None if the metadata does not say it."""
+    """Return the name of the key folder that a key was made in, escaped, or None if it is not known."""
     name = key.unrecognized_fields.get(_HOLDER)
     return escape(name) if isinstance(name, str) and name else None
 
 
 def has_own_id(key: Key) -> bool:
-    """Return whether a key has its own hash as its id (TUF §4.2). Otherwise it could pass for another, or for two."""
+    """Return whether the id of a key is its hash (TUF §4.2). Otherwise it could pass for another, or for two."""
     text = encode_canonical({"keytype": key.keytype, "scheme": key.scheme, "keyval": key.keyval})
     return text is not None and hashlib.sha256(text.encode()).hexdigest() == key.keyid
 
 
 def label_of(role: str, key: Key) -> str:
-    """Return how a key is called in messages, such as `targets-0123456789ab (alice)`."""
+    """Return the name of a key in messages, such as `targets-0123456789ab (alice)`."""
     holder = holder_of(key)
     return f"{role}-{key.keyid[:12]}" + (f" ({holder})" if holder else "")
 
 
 class KeyFolder:
-    """A folder with keys, `signers.json` and `public.json`. It is created with the first key.
-
-    Args:
-        path: the folder.
-    """
+    """A folder with keys, `signers.json` and `public.json`. It is created with the first key."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def generate(self, role: str, passphrase: str | None) -> Key:
-        """Make a new Ed25519 key in a file, and return its public half.
-
-        Args:
-            role: what it is to sign; part of the file's name.
-            passphrase: encrypts the file; None: it is not encrypted.
+        """Make an Ed25519 key in a file, not encrypted if there is no passphrase, and return its public half.
 
         Raises:
             OSError: the file exists, or cannot be written.
@@ -100,14 +93,8 @@ class KeyFolder:
     def add(self, role: str, key: Key, uri: str) -> Key:
         """Add a key that is kept elsewhere, such as in a KMS, and return its public half.
 
-        Args:
-            role: what it is to sign.
-            key: the public half.
-            uri: how securesystemslib reaches the private half.
-
         Raises:
-            OSError: the folder cannot be written.
-            SigningError: `signers.json` or `public.json` is damaged.
+            OSError, SigningError: as `generate()`.
         """
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         key = self._held(key)
@@ -115,29 +102,23 @@ class KeyFolder:
         return key
 
     def signer(self, key: Key, ask: Callable[[str], str]) -> Signer | None:
-        """Return the signer of a key, or None if this folder does not know the key.
-
-        Args:
-            key: the public half.
-            ask: gets a passphrase or PIN; its argument says what for.
-
-        Raises:
-            SigningError: the key cannot be reached, or is another one.
-        """
+        """Return the signer of a key, or None if this folder does not know the key; see `KeyRing.signer()`."""
         uri = self._uris().get(key.keyid)
         return None if uri is None else self.signer_at(uri, key, ask)
 
     def signer_at(self, uri: str, key: Key, ask: Callable[[str], str]) -> Signer:
-        """Return the signer of a key at a signer URI, known to this folder or not; see `signer()`."""
+        """Return the signer of a key at a signer URI, known to this folder or not."""
         scheme, _, rest = uri.partition(":")
         try:
             if scheme != _FILE:
                 return Signer.from_priv_key_uri(uri, key, ask)
-            return CryptoSigner(self._private(self.path / rest, ask), _sslib(key))
+            if isinstance(key, SSlibKey):
+                return CryptoSigner(self._private(self.path / rest, ask), key)
         except SigningError:
             raise
         except Exception as e:  # securesystemslib: "Signer-specific errors"
             raise SigningError(f"the key {key.keyid[:12]} at {show(uri)} cannot be used: {e}") from e
+        raise SigningError(f"the key {key.keyid[:12]} is of a type that key files do not have")
 
     def _private(self, path: Path, ask: Callable[[str], str]) -> Any:
         pem = path.read_bytes()
@@ -152,7 +133,7 @@ class KeyFolder:
 
     def _uris(self) -> dict[str, str]:
         path = self.path / _SIGNERS
-        uris = _json_of(path, {})
+        uris = _json_of(path) if path.exists() else {}
         if not isinstance(uris, dict) or not all(isinstance(uri, str) for uri in uris.values()):
             raise SigningError(f"{show(str(path))} is damaged: not a JSON object of key ids and signer URIs")
         return uris
@@ -165,7 +146,7 @@ class KeyFolder:
         uris = {**self._uris(), key.keyid: uri}
         keys = read_public(self.path / PUBLIC) if (self.path / PUBLIC).exists() else {}
         keys[role] = (*keys.get(role, ()), key)
-        public = {each: {key.keyid: key.to_dict() for key in held} for each, held in keys.items()}
+        public = {each: {held.keyid: held.to_dict() for held in keys[each]} for each in keys}
         for name, document in ((_SIGNERS, uris), (PUBLIC, public)):
             with NamedTemporaryFile("w", dir=self.path, delete=False) as file:
                 json.dump(document, file, indent=2)
@@ -173,10 +154,7 @@ class KeyFolder:
 
 
 def read_public(path: Path) -> dict[str, tuple[Key, ...]]:
-    """Return the public keys that a holder hands out, by role.
-
-    Args:
-        path: the `public.json` of a key folder.
+    """Return the keys in the `public.json` of a key folder, by role.
 
     Raises:
         OSError: it cannot be read.
@@ -196,22 +174,18 @@ def read_public(path: Path) -> dict[str, tuple[Key, ...]]:
     return found
 
 
-def _json_of(path: Path, default: Any = None) -> Any:
+def _json_of(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        if default is None:
-            raise
-        return default
     except ValueError:
         return None
 
 
 class KeyRing:
-    """All keys that are at hand: one folder or several, of one holder each.
+    """All keys that are at hand.
 
     Args:
-        folders: at least one.
+        folders: of one holder each.
         ask: gets a passphrase or PIN; its argument says what for.
     """
 
@@ -221,10 +195,10 @@ class KeyRing:
         self._signers: dict[str, Signer | None] = {}  # a passphrase is asked for once
 
     def try_out(self, folder: KeyFolder, public_key: Path, uri: str) -> tuple[Key, str]:
-        """Make sure that a key that is kept elsewhere can be reached, and return its public half and its URI.
+        """Check that a key that is kept elsewhere can be reached, and return its public half and its URI.
 
         Args:
-            folder: the one that is to have it.
+            folder: the one that will list it.
             public_key: a PEM file.
             uri: how securesystemslib reaches the private half.
 
@@ -251,8 +225,21 @@ class KeyRing:
             self._signers[key.keyid] = next((signer for signer in found if signer is not None), None)
         return self._signers[key.keyid]
 
+    def sign(self, role: str, metadata: Metadata[Any], keys: Iterable[Key]) -> tuple[list[str], list[str]]:
+        """Sign metadata with those of the keys that are at hand; return their labels, and those of the others.
 
-def _sslib(key: Key) -> SSlibKey:
-    if not isinstance(key, SSlibKey):
-        raise SigningError(f"the key {key.keyid[:12]} is of a type that key files do not have")
-    return key
+        Raises:
+            SigningError: a key cannot be reached, is another one, or does not sign.
+        """
+        signed, missing = [], []
+        for key in keys:
+            label, signer = label_of(role, key), self.signer(key)
+            if signer is None:
+                missing.append(label)
+                continue
+            try:
+                metadata.sign(signer, append=True)
+            except UnsignedMetadataError as e:
+                raise SigningError(f"the key {label} does not sign: {e}") from e
+            signed.append(label)
+        return signed, missing

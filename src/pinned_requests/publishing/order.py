@@ -1,8 +1,8 @@
 """The order in which the files of a repository may change, so that it is sound for clients at every moment.
 
-What is pointed to comes before what points to it, and `timestamp.json` after all of that. A new root comes last if the
-root before it vouches for everything else, too: that is so after a rotation with the old key at hand. If the old key is
-lost, the new root has to come before the timestamp, and clients that look in between keep their last good policy.
+A file is written before the one that refers to it, and `timestamp.json` after these. A new root comes last if the root
+before it also vouches for everything else, as after a rotation with the old key at hand. If the old key is lost, the
+new root must come before the timestamp; clients that look in between keep their last good policy.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def write(path: Path, data: bytes) -> None:
     """Write a file for a web server to read, completely or not at all.
 
     Raises:
-        OSError: it cannot be written; a file that was there is as before.
+        OSError: it cannot be written; the old file, if any, is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:

@@ -1,9 +1,7 @@
-"""`Proposal`: a change of a repository on its way between people who sign it, as one JSON file.
+"""`Proposal`: a change of a repository that several people sign, as one JSON file.
 
-It has the next metadata of `root`, of `targets` or of both, with the signatures so far, and the policy if that changes.
-Snapshot and timestamp are not in it: they are signed by who publishes, when the proposal is complete.
-
-The file is not trusted: `comparison.py` holds it against the repository each time, by each signer and by who merges.
+It has the next metadata of `root`, `targets` or both, with the signatures so far, and the policy if that changes. The
+file is not trusted: each signer, and the publisher who merges it, compares it with the repository (`comparison.py`).
 """
 
 from __future__ import annotations
@@ -14,19 +12,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, Root, TargetFile, Targets
+from tuf.api.metadata import Metadata, Root, TargetFile
 
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.core.text import escape, show
 from pinned_requests.publishing.keys import label_of, read_public
-from pinned_requests.publishing.state import DAYS, HASHES, ROLES, check_target_name, renew
+from pinned_requests.publishing.state import HASHES, ROLES, before_first, check_target_name, renew
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from securesystemslib.signer import Key
+    from tuf.api.metadata import Targets
 
     from pinned_requests.publishing.state import State
 
@@ -41,40 +40,33 @@ class ProposalError(Exception):
 
 @dataclass(frozen=True)
 class Proposal:
-    """A change that people sign.
+    """A change that people sign."""
 
-    Attributes:
-        root: the next root metadata, or None if it stays.
-        targets: the next targets metadata, or None if they stay.
-        name: of the target that gets a new policy, or None.
-        policy: that policy, as JSON, or None.
-    """
-
-    root: Metadata[Root] | None = None
-    targets: Metadata[Targets] | None = None
-    name: str | None = None
-    policy: bytes | None = None
+    root: Metadata[Root] | None = None  # None: it stays
+    targets: Metadata[Targets] | None = None  # None: they stay
+    name: str | None = None  # of the target that gets a new policy
+    policy: bytes | None = None  # in JSON
 
     @property
     def is_first(self) -> bool:
-        """Whether it is for a repository that does not exist yet."""
+        """Whether the repository does not exist yet."""
         return self.root is not None and self.root.signed.version == 1
 
     def metadata(self) -> dict[str, Metadata[Any]]:
-        """Return role → metadata, for the roles that it changes."""
+        """Return the metadata of the roles that it changes."""
         return {role: each for role, each in zip(PROPOSED, (self.root, self.targets), strict=True) if each is not None}
 
     def files(self) -> dict[str, bytes]:
-        """Return path below `targets/` → content, of the policy that it changes."""
+        """Return path below `targets/` → content of the new policy."""
         if self.policy is None or self.name is None:
             return {}
         return {target_of(self.name, self.policy).get_prefixed_paths()[0]: self.policy}
 
     def new_policy(self) -> PinPolicy | None:
-        """Return the policy that it would publish, or None.
+        """Return the new policy, if there is one.
 
         Raises:
-            PolicyError: it is not a valid policy.
+            PolicyError: it is not valid.
         """
         return None if self.policy is None else PinPolicy.from_json(self.policy)
 
@@ -102,17 +94,11 @@ class Proposal:
 
 
 def first(root: Metadata[Root], days: Mapping[str, int]) -> Proposal:
-    """Return the proposal of a new repository, without a policy.
-
-    Args:
-        root: with the keys of all roles.
-        days: role → days of validity; default: `state.DAYS`.
-    """
-    targets = Metadata(Targets())
-    for role, metadata in (("root", root), ("targets", targets)):
-        metadata.signed.version = 0
-        renew(metadata.signed, days.get(role, DAYS[role]))
-    return Proposal(root, targets)
+    """Return the proposal of a new repository, without a policy; see `state.before_first()`."""
+    state = before_first(root, days)
+    for metadata in (state.root, state.targets):
+        renew(metadata.signed, None)
+    return Proposal(state.root, state.targets)
 
 
 def propose(
@@ -127,13 +113,13 @@ def propose(
 
     Args:
         state: the present state.
-        days: role → days of validity from now on, for root and targets.
+        days: role → days of validity from now on.
         policy: the name of a target, and its new policy.
-        renewed: roles, of root and targets, to be signed again before they expire.
+        renewed: the roles of `PROPOSED` to sign again before they expire.
         exchanged: a role, the id of one of its keys, and the key that replaces it.
 
     Raises:
-        PolicyError: nothing would change, or the new key is one of the role's already.
+        PolicyError: nothing would change, or the role already has the new key.
     """
     roles = set(renewed)
     root, targets = deepcopy(state.root), deepcopy(state.targets)
@@ -160,12 +146,12 @@ def propose(
 
 
 def exchange(state: State, keyid: str, public: Path) -> tuple[str, str, Key]:
-    """Return the role and id of a key that is to go, and the key of another holder for the same role.
+    """Return the role and id of a key to replace, and the key that replaces it.
 
     Args:
         state: the present state.
-        keyid: the beginning of the id of the key that is to go.
-        public: path of the new holder's `public.json`.
+        keyid: the beginning of the old key's id.
+        public: the new holder's `public.json`.
 
     Raises:
         PolicyError: no key or several match.
@@ -203,7 +189,7 @@ def target_of(name: str, data: bytes) -> TargetFile:
     """Return what the targets metadata says of a policy.
 
     Raises:
-        PolicyError: the name is not that of a target.
+        PolicyError: the name cannot be that of a target.
     """
     check_target_name(name)
     return TargetFile.from_data(name, data, HASHES)

@@ -19,7 +19,7 @@ _MISSING = frozenset({403, 404})  # what web servers and buckets answer for a fi
 
 
 def is_url(text: str) -> bool:
-    """Return whether a repository is given by its URL, and not by a folder."""
+    """Return whether the place of a repository is a URL, not a folder."""
     return text.startswith(("https://", "http://"))
 
 
@@ -27,15 +27,14 @@ def is_url(text: str) -> bool:
 def reading(url: str, ca_bundle: str | None = None) -> Iterator[Callable[[str], bytes]]:
     """Return a function that reads the files of a repository, in a `with` block, with the bounds of the client.
 
+    The function raises `FileNotFoundError` for a missing file, and `RemotePolicyError` for other failures.
+
     Args:
         url: of the folder that has `metadata/` and `targets/`.
-        ca_bundle: path of the CA certificates to trust, as the client's `verify`; None: as requests.
+        ca_bundle: path of the CA certificates to trust; None: as requests.
 
     Raises:
         PolicyError: it is not the URL of a folder.
-
-    The function raises `FileNotFoundError` for a file that is missing, and `RemotePolicyError` if it cannot be had.
-    Certificates are checked as by `requests`, and nothing is pinned: see `sources.tuf.fetcher`.
     """
     if "?" in url or "#" in url or "@" in url:
         raise PolicyError(f"invalid URL {show(url)}: give that of a folder, without user, query and fragment")

@@ -1,10 +1,9 @@
-"""`Repository`: a TUF repository of one policy or several: a folder of static files for any web server or bucket.
+"""`Repository`: a TUF repository of policies, in a folder of static files for any web server or bucket.
 
 Rules for the next maintainer:
 
-- A change is made and verified in memory. Only what a client would accept is written.
-- The order of writing keeps the folder sound for clients at every moment, also if the machine dies half-way: see
-  `order.py`. A changed role is signed with the old key and the new one, so that clients with either root go on.
+- A change is made and verified in memory. Only what a client would accept is written, in the order of `order.py`.
+- A changed role is signed with the old key and the new one, so that clients with either root accept it.
 - The lock file is beside the folder, never in it: everything in the folder is served.
 """
 
@@ -13,28 +12,23 @@ from __future__ import annotations
 from contextlib import contextmanager
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from filelock import FileLock
-from tuf.api.exceptions import UnsignedMetadataError
-from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.metadata import Metadata, Root
 
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.text import show
-from pinned_requests.publishing.comparison import apply
+from pinned_requests.publishing.comparison import apply, keys_of
 from pinned_requests.publishing.keys import SigningError, label_of
 from pinned_requests.publishing.order import roots_come_last, write
-from pinned_requests.publishing.proposal import ProposalError
+from pinned_requests.publishing.proposal import ProposalError, target_of
 from pinned_requests.publishing.state import (
-    DAYS,
-    DAYS_FIELD,
     FIRST_ROOT,
-    HASHES,
     ROLES,
     State,
+    before_first,
     check_repository,
-    check_target_name,
     days_of,
     file_name,
     is_due,
@@ -53,8 +47,6 @@ if TYPE_CHECKING:
     from pinned_requests.publishing.keys import KeyRing
     from pinned_requests.publishing.proposal import Proposal
 
-_NO_DAYS: Mapping[str, int] = MappingProxyType({})
-_NO_TARGETS: Mapping[str, bytes] = MappingProxyType({})
 _LOCK_WAIT = 60.0  # seconds
 
 
@@ -71,7 +63,7 @@ def new_root(roles: Mapping[str, RoleKeys]) -> Metadata[Root]:
     Raises:
         PolicyError: a role has a key twice.
     """
-    root = Metadata(Root(consistent_snapshot=True))
+    root = Metadata(Root())
     for role, (keys, threshold) in roles.items():
         for key in keys:
             if key.keyid in root.signed.roles[role].keyids:
@@ -84,13 +76,10 @@ def new_root(roles: Mapping[str, RoleKeys]) -> Metadata[Root]:
 class Repository:
     """A repository in a folder, and the keys at hand to change it.
 
-    Args:
-        folder: what is served.
-        ring: the keys.
-
     Every method that changes the repository raises `SigningError` if keys are missing, `RepositoryError` if the present
-    state does not verify, `filelock.Timeout` if another process changes it for longer than a minute, and `OSError`; the
-    repository is then as before for clients.
+    state does not verify, `filelock.Timeout` if another process changes it for longer than a minute, and `OSError`;
+    nothing has then changed for clients. Its `days` are role → days of validity from now on, for the roles that it
+    signs; default: as before.
     """
 
     def __init__(self, folder: Path, ring: KeyRing) -> None:
@@ -98,11 +87,7 @@ class Repository:
         self._ring = ring
 
     def read(self, name: str) -> bytes:
-        """Return the content of a file, by its path in the repository.
-
-        Raises:
-            OSError: it is missing or cannot be read.
-        """
+        """Return the content of a file, by its path in the repository."""
         return (self._folder / name).read_bytes()
 
     def load(self) -> State:
@@ -115,54 +100,46 @@ class Repository:
         return load(self.read)
 
     def prepare(self) -> None:
-        """Make sure that a repository can be made, before keys are made for it. `create()` checks it again.
+        """Check that a repository can be made, before keys are made for it.
 
         Raises:
             PolicyError: there is one already.
             OSError: the folder cannot be made or written.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        with self._locked():
+        with lock_of(self._folder):
             self._check_new()
 
     def create(self, roles: Mapping[str, RoleKeys], days: Mapping[str, int]) -> Path:
         """Make a repository without a policy, and return the path of the root metadata for clients to ship.
 
-        Args:
-            roles: the keys of each role.
-            days: role → days of validity; default: `DAYS`.
-
         Raises:
             PolicyError: there is one already.
         """
-        state = State(new_root(roles), Metadata(Targets()), Metadata(Snapshot()), Metadata(Timestamp()))
-        for role, metadata in state.by_role():
-            metadata.signed.unrecognized_fields[DAYS_FIELD] = days.get(role, DAYS[role])
-            metadata.signed.version = 0  # the first signed version is 1
+        state = before_first(new_root(roles), days)
         self.prepare()
-        with self._locked():
+        with lock_of(self._folder):
             self._check_new()
-            self._change(state, set(ROLES), None)
+            self._change(state, set(ROLES), None, days)
         return self._folder / FIRST_ROOT
 
     def publish(self, name: str, policy: PinPolicy, days: Mapping[str, int], *, after: int | None = None) -> int:
-        """Publish a policy as JSON, replacing the one of the same name, and return the new version of the targets.
+        """Publish a policy as JSON, and return the new version of the targets.
 
         What the policy does to clients is not checked here: see `review.py`.
 
         Args:
-            name: of the target, such as `pins.json`.
+            name: of the target, such as `pins.json`; a policy of that name is replaced.
             policy: the policy.
-            days: role → days of validity from now on, for the roles that this signs.
+            days: see the class.
             after: the version of the targets that the policy was reviewed against; None: any.
 
         Raises:
             ProposalError: the repository has been changed since that version.
-            PolicyError: the name is not that of a target.
+            PolicyError: the name cannot be that of a target.
         """
-        check_target_name(name)
         data = policy.to_json().encode()
-        target = TargetFile.from_data(name, data, HASHES)
+        target = target_of(name, data)
         with self._opened() as state:
             if after is not None and state.targets.signed.version != after:
                 raise ProposalError("the repository was changed during the review; publish again")
@@ -172,14 +149,7 @@ class Repository:
         return int(state.targets.signed.version)
 
     def merge(self, proposal: Proposal, days: Mapping[str, int]) -> State:
-        """Publish a proposal that enough people have signed; snapshot and timestamp are signed here.
-
-        Args:
-            proposal: with all signatures; see `signatures.join()`.
-            days: role → days of validity from now on, for snapshot and timestamp.
-
-        Returns:
-            The new state.
+        """Publish a proposal that enough people have signed, sign snapshot and timestamp, and return the new state.
 
         Raises:
             ProposalError: it is not for the current state, or was tampered with.
@@ -189,7 +159,7 @@ class Repository:
             self.prepare()
         else:
             check_repository(self._folder)
-        with self._locked():
+        with lock_of(self._folder):
             if proposal.is_first:
                 self._check_new()
             state = None if proposal.is_first else load(self.read)
@@ -201,21 +171,12 @@ class Repository:
         return merged
 
     def refresh(self, also: Iterable[str], days: Mapping[str, int]) -> list[str]:
-        """Sign the timestamp again, and the snapshot if less than half of its days are left.
-
-        Args:
-            also: further roles to sign again, whose keys must be at hand.
-            days: role → days of validity from now on, for the roles that this signs.
-
-        Returns:
-            The roles that were signed.
-        """
+        """Sign the timestamp, other roles, and the snapshot if half of its days are over; return what was signed."""
         with self._opened() as state:
             roles = {"timestamp", *also}
             snapshot = state.snapshot.signed
-            if snapshot.expires - datetime.now(UTC) < timedelta(days=days_of(snapshot)) / 2:
-                roles.add("snapshot")
-            if "targets" in roles:
+            half = timedelta(days=days_of(snapshot)) / 2
+            if "targets" in roles or snapshot.expires - datetime.now(UTC) < half:
                 roles.add("snapshot")
             self._change(state, roles, state.root.signed, days)
         return [role for role in ROLES if role in roles]
@@ -228,8 +189,8 @@ class Repository:
         Args:
             role: whose key it is.
             make: makes the new key and returns its public half; called when everything else is certain.
-            old: the beginning of the old key's id; None if the role has one key only.
-            days: role → days of validity from now on, for the roles that this signs.
+            old: the beginning of the old key's id; None: the role's only key.
+            days: see the class.
 
         Raises:
             PolicyError: `old` does not name exactly one key of the role.
@@ -241,7 +202,7 @@ class Repository:
                 keys = ", ".join(keyid[:12] for keyid in old_root.roles[role].keyids)
                 raise PolicyError(f"{len(matching)} keys of {role} match; give the beginning of one id, of: {keys}")
             state.root.signed.revoke_key(matching[0], role)
-            # Everything that points to what is signed again is signed again.
+            # What refers to a role that is signed again is signed again, too.
             changed = {"root"} if role == "root" else {"root", *ROLES[ROLES.index(role) :]}
             self._check_at_hand("root", old_root)
             for each in changed:
@@ -263,14 +224,11 @@ class Repository:
         state: State,
         roles: set[str],
         old_root: Root | None,
-        days: Mapping[str, int] = _NO_DAYS,
-        targets: Mapping[str, bytes] = _NO_TARGETS,
+        days: Mapping[str, int],
+        targets: Mapping[str, bytes] | None = None,
         presigned: Iterable[str] = (),
     ) -> None:
-        """Sign `roles`, but those that are signed already, and write them and `targets`.
-
-        `old_root` is the one that clients have now.
-        """
+        """Sign `roles`, except those `presigned`, and write them and `targets`. Clients have `old_root` now."""
         judges = [state.root.signed] if old_root is None else [state.root.signed, old_root]
         pending: dict[str, bytes] = {}
         for role, metadata in state.by_role():
@@ -287,7 +245,7 @@ class Repository:
             pending[file_name(metadata.signed)] = metadata.to_bytes()
         # A role that the new root gives other keys may not be among those signed.
         state.verify()
-        for path, data in targets.items():
+        for path, data in (targets or {}).items():
             write(self._folder / "targets" / path, data)
         for name in _in_order(pending, state, old_root):
             write(self._folder / "metadata" / name, pending[name])
@@ -295,42 +253,30 @@ class Repository:
     def _sign(self, role: str, metadata: Metadata[Any], judges: list[Root], days: int | None) -> None:
         renew(metadata.signed, days)
         metadata.signatures.clear()
-        keys = {keyid: judge.keys[keyid] for judge in judges for keyid in judge.roles[role].keyids}
-        missing = []
-        for key in keys.values():
-            signer = self._ring.signer(key)
-            if signer is None:
-                missing.append(label_of(role, key))
-                continue
-            try:
-                metadata.sign(signer, append=True)
-            except UnsignedMetadataError as e:
-                raise SigningError(f"the key {label_of(role, key)} does not sign: {e}") from e
+        _, missing = self._ring.sign(role, metadata, keys_of(role, judges).values())
         _check_signed(role, metadata, judges, missing)
 
     def _check_at_hand(self, role: str, root: Root, new: int = 0) -> None:
         """Raise `SigningError` unless enough keys of a role are at hand, with `new` that are still to be made."""
-        keys, threshold = [root.keys[keyid] for keyid in root.roles[role].keyids], root.roles[role].threshold
+        keys, threshold = keys_of(role, [root]).values(), root.roles[role].threshold
         missing = [label_of(role, key) for key in keys if self._ring.signer(key) is None]
-        if len(keys) - len(missing) + new < threshold:
-            raise _too_few(role, len(keys) - len(missing) + new, threshold, missing)
+        found = len(keys) - len(missing) + new
+        if found < threshold:
+            raise _too_few(role, found, threshold, missing)
 
     @contextmanager
     def _opened(self) -> Iterator[State]:
         check_repository(self._folder)
-        with self._locked():
+        with lock_of(self._folder):
             yield load(self.read)
 
     def _check_new(self) -> None:
         if (self._folder / "metadata").exists():
             raise PolicyError(f"{show(str(self._folder / 'metadata'))} exists: this is a repository already")
 
-    def _locked(self) -> FileLock:
-        return lock_of(self._folder)
-
 
 def lock_of(folder: Path) -> FileLock:
-    """Return the lock of a repository: a file beside its folder, which is not served with it."""
+    """Return the lock of a repository, a file beside its folder."""
     resolved = folder.resolve()
     return FileLock(resolved.parent / f".{resolved.name}.lock", timeout=_LOCK_WAIT)
 
@@ -351,7 +297,7 @@ def _too_few(role: str, signed: int, threshold: int, missing: list[str]) -> Sign
 
 
 def _in_order(pending: Mapping[str, bytes], state: State, old_root: Root | None) -> list[str]:
-    """Return the names of the files in the order in which they may be written."""
+    """Return the names of the files in the order in which they are written."""
     roots = [name for name in pending if name.endswith(".root.json")]
     others = [name for name in pending if name not in roots]  # targets, snapshot, timestamp
     if old_root is not None and roots_come_last(state, old_root):

@@ -1,16 +1,13 @@
-"""What a new policy would do to clients: `review()` finds the hosts that it would lock out, before it is published.
+"""`review()`: finds the hosts that a new policy would lock out, before it is published.
 
-Rules for the next maintainer:
-
-- A finding names the host, says who is refused, and what to do. To publish in spite of findings is a person's decision.
-- Clients have the old policy or the new one for a while. A host is safe if one key satisfies both.
-- Servers are reached by a function that is passed in: handshakes belong to the rooms above.
+For a while, clients have the old policy or the new one: a host is safe if one key satisfies both. A finding says who is
+refused, and what to do. Servers are reached by a function that is passed in: handshakes belong to the rooms above.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from pinned_requests.core.chain import Chain
@@ -50,16 +47,10 @@ class UnseenError(Exception):
 
 @dataclass(frozen=True)
 class Lockout:
-    """A reason not to publish a policy.
+    """A reason not to publish a policy."""
 
-    Attributes:
-        place: the host or host pattern, or `WHOLE_POLICY`.
-        kind: one of `OFFLINE` or `LIVE`.
-        text: what happens, and what to do.
-    """
-
-    place: str
-    kind: str
+    place: str  # a host pattern, or `WHOLE_POLICY`
+    kind: str  # of `OFFLINE` or `LIVE`
     text: str
 
     def __str__(self) -> str:
@@ -68,21 +59,15 @@ class Lockout:
 
 @dataclass(frozen=True)
 class Review:
-    """What a new policy changes, and what it would break.
+    """What a new policy changes, and what it would break."""
 
-    Attributes:
-        difference: to the published policy.
-        lockouts: reasons not to publish it.
-        not_seen: host patterns with a wildcard, which were not checked live.
-    """
-
-    difference: Difference
+    difference: Difference  # to the published policy
     lockouts: tuple[Lockout, ...]
-    not_seen: tuple[str, ...] = ()
+    not_seen: tuple[str, ...] = ()  # patterns with a wildcard, which were not checked live
 
     def document(self) -> dict[str, Any]:
         """Return it for JSON."""
-        found = [{"place": each.place, "kind": each.kind, "text": each.text} for each in self.lockouts]
+        found = [asdict(each) for each in self.lockouts]
         return {"difference": self.difference.document(), "lockouts": found, "not_checked": list(self.not_seen)}
 
 
@@ -96,17 +81,21 @@ def review(
 ) -> Review:
     """Compare a policy with the published one, and with live servers.
 
+    Patterns are not checked live, nor are exempt hosts. A host with several servers is looked up once.
+
     Args:
-        old: the published policy, which clients may have for some time; None if there is none.
+        old: the published policy, if there is one.
         new: the policy to publish.
         now: aware.
         look_up: sees the chains of live servers; None: no server is asked, and a host whose policies have no pin in
             common is a finding.
         unreadable: why the published policy cannot be read, if it cannot: then `old` is None, and that is a finding.
-
-    Patterns are not checked live, nor are exempt hosts. A host with several servers is looked up once.
     """
-    found = [*_of_policy(old, new), *_of_hosts(old, new, now)]
+    found = []
+    if old is not None and old.unpinned_hosts == "allow" and new.unpinned_hosts == "block":
+        text = 'unpinned_hosts becomes "block": clients refuse every host that the policy does not name'
+        found.append(Lockout(WHOLE_POLICY, "unpinned-hosts-blocked", text))
+    found += _of_hosts(old, new, now)
     if unreadable is not None:
         text = f"the published policy cannot be read, and is not compared with the new one: {unreadable}"
         found.append(Lockout(WHOLE_POLICY, "published-unreadable", text))
@@ -120,12 +109,6 @@ def review(
     return Review(difference(old, new), tuple(found), tuple(not_seen))
 
 
-def _of_policy(old: PinPolicy | None, new: PinPolicy) -> Iterator[Lockout]:
-    if old is not None and old.unpinned_hosts == "allow" and new.unpinned_hosts == "block":
-        text = 'unpinned_hosts becomes "block": clients refuse every host that the policy does not name'
-        yield Lockout(WHOLE_POLICY, "unpinned-hosts-blocked", text)
-
-
 def _of_hosts(old: PinPolicy | None, new: PinPolicy, now: datetime) -> Iterator[Lockout]:
     for place, pins in new.hosts.items():
         if not pins.is_exempt:
@@ -135,7 +118,13 @@ def _of_hosts(old: PinPolicy | None, new: PinPolicy, now: datetime) -> Iterator[
     for place in dict.fromkeys((*new.hosts, *old.hosts)):
         before, after = _found(old, place), _found(new, place)
         if after is not None and before is not None:
-            yield from _in_common(place, before, old, after, new, now)
+            are_enforced = _is_enforced(before, now) and _is_enforced(after, now)
+            if are_enforced and not _usable(after, new) & _usable(before, old):
+                text = (
+                    "no pin is in the published policy, too: clients that have not refreshed yet and those that have "
+                    "accept different keys; publish the new pins beside the old ones first, or check with --live"
+                )
+                yield Lockout(place, "no-common-pin", text)
         elif after is None and new.unpinned_hosts == "block":
             text = "the new policy does not name it, and blocks what it does not name: clients refuse it; keep it"
             yield Lockout(place, "host-lost", text)
@@ -155,20 +144,8 @@ def _of_pins(place: str, pins: PinSet, new: PinPolicy, now: datetime) -> Iterato
         yield Lockout(place, "pins-expired", text)
 
 
-def _in_common(  # noqa: PLR0913, PLR0917  two sets, each with its policy
-    place: str, before: PinSet, old: PinPolicy, after: PinSet, new: PinPolicy, now: datetime
-) -> Iterator[Lockout]:
-    if not (_is_enforced(before, now) and _is_enforced(after, now)) or _usable(after, new) & _usable(before, old):
-        return
-    text = (
-        "no pin is in the published policy, too: clients that have not refreshed yet and those that have accept "
-        "different keys; publish the new pins beside the old ones first, or check with --live"
-    )
-    yield Lockout(place, "no-common-pin", text)
-
-
 def _named(old: PinPolicy | None, new: PinPolicy) -> list[str]:
-    """Return the patterns without a wildcard of both policies, each once."""
+    """Return the patterns of both policies that have no wildcard."""
     names = [*new.hosts, *(() if old is None else old.hosts)]
     return [name for name in dict.fromkeys(names) if HostPattern.parse(name).kind == "exact"]
 
@@ -209,7 +186,6 @@ def _presented(chain: Chain) -> str:
 
 
 def _usable(pins: PinSet, policy: PinPolicy) -> frozenset[Pin]:
-    """Return the pins that may match: those that are not blocked."""
     return pins.accepted - pins.blocked - policy.blocked
 
 
@@ -218,7 +194,7 @@ def _is_enforced(pins: PinSet, now: datetime) -> bool:
 
 
 def _found(policy: PinPolicy, place: str) -> PinSet | None:
-    """Return what a policy says of a host pattern: its own entry, or that of a wider pattern."""
+    """Return the entry for a host pattern: its own, or that of a wider pattern."""
     if place in policy.hosts:
         return policy.hosts[place]
     pattern = HostPattern.parse(place)

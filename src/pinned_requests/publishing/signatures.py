@@ -1,7 +1,6 @@
 """The signatures of a proposal: added by their holders, collected from copies, and counted.
 
-Rule for the next maintainer: what counts is a valid signature by a key of the role. All others are dropped, and never
-published.
+Only a valid signature by a key of the role counts. Others are dropped, and never published.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError
-from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import Metadata
 
 from pinned_requests.publishing.comparison import apply, judges_of, signers_of
@@ -29,31 +27,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Signatures:
-    """Who has signed a role of a proposal.
-
-    Attributes:
-        role: the role.
-        signed: labels of the keys with a valid signature.
-        missing: labels of the other keys that may sign.
-        needed: the threshold, the higher one if two roots must agree.
-        is_met: whether the signatures are enough.
-    """
+    """Who has signed a role of a proposal, by the labels of their keys."""
 
     role: str
     signed: tuple[str, ...]
     missing: tuple[str, ...]
-    needed: int
+    needed: int  # the threshold, the higher one if two roots must agree
     is_met: bool
 
 
 def sign(proposal: Proposal, state: State | None, ring: KeyRing, now: datetime) -> list[str]:
-    """Sign a proposal with the keys at hand, and return the labels of those that signed.
-
-    Args:
-        proposal: which gets the signatures.
-        state: the present state; None if there is no repository yet.
-        ring: the keys.
-        now: aware.
+    """Add signatures to a proposal by the keys at hand, and return the labels of these keys.
 
     Raises:
         ProposalError: as `apply()`.
@@ -62,15 +46,7 @@ def sign(proposal: Proposal, state: State | None, ring: KeyRing, now: datetime) 
     applied = apply(proposal, state, now)
     labels = []
     for role, metadata in proposal.metadata().items():
-        for key in signers_of(role, applied, state).values():
-            signer = ring.signer(key)
-            if signer is None:
-                continue
-            try:
-                metadata.sign(signer, append=True)
-            except UnsignedMetadataError as e:
-                raise SigningError(f"the key {label_of(role, key)} does not sign: {e}") from e
-            labels.append(label_of(role, key))
+        labels += ring.sign(role, metadata, signers_of(role, applied, state).values())[0]
     if not labels:
         roles = " and ".join(proposal.metadata())
         raise SigningError(f"the key folders have no key that signs {roles} in this repository")
@@ -79,11 +55,6 @@ def sign(proposal: Proposal, state: State | None, ring: KeyRing, now: datetime) 
 
 def join(copies: Sequence[Proposal], state: State | None, now: datetime) -> Proposal:
     """Return one proposal with the valid signatures of all copies.
-
-    Args:
-        copies: the same proposal, signed by different people.
-        state: the present state; None if there is no repository yet.
-        now: aware.
 
     Raises:
         ProposalError: as `apply()`; or a copy is of another proposal, or was changed.
@@ -103,11 +74,7 @@ def join(copies: Sequence[Proposal], state: State | None, now: datetime) -> Prop
 
 
 def signatures(proposal: Proposal, state: State | None, now: datetime) -> list[Signatures]:
-    """Return who has signed each role of a proposal.
-
-    Raises:
-        ProposalError: as `apply()`.
-    """
+    """Return who has signed each role of a proposal. Raises as `apply()`."""
     applied = apply(proposal, state, now)
     found = []
     for role, metadata in proposal.metadata().items():
@@ -128,7 +95,7 @@ def signatures(proposal: Proposal, state: State | None, now: datetime) -> list[S
 
 
 def _valid(metadata: Metadata[Any], keys: Mapping[str, Key]) -> dict[str, Any]:
-    """Return key id → signature, of those that are valid."""
+    """Return the valid signatures, by key id."""
     valid = {}
     for keyid, key in keys.items():
         signature = metadata.signatures.get(keyid)

@@ -3,11 +3,9 @@
     metadata/N.root.json  N.targets.json  N.snapshot.json  timestamp.json
     targets/HASH.NAME
 
-Rules for the next maintainer:
-
-- What is read is verified as a client does it: every root by the one before it, each role by the newest root, each file
-  by the metadata that refers to it. Expiry is not enforced here: an expired repository must be readable to be mended.
-- Files beyond what `timestamp.json` leads to are of a change that was never completed.
+It is verified as by a client: every root by the one before it, each role by the newest root, each file by the metadata
+that refers to it. Expiry is not enforced: an expired repository must be readable to be mended. Other files belong to a
+change that was never completed.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ from pinned_requests.core.policy import PinPolicy
 from pinned_requests.core.text import show
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 ROLES = ("root", "targets", "snapshot", "timestamp")
@@ -37,40 +35,42 @@ MAX_ROOTS = 10_000  # versions: a server that has every root for ever must not k
 
 
 class State(NamedTuple):
-    """The newest metadata of each role.
-
-    Attributes:
-        root: says which keys count for which role.
-        targets: names the policies and their hashes.
-        snapshot: names the version of `targets`.
-        timestamp: names the version of `snapshot`.
-        roots: all roots that were read, from the trusted one to `root`.
-    """
+    """The newest metadata of each role."""
 
     root: Metadata[Root]
     targets: Metadata[Targets]
     snapshot: Metadata[Snapshot]
     timestamp: Metadata[Timestamp]
-    roots: tuple[Root, ...] = ()
+    roots: tuple[Root, ...] = ()  # that were read, from the trusted one to `root`
 
     def by_role(self) -> Iterator[tuple[str, Metadata[Any]]]:
         """Yield each role with its metadata, in the order of `ROLES`."""
         return zip(ROLES, (self.root, self.targets, self.snapshot, self.timestamp), strict=True)
 
     def verify(self) -> None:
-        """Verify the signatures of every role by the newest root.
-
-        Raises:
-            RepositoryError: a role has fewer valid signatures than its threshold.
-        """
+        """Verify the signatures of every role by the root, or raise `RepositoryError`."""
         for role, metadata in self.by_role():
             self.root.signed.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
 
     def files(self) -> list[str]:
-        """Return the paths that a client needs, roots and timestamp left out; what is pointed to comes first."""
+        """Return the paths that a client needs, without roots and timestamp, each before the one that refers to it."""
         targets = self.targets.signed
         paths = [f"targets/{path}" for target in targets.targets.values() for path in target.get_prefixed_paths()]
         return [*paths, *(f"metadata/{file_name(each.signed)}" for each in (self.targets, self.snapshot))]
+
+
+def before_first(root: Metadata[Root], days: Mapping[str, int]) -> State:
+    """Return a state of version 0, for `renew()` to make the first one of.
+
+    Args:
+        root: with the keys of all roles; it is changed.
+        days: role → days of validity; default: `DAYS`.
+    """
+    state = State(root, Metadata(Targets()), Metadata(Snapshot()), Metadata(Timestamp()))
+    for role, metadata in state.by_role():
+        metadata.signed.version = 0
+        metadata.signed.unrecognized_fields[DAYS_FIELD] = days.get(role, DAYS[role])
+    return state
 
 
 def load(read: Callable[[str], bytes], trusted_root: bytes | None = None) -> State:
@@ -78,7 +78,7 @@ def load(read: Callable[[str], bytes], trusted_root: bytes | None = None) -> Sta
 
     Args:
         read: returns the content of a file of the repository; raises `FileNotFoundError` for one that is missing.
-        trusted_root: root metadata to begin with; None: the repository's own first one, which is then not verified.
+        trusted_root: root metadata to begin with; None: the repository's own first one, which nothing vouches for.
 
     Raises:
         RepositoryError: a signature, version, length or hash is wrong.
@@ -99,21 +99,20 @@ def load(read: Callable[[str], bytes], trusted_root: bytes | None = None) -> Sta
 
 
 def policy_of(state: State, name: str, read: Callable[[str], bytes]) -> PinPolicy | None:
-    """Return a published policy, or None if the repository has no target of that name.
+    """Return a published policy, or None if there is no target of that name; see `read_policy()`."""
+    target = state.targets.signed.targets.get(name)
+    return None if target is None else read_policy(target, read)
+
+
+def read_policy(target: TargetFile, read: Callable[[str], bytes]) -> PinPolicy:
+    """Return the policy of a target.
 
     Raises:
         RepositoryError: the file is not the signed one.
         PolicyError: the signed file is not a valid policy.
         OSError: the file is missing or cannot be read.
     """
-    target = state.targets.signed.targets.get(name)
-    return None if target is None else read_policy(target, read)
-
-
-def read_policy(target: TargetFile, read: Callable[[str], bytes]) -> PinPolicy:
-    """Return the policy of a target; see `policy_of()`."""
-    path = target.get_prefixed_paths()[0]
-    data = read(f"targets/{path}")
+    data = read(f"targets/{target.get_prefixed_paths()[0]}")
     target.verify_length_and_hashes(data)
     try:
         text = data.decode()
@@ -123,21 +122,13 @@ def read_policy(target: TargetFile, read: Callable[[str], bytes]) -> PinPolicy:
 
 
 def check_repository(folder: Path) -> None:
-    """Make sure that a folder is a repository. What it holds is not looked at.
-
-    Raises:
-        PolicyError: it is not.
-    """
+    """Raise `PolicyError` if a folder is not a repository. Its metadata is not read."""
     if not (folder / FIRST_ROOT).is_file():
         raise PolicyError(f"{show(str(folder))} is not a repository; make one with 'pinned-requests repo init'")
 
 
 def check_target_name(name: str) -> None:
-    """Make sure that a target can be a policy of this library, and lies in `targets/` itself.
-
-    Raises:
-        PolicyError: it cannot.
-    """
+    """Raise `PolicyError` if a target cannot be a policy of this library, in `targets/` itself."""
     if not _TARGET.fullmatch(name):
         raise PolicyError(
             f"invalid target {show(name)}: give a name of ASCII letters, digits, '.', '_' and '-' that ends in .json"
@@ -145,17 +136,17 @@ def check_target_name(name: str) -> None:
 
 
 def file_name(signed: Any) -> str:
-    """Return the name of the file of a role's metadata."""
+    """Return the name of a metadata file."""
     return "timestamp.json" if signed.type == Timestamp.type else f"{signed.version}.{signed.type}.json"
 
 
 def meta_file(metadata: Metadata[Any]) -> MetaFile:
-    """Return what refers to metadata: its version, length and hash."""
+    """Return a reference to metadata: its version, length and hash."""
     return MetaFile.from_data(metadata.signed.version, metadata.to_bytes(), HASHES)
 
 
 def days_of(signed: Any) -> int:
-    """Return how many days the next version of a role is to be valid."""
+    """Return for how many days the next version of a role is valid."""
     days = signed.unrecognized_fields.get(DAYS_FIELD)
     return days if type(days) is int and days > 0 else DAYS[signed.type]
 
@@ -167,12 +158,7 @@ def is_due(signed: Any, now: datetime) -> bool:
 
 
 def renew(signed: Any, days: int | None) -> None:
-    """Make metadata the next version, valid from now on.
-
-    Args:
-        signed: the metadata, which is changed.
-        days: of validity, for this version and those after it; None: as before.
-    """
+    """Turn metadata into its next version, valid from now on for so many days (None: as many as before)."""
     if days is not None:
         signed.unrecognized_fields[DAYS_FIELD] = days
     signed.version += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -24,53 +24,32 @@ PINS_WITHIN = timedelta(days=30)  # pins that expire within this are a finding
 
 @dataclass(frozen=True)
 class KeyStatus:
-    """A key of a role.
-
-    Attributes:
-        keyid: its id.
-        holder: the name of the key folder that it was made in, escaped, or None if the metadata does not say it.
-        has_signed: whether it signed the present version.
-    """
+    """A key of a role, and whether it signed the present version."""
 
     keyid: str
-    holder: str | None
+    holder: str | None  # see `holder_of()`
     has_signed: bool
 
 
 @dataclass(frozen=True)
 class RoleStatus:
-    """A role.
-
-    Attributes:
-        role: its name.
-        version: of its metadata.
-        expires: aware UTC.
-        threshold: how many of its keys must sign.
-        keys: its keys.
-        state: `"ok"`, `"expires-soon"` (less than a quarter of its days are left) or `"expired"`.
-    """
+    """A role and its metadata."""
 
     role: str
     version: int
-    expires: datetime
-    threshold: int
+    expires: datetime  # aware UTC
+    threshold: int  # how many of its keys must sign
     keys: tuple[KeyStatus, ...]
-    state: str
+    state: str  # `"ok"`, `"expires-soon"` (see `is_due()`) or `"expired"`
 
 
 @dataclass(frozen=True)
 class Status:
-    """What a repository says.
-
-    Attributes:
-        roles: each role.
-        policies: name → the policy that a client would take, or why it would take none.
-        findings: what has expired or expires soon, and what a client would refuse, one sentence each.
-    """
+    """What a repository says."""
 
     roles: tuple[RoleStatus, ...]
-    policies: Mapping[str, PinPolicy | str]
-    findings: tuple[str, ...]
+    policies: Mapping[str, PinPolicy | str]  # name → the policy that a client would take, or why it would take none
+    findings: tuple[str, ...]  # what has expired or expires soon, and what a client would refuse
 
     def document(self) -> dict[str, Any]:
         """Return it for JSON. A policy is text in JSON, as it is published."""
@@ -80,7 +59,7 @@ class Status:
                 "expires": f"{each.expires:%Y-%m-%dT%H:%M:%SZ}",
                 "state": each.state,
                 "threshold": each.threshold,
-                "keys": [{"keyid": key.keyid, "holder": key.holder, "has_signed": key.has_signed} for key in each.keys],
+                "keys": [asdict(key) for key in each.keys],
             }
             for each in self.roles
         }
@@ -92,18 +71,12 @@ class Status:
 
 
 def status(read: Callable[[str], bytes], now: datetime, trusted_root: bytes | None = None) -> Status:
-    """Read and verify a repository as a client does, and say what it says. Expired metadata is a finding.
+    """Read and verify a repository as a client does that remembers no newer version. Expired metadata is a finding.
 
     Args:
-        read: returns the content of a file of the repository; see `state.load()`.
+        read: see `state.load()`, also for the errors.
         now: aware.
-        trusted_root: the root metadata that clients ship; None: the repository's own first one is believed.
-
-    Raises:
-        RepositoryError: a client would refuse it: a signature, version, length or hash is wrong.
-        OSError: a file of the metadata is missing or cannot be read.
-
-    What is not checked: whether a client remembers a newer version.
+        trusted_root: the root metadata that clients ship; None: the repository's own first one.
     """
     state = load(read, trusted_root)
     root, roles, findings = state.root.signed, [], []
@@ -112,13 +85,14 @@ def status(read: Callable[[str], bytes], now: datetime, trusted_root: bytes | No
         keys = tuple(
             KeyStatus(keyid, holder_of(root.keys[keyid]), keyid in result.signed) for keyid in root.roles[role].keyids
         )
-        signed = metadata.signed
-        state_of = "expired" if signed.expires <= now else "expires-soon" if is_due(signed, now) else "ok"
-        roles.append(RoleStatus(role, signed.version, signed.expires, result.threshold, keys, state_of))
-        if state_of == "expired":
+        signed, state_of = metadata.signed, "ok"
+        if signed.expires <= now:
+            state_of = "expired"
             findings.append(f"{role} expired on {signed.expires:%Y-%m-%d %H:%M} UTC: clients refuse it; sign it again")
-        elif state_of == "expires-soon":
+        elif is_due(signed, now):
+            state_of = "expires-soon"
             findings.append(f"{role} expires on {signed.expires:%Y-%m-%d %H:%M} UTC; sign it again")
+        roles.append(RoleStatus(role, signed.version, signed.expires, result.threshold, keys, state_of))
     policies: dict[str, PinPolicy | str] = {}
     for name, target in state.targets.signed.targets.items():
         try:

@@ -1,4 +1,4 @@
-"""A repository → a copy of it elsewhere, file by file, so that the copy is sound for clients at every moment."""
+"""Copies a repository, file by file, so that the copy is sound for clients at every moment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class SyncError(Exception):
 
 
 class Copied(NamedTuple):
-    """A file that was copied, or is to be: its path in the repository, and its content."""
+    """A file, by its path in the repository."""
 
     name: str
     data: bytes
@@ -30,19 +30,18 @@ class Copied(NamedTuple):
 def in_order(folder: Path, destination: Path | None = None) -> list[Copied]:
     """Return the files that clients need, in the order in which they may be copied.
 
+    Other files of the copy may stay there, and its roots must.
+
     Args:
         folder: the repository.
-        destination: the copy, if it is a folder here: files that it has are left out, and a new root comes in the order
-            that suits the roots that it has. None: all files, for a copy that is at most one root behind.
+        destination: the copy, if it is a folder here: files that it has are left out, and the order suits its roots.
+            None: all files, for a copy that is at most one root behind.
 
     Raises:
         SyncError: the destination has a newer state, or is of another repository.
         PolicyError: `folder` is not a repository, or the destination is inside of it.
-        RepositoryError: the repository does not verify: it would spread what clients refuse.
+        RepositoryError: the repository does not verify.
         OSError: a file cannot be read.
-
-    Left out are the files that the present state does not lead to: a client does not ask for them. Files that the
-    destination has beyond that may stay; roots must stay.
     """
     check_repository(folder)
     if destination is not None and destination.resolve().is_relative_to(folder.resolve()):
@@ -58,20 +57,13 @@ def in_order(folder: Path, destination: Path | None = None) -> list[Copied]:
                 )
             known = state.roots[max(version, 1) - 1 :]
         roots = [f"metadata/{root.version}.root.json" for root in state.roots]
-        if all(roots_come_last(state, root) for root in known):
-            names = [*state.files(), TIMESTAMP, *roots]
-        else:
-            names = [*state.files(), *roots, TIMESTAMP]
-        files = [Copied(name, (folder / name).read_bytes()) for name in names]
+        last = [TIMESTAMP, *roots] if all(roots_come_last(state, root) for root in known) else [*roots, TIMESTAMP]
+        files = [Copied(name, (folder / name).read_bytes()) for name in [*state.files(), *last]]
     return files if destination is None else _missing(files, state, destination)
 
 
 def copy(folder: Path, destination: Path) -> list[str]:
-    """Copy a repository to another folder, such as that of a web server, and return the paths that were written.
-
-    Raises:
-        SyncError, PolicyError, RepositoryError, OSError: as `in_order()`.
-    """
+    """Copy a repository to another folder, and return the paths that were written. Raises as `in_order()`."""
     files = in_order(folder, destination)
     for file in files:
         write(destination / file.name, file.data)
@@ -79,7 +71,7 @@ def copy(folder: Path, destination: Path) -> list[str]:
 
 
 def _roots_of(destination: Path) -> int:
-    """Return how many roots a copy has, without a gap from the first one."""
+    """Return how many roots a copy has without a gap."""
     version = 0
     while (destination / f"metadata/{version + 1}.root.json").is_file():
         version += 1

@@ -1,8 +1,4 @@
-"""The root that a signer begins with: remembered in the key folder from one signature to the next.
-
-A signer looks at the repository over a network, or in a folder that others write. Without a root of their own, the
-first root that they are shown is believed, as with the host key of SSH.
-"""
+"""The root that a signer trusts: the first one that was shown, remembered in the key folder as a host key by SSH."""
 
 from __future__ import annotations
 
@@ -29,13 +25,13 @@ def load_for_signing(read: Callable[[str], bytes], folders: Sequence[Path], root
     """Read and verify the current state; see `state.load()`.
 
     Args:
-        read: returns the content of a file of the repository.
+        read: as for `load()`.
         folders: the key folders of the signer.
-        root: root metadata to trust; None: the one that the first of the folders remembers, if one does.
+        root: root metadata to trust; None: the one that the key folders remember, if they do.
 
     Raises:
         ProposalError: the repository is not the one that was signed for before.
-        RepositoryError, OSError: as `state.load()`.
+        RepositoryError, OSError: as `load()`.
     """
     remembered = next((path for folder in folders if (path := folder / REMEMBERED).is_file()), None)
     if root is not None or remembered is None:
@@ -53,7 +49,7 @@ def remember(state: State, folders: Sequence[Path]) -> None:
     """Let key folders remember the root of a state, unless they remember a newer one.
 
     Raises:
-        RepositoryError: what a folder remembers is damaged.
+        RepositoryError: a remembered root is damaged.
         OSError: a folder cannot be written.
     """
     for folder in folders:
