@@ -29,12 +29,9 @@ MAX_DAYS = 36_500  # days of validity
 
 
 def apply(proposal: Proposal, state: State | None, now: datetime) -> State:
-    """Return the state that a proposal leads to. Signatures are not checked here; see `signatures()`.
+    """Return the state that a proposal leads to, from the present one (None: there is no repository yet).
 
-    Args:
-        proposal: not trusted.
-        state: the present state; None if there is no repository yet.
-        now: aware.
+    Signatures are not checked here; see `signatures()`.
 
     Raises:
         ProposalError: the proposal is for another version, has expired, or changes more than it shows.

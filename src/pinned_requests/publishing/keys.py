@@ -67,14 +67,9 @@ class KeyFolder:
         self.path = path
 
     def generate(self, role: str, passphrase: str | None) -> Key:
-        """Make an Ed25519 key in a file, not encrypted if there is no passphrase, and return its public half.
-
-        Raises:
-            OSError: the file exists, or cannot be written.
-            SigningError: `signers.json` or `public.json` is damaged.
-        """
+        """Make an Ed25519 key in a new file, not encrypted if there is no passphrase, and return its public half."""
         private = Ed25519PrivateKey.generate()
-        key = self._held(SSlibKey.from_crypto(private.public_key()))
+        key = SSlibKey.from_crypto(private.public_key())
         pem = private.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
@@ -87,22 +82,24 @@ class KeyFolder:
             file.write(pem)
             file.flush()
             os.fsync(file.fileno())
-        self._add(role, key, f"{_FILE}:{name}")
-        return key
+        return self.add(role, key, f"{_FILE}:{name}")
 
     def add(self, role: str, key: Key, uri: str) -> Key:
-        """Add a key that is kept elsewhere, such as in a KMS, and return its public half.
-
-        Raises:
-            OSError, SigningError: as `generate()`.
-        """
+        """Add a key that is kept elsewhere, such as in a KMS, and return its public half."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        key = self._held(key)
-        self._add(role, key, uri)
+        key.unrecognized_fields[_HOLDER] = self.path.resolve().name
+        uris = {**self._uris(), key.keyid: uri}
+        keys = read_public(self.path / PUBLIC) if (self.path / PUBLIC).exists() else {}
+        keys[role] = (*keys.get(role, ()), key)
+        public = {each: {held.keyid: held.to_dict() for held in keys[each]} for each in keys}
+        for name, document in ((_SIGNERS, uris), (PUBLIC, public)):
+            with NamedTemporaryFile("w", dir=self.path, delete=False) as file:
+                json.dump(document, file, indent=2)
+            Path(file.name).replace(self.path / name)
         return key
 
     def signer(self, key: Key, ask: Callable[[str], str]) -> Signer | None:
-        """Return the signer of a key, or None if this folder does not know the key; see `KeyRing.signer()`."""
+        """Return the signer of a key, or None if this folder does not know the key."""
         uri = self._uris().get(key.keyid)
         return None if uri is None else self.signer_at(uri, key, ask)
 
@@ -138,28 +135,9 @@ class KeyFolder:
             raise SigningError(f"{show(str(path))} is damaged: not a JSON object of key ids and signer URIs")
         return uris
 
-    def _held(self, key: Key) -> Key:
-        key.unrecognized_fields[_HOLDER] = self.path.resolve().name
-        return key
-
-    def _add(self, role: str, key: Key, uri: str) -> None:
-        uris = {**self._uris(), key.keyid: uri}
-        keys = read_public(self.path / PUBLIC) if (self.path / PUBLIC).exists() else {}
-        keys[role] = (*keys.get(role, ()), key)
-        public = {each: {held.keyid: held.to_dict() for held in keys[each]} for each in keys}
-        for name, document in ((_SIGNERS, uris), (PUBLIC, public)):
-            with NamedTemporaryFile("w", dir=self.path, delete=False) as file:
-                json.dump(document, file, indent=2)
-            Path(file.name).replace(self.path / name)
-
 
 def read_public(path: Path) -> dict[str, tuple[Key, ...]]:
-    """Return the keys in the `public.json` of a key folder, by role.
-
-    Raises:
-        OSError: it cannot be read.
-        SigningError: it is damaged.
-    """
+    """Return the keys in the `public.json` of a key folder, by role."""
     try:
         found = {
             role: tuple(Key.from_dict(keyid, dict(key)) for keyid, key in keys.items())
@@ -182,12 +160,7 @@ def _json_of(path: Path) -> Any:
 
 
 class KeyRing:
-    """All keys that are at hand.
-
-    Args:
-        folders: of one holder each.
-        ask: gets a passphrase or PIN; its argument says what for.
-    """
+    """All keys that are at hand. `ask` gets a passphrase or PIN; its argument says what for."""
 
     def __init__(self, folders: Sequence[KeyFolder], ask: Callable[[str], str]) -> None:
         self._folders = folders
@@ -201,11 +174,6 @@ class KeyRing:
             folder: the one that will list it.
             public_key: a PEM file.
             uri: how securesystemslib reaches the private half.
-
-        Raises:
-            OSError: the file cannot be read.
-            PolicyError: it is not a public key.
-            SigningError: the key cannot be reached, or is another one.
         """
         try:
             key = SSlibKey.from_crypto(serialization.load_pem_public_key(public_key.read_bytes()))
@@ -215,22 +183,14 @@ class KeyRing:
         return key, uri
 
     def signer(self, key: Key) -> Signer | None:
-        """Return the signer of a key, or None if no folder knows the key.
-
-        Raises:
-            SigningError: the key cannot be reached, or is another one.
-        """
+        """Return the signer of a key, or None if no folder knows the key; raise `SigningError` if it is not usable."""
         if key.keyid not in self._signers:
             found = (folder.signer(key, self._ask) for folder in self._folders)
             self._signers[key.keyid] = next((signer for signer in found if signer is not None), None)
         return self._signers[key.keyid]
 
     def sign(self, role: str, metadata: Metadata[Any], keys: Iterable[Key]) -> tuple[list[str], list[str]]:
-        """Sign metadata with those of the keys that are at hand; return their labels, and those of the others.
-
-        Raises:
-            SigningError: a key cannot be reached, is another one, or does not sign.
-        """
+        """Sign metadata with those of the keys that are at hand; return their labels, and those of the others."""
         signed, missing = [], []
         for key in keys:
             label, signer = label_of(role, key), self.signer(key)

@@ -12,26 +12,34 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
 
+from pinned_requests.publishing.state import TIMESTAMP
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from tuf.api.metadata import Root
 
     from pinned_requests.publishing.state import State
 
 
-def roots_come_last(state: State, old_root: Root) -> bool:
-    """Return whether an older root accepts the signatures of every role, so that newer roots may come last."""
-    return all(
-        old_root.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
+def ordered(paths: Iterable[str], state: State, old_roots: Sequence[Root]) -> list[str]:
+    """Return the paths of a state in the order in which they may change, for clients that have one of the old roots.
+
+    Apart from roots and timestamp, each path is given before the one that refers to it.
+    """
+    roots = [path for path in paths if path.startswith("metadata/") and path.endswith(".root.json")]
+    others = [path for path in paths if path not in roots and path != TIMESTAMP]
+    timestamp = [path for path in paths if path == TIMESTAMP]
+    is_accepted = old_roots and all(
+        root.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
+        for root in old_roots
         for role, metadata in state.by_role()
     )
+    return [*others, *timestamp, *roots] if is_accepted else [*others, *roots, *timestamp]
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a file for a web server to read, completely or not at all.
-
-    Raises:
-        OSError: it cannot be written; the old file, if any, is unchanged.
-    """
+    """Write a file for a web server to read, completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
         try:

@@ -63,11 +63,7 @@ class Proposal:
         return {target_of(self.name, self.policy).get_prefixed_paths()[0]: self.policy}
 
     def new_policy(self) -> PinPolicy | None:
-        """Return the new policy, if there is one.
-
-        Raises:
-            PolicyError: it is not valid.
-        """
+        """Return the new policy, if there is one, or raise `PolicyError`."""
         return None if self.policy is None else PinPolicy.from_json(self.policy)
 
     def to_bytes(self) -> bytes:
@@ -82,11 +78,7 @@ class Proposal:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Proposal:
-        """Return the proposal in a file. Nothing of it is verified: see `apply()`.
-
-        Raises:
-            PolicyError: it is not a proposal.
-        """
+        """Return the proposal in a file. Nothing of it is verified: see `apply()`."""
         try:
             return cls(**_fields(json.loads(data)))
         except (ValueError, KeyError, TypeError, RecursionError, RepositoryError) as e:
@@ -112,14 +104,11 @@ def propose(
     """Return an unsigned proposal to change a repository.
 
     Args:
-        state: the present state.
+        state: the present one.
         days: role → days of validity from now on.
         policy: the name of a target, and its new policy.
-        renewed: the roles of `PROPOSED` to sign again before they expire.
-        exchanged: a role, the id of one of its keys, and the key that replaces it.
-
-    Raises:
-        PolicyError: nothing would change, or the role already has the new key.
+        renewed: the roles of `PROPOSED` to sign again.
+        exchanged: a role, the id of one of its keys, and the key that replaces it; see `exchange()`.
     """
     roles = set(renewed)
     root, targets = deepcopy(state.root), deepcopy(state.targets)
@@ -146,17 +135,7 @@ def propose(
 
 
 def exchange(state: State, keyid: str, public: Path) -> tuple[str, str, Key]:
-    """Return the role and id of a key to replace, and the key that replaces it.
-
-    Args:
-        state: the present state.
-        keyid: the beginning of the old key's id.
-        public: the new holder's `public.json`.
-
-    Raises:
-        PolicyError: no key or several match.
-        SigningError, OSError: as `read_public()`.
-    """
+    """Return the role and id of the key whose id begins with `keyid`, and the new holder's key from `public.json`."""
     root = state.root.signed
     matching = [(role, each) for role in ROLES for each in root.roles[role].keyids if each.startswith(keyid)]
     if len(matching) != 1:
@@ -186,10 +165,6 @@ def _fields(document: Any) -> dict[str, Any]:
 
 
 def target_of(name: str, data: bytes) -> TargetFile:
-    """Return what the targets metadata says of a policy.
-
-    Raises:
-        PolicyError: the name cannot be that of a target.
-    """
+    """Return what the targets metadata says of a policy."""
     check_target_name(name)
     return TargetFile.from_data(name, data, HASHES)

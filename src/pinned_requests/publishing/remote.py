@@ -32,9 +32,6 @@ def reading(url: str, ca_bundle: str | None = None) -> Iterator[Callable[[str], 
     Args:
         url: of the folder that has `metadata/` and `targets/`.
         ca_bundle: path of the CA certificates to trust; None: as requests.
-
-    Raises:
-        PolicyError: it is not the URL of a folder.
     """
     if "?" in url or "#" in url or "@" in url:
         raise PolicyError(f"invalid URL {show(url)}: give that of a folder, without user, query and fragment")

@@ -4,7 +4,7 @@ Rules for the next maintainer:
 
 - A change is made and verified in memory. Only what a client would accept is written, in the order of `order.py`.
 - A changed role is signed with the old key and the new one, so that clients with either root accept it.
-- The lock file is beside the folder, never in it: everything in the folder is served.
+- The lock file is beside the folder, since everything in the folder is served.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.text import show
 from pinned_requests.publishing.comparison import apply, keys_of
 from pinned_requests.publishing.keys import SigningError, label_of
-from pinned_requests.publishing.order import roots_come_last, write
+from pinned_requests.publishing.order import ordered, write
 from pinned_requests.publishing.proposal import ProposalError, target_of
 from pinned_requests.publishing.state import (
     FIRST_ROOT,
@@ -58,11 +58,7 @@ class RoleKeys(NamedTuple):
 
 
 def new_root(roles: Mapping[str, RoleKeys]) -> Metadata[Root]:
-    """Return unsigned root metadata with these keys.
-
-    Raises:
-        PolicyError: a role has a key twice.
-    """
+    """Return unsigned root metadata with these keys."""
     root = Metadata(Root())
     for role, (keys, threshold) in roles.items():
         for key in keys:
@@ -76,10 +72,9 @@ def new_root(roles: Mapping[str, RoleKeys]) -> Metadata[Root]:
 class Repository:
     """A repository in a folder, and the keys at hand to change it.
 
-    Every method that changes the repository raises `SigningError` if keys are missing, `RepositoryError` if the present
-    state does not verify, `filelock.Timeout` if another process changes it for longer than a minute, and `OSError`;
-    nothing has then changed for clients. Its `days` are role → days of validity from now on, for the roles that it
-    signs; default: as before.
+    After any error of a method, among them `filelock.Timeout` if another process changes the repository for longer than
+    a minute, nothing has changed for clients. `days` are role → days of validity from now on, for the roles that a
+    method signs; default: as before.
     """
 
     def __init__(self, folder: Path, ring: KeyRing) -> None:
@@ -91,31 +86,18 @@ class Repository:
         return (self._folder / name).read_bytes()
 
     def load(self) -> State:
-        """Return the current state; see `state.load()`.
-
-        Raises:
-            PolicyError: the folder is not a repository.
-        """
+        """Return the current state; see `state.load()`."""
         check_repository(self._folder)
         return load(self.read)
 
     def prepare(self) -> None:
-        """Check that a repository can be made, before keys are made for it.
-
-        Raises:
-            PolicyError: there is one already.
-            OSError: the folder cannot be made or written.
-        """
+        """Check that a repository can be made, before keys are made for it."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with lock_of(self._folder):
             self._check_new()
 
     def create(self, roles: Mapping[str, RoleKeys], days: Mapping[str, int]) -> Path:
-        """Make a repository without a policy, and return the path of the root metadata for clients to ship.
-
-        Raises:
-            PolicyError: there is one already.
-        """
+        """Make a repository without a policy, and return the path of the root metadata to ship."""
         state = before_first(new_root(roles), days)
         self.prepare()
         with lock_of(self._folder):
@@ -124,19 +106,10 @@ class Repository:
         return self._folder / FIRST_ROOT
 
     def publish(self, name: str, policy: PinPolicy, days: Mapping[str, int], *, after: int | None = None) -> int:
-        """Publish a policy as JSON, and return the new version of the targets.
+        """Publish a policy as JSON, in place of one of that name, and return the new version of the targets.
 
-        What the policy does to clients is not checked here: see `review.py`.
-
-        Args:
-            name: of the target, such as `pins.json`; a policy of that name is replaced.
-            policy: the policy.
-            days: see the class.
-            after: the version of the targets that the policy was reviewed against; None: any.
-
-        Raises:
-            ProposalError: the repository has been changed since that version.
-            PolicyError: the name cannot be that of a target.
+        What the policy does to clients is not checked here: see `review.py`. `after` is the version of the targets that
+        it was reviewed against; if the repository was changed since, this is a `ProposalError`.
         """
         data = policy.to_json().encode()
         target = target_of(name, data)
@@ -149,12 +122,7 @@ class Repository:
         return int(state.targets.signed.version)
 
     def merge(self, proposal: Proposal, days: Mapping[str, int]) -> State:
-        """Publish a proposal that enough people have signed, sign snapshot and timestamp, and return the new state.
-
-        Raises:
-            ProposalError: it is not for the current state, or was tampered with.
-            PolicyError: there is no repository, and this is not the proposal of a first one; or the other way round.
-        """
+        """Publish a proposal that enough people have signed, sign snapshot and timestamp, and return the new state."""
         if proposal.is_first:
             self.prepare()
         else:
@@ -186,14 +154,8 @@ class Repository:
     ) -> tuple[str, str]:
         """Replace a key, and return the ids of the old one and the new one.
 
-        Args:
-            role: whose key it is.
-            make: makes the new key and returns its public half; called when everything else is certain.
-            old: the beginning of the old key's id; None: the role's only key.
-            days: see the class.
-
-        Raises:
-            PolicyError: `old` does not name exactly one key of the role.
+        `make` returns the public half of the new key; it is called when everything else is certain. `old` is the
+        beginning of the old key's id, or None for the role's only key.
         """
         with self._opened() as state:
             old_root = deepcopy(state.root.signed)
@@ -213,7 +175,7 @@ class Repository:
         return matching[0], new.keyid
 
     def needs_attention(self) -> dict[str, datetime]:
-        """Return the roles of which less than a quarter of the days are left, and when they expire."""
+        """Return the roles to sign again soon, and when they expire; see `is_due()`."""
         now = datetime.now(UTC)
         return {
             role: metadata.signed.expires for role, metadata in self.load().by_role() if is_due(metadata.signed, now)
@@ -229,8 +191,9 @@ class Repository:
         presigned: Iterable[str] = (),
     ) -> None:
         """Sign `roles`, except those `presigned`, and write them and `targets`. Clients have `old_root` now."""
-        judges = [state.root.signed] if old_root is None else [state.root.signed, old_root]
-        pending: dict[str, bytes] = {}
+        old_roots = [] if old_root is None else [old_root]
+        judges = [state.root.signed, *old_roots]
+        pending = {f"targets/{path}": data for path, data in (targets or {}).items()}
         for role, metadata in state.by_role():
             if role not in roles:
                 continue
@@ -242,13 +205,11 @@ class Repository:
                 _check_signed(role, metadata, judges, [])
             else:
                 self._sign(role, metadata, judges, days.get(role))
-            pending[file_name(metadata.signed)] = metadata.to_bytes()
-        # A role that the new root gives other keys may not be among those signed.
+            pending[f"metadata/{file_name(metadata.signed)}"] = metadata.to_bytes()
+        # The new root may give other keys to a role that is not signed now.
         state.verify()
-        for path, data in (targets or {}).items():
-            write(self._folder / "targets" / path, data)
-        for name in _in_order(pending, state, old_root):
-            write(self._folder / "metadata" / name, pending[name])
+        for path in ordered(pending, state, old_roots):
+            write(self._folder / path, pending[path])
 
     def _sign(self, role: str, metadata: Metadata[Any], judges: list[Root], days: int | None) -> None:
         renew(metadata.signed, days)
@@ -282,7 +243,7 @@ def lock_of(folder: Path) -> FileLock:
 
 
 def _check_signed(role: str, metadata: Metadata[Any], judges: list[Root], missing: list[str]) -> None:
-    # A new root needs the signatures of the old root's keys, too; for the other roles they decide the order only.
+    # For other roles than root, the signatures of the old root's keys only decide the order.
     for judge in judges if role == "root" else judges[:1]:
         result = judge.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
         if not result:
@@ -294,12 +255,3 @@ def _too_few(role: str, signed: int, threshold: int, missing: list[str]) -> Sign
     return SigningError(
         f"{role} would have {signed} of the {threshold} signatures that it needs; not signed by {', '.join(missing)}"
     )
-
-
-def _in_order(pending: Mapping[str, bytes], state: State, old_root: Root | None) -> list[str]:
-    """Return the names of the files in the order in which they are written."""
-    roots = [name for name in pending if name.endswith(".root.json")]
-    others = [name for name in pending if name not in roots]  # targets, snapshot, timestamp
-    if old_root is not None and roots_come_last(state, old_root):
-        return [*others, *roots]
-    return [*others[:-1], *roots, *others[-1:]]

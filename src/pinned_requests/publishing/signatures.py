@@ -37,12 +37,7 @@ class Signatures:
 
 
 def sign(proposal: Proposal, state: State | None, ring: KeyRing, now: datetime) -> list[str]:
-    """Add signatures to a proposal by the keys at hand, and return the labels of these keys.
-
-    Raises:
-        ProposalError: as `apply()`.
-        SigningError: no key at hand may sign it, or one does not sign.
-    """
+    """Add signatures to a proposal by the keys at hand, and return the labels of these keys."""
     applied = apply(proposal, state, now)
     labels = []
     for role, metadata in proposal.metadata().items():
@@ -54,11 +49,7 @@ def sign(proposal: Proposal, state: State | None, ring: KeyRing, now: datetime) 
 
 
 def join(copies: Sequence[Proposal], state: State | None, now: datetime) -> Proposal:
-    """Return one proposal with the valid signatures of all copies.
-
-    Raises:
-        ProposalError: as `apply()`; or a copy is of another proposal, or was changed.
-    """
+    """Return one proposal with the valid signatures of all copies; raise `ProposalError` if what was signed differs."""
     joined = copies[0]
     for copy in copies[1:]:
         if _unsigned(copy) != _unsigned(joined):
@@ -74,7 +65,7 @@ def join(copies: Sequence[Proposal], state: State | None, now: datetime) -> Prop
 
 
 def signatures(proposal: Proposal, state: State | None, now: datetime) -> list[Signatures]:
-    """Return who has signed each role of a proposal. Raises as `apply()`."""
+    """Return who has signed each role of a proposal."""
     applied = apply(proposal, state, now)
     found = []
     for role, metadata in proposal.metadata().items():

@@ -31,7 +31,7 @@ DAYS_FIELD = "x-pinned-requests-days"  # in each role's own metadata, signed: da
 HASHES = ["sha256"]
 FIRST_ROOT, TIMESTAMP = "metadata/1.root.json", "metadata/timestamp.json"
 _TARGET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.json", re.ASCII)  # a file in `targets/` itself, on any system
-MAX_ROOTS = 10_000  # versions: a server that has every root for ever must not keep a reader busy for ever
+MAX_ROOTS = 10_000  # a server with endless roots must not keep a reader busy
 
 
 class State(NamedTuple):
@@ -60,12 +60,7 @@ class State(NamedTuple):
 
 
 def before_first(root: Metadata[Root], days: Mapping[str, int]) -> State:
-    """Return a state of version 0, for `renew()` to make the first one of.
-
-    Args:
-        root: with the keys of all roles; it is changed.
-        days: role → days of validity; default: `DAYS`.
-    """
+    """Return the state that comes before the first one: of version 0, valid for so many days (default: `DAYS`)."""
     state = State(root, Metadata(Targets()), Metadata(Snapshot()), Metadata(Timestamp()))
     for role, metadata in state.by_role():
         metadata.signed.version = 0
@@ -77,12 +72,8 @@ def load(read: Callable[[str], bytes], trusted_root: bytes | None = None) -> Sta
     """Read and verify the current state.
 
     Args:
-        read: returns the content of a file of the repository; raises `FileNotFoundError` for one that is missing.
+        read: returns a file of the repository, or raises `FileNotFoundError`.
         trusted_root: root metadata to begin with; None: the repository's own first one, which nothing vouches for.
-
-    Raises:
-        RepositoryError: a signature, version, length or hash is wrong.
-        OSError: a file is missing or cannot be read.
     """
     roots = _roots(read, read(FIRST_ROOT) if trusted_root is None else trusted_root)
     root = roots[-1]
@@ -105,13 +96,7 @@ def policy_of(state: State, name: str, read: Callable[[str], bytes]) -> PinPolic
 
 
 def read_policy(target: TargetFile, read: Callable[[str], bytes]) -> PinPolicy:
-    """Return the policy of a target.
-
-    Raises:
-        RepositoryError: the file is not the signed one.
-        PolicyError: the signed file is not a valid policy.
-        OSError: the file is missing or cannot be read.
-    """
+    """Return the policy of a target, or raise `RepositoryError` if the file is not the signed one."""
     data = read(f"targets/{target.get_prefixed_paths()[0]}")
     target.verify_length_and_hashes(data)
     try:

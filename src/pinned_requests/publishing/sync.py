@@ -8,7 +8,7 @@ from tuf.api.exceptions import RepositoryError
 
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.text import show
-from pinned_requests.publishing.order import roots_come_last, write
+from pinned_requests.publishing.order import ordered, write
 from pinned_requests.publishing.repository import lock_of
 from pinned_requests.publishing.state import TIMESTAMP, State, check_repository, load
 
@@ -57,8 +57,8 @@ def in_order(folder: Path, destination: Path | None = None) -> list[Copied]:
                 )
             known = state.roots[max(version, 1) - 1 :]
         roots = [f"metadata/{root.version}.root.json" for root in state.roots]
-        last = [TIMESTAMP, *roots] if all(roots_come_last(state, root) for root in known) else [*roots, TIMESTAMP]
-        files = [Copied(name, (folder / name).read_bytes()) for name in [*state.files(), *last]]
+        names = ordered([*state.files(), *roots, TIMESTAMP], state, known)
+        files = [Copied(name, (folder / name).read_bytes()) for name in names]
     return files if destination is None else _missing(files, state, destination)
 
 

@@ -22,16 +22,10 @@ REMEMBERED = "root.json"  # in a key folder
 
 
 def load_for_signing(read: Callable[[str], bytes], folders: Sequence[Path], root: bytes | None) -> State:
-    """Read and verify the current state; see `state.load()`.
-
-    Args:
-        read: as for `load()`.
-        folders: the key folders of the signer.
-        root: root metadata to trust; None: the one that the key folders remember, if they do.
+    """Read and verify the current state from `root`, or from the root that the signer's key folders remember.
 
     Raises:
         ProposalError: the repository is not the one that was signed for before.
-        RepositoryError, OSError: as `load()`.
     """
     remembered = next((path for folder in folders if (path := folder / REMEMBERED).is_file()), None)
     if root is not None or remembered is None:
@@ -46,12 +40,7 @@ def load_for_signing(read: Callable[[str], bytes], folders: Sequence[Path], root
 
 
 def remember(state: State, folders: Sequence[Path]) -> None:
-    """Let key folders remember the root of a state, unless they remember a newer one.
-
-    Raises:
-        RepositoryError: a remembered root is damaged.
-        OSError: a folder cannot be written.
-    """
+    """Let key folders remember the root of a state, unless they remember a newer one."""
     for folder in folders:
         path = folder / REMEMBERED
         known = Metadata[Root].from_bytes(path.read_bytes()).signed.version if path.is_file() else 0
