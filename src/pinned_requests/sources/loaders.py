@@ -1,8 +1,4 @@
-"""How a policy is loaded: by calling a function, or by reading a file.
-
-`load()` always gets the policy. `poll()` may return None instead: nothing has changed since the last time. The caller
-handles what they raise.
-"""
+"""How a policy is loaded: by calling a function, or by reading a file."""
 
 from __future__ import annotations
 
@@ -24,38 +20,21 @@ TICK = 2_000_000_000  # ns, of the coarsest file system clock: a file this young
 
 
 class Start(NamedTuple):
-    """What a store begins with, before its source is asked.
-
-    Attributes:
-        policy: the policy.
-        error: what `last_error` says until the source is asked, such as that the policy's metadata has expired.
-        loaded: when the policy was last known to be good, in seconds since the epoch; None: now.
-    """
+    """What a store begins with, before its source is asked."""
 
     policy: PinPolicy
-    error: PolicyError | None = None
-    loaded: float | None = None
+    error: PolicyError | None = None  # for `last_error`
+    loaded: float | None = None  # when the policy was last known to be good, in seconds since the epoch; None: shipped
 
 
 class Loader:
-    """Calls a function.
+    """Calls a function that returns a policy, a mapping of host patterns to pins, or the text of a policy."""
 
-    Args:
-        function: takes nothing, returns a policy, a mapping of host patterns to pins, or the text of a policy.
-        start: what the store begins with; None: with the policy that `load()` returns.
-
-    Attributes:
-        version: of the policy that was loaded last, or that the store begins with; None: the policy has no number.
-        warning: what an operator should know of a load that succeeded.
-        is_shared: whether many machines ask the same source, over a network.
-        name: of the source, for metrics.
-    """
-
-    start: Start | None = None
-    version: str | None = None
-    warning: PolicyError | None = None
-    is_shared: bool = True
-    name: str = "policies"
+    start: Start | None = None  # None: the store begins with the policy that `load()` returns
+    version: str | None = None  # of a signed policy: the one that was loaded last, or that the store begins with
+    warning: PolicyError | None = None  # what an operator should know of a load that succeeded
+    is_shared: bool = True  # whether many machines ask the same source, over a network
+    name: str  # for metrics
 
     def __init__(self, function: Callable[[], Any], start: Start | None = None) -> None:
         self._function = function
@@ -65,11 +44,7 @@ class Loader:
 
     @staticmethod
     def of(source: Any) -> Loader:
-        """Return `source` if it is a loader, or a loader that calls it.
-
-        Raises:
-            PolicyError: it is neither a loader nor callable.
-        """
+        """Return `source` if it is a loader, or a loader that calls it."""
         if isinstance(source, Loader):
             return source
         if callable(source):
@@ -80,12 +55,7 @@ class Loader:
         )
 
     def load(self) -> PinPolicy:
-        """Return the policy that the function returns.
-
-        Raises:
-            PolicyError: it returns something else, or a wrong policy.
-            Exception: any error of the function.
-        """
+        """Return the policy, or raise `PolicyError` or any error of the source."""
         value = self._function()
         if isinstance(value, PinPolicy):
             return value
@@ -99,19 +69,15 @@ class Loader:
         )
 
     def poll(self) -> PinPolicy | None:
-        """Return what `load()` returns: only the function knows whether there is something new."""
+        """Return the policy, or None if the loader knows that nothing has changed since the last time."""
         return self.load()
 
 
 class FileLoader(Loader):
-    """Reads a file, and notices when it is replaced or written to.
+    """Reads a `.toml` or `.json` file.
 
-    A file that took the place of the last one (by a rename, or by a symbolic link that points elsewhere, as in a
-    Kubernetes volume) is complete and read at once. A file that is written in place may be incomplete: it is read once
-    two polls have found it unchanged.
-
-    Args:
-        path: of a `.toml` or `.json` file.
+    A file that took the place of the last one (by a rename, or by a symbolic link, as in a Kubernetes volume) is
+    complete and read at once. A file that is written in place is read once two polls have found it unchanged.
     """
 
     is_shared = False
@@ -138,12 +104,7 @@ class FileLoader(Loader):
         return self.load()
 
     def load(self) -> PinPolicy:
-        """Return the policy that the file holds now.
-
-        Raises:
-            PolicyError: the file holds a wrong policy, or changed while it was read.
-            OSError: it cannot be read.
-        """
+        """Return the policy in the file now."""
         before = self._identity()
         now = time.time_ns()
         policy = PinPolicy.from_file(self._path)

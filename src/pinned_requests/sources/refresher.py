@@ -2,11 +2,11 @@
 
 Rules for the next maintainer:
 
-- One look at a time. Who comes meanwhile waits for that one, within a bound, or does not wait at all.
+- One look at a time. Others wait for that one, within a bound, or do not wait.
 - A signal handler may call every method, in the middle of every other one. So the lock is an `RLock`, no code of others
   (source, callback, log) runs under it, and a thread never waits for itself.
-- A look is due by the clocks. A wake-up of the thread that comes late (a machine slept) or never (a fork) is harmless:
-  the next use of the store looks at `wake_at`.
+- A look is due by the clocks. If the thread wakes up late (a machine slept) or never (a fork), the next use of the
+  store after `wake_at` looks.
 - The thread survives every error of a source. It ends with its store, which is held weakly.
 - A forked child has no thread, and its copy of a held lock is never released: `_start_over()` makes new ones.
 """
@@ -20,6 +20,7 @@ import math
 import os
 import threading
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pinned_requests.core.errors import PolicyError
@@ -41,50 +42,40 @@ SHORTEST_SILENCE, LONGEST_SILENCE = 5.0, 60.0  # seconds without an answer until
 
 
 class Served(Observed, Protocol):
-    """What a refresher needs of its store."""
+    """What a refresher needs of its store, a `PolicyStore`."""
 
-    def _clocks(self) -> tuple[float, float]:
-        """Return the seconds of a monotonic clock and since the epoch."""
+    def _clocks(self) -> tuple[float, float]: ...
 
-    def _put(self, policy: PinPolicy | None, loaded: float | None = None, version: str | None = None) -> None:
-        """Put a policy in force, or confirm the one that is (None), which was known to be good at `loaded`."""
+    def _put(self, policy: PinPolicy | None, loaded: float | None = None, version: str | None = None) -> None: ...
 
-    def _announce(self, error: BaseException | None = None) -> None:
-        """Tell of policies that were put in force, and of an error."""
+    def _announce(self, error: BaseException | None = None) -> None: ...
 
 
 class Refresher:
     """Looks for policies for one store: by hand, and in a thread that starts with the store's first use.
 
-    A copy, also one by pickle, has the same source, no thread and no store: `resume()` gives it one.
+    A copy, also by pickle, has the same source, but no thread and no store until `resume()`.
 
     Args:
         source: a `Loader`, or a callable to make one of.
-        refresh_after: seconds: the age of a policy at which the next look is due; None: it is never due.
+        refresh_after: seconds: the age of a policy at which a look is due; None: never.
         takes_early_looks: whether `hurry()` does anything.
-
-    Attributes:
-        wake_at: when `wake()` has something to do, in seconds since the epoch.
-        last_error: why the last look failed, or None if it succeeded.
-
-    Raises:
-        PolicyError: `source` is neither.
     """
 
-    wake_at: float
+    wake_at: float  # when `wake()` has something to do, in seconds since the epoch
 
     def __init__(
         self, source: Loader | Callable[[], Any], refresh_after: float | None, *, takes_early_looks: bool
     ) -> None:
-        self.last_error: BaseException | None = None
+        self.last_error: BaseException | None = None  # of the last look
         self._loader = Loader.of(source)
         self._takes_early_looks = takes_early_looks
         self._schedule = Schedule(refresh_after, RETRY if self._loader.is_shared else 1.0)
         self._finalizer: weakref.finalize[..., Refresher] | None = None
-        self._store: Callable[[], Served | None] = _nothing
+        self._store: Callable[[], Served | None] = lambda: None
         self._has_warned = False
         self._generation = 0  # counts the calls of `overrule()`
-        self._good_at: float | None = None  # when the policy was last known to be good, since the epoch; None: unknown
+        self._good_at: float | None = None  # when the policy was last known to be good, since the epoch
         self._clear()
         _refreshers.add(self)
 
@@ -94,19 +85,14 @@ class Refresher:
         self._looker: int | None = None  # the thread that looks
         self._looks = 0  # that have ended
         self._is_wanted = False  # whether the thread shall look now
-        self._is_asking = False  # whether there is a look that is wanted, or under way and has no answer yet
+        self._is_asking = False  # whether a look is wanted or under way
         self._is_asked_again = False  # by the thread that looks, from a signal handler
         self._asked_at = 0.0  # when that look was wanted or begun, by the monotonic clock
         self._due = (math.inf, math.inf)  # when the next look is, by both clocks
         self.wake_at = self._wake_at(math.inf)
 
     def begin(self, store: Served) -> None:
-        """Give a store its first policy: the one that the loader brings, or a load.
-
-        Raises:
-            PolicyError: the source returns a wrong policy.
-            Exception: any error of the source.
-        """
+        """Give a store its first policy: the one that the loader brings, or that it loads. Raises any error of it."""
         self._store = weakref.ref(store)
         start = self._loader.start
         if start is None:
@@ -114,20 +100,13 @@ class Refresher:
             return
         self._fill(start.policy, start.loaded, self._loader.version)
         self.last_error = start.error
-        wall = store._clocks()[1]  # noqa: SLF001  of `Served`
-        is_known = start.loaded is not None and start.loaded <= wall  # shipped: older than anything published
-        self._plan(self._schedule.after_start(wall - start.loaded if is_known and start.loaded else math.inf))
+        self._plan(self._schedule.after_start(self._age(start.loaded)))  # shipped: older than anything published
 
     def resume(self, store: Served, loaded: float | None) -> None:
-        """Serve a store that has a policy.
-
-        Args:
-            store: held weakly.
-            loaded: when its policy was known to be good, in seconds since the epoch; None: not known.
-        """
+        """Serve a store that has a policy, known to be good at `loaded` (seconds since the epoch)."""
         self._store = weakref.ref(store)
         self._good_at = loaded
-        self._plan_by_age()
+        self._plan(self._schedule.after_success(self._age(loaded)))
 
     def wake(self) -> None:
         """Start the thread if it does not run, and let it look if a look is due."""
@@ -139,10 +118,10 @@ class Refresher:
     def hurry(self, bound: float | None) -> None:
         """Look early, unless that was done less than 30 seconds ago, and wait for that look or the one under way.
 
-        Where no look is made early, the next one is waited for if it is due within the bound.
+        If no look is made early, wait for the next one if it is due within the bound.
 
         Args:
-            bound: seconds from the beginning of that look that connections wait for it; None: not to wait at all.
+            bound: seconds from the beginning of that look that connections wait for it; None: do not wait.
         """
         if not self._takes_early_looks:
             return
@@ -160,20 +139,12 @@ class Refresher:
                 self._bell.wait_for(lambda: self._looks != seen, max(0.0, until - steady))
 
     def refresh(self) -> None:
-        """Look now, in this thread, after any look that is under way.
-
-        In a signal handler that interrupts a look of this very thread, it returns at once; that look is then followed
-        by another one.
-
-        Raises:
-            PolicyError: the source returns a wrong policy, or another look has been under way for a minute.
-            Exception: any error of the source.
-        """
+        """Look now, in this thread; see `PolicyStore.refresh()`."""
         if not self._look(self._loader.load):
             raise PolicyError(f"another look at the source has been under way for {LONGEST_WAIT:g} seconds")
 
     def overrule(self, policy: PinPolicy) -> None:
-        """Put a policy in force that a look under way does not replace: that look began before."""
+        """Put a policy in force that a look under way, which began before, does not replace."""
         with self._bell:
             self._generation += 1
             self._fill(policy)
@@ -184,16 +155,12 @@ class Refresher:
             try:
                 self._look(self._loader.poll)
             except BaseException as e:  # noqa: BLE001  the thread must survive any error
-                e.__traceback__ = None  # `last_error` would keep the frames alive, and everything that they refer to
+                e.__traceback__ = None  # `last_error` would keep the frames alive
         now = self._clocks()
         return max(0.0, min(due - clock for due, clock in zip(self._due, now, strict=True)))
 
     def _look(self, load: Callable[[], PinPolicy | None]) -> bool:
-        """Look, and look again if a signal handler asked for it.
-
-        Returns:
-            Whether a look was made, or will be: not if the look of another thread does not end.
-        """
+        """Look, and again if a signal handler asked for it. Return False if the look of another thread does not end."""
         me = threading.get_ident()
         while True:
             with self._bell:
@@ -242,10 +209,10 @@ class Refresher:
             self._plan(self._schedule.after_success() if error is None else self._schedule.after_failure())
             self._looks += 1
             self._looker, self._is_asking = None, self._is_wanted
-            self._bell.ring()  # the thread plans its next look, and requests that wait go on
+            self._bell.ring()  # for the thread, and for requests that wait
 
     def _watch(self) -> threading.Timer | None:
-        """Let a source that does not answer show in `last_error`: it may hang for ever."""
+        """Let a source that does not answer show in `last_error`: it may hang forever."""
         if not self._loader.is_shared or self._good_at is None:  # the constructor's caller waits for the first answer
             return None
         interval = self._schedule.interval or LONGEST_SILENCE
@@ -273,10 +240,10 @@ class Refresher:
             store._put(policy, loaded, version)  # noqa: SLF001  as above
 
     def _announce(self, error: BaseException | None) -> None:
-        """Tell of what has changed and of a failure. The 1st, 2nd, 4th, 8th, … failure in a row is logged."""
+        """Tell of changes and errors. The 1st, 2nd, 4th, 8th, … failure in a row is logged."""
         if error is not None and self._schedule.failures.bit_count() <= 1:
             with contextlib.suppress(Exception):  # a log filter may fail
-                # The text of a foreign error is not logged: that of an HTTP client has the URL with its query.
+                # The text of an HTTP client's error has the URL with its query.
                 text = f": {escape(str(error))}" if isinstance(error, PolicyError) else ""
                 logger.warning(
                     "The pin policy could not be refreshed (%d times in a row), and the last good one stays in force: "
@@ -304,7 +271,7 @@ class Refresher:
         return (0.0, 0.0) if store is None else store._clocks()  # noqa: SLF001  of `Served`
 
     def _is_due(self) -> bool:
-        """Whether either clock says so: the monotonic one stands still in a suspended machine, the other can be set."""
+        """Whether either clock says so: the monotonic one stops in a suspended machine, the other can be set."""
         steady, wall = self._clocks()
         return steady >= self._due[0] or wall >= self._due[1]
 
@@ -313,10 +280,10 @@ class Refresher:
         self._due = steady + delay, wall + delay
         self.wake_at = self._wake_at(self._due[1])
 
-    def _plan_by_age(self) -> None:
+    def _age(self, good_at: float | None) -> float:
+        """Return how old a policy is that was good then; infinite if that is not known, or in the future."""
         wall = self._clocks()[1]
-        is_known = self._good_at is not None and self._good_at <= wall
-        self._plan(self._schedule.after_success(wall - self._good_at if is_known and self._good_at else math.inf))
+        return wall - good_at if good_at is not None and good_at <= wall else math.inf
 
     def _wake_at(self, due: float) -> float:
         return due if self._has_thread or self._schedule.interval is None else -math.inf
@@ -329,7 +296,7 @@ class Refresher:
         self._bell.ring()
 
     def _start(self) -> bool:
-        """Start the thread if it does not run, and say whether it runs."""
+        """Start the thread, and return whether it runs."""
         if self._has_thread:
             return True
         thread = threading.Thread(
@@ -347,20 +314,20 @@ class Refresher:
         return True
 
     def _start_over(self) -> None:
-        """Be without a thread, and look when the age of the policy says so: in a forked child."""
         if self._finalizer is not None:
             self._finalizer.detach()  # its lock may be held by a thread that is not here
         self._clear()
-        self._plan_by_age()
+        self._plan(self._schedule.after_success(self._age(self._good_at)))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        loader = copy.copy(self._loader)  # what one file loader has seen, the other has not
+        loader = copy.copy(self._loader)  # a file loader remembers what it has seen
         loader.start = None  # the copied store has a policy
-        return _restore, (loader, self._schedule.interval, self._takes_early_looks)
+        restore = partial(Refresher, takes_early_looks=self._takes_early_looks)
+        return restore, (loader, self._schedule.interval)
 
 
 class _Bell(threading.Condition):
-    """Wakes the thread of a refresher. The thread holds the bell, and not the refresher, while it sleeps."""
+    """Wakes the thread of a refresher, which holds the bell alone while it sleeps."""
 
     def __init__(self) -> None:
         super().__init__(threading.RLock())
@@ -376,27 +343,15 @@ class _Bell(threading.Condition):
             self.notify_all()
 
     def sleep(self, seconds: float) -> bool:
-        """Sleep until rung, and say whether the refresher still exists."""
+        """Sleep until rung, and return whether the refresher still exists."""
         with self:
             self.wait_for(lambda: self._is_rung or self._is_over, min(seconds, threading.TIMEOUT_MAX))
             self._is_rung = False
             return not self._is_over
 
 
-def _restore(loader: Loader, refresh_after: float | None, takes_early_looks: bool) -> Refresher:  # noqa: FBT001  for pickle
-    return Refresher(loader, refresh_after, takes_early_looks=takes_early_looks)
-
-
-def _nothing() -> None:
-    """Stand for a store that does not exist."""
-
-
 def _follow(ref: weakref.ref[Refresher], bell: _Bell) -> None:
-    delay = 0.0
-    while True:
-        refresher = ref()
-        if refresher is None:
-            return
+    while (refresher := ref()) is not None:
         delay = refresher.poll()
         del refresher
         if not bell.sleep(delay):

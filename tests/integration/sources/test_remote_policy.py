@@ -25,7 +25,7 @@ from pinned_requests.publishing import state as state_module
 from pinned_requests.publishing.keys import KeyRing, SigningError
 from pinned_requests.publishing.repository import Repository
 from pinned_requests.publishing.state import ROLES, renew
-from pinned_requests.sources.tuf import RemotePolicyError, updater
+from pinned_requests.sources.tuf import RemotePolicyError, metadata
 from pinned_requests.sources.tuf.folder import PrivateFolder
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ def test_the_log_is_quiet(
     caplog.set_level("INFO")
     with pytest.raises(RemotePolicyError):
         publisher.store()
-    with updater.quiet():
+    with metadata.quiet():
         logging.getLogger("tuf.api._payload").info("of this thread")
         thread = threading.Thread(target=logging.getLogger("tuf.api._payload").info, args=("of another thread",))
         thread.start()
@@ -563,7 +563,7 @@ def test_nothing_of_it_is_imported_before_it_is_needed() -> None:
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the extra."""
     monkeypatch.setitem(sys.modules, "tuf.ngclient", None)
-    for name in ("client", "updater"):
+    for name in ("client", "metadata"):
         monkeypatch.delitem(sys.modules, f"pinned_requests.sources.tuf.{name}", raising=False)
     with pytest.raises(ImportError, match=r"pinned-requests\[remote\]"):
         PolicyStore.from_tuf("https://example.com", "https://example.com", root=b"", cache_dir="")

@@ -1,8 +1,7 @@
 """Signed remote policies by The Update Framework (TUF), for `PolicyStore.from_tuf`. Extra: `remote`.
 
-`client.py` updates from the repository, `fetcher.py` downloads, `bundle.py` keeps the last good policy over a restart,
-`errors.py` says which check failed. The client's side belongs here; signing and publishing do not. Importing this
-package imports none of the extra's libraries.
+The client's side belongs here; signing and publishing do not. Importing this package imports none of the extra's
+libraries.
 """
 
 from pinned_requests.sources.tuf.errors import RemotePolicyError

@@ -2,11 +2,10 @@
 
 Rules for the next maintainer:
 
-- Trust begins with the root that the application ships, at every start. The cache is verified from there; a cached root
-  is never trusted by itself, it only links that root to a newer one.
-- The policy is parsed from the bytes in memory whose hash was checked. No file is read again after its check.
+- Trust begins with the root that the application ships, at every start. A cached root only links it to a newer one.
+- The policy is parsed from the bytes whose hash was checked. No file is read again after its check.
 - A new policy replaces the last good one only after all its metadata was verified *and* it was parsed.
-- The cache is memory over a restart, and nothing else: without one the same checks are made, in memory.
+- The cache is memory over a restart. Without one the same checks are made, in memory.
 """
 
 from __future__ import annotations
@@ -36,8 +35,7 @@ try:
     from tuf.api.metadata import Metadata, Root, TargetFile
 
     from pinned_requests.sources.tuf import fetcher
-    from pinned_requests.sources.tuf.bundle import Bundle, valid_roots
-    from pinned_requests.sources.tuf.updater import MemoryUpdater, quiet
+    from pinned_requests.sources.tuf.metadata import Bundle, MemoryUpdater, quiet, valid_roots
 except ImportError as e:
     raise ImportError(
         f"signed remote policies need the extra 'remote' ({e}); run: pip install 'pinned-requests[remote]'"
@@ -47,36 +45,18 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
     from pinned_requests.core.pinset import PinsLike
-
-    Resource = bytes | str | os.PathLike[str] | Traversable
+    from pinned_requests.policy_store import Resource
 
 _TARGET = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)  # needs no quoting in a URL
-_SEEN = "seen.json"  # the newest metadata that was seen, also where its policy could not be had
+_SEEN = "seen.json"  # the newest metadata that was seen, also if its policy could not be had
 _FORGETS = "the policy is verified and used in memory, and a restart forgets which versions were seen"
 
 
 class SignedPolicy(Loader):
-    """Loads a policy from a TUF repository and verifies it. It pickles.
+    """Loads a policy from a TUF repository and verifies it; see `PolicyStore.from_tuf()`. It pickles.
 
-    The store begins (`start`) with the last good policy if it still verifies, else with the shipped one. Metadata that
-    has expired does not make the last good policy worse than the shipped one, unless the application has since been
-    released with another: then that one is newer.
-
-    Args:
-        metadata_url: the folder of the repository's metadata, `https://` or `http://`.
-        targets_url: the folder of its targets.
-        root: the trusted root metadata that the application ships: its bytes, a path, or a resource.
-        target: the name of the policy in the repository; `.toml` for TOML, anything else is JSON.
-        cache_dir: a folder of the application; it is created if it is missing. Processes and repositories may share it.
-            None, or one that cannot be used: nothing is kept over a restart.
-        shipped: the policy that the application ships: a `PinPolicy`, a mapping, the path of a file, or a resource.
-        verify: True, or the path of a file or folder of CA certificates, as in requests.
-        proxies: scheme → URL, as in requests; None: those of the environment.
-
-    Raises:
-        PolicyError: a URL, the root, the target's name, the shipped policy, `verify` or `proxies` is wrong.
-        OSError: a file cannot be read.
-        ImportError: the extra `remote` is not installed.
+    The store begins (`start`) with the last good policy if it still verifies, else with the shipped one. Expired
+    metadata still counts, unless the application has since been released with another policy, which is then newer.
     """
 
     def __init__(  # noqa: PLR0913  what a repository consists of
@@ -99,7 +79,7 @@ class SignedPolicy(Loader):
         self._shipped = _shipped(shipped)
         self._connection = _verification(verify), _proxies(proxies)
         self._fingerprint = hashlib.sha256(self._shipped.to_json().encode()).hexdigest() if self._shipped else ""
-        # A folder for each repository: in one folder, each would delete the other's memory of the versions it has seen.
+        # Repositories in one folder would delete each other's memory of the versions seen.
         name = hashlib.sha256(self._metadata_url.encode()).hexdigest()[:16]
         self._folder = None if cache_dir is None else Path(cache_dir).absolute() / name
         # A file for each policy of a repository.
@@ -108,11 +88,7 @@ class SignedPolicy(Loader):
         self.start = self._from_cache()
 
     def load(self) -> PinPolicy:
-        """Update from the repository and return its policy.
-
-        Raises:
-            RemotePolicyError: the update failed, or the signed target is not a policy. The last good policy stays.
-        """
+        """Update from the repository and return its policy, or raise `RemotePolicyError`."""
         self.warning = None
         downloads = fetcher.BoundedFetcher(*self._connection)
         try:
@@ -129,7 +105,7 @@ class SignedPolicy(Loader):
             raise explain(e, downloads.url) from e
 
     def _open(self, opened: ExitStack) -> PrivateFolder | None:
-        """Return the folder, locked, or None if there is none to use; `warning` then says why."""
+        """Return the locked folder, or None if none can be used; `warning` then says why."""
         if self._folder is None:
             self._forgets("there is no cache directory")
             return None
@@ -149,7 +125,7 @@ class SignedPolicy(Loader):
         self.warning = RemotePolicyError("cache", f"{why}; {_FORGETS}")
 
     def _read(self, folder: PrivateFolder | None, name: str) -> bytes | None:
-        """Return what was kept under a name: on the disk, or in memory if it is not there, or cannot be read."""
+        """Return what was kept on the disk, or in memory if that cannot be read."""
         try:
             data = None if folder is None else folder.read(name)
         except OSError:
@@ -226,7 +202,7 @@ class SignedPolicy(Loader):
         return policy
 
     def _seen(self, folder: PrivateFolder | None) -> tuple[dict[str, str], list[str]]:
-        """Return the newest metadata of each role that was seen, not verified, and the roots that follow ours."""
+        """Return the newest metadata seen of each role, not verified, and the roots that follow the shipped one."""
         try:
             seen, roots = json.loads(self._read(folder, _SEEN) or b"[{}, []]")
             if all(type(text) is str for text in [*seen, *seen.values(), *roots]):
@@ -237,12 +213,12 @@ class SignedPolicy(Loader):
         return {}, []
 
     def _kept(self, folder: PrivateFolder | None, info: TargetFile) -> str | None:
-        """Return the text of the last good policy if it is still the signed one, else None."""
+        """Return the text of the last good policy if it is still the signed one."""
         try:
             bundle = Bundle.parse(self._read(folder, self._good) or b"")
             info.verify_length_and_hashes(bundle.policy.encode())
         except (RepositoryError, ValueError):
-            return None  # it is another one or damaged, and the caller downloads it
+            return None  # the caller downloads it
         return bundle.policy
 
     def _download(self, downloads: fetcher.BoundedFetcher, info: TargetFile, roots: list[str]) -> str:
@@ -284,7 +260,8 @@ def _folder_url(name: str, url: object) -> str:
 
 
 def _trusted_root(root: Resource) -> bytes:
-    data = root if isinstance(root, bytes) else _read(root)
+    file = Path(root) if isinstance(root, (str, os.PathLike)) else root
+    data = file if isinstance(file, bytes) else file.read_bytes()
     problem = "it is the metadata of another role"
     try:
         metadata = Metadata[Root].from_bytes(data)
@@ -296,13 +273,6 @@ def _trusted_root(root: Resource) -> bytes:
     raise PolicyError(
         f"'root' is not root metadata signed by its own keys ({problem}): give the N.root.json of the repository"
     )
-
-
-def _read(resource: str | os.PathLike[str] | Traversable) -> bytes:
-    """Return the content of a file, which may be in a package, in a zip archive."""
-    if isinstance(resource, (str, os.PathLike)):
-        return Path(resource).read_bytes()
-    return resource.read_bytes()
 
 
 def _target_name(name: object) -> str:
@@ -321,10 +291,9 @@ def _shipped(policy: PinPolicy | Mapping[str, PinsLike] | Resource | None) -> Pi
     if isinstance(policy, bytes) or not hasattr(policy, "read_bytes"):
         return PinPolicy.from_mapping(policy)  # type: ignore[arg-type]  # it refuses what is not a mapping
     resource: Traversable = policy  # type: ignore[assignment]  # as was just seen
+    parse = PinPolicy.from_toml if resource.name.lower().endswith(".toml") else PinPolicy.from_json
     try:
-        return (PinPolicy.from_toml if resource.name.lower().endswith(".toml") else PinPolicy.from_json)(
-            _read(resource)
-        )
+        return parse(resource.read_bytes())
     except PolicyError as e:
         raise type(e)(f"{show(resource.name)}: {e}") from None
 

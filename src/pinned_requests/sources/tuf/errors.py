@@ -39,12 +39,7 @@ class RemotePolicyError(PolicyError):
 
 
 def explain(error: Exception, name: str) -> RemotePolicyError:
-    """Return an error of python-tuf, of a file or of a lock as a `RemotePolicyError`.
-
-    Args:
-        error: the error.
-        name: the URL of the file that was being read, or what was read.
-    """
+    """Return the `RemotePolicyError` for any error, and the name or URL of what was being read."""
     from tuf.api import exceptions as tuf  # noqa: PLC0415  of the extra
 
     if isinstance(error, RemotePolicyError):

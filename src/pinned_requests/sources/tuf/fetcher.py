@@ -2,10 +2,9 @@
 
 Rules for the next maintainer:
 
-- A download is not trusted before its signatures are checked. So the session is a plain one, with requests' own
-  validation and the proxies of the environment. It is not pinned: pins must not lock out their own renewal.
-- The time-out of a single read does not bound the whole: a server can send one byte at a time, also in its headers. So
-  a timer shuts down every connection at the deadline.
+- The session is not pinned: pins must not lock out their own renewal. Trust comes from the signatures.
+- The time-out of a read does not bound the whole: a server can send one byte at a time, also in its headers. So a timer
+  shuts down every connection at the deadline.
 - Redirects are not followed: requests reads the body of a redirect to its end, without a bound.
 """
 
@@ -36,18 +35,10 @@ _CHUNK = 16_384  # bytes
 
 
 class BoundedFetcher(FetcherInterface):
-    """Fetches the files of one update, in a `with` block.
-
-    Args:
-        verify: as the argument of a request.
-        proxies: the same; others are those of the environment.
-
-    Attributes:
-        url: of the last file that was asked for.
-    """
+    """Fetches the files of one update, in a `with` block. `verify` and `proxies` are those of requests."""
 
     def __init__(self, verify: bool | str = True, proxies: dict[str, str] | None = None) -> None:  # noqa: FBT001, FBT002  requests' spelling
-        self.url = ""
+        self.url = ""  # of the last file that was asked for
         self._verify, self._proxies = verify, proxies
         self._deadline = _Deadline(DEADLINE)
         self._responses: list[requests.Response] = []
@@ -67,11 +58,7 @@ class BoundedFetcher(FetcherInterface):
         self._session.close()
 
     def download_bytes(self, url: str, max_length: int) -> bytes:
-        """Return a file. python-tuf's own method needs a disk to write to.
-
-        Raises:
-            DownloadError: it cannot be downloaded.
-        """
+        """Return a file, or raise `DownloadError`. python-tuf's own method writes to a disk."""
         data = bytearray()
         for chunk in self.fetch(url):
             data += chunk
@@ -139,11 +126,7 @@ class _Deadline:
         self._connections.append(connection)
 
     def connected(self, sock: Any) -> None:
-        """Watch a socket: the connection drops its own reference with the last response.
-
-        Raises:
-            TimeoutError: the deadline has passed.
-        """
+        """Watch a socket: the connection drops its reference with the last response. Raises `TimeoutError`."""
         self._sockets.append(sock)
         if self.is_over:
             raise TimeoutError("it connected after the deadline")
@@ -158,7 +141,7 @@ class _Deadline:
 
 
 class _Watched:
-    """A mixin for urllib3's connections."""
+    """Mixin for urllib3's connections."""
 
     deadline: _Deadline
     sock: Any
@@ -170,7 +153,7 @@ class _Watched:
 
 
 class _WatchedAdapter(HTTPAdapter):
-    """An adapter whose connections end at the deadline."""
+    """Ends its connections at the deadline."""
 
     def __init__(self, deadline: _Deadline) -> None:
         super().__init__()

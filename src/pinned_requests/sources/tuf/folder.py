@@ -2,10 +2,9 @@
 
 Rules for the next maintainer:
 
-- Nothing is opened that is not a regular file of this user which others cannot write. Links are not followed, and a
-  FIFO is not waited for: it would hang the program.
-- A file is written under a name that cannot be guessed, and renamed. A link under a known name would have another file
-  of the user's overwritten.
+- Only a regular file of this user which others cannot write is read. Links are not followed, nor is a FIFO waited for.
+- A file is written under a name that cannot be guessed, and renamed: a link under a known name would overwrite another
+  file of the user.
 - Every name is looked up in the folder that was checked, by its descriptor, where the system has that.
 """
 
@@ -17,28 +16,24 @@ import secrets
 import shutil
 import stat
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-MAX_BYTES = 20_000_000  # bytes: several times the largest metadata and policy that are downloaded
+MAX_BYTES = 20_000_000  # bytes: several times the largest download
 _OTHERS_WRITE = 0o022
 _LEFT = "tmp-"  # how temporary names begin
 _BY_DESCRIPTOR = os.open in os.supports_dir_fd
-# Of POSIX: none of these is on Windows, where files have no owner to compare either.
+# Not on Windows, where files have no owner either.
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 
 
 class PrivateFolder:
-    """A folder of this user's alone; use `opened()`.
-
-    Args:
-        path: of the folder.
-        descriptor: of the folder, or None where files are found by their path.
-    """
+    """A folder of this user alone; use `opened()`. Without a descriptor, files are found by their paths."""
 
     def __init__(self, path: Path, descriptor: int | None) -> None:
         self.path = path
@@ -47,7 +42,7 @@ class PrivateFolder:
     @classmethod
     @contextmanager
     def opened(cls, path: Path, *, make: bool) -> Iterator[PrivateFolder]:
-        """Open a folder, and make it and the one above it if they are missing and `make` is set.
+        """Open a folder, and make it first if it is missing and `make` is set.
 
         Raises:
             FileNotFoundError: it is missing.
@@ -73,12 +68,7 @@ class PrivateFolder:
             os.close(descriptor)
 
     def read(self, name: str) -> bytes | None:
-        """Return the content of a file, or None if it is missing.
-
-        Raises:
-            OSError: it cannot be read, is not a regular file, belongs to another user, can be written by others, or is
-                larger than `MAX_BYTES`.
-        """
+        """Return the content of a file, or None if it is missing; raise `OSError` if it must not be read."""
         try:
             file = os.open(self._name(name), os.O_RDONLY | _NO_LINK | _NO_WAIT, dir_fd=self._descriptor)
         except FileNotFoundError:
@@ -96,29 +86,32 @@ class PrivateFolder:
         return data
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file completely or not at all.
-
-        Raises:
-            OSError: it cannot be written.
-        """
+        """Write a file completely, or raise `OSError`."""
         temporary = f"{_LEFT}{secrets.token_hex(16)}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK
         file = os.open(self._name(temporary), flags, 0o600, dir_fd=self._descriptor)
         try:
             with open(file, "wb") as stream:  # noqa: PTH123  a descriptor
                 stream.write(data)
-            self._replace(temporary, name)
+            replace = partial(
+                os.replace,
+                self._name(temporary),
+                self._name(name),
+                src_dir_fd=self._descriptor,
+                dst_dir_fd=self._descriptor,
+            )
+            try:
+                replace()
+            except IsADirectoryError:
+                self._clear_way(name)
+                replace()
         except BaseException:
             with suppress(OSError):
                 self._remove(temporary)
             raise
 
     def clear_left(self) -> None:
-        """Remove what a process that was killed has left. The caller holds the lock of the folder.
-
-        Raises:
-            OSError: the folder cannot be read.
-        """
+        """Remove what a killed process has left. The caller holds the lock of the folder."""
         place = self.path if self._descriptor is None else self._descriptor
         for name in os.listdir(place):  # noqa: PTH208  a Path has no descriptor
             if name.startswith(_LEFT):
@@ -126,27 +119,11 @@ class PrivateFolder:
                     self._remove(name)
 
     def lock_file(self) -> Path:
-        """Return the path of a file to lock, and remove what is in its place if that is not a regular file."""
+        """Return the path of a file to lock. Anything but a regular file in its place is removed."""
         with suppress(FileNotFoundError):
             if not stat.S_ISREG(os.lstat(self._name(".lock"), dir_fd=self._descriptor).st_mode):  # type: ignore[call-overload,unused-ignore]  # for Windows
                 self._clear_way(".lock")
         return self.path / ".lock"
-
-    def _replace(self, temporary: str, name: str) -> None:
-        for last in (False, True):
-            try:
-                os.replace(
-                    self._name(temporary),
-                    self._name(name),
-                    src_dir_fd=self._descriptor,
-                    dst_dir_fd=self._descriptor,
-                )
-            except IsADirectoryError:
-                if last:
-                    raise
-                self._clear_way(name)
-            else:
-                return
 
     def _clear_way(self, name: str) -> None:
         path = self._name(name)

@@ -1,59 +1,91 @@
-"""`Bundle`: the last good policy and all the metadata that proves it, in one file, for a start without network.
-
-python-tuf keeps the newest metadata that it has seen, file by file. That protects from a rollback, but it can be newer
-than the policy: an attacker may let metadata pass and hold back the target. So a complete set is kept as well.
+"""Metadata without python-tuf's folder: in memory for an update, and in a `Bundle` for a start without network.
 
 Rules for the next maintainer:
 
-- The file is not trusted. Everything in it is verified from the root that the application ships, each time.
-- Expiry is reported, not enforced; the caller decides. The last good policy is newer than the one in the package, even
-  when it has expired: an attacker who cuts the client off and waits must not bring the older one back.
+- A bundle is not trusted. Everything in it is verified from the root that the application ships, each time.
+- Its expiry is reported, not enforced. An expired policy is still newer than the shipped one: an attacker who cuts the
+  client off and waits must not bring that one back.
+- Four methods of `MemoryUpdater` are private in python-tuf. `tests/attacks/test_remote_cache.py` and the rollbacks in
+  `test_remote_policy.py` fail if they are not called.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import os
+import threading
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tuf.api.exceptions import BadVersionNumberError, RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
+from tuf.ngclient import Updater, UpdaterConfig
 
 from pinned_requests.core.text import show
 from pinned_requests.sources.tuf.errors import RemotePolicyError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-class Bundle(NamedTuple):
-    """The metadata and the policy, as texts from the repository.
+MAX_ROOT = 512_000  # bytes, as in python-tuf
+_CONFIG = UpdaterConfig(root_max_length=MAX_ROOT, max_root_rotations=256, max_delegations=8)
+_NOWHERE = os.devnull  # has no files, so that no root is read from the disk
 
-    Attributes:
-        roots: the roots that follow the one in the package, in order.
-        shipped: the hash of the policy that the application shipped when this was saved. No signature covers it.
-        saved: when, in seconds since the epoch. No signature covers it.
+
+class MemoryUpdater(Updater):
+    """Updates from a repository.
+
+    Args:
+        seen: role → newest metadata; it is changed.
+        roots: the roots that follow the bootstrap root are added to it, in order.
+        arguments: passed to `Updater`.
     """
 
-    roots: list[str]
+    def __init__(self, seen: dict[str, str], roots: list[str], **arguments: Any) -> None:
+        self._seen, self._roots = seen, roots
+        self._is_begun = False
+        super().__init__(_NOWHERE, config=_CONFIG, **arguments)
+        self._is_begun = True
+
+    def _load_local_metadata(self, rolename: str) -> bytes:
+        if rolename not in self._seen:
+            raise FileNotFoundError(rolename)
+        return self._seen[rolename].encode()
+
+    def _persist_metadata(self, rolename: str, data: bytes) -> None:
+        self._seen[rolename] = data.decode()
+
+    def _persist_root(self, version: int, data: bytes) -> None:  # noqa: ARG002  the signature of python-tuf
+        if self._is_begun:
+            self._roots.append(data.decode())
+
+    def _update_root_symlink(self) -> None:
+        pass
+
+
+class Bundle(NamedTuple):
+    """A policy and its metadata, as texts from the repository.
+
+    `MemoryUpdater` may have seen newer metadata: an attacker may let metadata pass and hold back the target.
+    """
+
+    roots: list[str]  # that follow the shipped one, in order
     timestamp: str
     snapshot: str
     targets: str
     policy: str
-    shipped: str
-    saved: float
+    shipped: str  # the hash of the shipped policy when this was saved; not signed
+    saved: float  # seconds since the epoch; not signed
 
     @property
     def version(self) -> str:
-        """The number of the policy: the version of the targets metadata that names it."""
+        """The number of the policy: the version of the targets metadata."""
         return str(Metadata[Targets].from_bytes(self.targets.encode()).signed.version)
 
     def verify(self, root: bytes, target: str) -> list[str]:
-        """Verify everything, from the root in the package to the policy.
-
-        Args:
-            root: the trusted root metadata.
-            target: the name of the policy in the repository.
-
-        Returns:
-            The roles whose metadata has expired.
+        """Verify everything, from the shipped root to the policy, and return the roles whose metadata has expired.
 
         Raises:
             RepositoryError: a signature, a version, a length or a hash is wrong.
@@ -74,11 +106,7 @@ class Bundle(NamedTuple):
 
     @classmethod
     def parse(cls, data: bytes) -> Bundle:
-        """Return the content of a file, not verified.
-
-        Raises:
-            RepositoryError: it is not a bundle.
-        """
+        """Return the bundle in a file, not verified, or raise `RepositoryError`."""
         try:
             bundle = cls(**json.loads(data))
             roots, *texts, saved = bundle
@@ -90,20 +118,17 @@ class Bundle(NamedTuple):
         return bundle
 
     def dump(self) -> bytes:
-        """Return the content of a file."""
+        """Return the content of its file."""
         return json.dumps(self._asdict()).encode()
 
 
 def valid_roots(root: bytes, texts: list[str]) -> list[str]:
-    """Return the roots that follow `root` and are signed as they must be, in order."""
+    """Return the valid roots that follow `root`, in order."""
     return _follow(Metadata[Root].from_bytes(root).signed, texts)[1]
 
 
 def _follow(root: Root, texts: list[str]) -> tuple[Root, list[str]]:
-    """Follow the roots as far as they are valid, as python-tuf does, and return the last valid one, and all of them.
-
-    The signatures on the other roles decide whether it is new enough.
-    """
+    """Follow the roots as far as they are valid, as python-tuf does, and return the last valid one, and all of them."""
     followed = []
     for text in texts:
         try:
@@ -131,3 +156,21 @@ def _signed(root: Root, kind: type[Any], text: str, version: int | None = None) 
     if version is not None and signed.version != version:
         raise BadVersionNumberError(f"{kind.type} has version {signed.version} instead of {version}")
     return signed
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep python-tuf's INFO records of this thread out of the log: no operator needs them."""
+    own = threading.get_ident()
+
+    def is_wanted(record: logging.LogRecord) -> bool:
+        return record.levelno != logging.INFO or record.thread != own
+
+    loggers = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict) if name.startswith("tuf.")]
+    for logger in loggers:
+        logger.addFilter(is_wanted)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(is_wanted)
