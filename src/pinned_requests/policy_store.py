@@ -2,13 +2,12 @@
 
 Rules for the next maintainer:
 
-- `current` reads attributes and a clock. It never waits: not for a source, not for a lock, not for a file. The one wait
-  of a request is in `confirm()`, which a guard calls before it refuses.
-- A policy is replaced as a whole, and only by a valid one. A failed look leaves the last good policy in force.
-- `max_age` makes an old policy refuse. It never unpins a host. An age that is not known is infinite.
-- Callbacks and logs run outside of every lock, in the order of the changes, and what they raise is logged and ignored.
-- Where policies come from is the business of `sources/`, which stands above this module. The constructor and the class
-  methods import it when they are called, because `PolicyStore` is the class that users know.
+- `current` reads attributes and a clock. It never waits for a source, a lock or a file. A request waits in `confirm()`
+  alone, which a guard calls before it refuses.
+- A policy is replaced as a whole, and only by a valid one.
+- `max_age` makes an old policy refuse. It never unpins a host. An unknown age is infinite.
+- Callbacks and logs run outside of every lock, in the order of the changes.
+- Policies come from `sources/`, a room above this one, which is imported when it is needed.
 """
 
 from __future__ import annotations
@@ -50,8 +49,8 @@ logger = logging.getLogger("pinned_requests")
 TUF_INTERVAL = 3600.0  # seconds: a change of pins is known within an hour; if nothing is new, one small file is fetched
 FILE_INTERVAL = 1.0  # seconds: a look at a file costs microseconds
 CONFIRM = 5.0  # seconds that a refusal waits for a look over a network
-SETTLED = 1.0  # seconds: a fork or a clock that was set shows within that time on a connection that stays open
-VERSION_DIGITS = 12  # hex digits, of the SHA-256 of a policy without a number
+SETTLED = 1.0  # seconds until a fork or a clock that was set shows on an open connection
+VERSION_DIGITS = 12  # hex digits
 
 
 class PolicyStore:
@@ -67,16 +66,19 @@ class PolicyStore:
     it is random, from 0 to twice `refresh_after` (once, for a file), so that many clients do not ask together. A
     refusal for a mismatch, a blocked key or an outdated policy brings the look forward, at most once in 30 seconds.
 
+    A store can be pickled if its source and callbacks can. A forked child starts a thread of its own.
+
     Args:
         source: a `PinPolicy`; a mapping of host patterns to pins; or a callable without arguments that returns one of
             these or the text of a policy (`str` or `bytes`; JSON if it begins with `{`, else TOML).
         refresh_after: seconds; None: only `refresh()` calls the source, and refusals if `confirm_refusals` is given.
-        max_age: seconds; a policy that is older refuses every host that it does not exempt (`PinsExpiredError`), until
-            a look succeeds. None: a policy never becomes too old.
+        max_age: seconds; an older policy refuses every host that it does not exempt (`PinsExpiredError`), until a look
+            succeeds. None: a policy never becomes too old.
         confirm_refusals: seconds; a connection that would be refused for a mismatch or an outdated policy waits at most
-            so long for a look, and is then evaluated once more. None: none waits. Without the argument it is 5 for a
-            callable with `refresh_after`, else None. Sockets that do not block never wait.
-        on_change: called with the old and the new policy after each change, in the thread that made it.
+            so long for a look, and is then evaluated once more. None: none waits. Default: 5 for a callable with
+            `refresh_after`, else None. Sockets that do not block never wait.
+        on_change: called with the old and the new policy after each change, in the thread that made it. Exceptions are
+            logged and ignored, as those of `on_error`.
         on_error: called with each error of a look, also when the source has not answered for as long as
             `refresh_after` (at least 5 and at most 60 seconds).
 
@@ -84,18 +86,13 @@ class PolicyStore:
         PolicyError: the source is none of these or returns a wrong policy; an interval is not a positive number, or is
             given with a fixed policy.
         Exception: any error of the source.
-
-    Exceptions of `on_change` and `on_error` are logged and ignored. A store can be pickled if its source and callbacks
-    can. A forked child starts a thread of its own.
     """
 
-    # Two attributes, quicker than `current`, for what looks at each write. None where a subclass decides in `current`.
-    # What `current` returns, unless that has become too old: see `settled_for()`.
-    in_force: PinPolicy | None = None
-    # The same where nothing but `set()` can change it.
-    steady: PinPolicy | None = None
+    # Quicker than `current`, for each write of a connection. None where a subclass decides in `current`.
+    in_force: PinPolicy | None = None  # what `current` returns, unless that has become too old: see `settled_for()`
+    steady: PinPolicy | None = None  # the same where nothing but `set()` can change it
     _current: PinPolicy
-    _refusing: PinPolicy  # the same policy past `max_age`; one object for as long as `_current` is
+    _refusing: PinPolicy  # the same policy past `max_age`
     _loaded: tuple[float, float] = (-math.inf, -math.inf)  # when the policy was last known to be good, by both clocks
     _number: str | None = None  # of a signed policy
     _digest: tuple[PinPolicy, str] | None = None  # the version of a policy without a number
@@ -143,7 +140,7 @@ class PolicyStore:
         on_change: OnChange | None = None,
         on_error: OnError | None = None,
     ) -> PolicyStore:
-        """Return a store that follows a file, however the file is replaced.
+        """Return a store that follows a file, however it is replaced.
 
         Args:
             path: of a `.toml` or `.json` file.
@@ -198,19 +195,18 @@ class PolicyStore:
     ) -> PolicyStore:
         """Return a store that follows a signed policy in a repository of The Update Framework; see `docs/remote.md`.
 
-        The store begins with the last good policy in the cache, verified again, or else with `shipped`, and looks at
-        the repository in the background once it is used: when the cached policy is `refresh_after` old, or, for a
-        policy that is older already, at a random moment within a minute or a tenth of `refresh_after`. Without either,
-        the constructor asks the repository. When a later update fails, the policy stays in force and `last_error` is a
-        `RemotePolicyError` that names the failed check.
+        The store begins with the last good policy in the cache, verified again, or else with `shipped`. Once it is
+        used, it looks at the repository in the background: when the cached policy is `refresh_after` old, or, if it is
+        older already, at a random moment within a minute or a tenth of `refresh_after`. Without either, the constructor
+        asks the repository. When a later update fails, `last_error` is a `RemotePolicyError` that names the check.
 
         Args:
             metadata_url: the folder of the repository's metadata.
             targets_url: the folder of its targets.
             root: the trusted root metadata that the application ships: its bytes, the path of the file, or what
                 `importlib.resources.files(…).joinpath(…)` returns.
-            cache_dir: a folder of the application; it is created if it is missing. Processes may share it. None, or a
-                folder that cannot be written: the policy is verified and used in memory, and `last_error` says that a
+            cache_dir: a folder of the application, which processes may share; it is created if it is missing. None, or
+                a folder that cannot be written: the policy is verified and used in memory, and `last_error` says that a
                 restart forgets which versions were seen.
             target: the name of the policy in the repository; `.toml` for TOML, anything else is JSON.
             shipped: the policy that the application ships: a `PinPolicy`, a mapping, or a file as for `root`.
@@ -258,7 +254,7 @@ class PolicyStore:
         refresher = self._refresher
         if refresher is not None and self._clocks()[1] >= refresher.wake_at:
             refresher.wake()
-        if self._max_age is not None and self._age() > self._max_age:
+        if self._max_age is not None and self.age > self._max_age:
             return self._refusing
         return self._current
 
@@ -270,7 +266,7 @@ class PolicyStore:
         """
         if self._refresher is None:
             return math.inf
-        return SETTLED if self._max_age is None else min(SETTLED, self._max_age - self._age())
+        return SETTLED if self._max_age is None else min(SETTLED, self._max_age - self.age)
 
     @property
     def last_error(self) -> BaseException | None:
@@ -285,8 +281,10 @@ class PolicyStore:
 
     @property
     def age(self) -> float:
-        """Seconds since `loaded_at`; infinite if that is not known."""
-        return self._age()
+        """Seconds since `loaded_at`, by the clock that says more; infinite if that is not known."""
+        # A monotonic clock stands still in a suspended machine; the wall clock can be set back.
+        steady, wall = self._clocks()
+        return max(steady - self._loaded[0], wall - self._loaded[1])
 
     @property
     def version(self) -> str:
@@ -318,8 +316,7 @@ class PolicyStore:
     def refresh(self) -> None:
         """Look at the source now, in this thread, after any look that is under way.
 
-        It may be called in a signal handler. One that interrupts a look of its own thread returns at once, and that
-        look is followed by another.
+        In a signal handler that interrupts a look of its own thread, it returns at once; another look then follows.
 
         Raises:
             PolicyError: the store has a fixed policy, or the source returns a wrong one; or the look of another thread
@@ -331,7 +328,7 @@ class PolicyStore:
         self._refresher.refresh()
 
     def confirm(self, *, may_wait: bool) -> bool:
-        """Bring the next look forward, because a connection is about to be refused. For guards.
+        """Bring the next look forward, because a connection is about to be refused.
 
         Args:
             may_wait: whether to wait for the look, for `confirm_refusals` seconds at most.
@@ -345,10 +342,10 @@ class PolicyStore:
         return may_wait and self._patience is not None
 
     def _put(self, policy: PinPolicy | None, loaded: float | None = None, version: str | None = None) -> None:
-        """Put a policy in force, or confirm the one that is. `_announce()` then tells of it.
+        """Put a policy in force, or confirm the one that is (None). `_announce()` then tells of it.
 
         Args:
-            policy: None: the one in force is still the newest.
+            policy: the policy.
             loaded: when it was known to be good, in seconds since the epoch; None: now. One in the future is unknown.
             version: its number, if it is signed.
         """
@@ -368,14 +365,6 @@ class PolicyStore:
         else:  # monotonic clocks of other processes and boots do not compare
             self._loaded = (-math.inf, -math.inf) if loaded > wall else (steady - (wall - loaded), loaded)
 
-    def _age(self) -> float:
-        """Return the seconds since the policy was known to be good, by the clock that says more.
-
-        A monotonic clock stands still in a suspended machine; the wall clock can be set back.
-        """
-        steady, wall = self._clocks()
-        return max(steady - self._loaded[0], wall - self._loaded[1])
-
     @staticmethod
     def _clocks() -> tuple[float, float]:
         """Return the seconds of a monotonic clock and since the epoch."""
@@ -387,7 +376,7 @@ class PolicyStore:
 
     def _announce(self, error: BaseException | None = None) -> None:
         """Tell of changes and errors, in their order. If another call is telling, that one goes on with these."""
-        if self._pid != os.getpid():  # the thread that was telling is not here
+        if self._pid != os.getpid():  # a forked child: the thread that was telling is not here
             self._begin_telling()
         if error is not None:
             self._news.append(error)
@@ -407,7 +396,7 @@ class PolicyStore:
     def _log(self, old: PinPolicy, new: PinPolicy) -> None:
         if not logger.isEnabledFor(logging.INFO):
             return
-        from pinned_requests.core.difference import difference  # noqa: PLC0415  a program that logs no INFO needs none
+        from pinned_requests.core.difference import difference  # noqa: PLC0415  only where it is used
 
         changes, version = difference(old, new), self.version
         fields = {"policy_version": version} | {

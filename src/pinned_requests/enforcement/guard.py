@@ -1,7 +1,6 @@
-"""`Guard`: applies one policy. The one place that turns a verdict into a refusal, a report or a pass.
+"""`Guard`: the one place that turns a verdict into a refusal, a report or a pass.
 
-Rule for the next maintainer: a guard belongs to one adapter, manager or context and never changes hands. Every request
-is decided by the guard of the object that sends it.
+Rule for the next maintainer: a guard belongs to one adapter, manager or context, which decides by it whatever it sends.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ if TYPE_CHECKING:
 
 _UNSEEN = Chain.missing("the connection does not show it")
 
-# What a newer policy may see in another way. For the first two, a connection waits for it.
+# A newer policy may decide otherwise. For the first two, a connection waits for it.
 _CONFIRMED = frozenset((Outcome.MISMATCH, Outcome.OUTDATED_POLICY))
 _LOOKED_INTO = _CONFIRMED | {Outcome.BLOCKED_KEY}
 
 
 class Admission(NamedTuple):
-    """What was known of a connection before its handshake, and by which policy."""
+    """What was decided of a connection before its handshake, and by which policy."""
 
     policy: PinPolicy
     verdict: Verdict
@@ -47,11 +46,7 @@ class Admission(NamedTuple):
 class Guard:
     """Decides by the policy in force, and enforces and reports what was decided.
 
-    Args:
-        pins: a mapping of host patterns to pins, a `PinPolicy` or a `PolicyStore`.
-        unpinned_hosts: `"block"` or `"allow"`, or None for what the policy says (`"block"` for a mapping). `"block"`
-            also holds for every later policy of a store.
-        on_violation: called with a `ViolationReport` for each violation. Exceptions are logged and ignored.
+    The arguments are those of `PinnedSession`; without `unpinned_hosts`, the policy decides (`"block"` for a mapping).
 
     Raises:
         PolicyError: `pins` is wrong; `unpinned_hosts` contradicts the policy; `on_violation` is an `HTTPReporter` to a
@@ -73,7 +68,7 @@ class Guard:
 
     @property
     def policy(self) -> PinPolicy:
-        """The policy in force: the same object until the store has another one."""
+        """The policy in force: the same object until the store has another."""
         current = self.store.steady or self.store.current  # an attribute is quicker
         if not self.blocks_unpinned:
             return current
@@ -96,17 +91,14 @@ class Guard:
     def admit(
         self, scheme: str, host: str, port: int | None, *, only_if_named: bool = False, may_wait: bool = True
     ) -> Admission:
-        """Refuse what can be refused before a connection is made.
+        """Refuse what can be refused before a connection is made, and return what `judge()` needs.
 
         Args:
             scheme: of the URL, in lower case.
-            host: that the connection is made for, in any spelling.
+            host: of the connection, in any spelling.
             port: of the connection.
             only_if_named: the host is subject to pins only if the policy has an entry for it (a proxy, an SNI name).
             may_wait: as for `is_reconsidered()`.
-
-        Returns:
-            What `judge()` needs as soon as the chain is known.
 
         Raises:
             Refusal: the host is not pinned and must be, the scheme is not `https`, or the pins have expired.
@@ -122,21 +114,16 @@ class Guard:
         return Admission(policy, verdict, only_if_named)
 
     def is_reconsidered(self, verdict: Verdict, *, may_wait: bool = True) -> bool:
-        """Say whether to judge once more before a refusal, by a policy that may be newer.
+        """Return whether to judge once more before a refusal, by a policy that `PolicyStore.confirm()` may have got.
 
-        A mismatch, a blocked key and an outdated policy bring the store's next look at its source forward. For a
-        mismatch and an outdated policy this waits for that look, within the store's `confirm_refusals`.
-
-        Args:
-            verdict: the decision. One that allows the connection is not reconsidered.
-            may_wait: whether this thread may wait: not where it serves other connections.
+        A thread that serves other connections must not wait.
         """
         if verdict.is_allowed or verdict.outcome not in _LOOKED_INTO:
             return False
         return self.store.confirm(may_wait=may_wait and verdict.outcome in _CONFIRMED)
 
     def preview(self, scheme: str, host: str, port: int | None) -> Verdict:
-        """Return what can be said before a connection is made. Nothing is enforced or reported."""
+        """Return the verdict before a connection is made. Nothing is enforced or reported."""
         return admit(self.policy, scheme, host, port, _now())
 
     def judge(self, admission: Admission, chain: Chain, policy: PinPolicy | None = None) -> Verdict:
@@ -148,7 +135,7 @@ class Guard:
         return settle(policy, early, chain, now)
 
     def allows_unseen(self, scheme: str, host: str, port: int | None) -> bool:
-        """Say whether a connection whose chain cannot be checked may be used."""
+        """Return whether a connection whose chain cannot be checked may be used."""
         policy, now = self.policy, _now()
         verdict = admit(policy, scheme, host, port, now)
         if scheme == "https":
@@ -156,14 +143,9 @@ class Guard:
         return verdict.is_allowed
 
     def enforce(self, verdict: Verdict, served: Callable[[], tuple[bytes, ...]] = tuple) -> None:
-        """Report a violation, and refuse the connection if the verdict does not allow it.
+        """Report a violation, and raise `Refusal` if the verdict does not allow the connection.
 
-        Args:
-            verdict: the decision.
-            served: returns the certificates as the peer sent them, in DER, for the report.
-
-        Raises:
-            Refusal: the verdict does not allow the connection.
+        For the report, `served` returns the certificates as the peer sent them, in DER.
         """
         if verdict.is_allowed and not verdict.is_violation:
             return

@@ -1,6 +1,6 @@
-"""Who is told of a violation: log, audit hooks, OpenTelemetry, the policy's `report_uri`, the callback.
+"""Tells sinks of a violation: log, audit hooks, OpenTelemetry, the policy's `report_uri`, the callback.
 
-Rule for the next maintainer: sinks run after the decision and cannot change it. What they raise is logged and ignored.
+Sinks run after the decision and cannot change it. Their exceptions are logged and ignored.
 """
 
 from __future__ import annotations
@@ -29,12 +29,8 @@ MAX_WARNED = 4096  # hosts: a redirect chooses them, where a pattern has expired
 class Notifier:
     """Tells of violations.
 
-    Args:
-        on_violation: called with each `ViolationReport`, or None.
-        policy: the policy in force.
-
     Raises:
-        PolicyError: `on_violation` is an `HTTPReporter` to a host that the policy pins.
+        PolicyError: `on_violation` is an `HTTPReporter` to a host that the policy in force pins.
     """
 
     def __init__(self, on_violation: Callable[[ViolationReport], object] | None, policy: PinPolicy) -> None:
@@ -43,7 +39,7 @@ class Notifier:
         self._demand_deliverable(policy)
 
     def notify(self, report: ViolationReport, policy: PinPolicy) -> None:
-        """Tell of one violation, under the policy in force."""
+        """Tell of a violation, under the policy in force."""
         if self._is_news(report):
             _tell("the log", _log, report)
         if not report.allowed:
@@ -55,7 +51,7 @@ class Notifier:
             _tell("on_violation", self._call, report, policy)
 
     def _is_news(self, report: ViolationReport) -> bool:
-        """Say whether to log a report: expired pins that fall back to CA validation are logged once a host."""
+        """Return whether to log a report: expired pins that fall back to CA validation are logged once a host."""
         if report.outcome is not Outcome.EXPIRED or not report.allowed:
             return True
         if len(self._warned) >= MAX_WARNED:
@@ -69,11 +65,6 @@ class Notifier:
             self._on_violation(report)
 
     def _demand_deliverable(self, policy: PinPolicy) -> None:
-        """Check that the policy does not pin the host that an `HTTPReporter` posts to.
-
-        Raises:
-            PolicyError: it does.
-        """
         check = getattr(self._on_violation, "demand_unpinned", None)
         if check is not None:
             check(policy)

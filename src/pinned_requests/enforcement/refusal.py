@@ -1,7 +1,4 @@
-"""`Refusal`: how a refusal travels to the edge of this package, where it becomes a public error.
-
-Rule for the next maintainer: a `Refusal` is not an `OSError` and not an `SSLError`, which urllib3 catches and retries.
-"""
+"""`Refusal`: how a refusal travels to the edge of this package, where it becomes a public error."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ ERRORS: dict[Outcome, type[exceptions.PinningError]] = {
 
 
 class Refusal(Exception):  # noqa: N818  private: it becomes a PinningError
-    """A connection was refused. Never leaves this package."""
+    """A connection was refused. Never leaves this package. Not an `OSError` or `SSLError`, which urllib3 retries."""
 
     def __init__(self, report: ViolationReport) -> None:
         super().__init__(report)

@@ -1,9 +1,9 @@
-"""What OpenTelemetry sees: violations (a counter, and an event on the span of the request), and policies (gauges).
+"""OpenTelemetry: violations (a counter, and an event on the span of the request), and policies (gauges).
 
 Rules for the next maintainer:
 
-- `opentelemetry-api` is not a dependency. It is looked for at the first violation, never by `import pinned_requests`.
-  Gauges are made as soon as the program itself has imported it.
+- `opentelemetry-api` is not a dependency. It is imported at the first violation; gauges are made once the program has
+  imported it.
 - A redirect chooses hosts. The counter's attributes come from the policy alone, or each host would be another series.
 """
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 NAME = "pinned_requests.violation"  # of the event
 COUNTER = "pinned_requests.violations"
+HASH_DIGITS = 12  # of a version that is not a number
 AGE, VERSION = "pinned_requests.policy.age", "pinned_requests.policy.version"  # of the gauges
 
 
@@ -30,7 +31,7 @@ class Observed(Protocol):
 
     @property
     def age(self) -> float:
-        """Seconds; infinite if not known."""
+        """Seconds; infinite if unknown."""
 
     @property
     def version(self) -> str:
@@ -38,7 +39,7 @@ class Observed(Protocol):
 
 
 def record(report: ViolationReport) -> None:
-    """Count a violation, and note it on the current span, where `opentelemetry-api` is installed."""
+    """Count a violation, and note it on the current span, if `opentelemetry-api` is installed."""
     instruments = _instruments()
     if instruments is None:
         return
@@ -72,11 +73,11 @@ def _instruments() -> tuple[Any, Any] | None:
 def observe(store: Observed, source: str) -> None:
     """Show the age and the version of a store's policy in gauges, for as long as the store exists.
 
-    The age is in seconds; nothing is shown if it is not known. The version is the number of a signed policy, else the
-    12 hex digits of its hash as a number. The attribute `pinned_requests.version` has it as text.
+    An unknown age is not shown. A version that is a hash is shown as a number; the attribute `pinned_requests.version`
+    has it as text.
 
     Args:
-        store: with a source; held weakly.
+        store: held weakly.
         source: the attribute `pinned_requests.source`, which tells stores apart.
     """
     key = id(store)
@@ -112,13 +113,6 @@ def _gauges() -> None:
     )
     meter.create_observable_gauge(
         VERSION,
-        callbacks=[observations(lambda store: _as_number(store.version))],
+        callbacks=[observations(lambda store: int(store.version, 16 if len(store.version) == HASH_DIGITS else 10))],
         description="Version of the pin policy in force",
     )
-
-
-def _as_number(version: str) -> int:
-    return int(version, 16 if len(version) == _DIGITS else 10)
-
-
-_DIGITS = 12  # of a hash

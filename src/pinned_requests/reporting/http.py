@@ -5,11 +5,10 @@ Rules for the next maintainer:
 - The thread of the request computes a key and appends to a queue. It never waits for the network, never raises, and
   takes a lock only for a new report.
 - An attacker chooses how many violations there are. So the queue, the remembered keys and the part of an answer that
-  is read are bounded.
-- Each outcome has its own bound. Any site can cause many `unpinned-host` reports by redirects; these must not keep a
-  `mismatch`, which is an attack, from being sent.
-- The session is not pinned. On a pinned session a refusal would itself cause a report.
-- The text of requests' errors is not logged: it contains the whole URL, which may contain a token.
+  is read are bounded, for each outcome: any site can cause many `unpinned-host` reports by redirects, which must not
+  keep a `mismatch` from being sent.
+- The session is not pinned: a refusal would itself cause a report.
+- The text of requests' errors is not logged: it has the whole URL, which may have a token.
 """
 
 from __future__ import annotations
@@ -35,14 +34,15 @@ if TYPE_CHECKING:
     from pinned_requests.core.verdict import Outcome
 
 logger = logging.getLogger("pinned_requests.reporting")
+_clock = time.monotonic  # seconds
 
 PERIOD = 24 * 60 * 60.0  # seconds in which the same report is sent once
-MAX_QUEUED = 128  # reports of an outcome: with certificates some 10 kB each, and never more than OpenSSL's 100 kB
+MAX_QUEUED = 128  # reports of an outcome: some 10 kB each with certificates, and at most OpenSSL's 100 kB
 MAX_KEYS = 4096  # reports of an outcome within PERIOD: 16 bytes each and their place in a table
 MAX_REPORTERS = 64  # URLs named by policies; most processes have one
 TIMEOUT = (5.0, 10.0)  # seconds to connect, and to wait for an answer
-FIRST_DELAY, LAST_DELAY = 1.0, 300.0  # seconds between two attempts: doubled until then
-AT_EXIT = 2.0  # seconds that the end of the process waits for reports, all reporters taken together
+FIRST_DELAY, LAST_DELAY = 1.0, 300.0  # seconds between two attempts, doubled each time
+AT_EXIT = 2.0  # seconds that the end of the process waits for all reporters
 
 _SUCCESS, _REDIRECTION, _SERVER_ERROR = 200, 300, 500  # classes of status codes, RFC 9110 §15
 _TRY_AGAIN = (408, 425, 429)  # client errors after which the server may accept the same report later
@@ -52,13 +52,12 @@ class HTTPReporter:
     """Posts each report to a URL, in the background.
 
     A process sends the same report (host, port, outcome, expected and seen pins) at most once in 24 hours. While the
-    server does not answer, up to 128 different reports of each outcome wait, and attempts become less frequent, down to
-    one in five minutes. Further reports of that outcome are dropped. Reports of different outcomes are sent in turn. At
-    the end of the process, waiting reports get two seconds. A forked child starts without the parent's reports.
+    server does not answer, up to 128 different reports of each outcome wait, others are dropped, and attempts become
+    less frequent, down to one in five minutes. Reports of different outcomes are sent in turn. At the end of the
+    process, waiting reports get two seconds. A forked child starts without the parent's reports.
 
-    It posts over its own session, which validates certificates, and takes proxies and the CA bundle from the
-    environment, as requests does. That session has no pins, cookies or credentials, and does not follow redirects. Only
-    the headers of answers are read.
+    The session that posts validates certificates, and takes proxies and the CA bundle from the environment, as requests
+    does. It has no pins, cookies or credentials, does not follow redirects, and reads only the headers of answers.
 
     Args:
         url: absolute `https://` or `http://` URL. A session whose policy pins this host raises a `PolicyError`.
@@ -80,8 +79,8 @@ class HTTPReporter:
         self._known: Counter[Outcome] = Counter()  # in the queue and sent
         self._full_until: dict[Outcome, float] = {}  # when the next of MAX_KEYS is forgotten
         self._last: Outcome | None = None  # of the report that was sent last
-        self._thread: threading.Thread | None = None  # while the queue holds something
-        self._hurry = False  # whether `flush()` waits for the queue to empty
+        self._thread: threading.Thread | None = None
+        self._hurry = False  # whether `flush()` waits
         self._has_complained = False
 
     def __call__(self, report: ViolationReport) -> None:
@@ -109,16 +108,12 @@ class HTTPReporter:
                 self._thread = thread
 
     def _forget(self) -> None:
-        """Forget the reports that were sent more than 24 hours ago."""
         while self._sent and _clock() - next(iter(self._sent.values()))[0] >= PERIOD:
             _, (_, outcome) = self._sent.popitem(last=False)
             self._known[outcome] -= 1
 
     def _takes(self, key: bytes, outcome: Outcome) -> bool:
-        """Return whether a report is new and there may be room for it.
-
-        This runs without the lock. With it, many threads with violations would wait for each other at each one.
-        """
+        """Return whether a report is new and there may be room, without the lock, which threads would wait for."""
         now, sent = _clock(), self._sent.get(key)
         if key in self._queue or (sent is not None and now - sent[0] < PERIOD):
             return False
@@ -128,18 +123,11 @@ class HTTPReporter:
         return True
 
     def demand_unpinned(self, policy: PinPolicy) -> None:
-        """Check that `policy` does not pin the host of the reports: a wrong pin for it could not be reported.
-
-        Raises:
-            PolicyError: the policy pins that host.
-        """
+        """Raise `PolicyError` if `policy` pins the host of the reports: a wrong pin for it could not be reported."""
         policy.demand_unpinned(self.uri)
 
     def flush(self, timeout: float = AT_EXIT) -> bool:
-        """Send the queued reports now, until all are sent, an attempt fails, or the time is up.
-
-        Args:
-            timeout: seconds.
+        """Send the queued reports now, until all are sent, an attempt fails, or `timeout` seconds are over.
 
         Returns:
             Whether the queue is empty.
@@ -177,7 +165,7 @@ class HTTPReporter:
                     self._changed.notify_all()
 
     def _next(self, delay: float) -> tuple[bytes, ViolationReport] | None:
-        """Wait `delay` seconds and return the next report with its key; None ends the thread."""
+        """Wait `delay` seconds and return the next report; None ends the thread."""
         with self._changed:
             self._changed.wait_for(lambda: self._hurry, delay)
             if self._queue:
@@ -189,7 +177,7 @@ class HTTPReporter:
             return None
 
     def _post(self, session: Session, report: ViolationReport) -> bool:
-        """Post a report; return True if the server accepted it or will never accept it."""
+        """Post a report, and return whether the server accepted it or never will."""
         try:
             body, headers = report.to_json().encode(), {"Content-Type": "application/json"}
             with session.post(self.uri.text, body, headers=headers, timeout=TIMEOUT, stream=True) as response:
@@ -204,34 +192,26 @@ class HTTPReporter:
         return status < _SERVER_ERROR and status not in _TRY_AGAIN
 
     def _complain(self, what: str) -> None:
-        """Log a problem, once until a report is delivered."""
+        """Log a problem once, until a report is delivered."""
         if not self._has_complained:
             self._has_complained = True
             logger.warning("Reports to %s:%s are not delivered: %s", self.uri.host, self.uri.port, what)
 
 
 class _PlainSession(Session):
-    """A session that sends a report and nothing else: no cookies, no credentials of ~/.netrc, no redirects."""
+    """Sends a report and nothing else: no cookies, no credentials of ~/.netrc, no redirects."""
 
     def __init__(self) -> None:
         super().__init__()
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        self.auth = _no_auth
+        self.auth = lambda request: request
 
     def get_redirect_target(self, resp: Any) -> None:
-        """Return None: requests reads the whole body of a redirect even where it does not follow it."""
-
-
-def _no_auth(request: Any) -> Any:
-    return request
+        """Return None: requests reads the whole body of a redirect even if it does not follow it."""
 
 
 def shared_reporter(url: str) -> HTTPReporter:
-    """Return this process's reporter for `url`. Sessions that share it send the same report once in 24 hours.
-
-    Raises:
-        PolicyError: `url` is invalid.
-    """
+    """Return this process's reporter for `url`, so that sessions send the same report once in 24 hours."""
     if (reporter := _shared.get(url)) is None:
         while len(_shared) >= MAX_REPORTERS:
             _shared.pop(next(iter(_shared), ""), None)
@@ -240,7 +220,7 @@ def shared_reporter(url: str) -> HTTPReporter:
 
 
 def _key(report: ViolationReport) -> bytes:
-    """Return a digest of a report without its time; certificates count by their keys alone."""
+    """Return a digest of a report without its time and certificates, but with their keys."""
     verdict = report.verdict
     values = (
         *(report.host, report.port, report.noted_host, report.effective_expiry, report.report_only),
@@ -250,13 +230,8 @@ def _key(report: ViolationReport) -> bytes:
     return hashlib.blake2b("\n".join(map(str, values)).encode(), digest_size=16).digest()
 
 
-def _clock() -> float:
-    """Return the seconds of a monotonic clock."""
-    return time.monotonic()
-
-
 _shared: dict[str, HTTPReporter] = {}
-_reporters: weakref.WeakSet[HTTPReporter] = weakref.WeakSet()  # their threads keep them alive while something waits
+_reporters: weakref.WeakSet[HTTPReporter] = weakref.WeakSet()  # a thread keeps its reporter alive
 
 
 def _flush_all() -> None:
@@ -266,7 +241,7 @@ def _flush_all() -> None:
 
 
 def _start_all_over() -> None:
-    """In a forked child: the thread is not there, a held lock is never released, and the parent sends what waits."""
+    # A forked child has no thread, and its copy of a held lock is never released. The parent sends what waits.
     for reporter in list(_reporters):
         reporter._start_over()  # noqa: SLF001  of this module
 

@@ -2,10 +2,10 @@
 
 Rules for the next maintainer:
 
-- Several processes may write. A line is one `write()` on a file that was opened to append, which POSIX does not
-  interleave. The file is opened for each line: a rotation by another process, a fork or a pickle needs no care.
-- The lock is taken on the file that is to be renamed, not on a file beside it: a process that has waited for it finds
-  another file under the name, and does not rotate that one.
+- Several processes may write. A line is one `write()` on a file opened to append, which POSIX does not interleave. The
+  file is opened for each line: a rotation by another process, a fork or a pickle needs no care.
+- The lock is taken on the file to rename: a process that comes too late finds another file under the name, and does not
+  rotate that one.
 """
 
 from __future__ import annotations
@@ -31,20 +31,19 @@ if TYPE_CHECKING:
 class JSONLinesReporter:
     """Appends each report to a file, as one line of JSON (RFC 7469 §3), in the thread of the request.
 
-    A file that would grow beyond `max_bytes` is renamed to `path.1`, that to `path.2` and so on; the one behind
-    `path.BACKUPS` is gone. New files can be read by their owner alone. What cannot be written is an `OSError`, which a
-    session logs; the request is none the wiser.
+    A file that would grow beyond `max_bytes` is renamed to `path.1`, that to `path.2` and so on, and the oldest one is
+    removed. New files can be read by their owner alone. A failure to write is an `OSError`, which a session logs.
+
+    Several processes may share a path on POSIX. On Windows a file that another process has open is not rotated, and
+    lines of two processes may mix.
 
     Args:
         path: of the file; its folder must exist.
-        max_bytes: size from which the file is rotated. A single longer report stands in a file of its own.
+        max_bytes: size from which the file is rotated. A single longer report gets a file of its own.
         backups: number of older files to keep, 1 or more.
 
     Raises:
         PolicyError: a value is out of range.
-
-    Several processes may share a path on POSIX. On Windows a file that another process has open is not rotated, and
-    lines of two processes may mix.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, max_bytes: int = 10_000_000, backups: int = 3) -> None:
@@ -67,7 +66,7 @@ class JSONLinesReporter:
         file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
         try:
             if os.write(file, line) < len(line):
-                os.write(file, b"\n")  # what comes next begins a line of its own
+                os.write(file, b"\n")  # the next report begins a line
                 raise OSError(errno.ENOSPC, "not all of the report could be written", self.path)
         finally:
             os.close(file)
@@ -76,7 +75,7 @@ class JSONLinesReporter:
         return f"JSONLinesReporter({self.path!r}, max_bytes={self.max_bytes}, backups={self.backups})"
 
     def _is_full(self, room: int) -> bool:
-        """Say whether the file has something in it, and no room for so many bytes."""
+        """Return whether the file is not empty, and has no room for so many bytes."""
         try:
             size = os.stat(self.path).st_size  # noqa: PTH116  once a report: a Path costs more than the call
         except FileNotFoundError:
@@ -84,7 +83,6 @@ class JSONLinesReporter:
         return size > 0 and self.max_bytes - room < size
 
     def _rotate(self, room: int) -> None:
-        """Rename the file, unless another process or thread has done that meanwhile."""
         # BlockingIOError: another process has locked it; the file grows a little, and no request waits.
         with contextlib.suppress(FileNotFoundError, BlockingIOError), _locked(self.path):
             if self._is_full(room):
@@ -95,13 +93,8 @@ class JSONLinesReporter:
 
 @contextlib.contextmanager
 def _locked(path: str) -> Iterator[None]:
-    """Keep others that ask for it from renaming the file that is `path` now.
-
-    Raises:
-        FileNotFoundError: another one has.
-        BlockingIOError: another one is about to.
-    """
-    if sys.platform == "win32":  # where no file can be renamed that is open
+    """Lock the file that is `path` now; raise an error if another process renames it."""
+    if sys.platform == "win32":  # where no open file can be renamed
         yield
     else:
         file = os.open(path, os.O_RDONLY)
