@@ -192,6 +192,38 @@ def test_without_a_disk(
     store.refresh()
 
 
+@pytest.mark.parametrize("failing", ["write", "opened"])
+def test_a_disk_that_fails_later(
+    publishing: Callable[..., Publisher],
+    policies: Sequence[PinPolicy],
+    monkeypatch: pytest.MonkeyPatch,
+    failing: str,
+) -> None:
+    """The running process remembers the newest version that it has seen, not the one that is still on the disk."""
+
+    def fail(*_args: object, **_kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    publisher = publishing()
+    publisher.publish(policies[1])
+    before = publisher.base / "before"
+    shutil.copytree(publisher.folder, before)
+    store = publisher.store()
+    publisher.publish(policies[2])
+    with monkeypatch.context() as full:
+        full.setattr(PrivateFolder, failing, fail)
+        store.refresh()
+    assert store.current == policies[2]
+    honest, publisher.folder = publisher.folder, before
+    with pytest.raises(RemotePolicyError) as caught:
+        store.refresh()
+    assert caught.value.check == "rollback"
+    assert store.current == policies[2]
+    publisher.folder = honest
+    store.refresh()
+    assert store.last_error is None
+
+
 def test_roots_that_followed_are_not_fetched_again(
     publishing: Callable[..., Publisher], policies: Sequence[PinPolicy]
 ) -> None:

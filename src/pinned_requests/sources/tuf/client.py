@@ -16,7 +16,7 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -85,6 +85,7 @@ class SignedPolicy(Loader):
         # A file for each policy of a repository.
         self._good = f"good-{hashlib.sha256(self._target.encode()).hexdigest()[:16]}.json"
         self._memory: dict[str, bytes] = {}  # the same files: the disk may be full, read-only or emptied
+        self._unwritten: set[str] = set()  # names of which the disk has an older file, or none
         self.start = self._from_cache()
 
     def load(self) -> PinPolicy:
@@ -125,20 +126,23 @@ class SignedPolicy(Loader):
         self.warning = RemotePolicyError("cache", f"{why}; {_FORGETS}")
 
     def _read(self, folder: PrivateFolder | None, name: str) -> bytes | None:
-        """Return what was kept on the disk, or in memory if that cannot be read."""
-        try:
-            data = None if folder is None else folder.read(name)
-        except OSError:
-            data = None
+        """Return what was kept on the disk, or in memory if that is newer or the disk cannot be read."""
+        data = None
+        if folder is not None and name not in self._unwritten:
+            with suppress(OSError):
+                data = folder.read(name)
         return self._memory.get(name) if data is None else data
 
     def _keep(self, folder: PrivateFolder | None, name: str, data: bytes) -> None:
         self._memory[name] = data
+        self._unwritten.add(name)
         if folder is not None:
             try:
                 folder.write(name, data)
             except OSError as e:
                 self._forgets(f"{show(str(folder.path / name))} cannot be written: {escape(str(e))}")
+            else:
+                self._unwritten.remove(name)
 
     def _from_cache(self) -> Start | None:
         try:
