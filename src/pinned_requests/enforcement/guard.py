@@ -1,6 +1,6 @@
 """`Guard`: the one place that turns a verdict into a refusal, a report or a pass.
 
-Rule for the next maintainer: a guard belongs to one adapter, manager or context, which decides by it whatever it sends.
+Rule for the next maintainer: a guard belongs to one adapter, manager or context, and decides all that it sends.
 """
 
 from __future__ import annotations

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
     from pinned_requests.core.pinset import PinsLike
-    from pinned_requests.policy_store import Resource
+
+    Resource = bytes | str | os.PathLike[str] | Traversable
 
 _TARGET = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)  # needs no quoting in a URL
 _SEEN = "seen.json"  # the newest metadata that was seen, also if its policy could not be had
