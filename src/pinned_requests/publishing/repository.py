@@ -39,6 +39,7 @@ from pinned_requests.publishing.state import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from securesystemslib.signer import Key
@@ -92,16 +93,13 @@ class Repository:
 
     def prepare(self) -> None:
         """Check that a repository can be made, before keys are made for it."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with lock_of(self._folder):
-            self._check_new()
+        with self._made():
+            pass
 
     def create(self, roles: Mapping[str, RoleKeys], days: Mapping[str, int]) -> Path:
         """Make a repository without a policy, and return the path of the root metadata to ship."""
         state = before_first(new_root(roles), days)
-        self.prepare()
-        with lock_of(self._folder):
-            self._check_new()
+        with self._made():
             self._change(state, set(ROLES), None, days)
         return self._folder / FIRST_ROOT
 
@@ -123,14 +121,8 @@ class Repository:
 
     def merge(self, proposal: Proposal, days: Mapping[str, int]) -> State:
         """Publish a proposal that enough people have signed, sign snapshot and timestamp, and return the new state."""
-        if proposal.is_first:
-            self.prepare()
-        else:
-            check_repository(self._folder)
-        with lock_of(self._folder):
-            if proposal.is_first:
-                self._check_new()
-            state = None if proposal.is_first else load(self.read)
+        opened: AbstractContextManager[State | None] = self._made() if proposal.is_first else self._opened()
+        with opened as state:
             merged = apply(proposal, state, datetime.now(UTC))
             old_root = None if state is None else state.root.signed
             presigned = set(proposal.metadata())
@@ -231,9 +223,13 @@ class Repository:
         with lock_of(self._folder):
             yield load(self.read)
 
-    def _check_new(self) -> None:
-        if (self._folder / "metadata").exists():
-            raise PolicyError(f"{show(str(self._folder / 'metadata'))} exists: this is a repository already")
+    @contextmanager
+    def _made(self) -> Iterator[None]:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with lock_of(self._folder):
+            if (self._folder / "metadata").exists():
+                raise PolicyError(f"{show(str(self._folder / 'metadata'))} exists: this is a repository already")
+            yield
 
 
 def lock_of(folder: Path) -> FileLock:
