@@ -143,7 +143,7 @@ class SignedPolicy(Loader):
             except OSError as e:
                 self._forgets(f"{show(str(folder.path / name))} cannot be written: {escape(str(e))}")
             else:
-                self._unwritten.remove(name)
+                self._unwritten.discard(name)  # which a copy shares
 
     def _from_cache(self) -> Start | None:
         try:
