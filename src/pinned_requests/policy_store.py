@@ -107,25 +107,22 @@ class PolicyStore:
         on_change: OnChange | None = None,
         on_error: OnError | None = None,
     ) -> None:
+        if confirm_refusals is ...:
+            confirm_refusals = CONFIRM if refresh_after is not None else None
         _check_interval("refresh_after", refresh_after, source)
         _check_interval("max_age", max_age, source)
-        self._max_age = max_age
+        _check_interval("confirm_refusals", confirm_refusals, source)
+        self._max_age, self._patience = max_age, confirm_refusals
         self._on_change, self._on_error = on_change, on_error
         self._refresher: Refresher | None = None
         self._news: deque[tuple[PinPolicy, PinPolicy] | BaseException] = deque()  # that have not been told
         self._begin_telling()
-        if confirm_refusals is not ...:
-            _check_interval("confirm_refusals", confirm_refusals, source)
-            self._patience = confirm_refusals
         if isinstance(source, (PinPolicy, Mapping)):
-            self._patience = None
             self._put(_policy(source))
             return
         from pinned_requests.sources.refresher import Refresher  # noqa: PLC0415  a fixed policy needs no source
 
-        if confirm_refusals is ...:
-            self._patience = CONFIRM if refresh_after is not None else None
-        is_asked = refresh_after is not None or self._patience is not None
+        is_asked = refresh_after is not None or confirm_refusals is not None
         self._refresher = Refresher(source, refresh_after, takes_early_looks=is_asked)
         self._refresher.begin(self)
 
@@ -344,10 +341,7 @@ class PolicyStore:
     def _put(self, policy: PinPolicy | None, loaded: float | None = None, version: str | None = None) -> None:
         """Put a policy in force, or confirm the one that is (None). `_announce()` then tells of it.
 
-        Args:
-            policy: the policy.
-            loaded: when it was known to be good, in seconds since the epoch; None: now. One in the future is unknown.
-            version: its number, if it is signed.
+        It was known to be good at `loaded`, in seconds since the epoch (None: now; in the future: unknown).
         """
         steady, wall = self._clocks()
         if policy is not None:
