@@ -221,7 +221,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch, offset: timedelta) -> None:
         timezone = timezone
 
     monkeypatch.setattr("tuf.ngclient._internal.trusted_metadata_set.datetime", Module)
-    monkeypatch.setattr("pinned_requests.sources.tuf.bundle.datetime", Clock)
+    monkeypatch.setattr("pinned_requests.sources.tuf.metadata.datetime", Clock)
 
 
 @pytest.mark.parametrize("role", ["snapshot", "targets"])
