@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING
 from pinned_requests.publishing.state import TIMESTAMP
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Sequence
 
     from tuf.api.metadata import Root
 
     from pinned_requests.publishing.state import State
 
 
-def ordered(paths: Iterable[str], state: State, old_roots: Sequence[Root]) -> list[str]:
+def ordered(paths: Collection[str], state: State, old_roots: Sequence[Root]) -> list[str]:
     """Return the paths of a state in the order in which they may change, for clients that have one of the old roots.
 
     Apart from roots and timestamp, each path is given before the one that refers to it.
     """
-    roots = [path for path in paths if path.startswith("metadata/") and path.endswith(".root.json")]
-    others = [path for path in paths if path not in roots and path != TIMESTAMP]
+    roots = [path for path in paths if _is_root(path)]
+    others = [path for path in paths if not _is_root(path) and path != TIMESTAMP]
     timestamp = [path for path in paths if path == TIMESTAMP]
     is_accepted = old_roots and all(
         root.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
@@ -36,6 +36,10 @@ def ordered(paths: Iterable[str], state: State, old_roots: Sequence[Root]) -> li
         for role, metadata in state.by_role()
     )
     return [*others, *timestamp, *roots] if is_accepted else [*others, *roots, *timestamp]
+
+
+def _is_root(path: str) -> bool:
+    return path.startswith("metadata/") and path.endswith(".root.json")
 
 
 def write(path: Path, data: bytes) -> None:
