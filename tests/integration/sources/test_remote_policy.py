@@ -152,6 +152,22 @@ def test_a_private_ca_and_a_proxy_by_argument(
         PolicyStore.from_tuf(*urls, **{**arguments, "verify": True})
 
 
+def fail(*_args: object, **_kwargs: object) -> None:
+    """Stand in for a write to a full disk."""
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def refuses_a_rollback(store: PolicyStore, policy: PinPolicy, publisher: Publisher, before: Path) -> None:
+    """Serve the repository as it was `before`: the policy stays in force. Then serve the honest one again."""
+    honest, publisher.folder = publisher.folder, before
+    with pytest.raises(RemotePolicyError) as caught:
+        store.refresh()
+    assert caught.value.check == "rollback"
+    assert store.current == policy
+    publisher.folder = honest
+    store.refresh()
+
+
 @pytest.mark.parametrize("cache", ["none", "unusable", "full"])
 def test_without_a_disk(
     publishing: Callable[..., Publisher],
@@ -161,10 +177,6 @@ def test_without_a_disk(
     cache: str,
 ) -> None:
     """The policy is verified and used in memory, which remembers versions; `last_error` says what that costs."""
-
-    def fail(*_args: object, **_kwargs: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     publisher = publishing()
     publisher.publish(policies[1])
     before = publisher.base / "before"
@@ -183,13 +195,7 @@ def test_without_a_disk(
         assert "a restart forgets which versions were seen" in str(store.last_error)
         store.refresh()
     assert caplog.text.count("a restart forgets which versions were seen") == 1
-    honest, publisher.folder = publisher.folder, before
-    with pytest.raises(RemotePolicyError) as caught:
-        store.refresh()
-    assert caught.value.check == "rollback"
-    assert store.current == policies[2]
-    publisher.folder = honest
-    store.refresh()
+    refuses_a_rollback(store, policies[2], publisher, before)
 
 
 @pytest.mark.parametrize("failing", ["write", "opened"])
@@ -200,10 +206,6 @@ def test_a_disk_that_fails_later(
     failing: str,
 ) -> None:
     """The running process remembers the newest version that it has seen, not the one that is still on the disk."""
-
-    def fail(*_args: object, **_kwargs: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     publisher = publishing()
     publisher.publish(policies[1])
     before = publisher.base / "before"
@@ -214,13 +216,7 @@ def test_a_disk_that_fails_later(
         full.setattr(PrivateFolder, failing, fail)
         store.refresh()
     assert store.current == policies[2]
-    honest, publisher.folder = publisher.folder, before
-    with pytest.raises(RemotePolicyError) as caught:
-        store.refresh()
-    assert caught.value.check == "rollback"
-    assert store.current == policies[2]
-    publisher.folder = honest
-    store.refresh()
+    refuses_a_rollback(store, policies[2], publisher, before)
     assert store.last_error is None
 
 
