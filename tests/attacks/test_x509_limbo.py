@@ -33,6 +33,7 @@ WRONG_PIN = "sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 BACKUP_PIN = "sha256/BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA="
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 PATIENCE = 10.0  # seconds
+ATTEMPTS = 5  # one server hangs up behind its handshake: in 1 of 40 connections, a client has its answer before
 
 
 class Case(NamedTuple):
@@ -126,10 +127,13 @@ def test_answers_are_those_of_requests(server: Server, tmp_path: Path, caplog: p
         wrong_pins = {case.host: [WRONG_PIN, BACKUP_PIN]}
         # Also without validation, so that all handshakes come to their end and the pin alone decides.
         for verify in (case.bundle, False):
-            expected = answer(server, requests.Session(), case, verify)
-            right = answer(server, PinnedSession(right_pins), case, verify)
+            for _ in range(ATTEMPTS):
+                expected = answer(server, requests.Session(), case, verify)
+                right = answer(server, PinnedSession(right_pins), case, verify)
+                if right is expected:
+                    break
             wrong = answer(server, PinnedSession(wrong_pins), case, verify)
-            # One server hangs up when it has made its handshake: the pin is looked at before that is noticed.
+            # The server that hangs up: the pin is looked at before that is noticed.
             if right is not expected or wrong not in {expected or PinMismatchError, PinMismatchError}:
                 differences.append((case.name, verify, expected, right, wrong))
             if verify:

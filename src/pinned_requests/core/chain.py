@@ -108,13 +108,16 @@ class RawChain(NamedTuple):
     unavailable: str | None = None
 
     def read(self) -> Chain:
-        """Return the chain: the same object for the same certificates, which is quicker to compare."""
-        return _read(self) if self.unavailable is None else Chain.missing(self.unavailable)
+        """Return the chain, as `read_chain()` does."""
+        if self.unavailable is not None:
+            return Chain.missing(self.unavailable)
+        return read_chain(self.certificates, self.is_verified)
 
 
 @lru_cache(maxsize=256)  # some kB each; bounded because peers choose them
-def _read(raw: RawChain) -> Chain:
-    return Chain.of(raw.certificates, is_verified=raw.is_verified)
+def read_chain(certificates: tuple[bytes, ...], is_verified: bool) -> Chain:  # noqa: FBT001  a cache is quicker so
+    """Return the chain: the same object for the same certificates, which is quicker to compare."""
+    return Chain.of(certificates, is_verified=is_verified)
 
 
 def see_certificate(der: bytes) -> SeenCertificate:

@@ -361,6 +361,8 @@ class PinPolicy(Value):
             The ports of the patterns that match the host, and None for all other ports, if `find()` has an entry for
             those or no pattern has a port.
         """
+        if not self._ports:
+            return (None,)
         try:
             name = normalize_host(host)
         except PolicyError:

@@ -1,6 +1,9 @@
 """`Guard`: the one place that turns a verdict into a refusal, a report or a pass.
 
-Rule for the next maintainer: a guard belongs to one adapter, manager or context, and decides all that it sends.
+Rules for the next maintainer:
+
+- A guard belongs to one adapter, manager or context, and decides all that it sends.
+- It remembers what does not depend on the time, for the policy in force. Policies and chains are immutable.
 """
 
 from __future__ import annotations
@@ -8,7 +11,7 @@ from __future__ import annotations
 import copy
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pinned_requests.core.chain import Chain
 from pinned_requests.core.errors import PolicyError, one_of
@@ -34,13 +37,20 @@ _UNSEEN = Chain.missing("the connection does not show it")
 _CONFIRMED = frozenset((Outcome.MISMATCH, Outcome.OUTDATED_POLICY))
 _LOOKED_INTO = _CONFIRMED | {Outcome.BLOCKED_KEY}
 
+_REMEMBERED = 256  # admissions by one policy; bounded because a redirect chooses the host
 
-class Admission(NamedTuple):
+
+class Admission:
     """What was decided of a connection before its handshake, and by which policy."""
 
-    policy: PinPolicy
-    verdict: Verdict
-    only_if_named: bool
+    __slots__ = ("is_timeless", "only_if_named", "policy", "settled", "verdict")
+
+    def __init__(self, policy: PinPolicy, verdict: Verdict, *, only_if_named: bool) -> None:
+        self.policy = policy
+        self.verdict = verdict
+        self.only_if_named = only_if_named
+        self.is_timeless = verdict.pins is None or verdict.pins.expires is None
+        self.settled: Verdict | None = None  # the last one of `judge()`, if it is timeless
 
 
 class Guard:
@@ -64,6 +74,7 @@ class Guard:
         self.blocks_unpinned = unpinned_hosts == "block"
         current = self.store.current
         self._adjusted = (current, current.blocking_unpinned())
+        self._admitted: tuple[PinPolicy, dict[object, Admission]] = (current, {})
         self._notify: Callable[[ViolationReport, PinPolicy], None] = Notifier(on_violation, self.policy).notify
 
     @property
@@ -89,7 +100,13 @@ class Guard:
         return guard
 
     def admit(
-        self, scheme: str, host: str, port: int | None, *, only_if_named: bool = False, may_wait: bool = True
+        self,
+        scheme: str,
+        host: str,
+        port: int | None,
+        *,
+        only_if_named: bool = False,
+        may_wait: Callable[[], bool] = lambda: True,
     ) -> Admission:
         """Refuse what can be refused before a connection is made, and return what `judge()` needs.
 
@@ -104,6 +121,10 @@ class Guard:
             Refusal: the host is not pinned and must be, the scheme is not `https`, or the pins have expired.
         """
         policy = self.policy
+        of, admissions = self._admitted
+        key = scheme, host, port, only_if_named
+        if of is policy and type(host) is str and (known := admissions.get(key)) is not None:
+            return known
         verdict = admit(policy, scheme, host, port, _now(), only_if_named=only_if_named)
         if verdict.is_refused_early:
             if self.is_reconsidered(verdict, may_wait=may_wait):
@@ -111,16 +132,21 @@ class Guard:
                 verdict = admit(policy, scheme, host, port, _now(), only_if_named=only_if_named)
             if verdict.is_refused_early:
                 self.enforce(verdict)
-        return Admission(policy, verdict, only_if_named)
+        admission = Admission(policy, verdict, only_if_named=only_if_named)
+        if admission.is_timeless and type(host) is str:  # a subclass may be equal to another host
+            if of is not policy or len(admissions) >= _REMEMBERED:
+                self._admitted = policy, (admissions := {})
+            admissions[key] = admission
+        return admission
 
-    def is_reconsidered(self, verdict: Verdict, *, may_wait: bool = True) -> bool:
+    def is_reconsidered(self, verdict: Verdict, *, may_wait: Callable[[], bool] = lambda: True) -> bool:
         """Return whether to judge once more before a refusal, by a policy that `PolicyStore.confirm()` may have got.
 
         A thread that serves other connections must not wait.
         """
         if verdict.is_allowed or verdict.outcome not in _LOOKED_INTO:
             return False
-        return self.store.confirm(may_wait=may_wait and verdict.outcome in _CONFIRMED)
+        return self.store.confirm(may_wait=verdict.outcome in _CONFIRMED and may_wait())
 
     def preview(self, scheme: str, host: str, port: int | None) -> Verdict:
         """Return the verdict before a connection is made. Nothing is enforced or reported."""
@@ -128,11 +154,17 @@ class Guard:
 
     def judge(self, admission: Admission, chain: Chain, policy: PinPolicy | None = None) -> Verdict:
         """Return the verdict on an `https` connection, by `policy` or the one in force. Nothing is enforced."""
-        policy, now = policy or self.policy, _now()
-        early = admission.verdict
+        policy, early, settled = policy or self.policy, admission.verdict, admission.settled
         if policy is not admission.policy:
+            now = _now()
             early = admit(policy, "https", early.host, early.port, now, only_if_named=admission.only_if_named)
-        return settle(policy, early, chain, now)
+            return settle(policy, early, chain, now)
+        if settled is not None and settled.chain is chain:
+            return settled
+        verdict = settle(policy, early, chain, _now())
+        if admission.is_timeless:
+            admission.settled = verdict
+        return verdict
 
     def allows_unseen(self, scheme: str, host: str, port: int | None) -> bool:
         """Return whether a connection whose chain cannot be checked may be used."""

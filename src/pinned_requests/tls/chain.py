@@ -9,32 +9,22 @@ Rules for the next maintainer:
 from __future__ import annotations
 
 import _ssl
-import sys
 from typing import TYPE_CHECKING, Any
 
-from pinned_requests.core.chain import RawChain
+from pinned_requests.core.chain import Chain, RawChain, read_chain
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterable
-
-    from pinned_requests.core.chain import Chain
-
-# Since CPython 3.13 SSLSocket and SSLObject have the methods, which give bytes. The C object behind both has them in
-# every version, and gives objects of `_ssl`, or None on a resumed session.
-if sys.version_info >= (3, 13):
-
-    def _source(tls: Any) -> Any:
-        return tls
-
-else:
-
-    def _source(tls: Any) -> Any:
-        return getattr(tls, "_sslobj", tls)
 
 
-def _as_der(certificates: Iterable[Any] | None) -> tuple[bytes, ...]:
-    return tuple(c if isinstance(c, bytes) else c.public_bytes(_ssl.ENCODING_DER) for c in certificates or ())
+def _certificates(tls: Any, method: str) -> tuple[bytes, ...]:
+    """Return what `get_verified_chain()` or `get_unverified_chain()` gives.
+
+    Since CPython 3.13 SSLSocket and SSLObject have the methods, which give bytes. The C object behind both has them in
+    every version, and gives objects of `_ssl`, or None on a resumed session.
+    """
+    get = getattr(tls, method, None) or getattr(tls._sslobj, method)  # noqa: SLF001  that C object
+    return tuple([c if isinstance(c, bytes) else c.public_bytes(_ssl.ENCODING_DER) for c in get() or ()])
 
 
 def verified_chain(tls: ssl.SSLSocket | ssl.SSLObject | Any, *, is_verified: bool) -> Chain:
@@ -47,22 +37,33 @@ def verified_chain(tls: ssl.SSLSocket | ssl.SSLObject | Any, *, is_verified: boo
     Returns:
         The chain. It is missing, with the reason, before a handshake, after `close()`, and on a resumed session.
     """
-    return raw_chain(tls, is_verified=is_verified).read()
+    certificates = _verified(tls)
+    if isinstance(certificates, str):
+        return Chain.missing(certificates)
+    return read_chain(certificates, is_verified)
 
 
 def raw_chain(tls: ssl.SSLSocket | ssl.SSLObject | Any, *, is_verified: bool) -> RawChain:
     """Return what `verified_chain()` reads."""
+    certificates = _verified(tls)
+    if isinstance(certificates, str):
+        return RawChain((), unavailable=certificates)
+    return RawChain(certificates, is_verified)
+
+
+def _verified(tls: Any) -> tuple[bytes, ...] | str:
+    """Return the certificates, or why there are none."""
     if tls.session_reused:
-        return RawChain((), unavailable="the TLS session was resumed, without a certificate")
+        return "the TLS session was resumed, without a certificate"
     try:
-        return RawChain(_as_der(_source(tls).get_verified_chain()), is_verified)
+        return _certificates(tls, "get_verified_chain")
     except (AttributeError, ValueError, OSError):  # closed, or no handshake yet
-        return RawChain((), unavailable="the TLS connection is closed")
+        return "the TLS connection is closed"
 
 
 def served_chain(tls: ssl.SSLSocket | ssl.SSLObject | Any) -> tuple[bytes, ...]:
     """Return the certificates as the peer sent them, in DER, for a report; empty if they are not available."""
     try:
-        return _as_der(_source(tls).get_unverified_chain())
+        return _certificates(tls, "get_unverified_chain")
     except (AttributeError, ValueError, OSError):
         return ()

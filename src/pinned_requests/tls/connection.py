@@ -110,8 +110,7 @@ class CheckedTLS:
             self._chain = verified_chain(self._tls, is_verified=self._is_verified)
         self._allowed, may_reconsider = _NOT_ALLOWED, True
         for _ in range(MAX_POLICIES):
-            policy = self._guard.policy
-            if self._allowed[0] is policy:  # else a sink may have put another one in force
+            if (policy := self._guard.policy) is self._allowed[0]:  # else a sink may have put another one in force
                 self._is_open = True
                 return
             may_reconsider &= self._judge(policy, self._chain, may_reconsider=may_reconsider)
@@ -125,7 +124,7 @@ class CheckedTLS:
                 reason = "the client gave no server_hostname; give it one, or the context an assumed_host"
                 self._guard.enforce(self._unavailable(reason).verdict)
             ports = policy.ports_of(host) if self._port is None else (self._port,)
-            admissions = (self._guard.admit("https", host, port, may_wait=self._may_wait()) for port in ports)
+            admissions = (self._guard.admit("https", host, port, may_wait=self._may_wait) for port in ports)
             self._admitted = policy, tuple(admissions)
         return self._admitted[1]
 
@@ -137,13 +136,14 @@ class CheckedTLS:
         begin, now, lasts = monotonic(), time(), self._store.settled_for()
         for admission in self._admit(policy):
             verdict = self._guard.judge(admission, chain, policy)
-            is_doubtful = may_reconsider and self._guard.is_reconsidered(verdict, may_wait=self._may_wait())
-            if is_doubtful and self._guard.policy is not policy:
-                return False
-            key = verdict.port, verdict.outcome
-            if not verdict.is_allowed or (verdict.is_violation and key not in self._reported):
-                self._reported.add(key)
-                self._guard.enforce(verdict, lambda: served_chain(self._tls))
+            if verdict.outcome is not Outcome.MATCH:
+                is_doubtful = may_reconsider and self._guard.is_reconsidered(verdict, may_wait=self._may_wait)
+                if is_doubtful and self._guard.policy is not policy:
+                    return False
+                key = verdict.port, verdict.outcome
+                if not verdict.is_allowed or (verdict.is_violation and key not in self._reported):
+                    self._reported.add(key)
+                    self._guard.enforce(verdict, lambda: served_chain(self._tls))
             # Policies and chains are immutable: only time changes the verdict of one on the other.
             if verdict.pins is not None and verdict.pins.expires is not None:
                 left = verdict.pins.expires.timestamp() - now

@@ -85,7 +85,7 @@ def _send(self: Any, data: Any, flags: int = 0) -> Any:
     """Send as `ssl.SSLSocket.send()` by TLS: `write()` knows no other way, and so needs no `_by_tls_alone()`."""
     if flags != 0:
         raise ValueError("non-zero flags not allowed in calls to send() on a TLS socket")
-    return self.write(data)
+    return (self._sslobj or self).write(data)
 
 
 def _setting(name: str, kind: Callable[[Any], Any]) -> property:
@@ -182,8 +182,8 @@ class PinnedSSLContext(_Context):  # type: ignore[misc]  # mypy cannot follow th
         return self._checked(super()._wrap_bio, *args, **kwargs)
 
     def _checked(self, wrap: Any, *args: Any, owner: Any, session: Any = None, **kwargs: Any) -> CheckedTLS:
-        outer = getattr(owner, "_sslsock", lambda: owner)()  # gevent's inner socket refers to the one that users see
-        if not isinstance(outer, _Pinned):
+        outer = getattr(owner, "_sslsock", None)  # gevent's inner socket refers to the one that users see
+        if not isinstance(owner if outer is None else outer(), _Pinned):
             raise PolicyError("a PinnedSSLContext makes connections of its own classes alone")
         if session is not None:
             raise PolicyError("a PinnedSSLContext resumes no session: without a certificate there is no key to check")

@@ -105,10 +105,52 @@ def test_an_admission_of_an_earlier_policy(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(module, "_now", lambda: NOW + dt.timedelta(days=1))
     verdict = guard.judge(before, CHAIN)
     assert (verdict.outcome, verdict.is_allowed) == ("expired", False)
+    with pytest.raises(Refusal, match="expired"):
+        admission(guard)
     guard.store.set({HOST: PinSet([KEY], [BACKUP])})
     assert guard.judge(before, CHAIN).outcome == "match"
     guard.store.set({"elsewhere.example.com": PinSet([KEY], [BACKUP])})
     assert guard.judge(before, CHAIN).outcome == "unpinned-host"
+
+
+def test_what_is_remembered() -> None:
+    """An admission by the policy in force, and its verdict on a chain; of a bounded number of hosts."""
+
+    class Host(str):
+        """Text that is equal to another host."""
+
+        __slots__ = ()
+
+        def __eq__(self, other: object) -> bool:
+            return other == HOST
+
+        def __hash__(self) -> int:
+            return hash(HOST)
+
+    guard = Guard({HOST: PinSet([KEY], [BACKUP])})
+    first = admission(guard)
+    verdict = guard.judge(first, CHAIN)
+    assert admission(guard) is first
+    assert guard.judge(first, CHAIN) is verdict
+    assert guard.judge(first, Chain.missing("closed")).outcome == "chain-unavailable"
+    assert guard.judge(first, CHAIN) == verdict
+    with pytest.raises(Refusal, match="evil"):
+        admission(guard, Host("evil.example.com"))
+    with pytest.raises(Refusal, match="http"):
+        guard.admit("http", HOST, 443)
+    assert admission(guard, port=8443).verdict.port == 8443
+    assert guard.admit("https", "elsewhere.example.com", 443, only_if_named=True).verdict.is_allowed
+    with pytest.raises(Refusal, match="elsewhere"):
+        admission(guard, "elsewhere.example.com")
+    given = guard.policy
+    for policy in (PinPolicy({HOST: PinSet([BACKUP], [KEY])}), given):
+        guard.store.set(policy)
+        assert admission(guard).policy is policy
+        assert admission(guard) is admission(guard)
+    guard.store.set(PinPolicy({HOST: PinSet([KEY], [BACKUP])}, unpinned_hosts="allow"))
+    for number in range(1000):
+        admission(guard, f"h{number}.example.com")
+    assert len(guard._admitted[1]) <= 256
 
 
 def test_block_beside_a_store_holds_for_later_policies() -> None:

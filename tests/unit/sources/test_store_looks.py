@@ -104,9 +104,9 @@ def chain_of(*pins: Pin) -> Any:
 
 def connect(guard: Guard, *pins: Pin, may_wait: bool = True) -> Outcome:
     """Do what a connection does, and return what was found."""
-    admission = guard.admit("https", "api.example.com", 443, may_wait=may_wait)
+    admission = guard.admit("https", "api.example.com", 443, may_wait=lambda: may_wait)
     verdict = guard.judge(admission, chain_of(*pins))
-    if guard.is_reconsidered(verdict, may_wait=may_wait):
+    if guard.is_reconsidered(verdict, may_wait=lambda: may_wait):
         verdict = guard.judge(admission, chain_of(*pins))
     guard.enforce(verdict)
     return verdict.outcome
