@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     try:
-        from pinned_requests.cli.run import run  # noqa: PLC0415  the libraries of the extra `cli` may be missing
+        from pinned_requests.cli.run import run
 
         return run(sys.argv[1:] if arguments is None else list(arguments))
     except ModuleNotFoundError as missing:

@@ -45,7 +45,7 @@ Ignore = Annotated[list[str] | None, typer.Option(metavar="KIND", help="Finding 
 
 
 @app.command()
-def pin(  # noqa: PLR0913  one argument an option
+def pin(
     sources: Annotated[
         list[str],
         typer.Argument(
@@ -74,8 +74,8 @@ def pin(  # noqa: PLR0913  one argument an option
 
     Example: curl --pinnedpubkey "$(pinned-requests pin api.example.com --format curl)" https://api.example.com/
     """
-    from pinned_requests.cli.pin import pin as run  # noqa: PLC0415  a command imports what it needs
-    from pinned_requests.monitoring.route import Route  # noqa: PLC0415
+    from pinned_requests.cli.pin import pin as run
+    from pinned_requests.monitoring.route import Route
 
     if json and form is not None:
         raise typer.BadParameter("--json and --format exclude each other")
@@ -88,7 +88,7 @@ def pin(  # noqa: PLR0913  one argument an option
 
 
 @app.command()
-def init(  # noqa: PLR0913  one argument an option
+def init(
     hosts: Annotated[list[str], typer.Argument(metavar="HOST[:PORT]", help="The servers.", show_default=False)],
     *,
     add: Annotated[
@@ -116,8 +116,8 @@ def init(  # noqa: PLR0913  one argument an option
 
     Example: pinned-requests init api.example.com www.example.com
     """
-    from pinned_requests.cli import init as command  # noqa: PLC0415  a command imports what it needs
-    from pinned_requests.monitoring.route import Route  # noqa: PLC0415
+    from pinned_requests.cli import init as command
+    from pinned_requests.monitoring.route import Route
 
     def run() -> int:
         route = Route(timeout, proxy, ca_bundle).check()
@@ -129,7 +129,7 @@ def init(  # noqa: PLR0913  one argument an option
 
 
 @app.command()
-def check(  # noqa: PLR0913  one argument an option
+def check(
     policy: Policy,
     hosts: Annotated[list[str] | None, typer.Argument(metavar="HOST[:PORT]")] = None,
     *,
@@ -181,11 +181,11 @@ def check(  # noqa: PLR0913  one argument an option
 
     Example: pinned-requests check pins.toml
     """
-    from pinned_requests.cli.check import check as run  # noqa: PLC0415  a command imports what it needs
-    from pinned_requests.cli.inputs import read_span  # noqa: PLC0415
-    from pinned_requests.monitoring.check import Options  # noqa: PLC0415
-    from pinned_requests.monitoring.findings import KINDS, Severity  # noqa: PLC0415
-    from pinned_requests.monitoring.route import Route, read_connect_to  # noqa: PLC0415
+    from pinned_requests.cli.check import check as run
+    from pinned_requests.cli.inputs import read_span
+    from pinned_requests.monitoring.check import Options
+    from pinned_requests.monitoring.findings import KINDS, Severity
+    from pinned_requests.monitoring.route import Route, read_connect_to
 
     def options() -> Options:
         connections = read_connect_to(connect_to or ())
@@ -213,7 +213,7 @@ def check(  # noqa: PLR0913  one argument an option
 
 
 @app.command()
-def convert(  # noqa: PLR0913  one argument an option
+def convert(
     path: Annotated[str, typer.Argument(metavar="FILE", help="The configuration; - is standard input.")] = "-",
     *,
     target: Annotated[str, typer.Option("--to", metavar="FORMAT", help="The format to write.")],
@@ -233,7 +233,7 @@ def convert(  # noqa: PLR0913  one argument an option
 
     Example: pinned-requests convert pins.toml --to android
     """
-    from pinned_requests.cli.convert import convert as run  # noqa: PLC0415  a command imports what it needs
+    from pinned_requests.cli.convert import convert as run
 
     return partial(run, path, source, target, host, is_strict=strict, as_json=json)
 
@@ -258,9 +258,9 @@ def lint(
 
     Example: pinned-requests lint pins.toml --strict
     """
-    from pinned_requests.cli.inputs import read_span  # noqa: PLC0415  a command imports what it needs
-    from pinned_requests.cli.lint import lint as run  # noqa: PLC0415
-    from pinned_requests.editing.doubts import KINDS  # noqa: PLC0415
+    from pinned_requests.cli.inputs import read_span
+    from pinned_requests.cli.lint import lint as run
+    from pinned_requests.editing.doubts import KINDS
 
     return lambda: run(policies, read_span(within), _kinds(ignore, KINDS), is_strict=strict, as_json=json)
 
@@ -271,7 +271,7 @@ def demo() -> Action:
 
     Example: pinned-requests demo
     """
-    from pinned_requests.cli.demo import demo as run  # noqa: PLC0415  a command imports what it needs
+    from pinned_requests.cli.demo import demo as run
 
     return run
 

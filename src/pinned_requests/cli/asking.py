@@ -26,7 +26,7 @@ class DeclinedError(CommandError):
     exit_code = 1
 
 
-def write(  # noqa: PLR0913  what is written, and how it is asked for
+def write(
     file: PolicyFile,
     new: PinPolicy,
     now: datetime,

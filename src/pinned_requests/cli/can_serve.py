@@ -34,7 +34,7 @@ class Remote(NamedTuple):
     target: str
 
 
-def run(  # noqa: PLR0913  each an option of the command
+def run(
     path: str,
     host: str | None,
     policies: Sequence[Path],

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FORMATS = ("text", "json", "jsonl", "nagios", "prometheus", "html")
 
 
-def check(  # noqa: PLR0913  each an option of the command
+def check(
     path: Path,
     hosts: Sequence[str],
     make_options: Callable[[], Options],
@@ -89,7 +89,7 @@ def _rendered(form: str, report: Report) -> Callable[[], object]:
     if form == "text":
         return lambda: text.show_text(report)
     if form == "html":
-        from pinned_requests.cli.check_reports.page import as_page  # noqa: PLC0415  for this format alone
+        from pinned_requests.cli.check_reports.page import as_page
 
         return lambda: sys.stdout.write(as_page(report))
     render = {

@@ -14,9 +14,7 @@ from pinned_requests.core.text import show
 from pinned_requests.formats import FORMATS, read, write
 
 
-def convert(  # noqa: PLR0913  each an option of the command
-    path: str, source: str | None, target: str, host: str | None, *, is_strict: bool, as_json: bool
-) -> int:
+def convert(path: str, source: str | None, target: str, host: str | None, *, is_strict: bool, as_json: bool) -> int:
     """Print a configuration in another format.
 
     Args:

@@ -37,7 +37,7 @@ def print_version(asked: bool) -> None:  # noqa: FBT001  a callback of typer
     """Print the version and end."""
     if asked:
         try:
-            from pinned_requests import __version__  # noqa: PLC0415  read from the metadata
+            from pinned_requests import __version__
         except ImportError:
             raise CommandError("the version is unknown: the package runs from its sources, not installed") from None
         print(f"pinned-requests {__version__}")

@@ -61,9 +61,7 @@ class Made(NamedTuple):
         return PinSet(pins, backup_pins=self.key.pin.with_note(note_of("backup", self.path.name, "made", self.now)))
 
 
-def init(  # noqa: PLR0913  each an option of the command
-    hosts: Sequence[str], output: Path, backup_key: Path, key_type: str, route: Route, *, as_json: bool
-) -> int:
+def init(hosts: Sequence[str], output: Path, backup_key: Path, key_type: str, route: Route, *, as_json: bool) -> int:
     """Write a policy with the leaf's and the issuer's pin of each host, and a backup key with its request.
 
     Args:
@@ -93,7 +91,7 @@ def init(  # noqa: PLR0913  each an option of the command
     return 0
 
 
-def add(  # noqa: PLR0913  each an option of the command
+def add(
     hosts: Sequence[str],
     policy: Path,
     backup_key: Path | None,

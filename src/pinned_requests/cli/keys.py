@@ -40,7 +40,7 @@ rotate_app = typer.Typer(
 
 
 @rotate_app.command("status")
-def rotate_status(  # noqa: PLR0913  one argument an option
+def rotate_status(
     policy: Policy,
     host: Host,
     *,
@@ -60,7 +60,7 @@ def rotate_status(  # noqa: PLR0913  one argument an option
     """
 
     def run() -> int:
-        from pinned_requests.cli.rotate import status  # noqa: PLC0415  a command imports what it needs
+        from pinned_requests.cli.rotate import status
 
         return status(
             _place(policy, host, max_client_age, connect_to, (timeout, proxy, ca_bundle, insecure)), as_json=json
@@ -70,7 +70,7 @@ def rotate_status(  # noqa: PLR0913  one argument an option
 
 
 @rotate_app.command("next")
-def rotate_next(  # noqa: PLR0913  one argument an option
+def rotate_next(
     policy: Policy,
     host: Host,
     *,
@@ -95,7 +95,7 @@ def rotate_next(  # noqa: PLR0913  one argument an option
     """
 
     def run() -> int:
-        from pinned_requests.cli.rotate import prepare  # noqa: PLC0415  a command imports what it needs
+        from pinned_requests.cli.rotate import prepare
 
         place = _place(policy, host, max_client_age, connect_to, (timeout, proxy, ca_bundle, insecure))
         return prepare(place, backup_key, key_type, is_agreed=yes, as_json=json)
@@ -104,7 +104,7 @@ def rotate_next(  # noqa: PLR0913  one argument an option
 
 
 @rotate_app.command("finish")
-def rotate_finish(  # noqa: PLR0913  one argument an option
+def rotate_finish(
     policy: Policy,
     host: Host,
     *,
@@ -129,7 +129,7 @@ def rotate_finish(  # noqa: PLR0913  one argument an option
     """
 
     def run() -> int:
-        from pinned_requests.cli.rotate import finish  # noqa: PLC0415  a command imports what it needs
+        from pinned_requests.cli.rotate import finish
 
         place = _place(policy, host, max_client_age, connect_to, (timeout, proxy, ca_bundle, insecure))
         return finish(place, pin or [], is_stolen=stolen, is_agreed=yes, as_json=json)
@@ -148,14 +148,14 @@ def rotate_record(policy: Policy, *, json: Json = False) -> Action:
     """
 
     def run() -> int:
-        from pinned_requests.cli.rotate import record  # noqa: PLC0415  a command imports what it needs
+        from pinned_requests.cli.rotate import record
 
         return record(policy, as_json=json)
 
     return run
 
 
-def can_serve(  # noqa: PLR0913  one argument an option
+def can_serve(
     file: Annotated[
         str,
         typer.Argument(
@@ -195,8 +195,8 @@ def can_serve(  # noqa: PLR0913  one argument an option
         raise typer.BadParameter("--remote and --root belong together")
 
     def run() -> int:
-        from pinned_requests.cli.can_serve import Remote  # noqa: PLC0415  a command imports what it needs
-        from pinned_requests.cli.can_serve import run as command  # noqa: PLC0415
+        from pinned_requests.cli.can_serve import Remote
+        from pinned_requests.cli.can_serve import run as command
 
         repository = None if remote is None or root is None else Remote(remote, root, target)
         return command(file, host, policy or [], repository, read_span(max_client_age), as_json=json)
@@ -204,7 +204,7 @@ def can_serve(  # noqa: PLR0913  one argument an option
     return run
 
 
-def block(  # noqa: PLR0913  one argument an option
+def block(
     what: Annotated[
         list[str],
         typer.Argument(
@@ -227,8 +227,8 @@ def block(  # noqa: PLR0913  one argument an option
     """
 
     def run() -> int:
-        from pinned_requests.cli.block import block as command  # noqa: PLC0415  a command imports what it needs
-        from pinned_requests.monitoring.route import Route  # noqa: PLC0415
+        from pinned_requests.cli.block import block as command
+        from pinned_requests.monitoring.route import Route
 
         route = Route(timeout, proxy, ca_bundle).check()
         return command(what, policy, route, is_agreed=yes, as_json=json)
@@ -236,7 +236,7 @@ def block(  # noqa: PLR0913  one argument an option
     return run
 
 
-def repin(  # noqa: PLR0913  one argument an option
+def repin(
     host: Host,
     *,
     policy: PolicyOption = Path("pins.toml"),
@@ -256,8 +256,8 @@ def repin(  # noqa: PLR0913  one argument an option
     """
 
     def run() -> int:
-        from pinned_requests.cli.repin import repin as command  # noqa: PLC0415  a command imports what it needs
-        from pinned_requests.monitoring.route import Route  # noqa: PLC0415
+        from pinned_requests.cli.repin import repin as command
+        from pinned_requests.monitoring.route import Route
 
         return command(host, policy, Route(timeout, proxy, ca_bundle).check(), expect, as_json=json)
 
@@ -271,8 +271,8 @@ def _place(
     connect_to: list[str] | None,
     way: tuple[float, str | None, str | None, bool],
 ) -> "Place":
-    from pinned_requests.cli.rotation_text import Place  # noqa: PLC0415  a command imports what it needs
-    from pinned_requests.monitoring.route import Route, read_connect_to  # noqa: PLC0415
+    from pinned_requests.cli.rotation_text import Place
+    from pinned_requests.monitoring.route import Route, read_connect_to
 
     timeout, proxy, ca_bundle, insecure = way
     route = Route(timeout, proxy, ca_bundle, is_insecure=insecure, connect_to=read_connect_to(connect_to or ())).check()

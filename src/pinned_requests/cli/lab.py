@@ -49,13 +49,13 @@ def serve(
 
     Example: pinned-requests lab serve --host api.example.com --output lab.json
     """
-    from pinned_requests.cli.lab_runs import serve as run  # noqa: PLC0415  a command imports what it needs
+    from pinned_requests.cli.lab_runs import serve as run
 
     return partial(run, host, attackers or [], output, max_tls, as_json=json)
 
 
 @app.command()
-def audit(  # noqa: PLR0913  one argument an option
+def audit(
     command: Annotated[
         list[str], typer.Argument(metavar="COMMAND", help="The client: a program and its arguments, after --.")
     ],
@@ -85,6 +85,6 @@ def audit(  # noqa: PLR0913  one argument an option
 
     Example: pinned-requests lab audit -- curl --pinnedpubkey {curl_pins} https://api.example.com/
     """
-    from pinned_requests.cli.lab_runs import audit as run  # noqa: PLC0415  a command imports what it needs
+    from pinned_requests.cli.lab_runs import audit as run
 
     return partial(run, command, host, attackers or [], way, timeout, html, as_json=json)

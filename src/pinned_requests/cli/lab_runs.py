@@ -76,7 +76,7 @@ def serve(
     return 0
 
 
-def audit(  # noqa: PLR0913, PLR0917  each an option of the command
+def audit(
     command: Sequence[str],
     host: str | None,
     attackers: Sequence[str],

@@ -83,7 +83,7 @@ def show_difference(lines: Sequence[str], stream: Any) -> None:
         for line in lines:
             print(line, file=stream)
         return
-    from rich.text import Text  # noqa: PLC0415  on terminals only
+    from rich.text import Text
 
     console = _console(stream)
     for line in lines:
@@ -101,7 +101,7 @@ def progress(total: int) -> Iterator[Callable[[int], object]]:
     if total <= _MANY or not sys.stderr.isatty():
         yield lambda _done: None
         return
-    from rich.progress import Progress  # noqa: PLC0415  seldom needed
+    from rich.progress import Progress
 
     with Progress(console=_console(sys.stderr), transient=True) as bar:
         task = bar.add_task("asking", total=total)
@@ -109,8 +109,8 @@ def progress(total: int) -> Iterator[Callable[[int], object]]:
 
 
 def _show_framed(title: str | None, headings: tuple[str, str], rows: Sequence[Row]) -> None:
-    from rich.table import Table  # noqa: PLC0415  on terminals only
-    from rich.text import Text  # noqa: PLC0415
+    from rich.table import Table
+    from rich.text import Text
 
     console = _console(sys.stdout)
     words = (len(word) for row in rows for line in row.lines for word in line.split())
@@ -127,6 +127,6 @@ def _show_framed(title: str | None, headings: tuple[str, str], rows: Sequence[Ro
 
 
 def _console(stream: Any) -> Console:
-    from rich.console import Console  # noqa: PLC0415  on terminals only
+    from rich.console import Console
 
     return Console(file=stream, markup=False, emoji=False, highlight=False)

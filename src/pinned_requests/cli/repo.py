@@ -72,7 +72,7 @@ def _later(command: Callable[..., int]) -> Callable[..., Callable[[], int]]:
 
 @app.command()
 @_later
-def init(  # noqa: PLR0913  the options of the command line
+def init(
     folder: Folder,
     *,
     keys: KeyFolders,
@@ -98,10 +98,10 @@ def init(  # noqa: PLR0913  the options of the command line
     plain: Plain = False,
 ) -> int:
     """Make keys and an empty repository. Prints the root metadata to ship with the application."""
-    from pinned_requests.publishing.ceremony import Ceremony, Keys  # noqa: PLC0415  of the extra `remote`
-    from pinned_requests.publishing.keys import KeyFolder, read_public  # noqa: PLC0415  as above
-    from pinned_requests.publishing.proposal import first  # noqa: PLC0415  as above
-    from pinned_requests.publishing.repository import Repository, new_root  # noqa: PLC0415  as above
+    from pinned_requests.publishing.ceremony import Ceremony, Keys
+    from pinned_requests.publishing.keys import KeyFolder, read_public
+    from pinned_requests.publishing.proposal import first
+    from pinned_requests.publishing.repository import Repository, new_root
 
     if bool(holders) != (proposal is not None):
         raise PolicyError("--holder and --proposal belong together: the holders sign the proposal")
@@ -135,7 +135,7 @@ def init(  # noqa: PLR0913  the options of the command line
 
 @app.command()
 @_later
-def publish(  # noqa: PLR0913  the options of the command line
+def publish(
     folder: Folder,
     policy: Annotated[Path, typer.Argument(help="A policy in TOML or JSON.", show_default=False)],
     *,
@@ -150,8 +150,8 @@ def publish(  # noqa: PLR0913  the options of the command line
     json: Json = False,
 ) -> int:
     """Publish a policy, in place of the one before. Refuses one that would lock clients out."""
-    from pinned_requests.publishing.repository import Repository  # noqa: PLC0415  of the extra `remote`
-    from pinned_requests.publishing.state import check_target_name  # noqa: PLC0415  as above
+    from pinned_requests.publishing.repository import Repository
+    from pinned_requests.publishing.state import check_target_name
 
     check_target_name(target)
     days = read_days(expires)
@@ -175,7 +175,7 @@ def publish(  # noqa: PLR0913  the options of the command line
 
 @app.command("rotate-key")
 @_later
-def rotate_key(  # noqa: PLR0913  as for init
+def rotate_key(
     folder: Folder,
     role: Role,
     *,
@@ -189,8 +189,8 @@ def rotate_key(  # noqa: PLR0913  as for init
     plain: Plain = False,
 ) -> int:
     """Replace a key. Root keys must be at hand, and the old key should be, unless it is lost."""
-    from pinned_requests.publishing.keys import KeyFolder  # noqa: PLC0415  of the extra `remote`
-    from pinned_requests.publishing.repository import Repository  # noqa: PLC0415  as above
+    from pinned_requests.publishing.keys import KeyFolder
+    from pinned_requests.publishing.repository import Repository
 
     check_role(role)
     days = read_days(expires)
@@ -219,7 +219,7 @@ def refresh(
     expires: Days = None,
 ) -> int:
     """Sign the timestamp again, and the snapshot when it is time. For cron. 1 if a role is about to expire."""
-    from pinned_requests.publishing.repository import Repository  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.repository import Repository
 
     for role in also or ():
         check_role(role)
@@ -243,7 +243,7 @@ def status(
 ) -> int:
     """Show roles, versions, expiry, holders and the policy, without a key. 1 if something expires soon."""
     with opened(place, ca_bundle) as read:
-        from pinned_requests.publishing import status as library  # noqa: PLC0415  of the extra `remote`
+        from pinned_requests.publishing import status as library
 
         found = library.status(read, datetime.now(UTC), None if root is None else root.read_bytes())
         show_status(found, as_json=json)
@@ -263,7 +263,7 @@ def sync(
     ] = False,
 ) -> int:
     """Copy a repository, in the order that keeps it sound for clients at every moment."""
-    from pinned_requests.publishing.sync import copy, in_order  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.sync import copy, in_order
 
     if order:
         names = [file.name for file in in_order(folder, destination)]

@@ -59,8 +59,8 @@ Signers = Annotated[
 @contextmanager
 def opened(place: str, ca_bundle: str | None = None, *, must_exist: bool = True) -> Iterator[Callable[[str], bytes]]:
     """Return a function that reads the files of a repository, in a folder or on the web."""
-    from pinned_requests.publishing.remote import is_url, reading  # noqa: PLC0415  of the extra `remote`
-    from pinned_requests.publishing.state import check_repository  # noqa: PLC0415  as above
+    from pinned_requests.publishing.remote import is_url, reading
+    from pinned_requests.publishing.state import check_repository
 
     if is_url(place):
         with reading(place, ca_bundle) as read:
@@ -73,7 +73,7 @@ def opened(place: str, ca_bundle: str | None = None, *, must_exist: bool = True)
 
 def read_proposal(path: Path) -> "Proposal":
     """Return the proposal in a file."""
-    from pinned_requests.publishing.proposal import MAX_BYTES, Proposal  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.proposal import MAX_BYTES, Proposal
 
     try:
         return Proposal.from_bytes(read_bounded(str(path), MAX_BYTES))
@@ -83,7 +83,7 @@ def read_proposal(path: Path) -> "Proposal":
 
 def key_ring(keys: list[Path], *, must_exist: bool = False) -> "KeyRing":
     """Return the keys of some folders."""
-    from pinned_requests.publishing.keys import KeyFolder, KeyRing  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.keys import KeyFolder, KeyRing
 
     for path in keys:
         if must_exist and not path.is_dir():
@@ -114,7 +114,7 @@ def new_passphrase(*, is_plain: bool) -> str | None:
 
 
 def _passphrase(what: str, otherwise: str = "") -> str:
-    from pinned_requests.publishing.keys import SigningError  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.keys import SigningError
 
     if PASSPHRASE in os.environ:
         return os.environ[PASSPHRASE]
@@ -146,7 +146,7 @@ def several_by_role(values: list[str] | None, form: str) -> dict[str, list[str]]
 
 def check_role(role: str) -> None:
     """Refuse what is not a role."""
-    from pinned_requests.publishing.state import ROLES  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.state import ROLES
 
     if role not in ROLES:
         raise PolicyError(f"{role!r} is not a role; the roles are {', '.join(ROLES)}")

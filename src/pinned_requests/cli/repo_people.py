@@ -67,8 +67,8 @@ def keys(
     plain: Plain = False,
 ) -> int:
     """Make keys on the machine of their holder. Prints the file with the public keys to hand in."""
-    from pinned_requests.publishing.keys import PUBLIC, KeyFolder  # noqa: PLC0415  of the extra `remote`
-    from pinned_requests.publishing.proposal import PROPOSED  # noqa: PLC0415  as above
+    from pinned_requests.publishing.keys import PUBLIC, KeyFolder
+    from pinned_requests.publishing.proposal import PROPOSED
 
     elsewhere = several_by_role(signers, "PUBLIC.pem=URI")
     if not roles and not elsewhere:
@@ -86,7 +86,7 @@ def keys(
     return 0
 
 
-def propose(  # noqa: PLR0913  the options of the command line
+def propose(
     place: Place,
     proposal: Annotated[Path, typer.Argument(help="The proposal to write: a new JSON file.", show_default=False)],
     *,
@@ -110,8 +110,8 @@ def propose(  # noqa: PLR0913  the options of the command line
 ) -> int:
     """Write a change for its signers: a policy, a renewal, an exchange of keys. Needs no key."""
     with opened(place, ca_bundle) as read:
-        from pinned_requests.publishing import proposal as library  # noqa: PLC0415  of the extra `remote`
-        from pinned_requests.publishing.state import check_target_name, load  # noqa: PLC0415  as above
+        from pinned_requests.publishing import proposal as library
+        from pinned_requests.publishing.state import check_target_name, load
 
         check_target_name(target)
         check_new(proposal)
@@ -155,10 +155,10 @@ def sign(
     ca_bundle: CaBundle = None,
 ) -> int:
     """Show what a proposal changes, and sign it. The signature is added to the file."""
-    from pinned_requests.publishing import signatures  # noqa: PLC0415  of the extra `remote`
-    from pinned_requests.publishing.comparison import apply  # noqa: PLC0415  as above
-    from pinned_requests.publishing.order import write  # noqa: PLC0415  as above
-    from pinned_requests.publishing.trust import remember  # noqa: PLC0415  as above
+    from pinned_requests.publishing import signatures
+    from pinned_requests.publishing.comparison import apply
+    from pinned_requests.publishing.order import write
+    from pinned_requests.publishing.trust import remember
 
     found = read_proposal(proposal)
     ring = key_ring(keys, must_exist=True)
@@ -176,7 +176,7 @@ def sign(
     return 0
 
 
-def merge(  # noqa: PLR0913  the options of the command line
+def merge(
     folder: Folder,
     proposals: Annotated[list[Path], typer.Argument(metavar="PROPOSAL", help="The signed proposal, or copies of it.")],
     *,
@@ -192,8 +192,8 @@ def merge(  # noqa: PLR0913  the options of the command line
     json: Json = False,
 ) -> int:
     """Publish a proposal that enough holders have signed, each on the same file or on a copy of it."""
-    from pinned_requests.publishing import signatures  # noqa: PLC0415  of the extra `remote`
-    from pinned_requests.publishing.repository import Repository  # noqa: PLC0415  as above
+    from pinned_requests.publishing import signatures
+    from pinned_requests.publishing.repository import Repository
 
     check_apart(folder, keys)
     repository = Repository(folder, key_ring(keys, must_exist=True))
@@ -232,8 +232,8 @@ def write_new(path: Path, proposal: "Proposal") -> None:
 
 def _state(proposal: "Proposal", read: Callable[[str], bytes], keys: list[Path], root: Path | None) -> "State | None":
     """Return the present state, or None for a first proposal and a repository that does not exist."""
-    from pinned_requests.publishing.state import FIRST_ROOT  # noqa: PLC0415  of the extra `remote`
-    from pinned_requests.publishing.trust import load_for_signing  # noqa: PLC0415  as above
+    from pinned_requests.publishing.state import FIRST_ROOT
+    from pinned_requests.publishing.trust import load_for_signing
 
     if not proposal.is_first:
         return load_for_signing(read, keys, None if root is None else root.read_bytes())
@@ -264,7 +264,7 @@ def _show_all(proposal: "Proposal", state: "State | None", read: Callable[[str],
 
 def _show(proposal: "Proposal", state: "State | None", reviewed: "Reviewed | None") -> None:
     """Print what a proposal changes."""
-    from pinned_requests.publishing.comparison import changes_of_keys  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.comparison import changes_of_keys
 
     rows = [
         Row(role, [f"version {metadata.signed.version}, valid until {metadata.signed.expires:%Y-%m-%d %H:%M} UTC"])
@@ -279,7 +279,7 @@ def _show(proposal: "Proposal", state: "State | None", reviewed: "Reviewed | Non
 
 
 def _show_signatures(proposal: "Proposal", state: "State | None") -> None:
-    from pinned_requests.publishing.signatures import signatures  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.signatures import signatures
 
     rows = []
     for each in signatures(proposal, state, datetime.now(UTC)):

@@ -57,11 +57,11 @@ def review(
     look_up: "LookUp | None" = None,
 ) -> Reviewed:
     """Review a policy against the published one of the same name, and lint it."""
-    from tuf.api.exceptions import RepositoryError  # noqa: PLC0415  of the extra `remote`
+    from tuf.api.exceptions import RepositoryError
 
-    from pinned_requests.editing.doubts import doubts  # noqa: PLC0415  not for --help
-    from pinned_requests.publishing import review as library  # noqa: PLC0415  as above
-    from pinned_requests.publishing.state import policy_of  # noqa: PLC0415  as above
+    from pinned_requests.editing.doubts import doubts
+    from pinned_requests.publishing import review as library
+    from pinned_requests.publishing.state import policy_of
 
     old = unreadable = None
     try:
@@ -77,11 +77,11 @@ def review(
 
 def looking(timeout: float, proxy: str | None, ca_bundle: str | None) -> "LookUp":
     """Return the function that sees the chains of live servers."""
-    from pinned_requests.monitoring.errors import ServerError  # noqa: PLC0415  not for --help
-    from pinned_requests.monitoring.fetch import fetch  # noqa: PLC0415  as above
-    from pinned_requests.monitoring.route import Route  # noqa: PLC0415  as above
-    from pinned_requests.monitoring.target import Target  # noqa: PLC0415  as above
-    from pinned_requests.publishing.review import UnseenError  # noqa: PLC0415  as above
+    from pinned_requests.monitoring.errors import ServerError
+    from pinned_requests.monitoring.fetch import fetch
+    from pinned_requests.monitoring.route import Route
+    from pinned_requests.monitoring.target import Target
+    from pinned_requests.publishing.review import UnseenError
 
     route = Route(timeout, proxy, ca_bundle).check()
 
