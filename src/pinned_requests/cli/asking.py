@@ -35,24 +35,12 @@ def write(
     is_agreed: bool,
     as_json: bool,
 ) -> str:
-    """Show what a policy's file is about to become, ask, and write it.
+    """Show what a policy's file is about to become, ask, and write it with further new files.
 
-    Args:
-        file: the policy.
-        new: what it will say.
-        now: aware UTC.
-        files: new files that are written with it.
-        is_agreed: whether to write without asking.
-        as_json: whether standard output is for machines: the difference then goes to stderr, if there is a question.
+    With `as_json` the difference goes to stderr, if there is a question.
 
     Returns:
         The difference, escaped.
-
-    Raises:
-        DeclinedError: the question was declined.
-        CommandError: there is no terminal to ask on.
-        PolicyError: the file cannot be edited, or was changed meanwhile.
-        OSError: a file cannot be written.
     """
     lines = difference(file, new)
     if not as_json:
@@ -66,12 +54,7 @@ def write(
 
 
 def ask(question: str) -> None:
-    """Ask on the terminal, on stderr.
-
-    Raises:
-        DeclinedError: the question was declined, or not answered.
-        CommandError: there is no terminal.
-    """
+    """Ask on the terminal, on stderr."""
     if sys.stdin is None or not sys.stdin.isatty():
         raise CommandError(
             "nothing was written: there is no terminal to ask on; look at the difference, then give --yes"

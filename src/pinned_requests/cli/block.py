@@ -26,21 +26,7 @@ if TYPE_CHECKING:
 
 
 def block(what: Sequence[str], policy: Path, route: Route, *, is_agreed: bool, as_json: bool) -> int:
-    """Block keys for every host of a policy.
-
-    Args:
-        what: pins, files (the first certificate, CSR or key in each) or `HOST[:PORT]`, whose leaf's key is blocked.
-        policy: path of the policy.
-        route: how hosts are reached; their certificates need not be valid.
-        is_agreed: whether to write without asking.
-        as_json: whether to print JSON.
-
-    Raises:
-        CommandError: the question was declined, or there is no terminal to ask on.
-        ServerError: a host cannot be reached.
-        PolicyError: one of them is neither, or the policy is wrong.
-        OSError: a file cannot be read or written.
-    """
+    """Block keys for every host of a policy: pins, the first key in each file, the leaf's key of each `HOST[:PORT]`."""
     now = datetime.now(UTC)
     file = PolicyFile.read(policy, now)
     pins = list(dict.fromkeys(_read(text, route, now) for text in what))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Remote(NamedTuple):
-    """A repository of signed policies: the URL of its folder, the root metadata that clients ship, and the target."""
+    """A repository of signed policies: its URL, the root metadata that clients ship, and the name of the policy."""
 
     url: str
     root: Path
@@ -43,11 +43,11 @@ def run(
     *,
     as_json: bool,
 ) -> int:
-    """Say whether the key in a file may be served on a host, or on each host that its certificate names.
+    """Say whether the key in a file may be served on a host, or on each pinned host that its certificate names.
 
     Args:
         path: of a certificate (with its chain), a CSR or a key; `-` is standard input.
-        host: `HOST[:PORT]`; None: those that the certificate or CSR names and the policy pins.
+        host: `HOST[:PORT]`, or None.
         policies: the policy, and older ones that clients may still have, newest first.
         remote: a repository whose policy clients have, or None.
         max_client_age: how long after a policy was replaced a client may still have it.
@@ -55,11 +55,6 @@ def run(
 
     Returns:
         0 if it may be served now on every host, else 1.
-
-    Raises:
-        CommandError: no policy is given, or there is no host to ask for.
-        PolicyError: a file is wrong.
-        OSError: a file cannot be read.
     """
     if not policies and remote is None:
         raise CommandError("name the policy that clients have by --policy or --remote")

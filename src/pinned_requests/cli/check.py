@@ -42,19 +42,14 @@ def check(
     Args:
         path: of the policy.
         hosts: `HOST[:PORT]`; none: every host that the policy names, patterns excepted.
-        make_options: how to check; what it raises is handled as every other error is.
-        form: one of `FORMATS`.
+        make_options: how to check; a function, so that Nagios is told of its errors, too.
+        form: the format.
         output: a file to write, whole or not at all; None is stdout.
         state: a file that remembers, or None.
         fail_on: the severity from which on findings count.
 
     Returns:
         1 for a finding that counts, else 0; 130 after an interrupt; for Nagios, the code of the state.
-
-    Raises:
-        PolicyError: the policy, a host, an option or the state is wrong.
-        RouteError: the proxy or the CA bundle is wrong.
-        OSError: a file cannot be read or written.
     """
     try:
         policy = PinPolicy.from_file(path)

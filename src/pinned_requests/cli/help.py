@@ -1,10 +1,10 @@
-"""The help of all commands, as a text and as a manual page, both from the commands themselves."""
+"""The commands as typer makes them, with a help for people; `run.py`, the manual and the documentation use it."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -15,26 +15,13 @@ from pinned_requests.cli.output import CommandError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 _EXAMPLE = re.compile(r"^Example: (.*)$", re.MULTILINE)
 _NOT_WRAPPED = re.compile(r"^(?:Example: |Findings)", re.MULTILINE)
 _AS_IT_IS = "\b"  # click's mark: the paragraph is not wrapped, so that a command line can be pasted and a name be found
-_EXAMPLES: dict[tuple[str, ...], str] = {  # of commands whose docstrings have none
-    ("repo", "init"): "repo init repository --keys keys",
-    ("repo", "keys"): "repo keys alice",
-    ("repo", "merge"): "repo merge repository proposal.json --keys online",
-    ("repo", "propose"): "repo propose repository proposal.json --policy pins.toml",
-    ("repo", "publish"): "repo publish repository pins.toml --keys keys",
-    ("repo", "refresh"): "repo refresh repository --keys keys",
-    ("repo", "rotate-key"): "repo rotate-key repository targets --keys keys",
-    ("repo", "sign"): "repo sign repository proposal.json --keys alice",
-    ("repo", "status"): "repo status https://pins.example.com/ --root 1.root.json",
-    ("repo", "sync"): "repo sync repository /var/www/pins",
-}
 
 
 def print_version(asked: bool) -> None:  # noqa: FBT001  a callback of typer
-    """Print the version and end."""
+    """Print the version, and end."""
     if asked:
         try:
             from pinned_requests import __version__
@@ -46,30 +33,27 @@ def print_version(asked: bool) -> None:  # noqa: FBT001  a callback of typer
 
 @cache
 def command_tree(app: typer.Typer) -> Any:
-    """Return the commands, with a help that people can read: no types of Python in it, and examples as they are.
+    """Return the commands: a call parses the arguments, and returns what `run.py` calls outside of typer.
 
-    They are the same for each run of a process that calls `main()` often: making them takes longer than most commands.
+    Their help has no types of Python, and leaves examples as they are. Cached: making them takes longer than most runs.
     """
     root = get_command(app)
-    for names, command in walk(root):
+    for _, command in walk(root):
         for parameter in command.params:
             if parameter.param_type_name == "argument":
                 parameter.display_type_rich = lambda ctx: ""  # noqa: ARG005  called by name
             elif parameter.metavar is None and (name := _metavar(command.callback, parameter.name)) is not None:
                 parameter.metavar = name
-        command.context_settings = {**command.context_settings, **HELP_OPTIONS}
-        command.help = inspect.cleandoc(command.help or "")
-        if names[1:] in _EXAMPLES and not examples_of(command):
-            command.help += f"\n\nExample: pinned-requests {_EXAMPLES[names[1:]]}"
-        command.help = _NOT_WRAPPED.sub(lambda found: f"{_AS_IT_IS}\n{found[0]}", command.help)
+        command.context_settings = {**command.context_settings, "help_option_names": ["-h", "--help"]}
+        help_text = inspect.cleandoc(command.help or "")
+        command.help = _NOT_WRAPPED.sub(lambda found: f"{_AS_IT_IS}\n{found[0]}", help_text)
+        if not hasattr(command, "commands"):
+            command.callback = partial(partial, command.callback)  # parse now, run later
     return root
 
 
 def _metavar(callback: Any, name: str) -> str | None:
-    """Return what stands for the value of a path or a text, which typer would show as a type of Python.
-
-    It is told by the function of the command, whose annotations are the same for each version of typer.
-    """
+    """Return what stands for a path or a text in the help, by the annotation; typer shows a type of Python."""
     annotation = getattr(callback, "__annotations__", {}).get(name)
     shown = str(getattr(annotation, "__origin__", annotation))
     if "Path" in shown:
@@ -78,12 +62,12 @@ def _metavar(callback: Any, name: str) -> str | None:
 
 
 def walk(command: Any, names: tuple[str, ...] = ("pinned-requests",)) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield a command and all below it, each with the words that call it."""
+    """Yield a command and those below it, each with the words that call it."""
     yield names, command
     for name, inner in getattr(command, "commands", {}).items():
         yield from walk(inner, (*names, name))
 
 
 def examples_of(command: Any) -> list[str]:
-    """Return the command lines that a command's help gives as examples."""
+    """Return the command lines in a command's help."""
     return _EXAMPLE.findall(inspect.cleandoc(command.help or ""))

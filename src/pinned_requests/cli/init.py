@@ -30,7 +30,7 @@ _PINNED_DEPTHS = ("leaf", "issuer")
 
 
 class Seen(NamedTuple):
-    """What was seen of one host: the certificates to pin, leaf first, and why they may be an interceptor's."""
+    """A host, the certificates to pin (leaf first), and why they may be an interceptor's."""
 
     target: Target
     chain: tuple[SeenCertificate, ...]
@@ -38,7 +38,7 @@ class Seen(NamedTuple):
 
 
 class Made(NamedTuple):
-    """A backup key, where it goes, and its pin with a note."""
+    """A backup key, where it goes, and when it was made."""
 
     key: BackupKey
     path: Path
@@ -46,37 +46,22 @@ class Made(NamedTuple):
 
     @property
     def csr(self) -> Path:
-        """Where its request goes."""
         return csr_path(self.path)
 
     @property
     def files(self) -> list[NewFile]:
-        """The key, for its owner alone, and the request."""
         return [NewFile(self.path, self.key.key_pem, SECRET), NewFile(self.csr, self.key.csr_pem)]
 
     def pins_for(self, seen: Seen) -> PinSet:
-        """Return the pins of a host."""
         named = zip(_PINNED_DEPTHS, seen.chain, strict=False)
         pins = [each.spki_pin.with_note(note_of(role, each.subject, "seen", self.now)) for role, each in named]
         return PinSet(pins, backup_pins=self.key.pin.with_note(note_of("backup", self.path.name, "made", self.now)))
 
 
 def init(hosts: Sequence[str], output: Path, backup_key: Path, key_type: str, route: Route, *, as_json: bool) -> int:
-    """Write a policy with the leaf's and the issuer's pin of each host, and a backup key with its request.
+    """Write a policy with the pins of leaf and issuer of each host, and a backup key with its request.
 
-    Args:
-        hosts: `HOST[:PORT]`, all of which must be reached and verified.
-        output: path of the policy; its history goes beside it.
-        backup_key: path of the key; the request has the suffix `.csr`, in place of `.key` or `.pem`.
-        key_type: one of `editing.backup.KEY_TYPES`.
-        route: how the hosts are reached.
-        as_json: whether to print JSON.
-
-    Raises:
-        ServerError: a host was not reached, or its certificate is not valid. Nothing has been written then.
-        CommandError: the policy has another suffix than `.toml` or `.json`.
-        PolicyError: a host is invalid.
-        OSError: a file exists, or cannot be written.
+    Every host must be reached, with a valid certificate, before anything is written.
     """
     text = {".toml": PinPolicy.to_toml, ".json": PinPolicy.to_json}.get(output.suffix.lower())
     if text is None:
@@ -101,22 +86,7 @@ def add(
     is_agreed: bool,
     as_json: bool,
 ) -> int:
-    """Add hosts to a policy, and make a backup key for them. What is in the file stays, comments included.
-
-    Args:
-        hosts: as for `init()`; none of them may have an entry.
-        policy: path of the policy.
-        backup_key: path of the key; None: the first host and the date.
-        key_type: as for `init()`.
-        route: as for `init()`.
-        is_agreed: whether to write without asking.
-        as_json: whether to print JSON.
-
-    Raises:
-        ServerError: as for `init()`.
-        PolicyError: a host is invalid or has an entry, or the policy is wrong.
-        OSError: a file exists, or cannot be read or written.
-    """
+    """Add hosts to a policy, and make a backup key for them. What is in the file stays, comments included."""
     now = datetime.now(UTC)
     file = PolicyFile.read(policy, now)
     targets = [read_target(text) for text in hosts]

@@ -3,16 +3,13 @@
 This file has no `from __future__ import annotations`: typer reads the types of the arguments.
 """
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from pinned_requests.cli.options import Json
+from pinned_requests.cli.inputs import Json
 
-Action = Callable[[], int]
 Attackers = Annotated[
     list[str] | None, typer.Option("--attacker", metavar="NAME", help="An attacker (repeatable); default: all.")
 ]
@@ -20,8 +17,6 @@ Attackers = Annotated[
 app = typer.Typer(
     name="lab",
     help="Try a client in any language against men in the middle, on loopback.",
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
 )
 
 
@@ -40,7 +35,7 @@ def serve(
         ),
     ] = "1.3",
     json: Annotated[bool, typer.Option("--json", help="Print them as one line of JSON, when all is ready.")] = False,
-) -> Action:
+) -> int:
     """Run the lab until the end of its standard input, SIGTERM or Ctrl-C.
 
     It prints where the host is, a proxy that leads there, the CA, the pins, and the URL of the control endpoint: POST
@@ -51,7 +46,7 @@ def serve(
     """
     from pinned_requests.cli.lab_runs import serve as run
 
-    return partial(run, host, attackers or [], output, max_tls, as_json=json)
+    return run(host, attackers or [], output, max_tls, as_json=json)
 
 
 @app.command()
@@ -77,7 +72,7 @@ def audit(
     ] = 10.0,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="A web page of the audit.")] = None,
     json: Json = False,
-) -> Action:
+) -> int:
     """Run a command against each attacker, and say whether it was fooled.
 
     Placeholders in the command: {host} {address} {port} {url} {proxy} {ca} {pin} {pins} {pins_base64} {curl_pins}
@@ -87,4 +82,4 @@ def audit(
     """
     from pinned_requests.cli.lab_runs import audit as run
 
-    return partial(run, command, host, attackers or [], way, timeout, html, as_json=json)
+    return run(command, host, attackers or [], way, timeout, html, as_json=json)

@@ -38,23 +38,7 @@ _PAUSE = 0.5  # seconds
 def serve(
     host: str, attackers: Sequence[str], output: Path | None, max_tls: Literal["1.2", "1.3"], *, as_json: bool
 ) -> int:
-    """Run the lab until standard input ends (a pipe's, a terminal's), or a signal comes.
-
-    Args:
-        host: that it stands in for.
-        attackers: those that take turns, the first of them from the start; none: all, after the host's own server.
-        output: a file for the addresses, as JSON.
-        max_tls: what the attackers speak at most.
-        as_json: whether to print JSON.
-
-    Returns:
-        0.
-
-    Raises:
-        CommandError: an attacker is unknown.
-        PolicyError: *host* is not a host.
-        OSError: the file cannot be written.
-    """
+    """Run the lab until standard input ends (a pipe's, a terminal's), or a signal comes."""
     names = _attackers(attackers)
     with _ended_by_signals() as end, ServedLab(host, max_tls=max_tls) as lab:
         control = Control(lab, names)
@@ -88,22 +72,8 @@ def audit(
 ) -> int:
     """Run a command against each attacker, and print the table.
 
-    Args:
-        command: the program and its arguments.
-        host: that it talks to; None: that of the first URL in it.
-        attackers: their names; none: all.
-        way: how it gets to the lab; None: as its placeholders say.
-        timeout: seconds after which a run is ended.
-        html: a file for a web page of the audit.
-        as_json: whether to print JSON.
-
     Returns:
         0 if it talked to the host's own server and rejected every attacker, else 1.
-
-    Raises:
-        CommandError: an attacker is unknown, the host cannot be told, or the namespace is not permitted.
-        PolicyError: *host* is not a host.
-        OSError: the command cannot be started, or the page not be written.
     """
     names = _attackers(attackers)
     host = host or _host_of(command)

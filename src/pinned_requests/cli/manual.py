@@ -95,7 +95,7 @@ def _paragraphs(help_text: str) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """Return text as man(7) takes it: backslashes and hyphens are escaped, and no line begins like a macro."""
+    """Escape backslashes and hyphens for man(7), and a line that begins like a macro."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("…", "\\[u2026]")
     return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped
 

@@ -37,7 +37,7 @@ FROM_FILE = "a file: nothing was verified"
 
 
 class Source(NamedTuple):
-    """Where pins came from: its name, escaped; what was verified; and what was found, leaf first."""
+    """Where pins came from (escaped), and what was found, leaf first."""
 
     name: str
     is_file: bool
@@ -46,13 +46,13 @@ class Source(NamedTuple):
 
 
 def pin(sources: Sequence[str], route: Route, *, form: str | None, depth: int, as_json: bool) -> int:
-    """Show the pins of each source; what is wrong with one of them does not keep the others from being shown.
+    """Show the pins of each source; what is wrong with one does not keep the others from being shown.
 
     Args:
         sources: files, servers or URLs.
         route: how servers are reached.
-        form: what to print of one certificate or key, on one line: the pin in a spelling of `Pin.spelled()`, where
-            `"spki"` is the canonical one, or `"toml"`, an item for a list of pins; None: all there is to say.
+        form: what to print of one certificate or key, on one line: a spelling of `Pin.spelled()`, `"spki"` for the
+            canonical one, or `"toml"`; None: all there is to say.
         depth: which certificate, for `form`; 0 is the leaf.
         as_json: whether to print JSON.
 
@@ -94,14 +94,7 @@ def _try(text: str, route: Route) -> tuple[Source | None, int]:
 
 
 def read_source(text: str, route: Route) -> Source:
-    """Return what a file holds or a server presents. What has a slash in it, or exists, is a file.
-
-    Raises:
-        CommandError: it is a URL of another scheme than https, or the file has no key.
-        ServerError: the server cannot be reached, or its certificate is not valid.
-        PolicyError: the host is invalid, or the file cannot be read as what it says it is.
-        OSError: the file cannot be read.
-    """
+    """Return what a file holds or a server presents. What has a slash in it, or exists, is a file."""
     if "://" in text and not _exists(text):
         text = _host_of_url(text)
     if "/" in text or _exists(text):
@@ -129,11 +122,7 @@ def read_source(text: str, route: Route) -> Source:
 
 
 def _host_of_url(text: str) -> str:
-    """Return the `HOST[:PORT]` of an `https://` URL.
-
-    Raises:
-        CommandError: it is another URL. It is not shown: it may hold a password.
-    """
+    """Return the `HOST[:PORT]` of an `https://` URL. Another URL is not shown: it may hold a password."""
     try:
         parts = parse_url(text)
     except LocationParseError:
@@ -144,11 +133,7 @@ def _host_of_url(text: str) -> str:
 
 
 def _line(source: Source, form: str, depth: int) -> str:
-    """Return one certificate or key of a source as another program wants it.
-
-    Raises:
-        CommandError: there is none at that depth, or no certificate for a fingerprint.
-    """
+    """Return one certificate or key as another program wants it."""
     if depth >= len(source.found):
         raise CommandError(f"{source.name} has {len(source.found)} of them; there is none at depth {depth}")
     item = source.found[depth]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class UnexpectedKeyError(CommandError):
-    """The server presents another key than the one that was expected."""
+    """The server presents another key than the expected one, or one that is blocked."""
 
     exit_code = 1
 
@@ -35,25 +35,8 @@ class UnexpectedKeyError(CommandError):
 def repin(host: str, policy: Path, route: Route, expected: str | None, *, as_json: bool) -> int:
     """Pin the key that a server presents in place of those that the policy has for it.
 
-    A person compares the fingerprint and agrees; a script names the pin that it expects. There is no way to accept a
-    key unseen: it may be an interceptor's.
-
-    Args:
-        host: `HOST[:PORT]`.
-        policy: path of the policy.
-        route: how the host is reached.
-        expected: the pin of the key or certificate that the server must present; None: ask.
-        as_json: whether to print JSON; that needs `expected`.
-
-    Returns:
-        0: it was written, or the key is accepted already.
-
-    Raises:
-        UnexpectedKeyError: it presents another key, or one that is blocked.
-        CommandError: `as_json` without `expected`.
-        ServerError: it cannot be reached.
-        PolicyError: the policy or the host is wrong.
-        OSError: the policy cannot be read or written.
+    A person compares the fingerprint and agrees; a script names the pin that it expects. There is no way to accept a key
+    unseen: it may be an interceptor's.
     """
     if as_json and expected is None:
         raise CommandError("--json asks no questions; name the pin that the server must present by --expect")
@@ -105,7 +88,7 @@ def _nothing_to_do(why: str, *, as_json: bool) -> int:
 
 
 def _look(target: Target, route: Route) -> tuple[Chain, str | None]:
-    """Return the chain of a server, and why no CA vouches for it; of such a chain the leaf alone."""
+    """Return the chain of a server; where no CA vouches for it the leaf alone, and the reason."""
     try:
         return fetch(target, route), None
     except InvalidCertificateError as error:

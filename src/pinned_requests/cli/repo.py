@@ -1,16 +1,11 @@
 """`pinned-requests repo`: makes, maintains and watches a repository of signed policies, for `PolicyStore.from_tuf`.
 
-The exit codes are those of `errors.py`: 1 if it could not be done, clients would be locked out, or something expires
-soon.
-
 This file has no `from __future__ import annotations`: typer reads the types of the arguments.
 """
 
-from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -55,23 +50,10 @@ from pinned_requests.core.errors import PolicyError
 app = typer.Typer(
     name="repo",
     help="Make, maintain and watch a repository of signed policies.",
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
 )
 
 
-def _later(command: Callable[..., int]) -> Callable[..., Callable[[], int]]:
-    """Let typer parse the arguments of a command, and return what runs it; see `run.py`."""
-
-    @wraps(command)
-    def parse(*args: Any, **kwargs: Any) -> Callable[[], int]:
-        return partial(command, *args, **kwargs)
-
-    return parse
-
-
 @app.command()
-@_later
 def init(
     folder: Folder,
     *,
@@ -97,7 +79,10 @@ def init(
     expires: Days = None,
     plain: Plain = False,
 ) -> int:
-    """Make keys and an empty repository. Prints the root metadata to ship with the application."""
+    """Make keys and an empty repository. Prints the root metadata to ship with the application.
+
+    Example: pinned-requests repo init repository --keys keys
+    """
     from pinned_requests.publishing.ceremony import Ceremony, Keys
     from pinned_requests.publishing.keys import KeyFolder, read_public
     from pinned_requests.publishing.proposal import first
@@ -134,7 +119,6 @@ def init(
 
 
 @app.command()
-@_later
 def publish(
     folder: Folder,
     policy: Annotated[Path, typer.Argument(help="A policy in TOML or JSON.", show_default=False)],
@@ -149,7 +133,10 @@ def publish(
     expires: Days = None,
     json: Json = False,
 ) -> int:
-    """Publish a policy, in place of the one before. Refuses one that would lock clients out."""
+    """Publish a policy, in place of the one before. Refuses one that would lock clients out.
+
+    Example: pinned-requests repo publish repository pins.toml --keys keys
+    """
     from pinned_requests.publishing.repository import Repository
     from pinned_requests.publishing.state import check_target_name
 
@@ -174,7 +161,6 @@ def publish(
 
 
 @app.command("rotate-key")
-@_later
 def rotate_key(
     folder: Folder,
     role: Role,
@@ -188,7 +174,10 @@ def rotate_key(
     expires: Days = None,
     plain: Plain = False,
 ) -> int:
-    """Replace a key. Root keys must be at hand, and the old key should be, unless it is lost."""
+    """Replace a key. Root keys must be at hand, and the old key should be, unless it is lost.
+
+    Example: pinned-requests repo rotate-key repository targets --keys keys
+    """
     from pinned_requests.publishing.keys import KeyFolder
     from pinned_requests.publishing.repository import Repository
 
@@ -210,7 +199,6 @@ def rotate_key(
 
 
 @app.command()
-@_later
 def refresh(
     folder: Folder,
     *,
@@ -218,7 +206,10 @@ def refresh(
     also: Annotated[list[str] | None, typer.Option(metavar="ROLE", help="A further role to sign again.")] = None,
     expires: Days = None,
 ) -> int:
-    """Sign the timestamp again, and the snapshot when it is time. For cron. 1 if a role is about to expire."""
+    """Sign the timestamp again, and the snapshot when it is time. For cron. 1 if a role is about to expire.
+
+    Example: pinned-requests repo refresh repository --keys keys
+    """
     from pinned_requests.publishing.repository import Repository
 
     for role in also or ():
@@ -233,7 +224,6 @@ def refresh(
 
 
 @app.command()
-@_later
 def status(
     place: Annotated[str, typer.Argument(metavar="URL|DIR", help="The repository.")] = ".",
     *,
@@ -241,7 +231,10 @@ def status(
     ca_bundle: CaBundle = None,
     json: Json = False,
 ) -> int:
-    """Show roles, versions, expiry, holders and the policy, without a key. 1 if something expires soon."""
+    """Show roles, versions, expiry, holders and the policy, without a key. 1 if something expires soon.
+
+    Example: pinned-requests repo status https://pins.example.com/ --root 1.root.json
+    """
     with opened(place, ca_bundle) as read:
         from pinned_requests.publishing import status as library
 
@@ -251,7 +244,6 @@ def status(
 
 
 @app.command()
-@_later
 def sync(
     folder: Folder,
     destination: Annotated[
@@ -262,7 +254,10 @@ def sync(
         bool, typer.Option("--order", help="Copy nothing; print the paths of the files in the order to copy them.")
     ] = False,
 ) -> int:
-    """Copy a repository, in the order that keeps it sound for clients at every moment."""
+    """Copy a repository, in the order that keeps it sound for clients at every moment.
+
+    Example: pinned-requests repo sync repository /var/www/pins
+    """
     from pinned_requests.publishing.sync import copy, in_order
 
     if order:
@@ -277,4 +272,4 @@ def sync(
 
 
 for _command in (repo_people.keys, repo_people.propose, repo_people.sign, repo_people.merge):
-    app.command()(_later(_command))
+    app.command()(_command)

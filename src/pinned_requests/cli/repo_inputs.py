@@ -58,7 +58,7 @@ Signers = Annotated[
 
 @contextmanager
 def opened(place: str, ca_bundle: str | None = None, *, must_exist: bool = True) -> Iterator[Callable[[str], bytes]]:
-    """Return a function that reads the files of a repository, in a folder or on the web."""
+    """Yield a function that reads the files of a repository, in a folder or on the web."""
     from pinned_requests.publishing.remote import is_url, reading
     from pinned_requests.publishing.state import check_repository
 
@@ -124,7 +124,7 @@ def _passphrase(what: str, otherwise: str = "") -> str:
 
 
 def by_role(values: list[str] | None, form: str) -> dict[str, str]:
-    """Return role → what is behind the equals sign, each role once."""
+    """Return role → what is behind the equals sign; each role once."""
     found = several_by_role(values, form)
     for role, each in found.items():
         if len(each) > 1:
@@ -133,7 +133,7 @@ def by_role(values: list[str] | None, form: str) -> dict[str, str]:
 
 
 def several_by_role(values: list[str] | None, form: str) -> dict[str, list[str]]:
-    """Return role → what is behind the equals sign, of each time that the role is given."""
+    """Return role → what is behind the equals sign, each time that the role is given."""
     found: dict[str, list[str]] = {}
     for value in values or ():
         role, equals, rest = value.partition("=")
@@ -158,7 +158,7 @@ def read_days(values: list[str] | None) -> dict[str, int]:
 
 
 def read_count(value: str) -> tuple[int, int]:
-    """Return the threshold and the number of keys that `M/N` says."""
+    """Return M and N of `M/N`: the threshold and the number of keys."""
     threshold, slash, number = value.partition("/")
     if not slash:
         raise PolicyError(f"{value!r} is not of the form M/N: M signatures, by any of N keys")
@@ -167,7 +167,7 @@ def read_count(value: str) -> tuple[int, int]:
 
 
 def read_signer(text: str) -> tuple[Path, str]:
-    """Return the path of the public half and the signer URI that `PUBLIC.pem=URI` says."""
+    """Return the path of the public half and the signer URI of `PUBLIC.pem=URI`."""
     path, equals, uri = text.partition("=")
     if not equals or ":" not in uri:
         raise PolicyError(f"{text!r} is not of the form PUBLIC.pem=URI, such as targets.pem=gcpkms:projects/…")

@@ -66,7 +66,10 @@ def keys(
     signers: Signers = None,
     plain: Plain = False,
 ) -> int:
-    """Make keys on the machine of their holder. Prints the file with the public keys to hand in."""
+    """Make keys on the machine of their holder. Prints the file with the public keys to hand in.
+
+    Example: pinned-requests repo keys alice
+    """
     from pinned_requests.publishing.keys import PUBLIC, KeyFolder
     from pinned_requests.publishing.proposal import PROPOSED
 
@@ -108,7 +111,10 @@ def propose(
     root: Root = None,
     json: Json = False,
 ) -> int:
-    """Write a change for its signers: a policy, a renewal, an exchange of keys. Needs no key."""
+    """Write a change for its signers: a policy, a renewal, an exchange of keys. Needs no key.
+
+    Example: pinned-requests repo propose repository proposal.json --policy pins.toml
+    """
     with opened(place, ca_bundle) as read:
         from pinned_requests.publishing import proposal as library
         from pinned_requests.publishing.state import check_target_name, load
@@ -154,7 +160,10 @@ def sign(
     root: Root = None,
     ca_bundle: CaBundle = None,
 ) -> int:
-    """Show what a proposal changes, and sign it. The signature is added to the file."""
+    """Show what a proposal changes, and sign it. The signature is added to the file.
+
+    Example: pinned-requests repo sign repository proposal.json --keys alice
+    """
     from pinned_requests.publishing import signatures
     from pinned_requests.publishing.comparison import apply
     from pinned_requests.publishing.order import write
@@ -191,7 +200,10 @@ def merge(
     expires: Days = None,
     json: Json = False,
 ) -> int:
-    """Publish a proposal that enough holders have signed, each on the same file or on a copy of it."""
+    """Publish a proposal that enough holders have signed, each on the same file or on a copy of it.
+
+    Example: pinned-requests repo merge repository proposal.json --keys online
+    """
     from pinned_requests.publishing import signatures
     from pinned_requests.publishing.repository import Repository
 
@@ -231,7 +243,7 @@ def write_new(path: Path, proposal: "Proposal") -> None:
 
 
 def _state(proposal: "Proposal", read: Callable[[str], bytes], keys: list[Path], root: Path | None) -> "State | None":
-    """Return the present state, or None for a first proposal and a repository that does not exist."""
+    """Return the present state, or None for a first proposal and a repository that does not exist yet."""
     from pinned_requests.publishing.state import FIRST_ROOT
     from pinned_requests.publishing.trust import load_for_signing
 

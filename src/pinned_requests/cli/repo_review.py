@@ -38,13 +38,13 @@ CaBundle = Annotated[
 
 
 class Reviewed(NamedTuple):
-    """A review, and what else is doubtful of the policy, for people to read."""
+    """A review, and what else is doubtful of the policy: place, kind and text."""
 
     review: "Review"
     doubts: tuple[tuple[str, str, str], ...]  # place, kind, text
 
     def document(self) -> dict[str, Any]:
-        """Return it for JSON."""
+        """Return the JSON."""
         doubts = [{"place": place, "kind": kind, "text": text} for place, kind, text in self.doubts]
         return {**self.review.document(), "doubts": doubts}
 
@@ -76,7 +76,7 @@ def review(
 
 
 def looking(timeout: float, proxy: str | None, ca_bundle: str | None) -> "LookUp":
-    """Return the function that sees the chains of live servers."""
+    """Return a function that gets the chain of a live server."""
     from pinned_requests.monitoring.errors import ServerError
     from pinned_requests.monitoring.fetch import fetch
     from pinned_requests.monitoring.route import Route

@@ -34,19 +34,13 @@ if TYPE_CHECKING:
 
 
 class RefusedError(CommandError):
-    """A step that would lock clients out is not taken. That is a finding."""
+    """Refuses a step that would lock clients out. That is a finding."""
 
     exit_code = 1
 
 
 def look(place: Place) -> Look:
-    """Read the policy, ask the servers, and say where the rotation stands.
-
-    Raises:
-        PolicyError: the policy or the host is wrong, or the policy has no pins for it.
-        RouteError: the proxy or the CA bundle is wrong.
-        OSError: the policy cannot be read.
-    """
+    """Read the policy, ask the servers, and return where the rotation stands."""
     now = datetime.now(UTC)
     target = read_target(place.host)
     file = PolicyFile.read(place.path, now)
@@ -57,11 +51,7 @@ def look(place: Place) -> Look:
 
 
 def status(place: Place, *, as_json: bool) -> int:
-    """Show where a rotation stands, what is next, and what must wait.
-
-    Returns:
-        1 where clients are refused or no server answers, else 0.
-    """
+    """Show where a rotation stands. Returns 1 where clients are refused or no server answers, else 0."""
     seen = look(place)
     if as_json:
         show_json(document_of(seen, place))
@@ -71,18 +61,7 @@ def status(place: Place, *, as_json: bool) -> int:
 
 
 def prepare(place: Place, key: Path | None, key_type: str, *, is_agreed: bool, as_json: bool) -> int:
-    """Make the next backup key and its CSR, and write its pin into the policy; what is served becomes a pin.
-
-    Args:
-        place: the policy and the host.
-        key: path of the new key; None for one that has host and date.
-        key_type: one of `editing.backup.KEY_TYPES`.
-        is_agreed: whether to write without asking.
-        as_json: whether to print JSON.
-
-    Raises:
-        RefusedError: a server presents a key that the policy does not accept, or none answers.
-    """
+    """Make the next backup key and its CSR, and write its pin into the policy; what is served becomes a pin."""
     seen = look(place)
     status = seen.status
     if status.stage in BAD:
@@ -115,19 +94,7 @@ def prepare(place: Place, key: Path | None, key_type: str, *, is_agreed: bool, a
 
 
 def finish(place: Place, pins: Sequence[str], *, is_stolen: bool, is_agreed: bool, as_json: bool) -> int:
-    """Drop the old pin, once no server presents it; a stolen key is blocked as well.
-
-    Args:
-        place: the policy and the host.
-        pins: the pins to drop; none: the one that no server presents.
-        is_stolen: whether the old key is compromised.
-        is_agreed: whether to write without asking.
-        as_json: whether to print JSON.
-
-    Raises:
-        RefusedError: a client would be refused.
-        CommandError: nothing, or more than one pin, could be meant.
-    """
+    """Drop the old pins (those named, or the one that no server presents); a stolen key is blocked as well."""
     seen = look(place)
     policy, status = seen.file.policy, seen.status
     listed = policy.hosts[status.pattern]
@@ -170,12 +137,7 @@ def finish(place: Place, pins: Sequence[str], *, is_stolen: bool, is_agreed: boo
 
 
 def record(path: Path, *, as_json: bool) -> int:
-    """Write a policy that was edited by hand into its history.
-
-    Raises:
-        PolicyError: the policy or its history is wrong.
-        OSError: the policy cannot be read, or the history not be written.
-    """
+    """Write a policy that was edited by hand into its history."""
     file = PolicyFile.read(path, datetime.now(UTC))
     keep(path, file.history)
     newest = file.history.versions[-1]

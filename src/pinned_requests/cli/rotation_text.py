@@ -32,7 +32,7 @@ BAD = frozenset((Stage.UNREACHED, Stage.MISMATCH))
 
 
 class Place(NamedTuple):
-    """The policy and the host that a rotation is about, and how the host is reached."""
+    """The policy and the host of a rotation, and how the host is reached."""
 
     path: Path
     host: str
@@ -41,7 +41,7 @@ class Place(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What one look at the policy and the servers found."""
+    """What a look at the policy and the servers found."""
 
     file: PolicyFile
     target: Target
@@ -79,7 +79,7 @@ def rows_of(seen: Look, place: Place) -> list[Row]:
 
 
 def other_hosts(status: Status) -> list[str]:
-    """Say what was not asked: the other hosts of a pattern."""
+    """Say that the other hosts of a pattern were not asked."""
     if HostPattern.parse(status.pattern).kind == "exact":
         return []
     return [f"the entry is {status.pattern}: its other hosts may have other keys, and were not asked"]
@@ -133,7 +133,7 @@ def command_line(name: str, place: Place) -> str:
 
 
 def document_of(seen: Look, place: Place) -> dict[str, Any]:
-    """Return the same for JSON."""
+    """Return the JSON."""
     status = seen.status
     is_pattern = HostPattern.parse(status.pattern).kind != "exact"
     return {

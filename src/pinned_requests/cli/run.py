@@ -1,11 +1,7 @@
-"""From a command line to an exit code: what every command has in common.
+"""From a command line to an exit code.
 
-Rules for the next maintainer:
-
-- Every run ends with an exit code and at most one sentence on stderr, escaped; never with a traceback. Both come from
-  `errors.py`.
-- typer parses the arguments and returns the action. The action runs here, outside of typer, which has opinions of its
-  own on interrupts, closed pipes and errors.
+Every run ends with an exit code and at most one sentence on stderr, escaped; never with a traceback. Both come from
+`errors.py`. typer parses the arguments alone: it has opinions of its own on interrupts, closed pipes and errors.
 """
 
 from __future__ import annotations
@@ -56,5 +52,5 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     # Not `app()`, which replaces the hook for exceptions of the whole process.
-    action = command_tree(app)(list(arguments), prog_name="pinned-requests", standalone_mode=False)
-    return action if isinstance(action, int) else int(action() or 0)  # an int after --help
+    parsed = command_tree(app)(list(arguments), prog_name="pinned-requests", standalone_mode=False)
+    return int(parsed() if callable(parsed) else parsed or 0)  # not callable after --help

@@ -18,14 +18,7 @@ if TYPE_CHECKING:
 
 
 class Report(NamedTuple):
-    """What was checked, and what was found.
-
-    Attributes:
-        name: of the policy, escaped.
-        policy: the policy.
-        checked: what was found.
-        fail_on: the severity from which on findings count.
-    """
+    """What was checked and found; `name` is the policy's, escaped, and findings count from the severity `fail_on` on."""
 
     name: str
     policy: PinPolicy
@@ -53,17 +46,17 @@ def fine_hosts(checked: Checked) -> int:
 
 
 def is_judged(host: HostCheck) -> bool:
-    """Whether a chain of a pinned host was seen and judged: else it is not known which pins are in reserve."""
+    """Whether a chain of a pinned host was judged: else it is not known which pins are in reserve."""
     return bool(host.uses) and any(each.verdict is not None for each in host.samples)
 
 
 def reserve(host: HostCheck) -> list[PinUse]:
-    """Return the accepted pins of a host whose keys are not served."""
+    """Return the accepted pins whose keys are not served."""
     return [use for use in host.uses if use.depth is None]
 
 
 def leaf_ends(sample: Sample) -> datetime | None:
-    """Return when the leaf's certificate of a sample expires."""
+    """Return when the leaf's certificate expires."""
     chain = sample.chain.certificates
     return validity(chain[0].der)[1] if chain else None
 
