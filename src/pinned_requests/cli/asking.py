@@ -6,7 +6,7 @@ import difflib
 import sys
 from typing import TYPE_CHECKING
 
-from pinned_requests.cli.output import CommandError, show_difference
+from pinned_requests.cli.output import CommandError, RefusedError, show_difference
 from pinned_requests.core.text import escape
 
 if TYPE_CHECKING:
@@ -18,12 +18,6 @@ if TYPE_CHECKING:
     from pinned_requests.editing.policy_file import PolicyFile
 
 _MAX_LINE = 300  # characters: a pin with the longest note
-
-
-class DeclinedError(CommandError):
-    """The question was declined: nothing was written."""
-
-    exit_code = 1
 
 
 def write(
@@ -61,7 +55,7 @@ def ask(question: str) -> None:
         )
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise DeclinedError("nothing was written")
+        raise RefusedError("nothing was written")
 
 
 def difference(file: PolicyFile, new: PinPolicy) -> list[str]:

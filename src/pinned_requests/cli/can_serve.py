@@ -5,12 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pinned_requests.cli.inputs import read_bounded
+from pinned_requests.cli.inputs import read_keys
 from pinned_requests.cli.output import CommandError, Row, rfc3339, show_json, show_table
-from pinned_requests.core.der import MAX_SIZE
-from pinned_requests.core.errors import PolicyError
-from pinned_requests.core.pin import find_keys
-from pinned_requests.core.text import escape, show
+from pinned_requests.core.text import escape
 from pinned_requests.editing.clients import clients_of
 from pinned_requests.editing.policy_file import PolicyFile
 from pinned_requests.monitoring.key_file import KeyFile, read_key_file
@@ -59,7 +56,7 @@ def run(
     if not policies and remote is None:
         raise CommandError("name the policy that clients have by --policy or --remote")
     now = datetime.now(UTC)
-    file = _key_file(path)
+    file = read_key_file(read_keys(path))
     published = None if remote is None else published_policy(remote.url, remote.root, remote.target)
     clients = clients_of([PolicyFile.read(each, now) for each in policies], published, now)
     targets = _targets(host, file, clients.versions[-1].policy)
@@ -84,19 +81,6 @@ def run(
             [_row(each, clients.unpublished, max_client_age) for each in answers],
         )
     return 0 if all(each.is_safe for each in answers) else 1
-
-
-def _key_file(path: str) -> KeyFile:
-    data = read_bounded(path, MAX_SIZE)
-    try:
-        found = tuple(find_keys(data))
-    except PolicyError as error:
-        raise PolicyError(f"{show(path)}: {error}") from None
-    if not found:
-        raise CommandError(
-            f"{show(path)} has no certificate, certification request, public key or unencrypted private key"
-        )
-    return read_key_file(found)
 
 
 def _targets(host: str | None, file: KeyFile, policy: PinPolicy) -> list[Target]:

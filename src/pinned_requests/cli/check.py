@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from pinned_requests.monitoring.findings import Severity
 
-FORMATS = ("text", "json", "jsonl", "nagios", "prometheus", "html")
-
 
 def check(
     path: Path,
@@ -55,7 +53,7 @@ def check(
         policy = PinPolicy.from_file(path)
         checked = _checked(policy, hosts, make_options(), state)
         report = Report(escape(str(path)), policy, checked, fail_on)
-        _show(_rendered(form, report), output)
+        _show(form, report, output)
     except Exception as error:
         failure = failure_of(error)
         if form != "nagios" or failure is None or failure.code == ExitCode.PIPE_CLOSED:
@@ -79,27 +77,26 @@ def _checked(policy: PinPolicy, hosts: Sequence[str], options: Options, state: P
     return checked
 
 
-def _rendered(form: str, report: Report) -> Callable[[], object]:
-    """Return what prints the report."""
-    if form == "text":
-        return lambda: text.show_text(report)
-    if form == "html":
-        from pinned_requests.cli.check_reports.page import as_page
-
-        return lambda: sys.stdout.write(as_page(report))
-    render = {
-        "json": document.as_json,
-        "jsonl": document.as_json_lines,
-        "nagios": nagios.as_nagios,
-        "prometheus": prometheus.as_prometheus,
-    }[form]
-    return lambda: sys.stdout.write(render(report))
-
-
-def _show(print_report: Callable[[], object], output: Path | None) -> None:
+def _show(form: str, report: Report, output: Path | None) -> None:
     if output is None:
-        print_report()
+        _print(form, report)
         return
     with contextlib.redirect_stdout(io.StringIO()) as written:
-        print_report()
+        _print(form, report)
     write_whole(output, written.getvalue().encode())
+
+
+def _print(form: str, report: Report) -> None:
+    if form == "text":
+        text.show_text(report)
+        return
+    if form == "html":
+        from pinned_requests.cli.check_reports.page import as_page as render
+    else:
+        render = {
+            "json": document.as_json,
+            "jsonl": document.as_json_lines,
+            "nagios": nagios.as_nagios,
+            "prometheus": prometheus.as_prometheus,
+        }[form]
+    sys.stdout.write(render(report))

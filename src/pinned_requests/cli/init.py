@@ -29,15 +29,19 @@ if TYPE_CHECKING:
 _PINNED_DEPTHS = ("leaf", "issuer")
 
 
-class Seen(NamedTuple):
+class _Seen(NamedTuple):
     """A host, the certificates to pin (leaf first), and why they may be an interceptor's."""
 
     target: Target
     chain: tuple[SeenCertificate, ...]
     doubts: tuple[str, ...]
 
+    @property
+    def by_role(self) -> list[tuple[str, SeenCertificate]]:
+        return list(zip(_PINNED_DEPTHS, self.chain, strict=False))
 
-class Made(NamedTuple):
+
+class _Made(NamedTuple):
     """A backup key, where it goes, and when it was made."""
 
     key: BackupKey
@@ -52,9 +56,8 @@ class Made(NamedTuple):
     def files(self) -> list[NewFile]:
         return [NewFile(self.path, self.key.key_pem, SECRET), NewFile(self.csr, self.key.csr_pem)]
 
-    def pins_for(self, seen: Seen) -> PinSet:
-        named = zip(_PINNED_DEPTHS, seen.chain, strict=False)
-        pins = [each.spki_pin.with_note(note_of(role, each.subject, "seen", self.now)) for role, each in named]
+    def pins_for(self, seen: _Seen) -> PinSet:
+        pins = [each.spki_pin.with_note(note_of(role, each.subject, "seen", self.now)) for role, each in seen.by_role]
         return PinSet(pins, backup_pins=self.key.pin.with_note(note_of("backup", self.path.name, "made", self.now)))
 
 
@@ -101,11 +104,11 @@ def add(
     return 0
 
 
-def _look(hosts: Sequence[str], route: Route) -> list[Seen]:
+def _look(hosts: Sequence[str], route: Route) -> list[_Seen]:
     found = []
     for target in dict.fromkeys(map(read_target, hosts)):
         chain = fetch(target, route)
-        seen = Seen(target, chain.certificates[: len(_PINNED_DEPTHS)], doubts_about(target, route, chain))
+        seen = _Seen(target, chain.certificates[: len(_PINNED_DEPTHS)], doubts_about(target, route, chain))
         for doubt in seen.doubts:
             complain(
                 f"WARNING: {target}: {doubt}. This may be an interceptor's key. Compare the fingerprint with the one "
@@ -115,12 +118,12 @@ def _look(hosts: Sequence[str], route: Route) -> list[Seen]:
     return found
 
 
-def _make(seen: Sequence[Seen], path: Path, key_type: str) -> Made:
+def _make(seen: Sequence[_Seen], path: Path, key_type: str) -> _Made:
     hosts = list(dict.fromkeys(each.target.host for each in seen))
-    return Made(make_backup_key(hosts, key_type), path, datetime.now(UTC))
+    return _Made(make_backup_key(hosts, key_type), path, datetime.now(UTC))
 
 
-def _report(path: Path, seen: Sequence[Seen], made: Made, difference: str | None, *, as_json: bool) -> None:
+def _report(path: Path, seen: Sequence[_Seen], made: _Made, difference: str | None, *, as_json: bool) -> None:
     key, csr = escape(str(made.path)), escape(str(made.csr))
     if as_json:
         document = {
@@ -135,8 +138,7 @@ def _report(path: Path, seen: Sequence[Seen], made: Made, difference: str | None
         return
     rows = []
     for each in seen:
-        named = zip(_PINNED_DEPTHS, each.chain, strict=False)
-        lines = [line for name, found in named for line in (f"{name}: {found.subject}", str(found.spki_pin))]
+        lines = [line for name, found in each.by_role for line in (f"{name}: {found.subject}", str(found.spki_pin))]
         rows.append(Row(each.target.pattern, [*lines, f"backup: {key}", str(made.key.pin)]))
     show_table(f"{escape(str(path))} (hosts: {len(rows)})", ("host", "pins"), rows)
     print(f"Keep {key} offline, with {csr}, until the key in use must go.")

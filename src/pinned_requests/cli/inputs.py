@@ -12,6 +12,9 @@ from typing import Annotated
 import typer
 
 from pinned_requests.cli.output import CommandError
+from pinned_requests.core.der import MAX_SIZE
+from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.pin import FoundKey, find_keys
 from pinned_requests.core.text import show
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -68,3 +71,17 @@ def read_bounded(path: str, limit: int) -> bytes:
     if len(data) > limit:
         raise CommandError(f"{show(path)} holds more than {limit} bytes, and that many are read")
     return data
+
+
+def read_keys(path: str) -> tuple[FoundKey, ...]:
+    """Return the certificates, CSRs and keys in a file or on standard input; none is an error."""
+    data = read_bounded(path, MAX_SIZE)
+    try:
+        found = tuple(find_keys(data))
+    except PolicyError as error:
+        raise PolicyError(f"{show(path)}: {error}") from None
+    if not found:
+        raise CommandError(
+            f"{show(path)} has no certificate, certification request, public key or unencrypted private key"
+        )
+    return found

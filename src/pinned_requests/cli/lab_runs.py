@@ -40,11 +40,13 @@ def serve(
 ) -> int:
     """Run the lab until standard input ends (a pipe's, a terminal's), or a signal comes."""
     names = _attackers(attackers)
-    with _ended_by_signals() as end, ServedLab(host, max_tls=max_tls) as lab:
+    end = threading.Event()
+    with _handled(lambda _number, _frame: end.set()), ServedLab(host, max_tls=max_tls) as lab:
         control = Control(lab, names)
         with control.server:
             if attackers:
-                _show(lab, names[0])
+                with _missing_library():
+                    lab.show(names[0])
             document = {
                 **lab.document(),
                 "attackers": list(names),
@@ -79,7 +81,7 @@ def audit(
     host = host or _host_of(command)
     way = way or way_of(command)
     with contextlib.ExitStack() as at_the_end:
-        at_the_end.enter_context(_interrupted_by_signals())
+        at_the_end.enter_context(_handled(signal.default_int_handler))  # the command that runs ends with this process
         lab = ServedLab(host, ports=(443, 80) if way == "namespace" else (0,))
         if way == "namespace":
             folder = at_the_end.enter_context(tempfile.TemporaryDirectory(prefix="mitm-lab-"))
@@ -89,10 +91,8 @@ def audit(
             except NamespaceError as error:
                 raise CommandError(f"{error}: use --way proxy, or --way arguments with {{address}}:{{port}}") from None
         at_the_end.enter_context(lab)
-        try:
+        with _missing_library():
             result = audit_command(lab, command, way, names, timeout)
-        except ImportError as error:
-            raise CommandError(str(error)) from None
     if html is not None:
         write_whole(html, as_page((Path(command[0]).name, each) for each in result.audit).encode("utf-8"))
     if as_json:
@@ -148,9 +148,10 @@ def _attackers(given: Sequence[str]) -> tuple[AttackerName, ...]:
     return cast("tuple[AttackerName, ...]", tuple(dict.fromkeys(given))) or ATTACKERS
 
 
-def _show(lab: ServedLab, name: str) -> None:
+@contextlib.contextmanager
+def _missing_library() -> Iterator[None]:
     try:
-        lab.show(name)
+        yield
     except ImportError as error:
         raise CommandError(str(error)) from None
 
@@ -193,21 +194,3 @@ def _handled(handler: Any) -> Iterator[None]:
     finally:
         for number, each in before.items():
             signal.signal(number, each)
-
-
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[threading.Event]:
-    end = threading.Event()
-    with _handled(lambda _number, _frame: end.set()):
-        yield end
-
-
-@contextlib.contextmanager
-def _interrupted_by_signals() -> Iterator[None]:
-    """Let the command that runs end with this process."""
-
-    def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    with _handled(interrupt):
-        yield

@@ -36,6 +36,12 @@ class CommandError(Exception):
     exit_code = 2
 
 
+class RefusedError(CommandError):
+    """Ends a command that must not go on, or was told not to: a finding."""
+
+    exit_code = 1
+
+
 class Row(NamedTuple):
     """A row of a table; `is_good` None: neither good nor bad."""
 

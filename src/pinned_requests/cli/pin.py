@@ -11,10 +11,8 @@ from urllib3.util import parse_url
 
 from pinned_requests import PolicyError
 from pinned_requests.cli.errors import ExitCode, failure_of
-from pinned_requests.cli.inputs import read_bounded
+from pinned_requests.cli.inputs import read_keys
 from pinned_requests.cli.output import CommandError, Row, complain, show_json, show_table
-from pinned_requests.core.der import MAX_SIZE
-from pinned_requests.core.pin import find_keys
 from pinned_requests.core.pinset import pin_fields
 from pinned_requests.core.policy_text import inline_toml
 from pinned_requests.core.text import escape, show
@@ -98,14 +96,7 @@ def read_source(text: str, route: Route) -> Source:
     if "://" in text and not _exists(text):
         text = _host_of_url(text)
     if "/" in text or _exists(text):
-        try:
-            found = tuple(map(details_of, find_keys(read_bounded(text, MAX_SIZE))))
-        except PolicyError as error:
-            raise PolicyError(f"{show(text)}: {error}") from None
-        if not found:
-            raise CommandError(
-                f"{show(text)} has no certificate, certification request, public key or unencrypted private key"
-            )
+        found = tuple(map(details_of, read_keys(text)))
         return Source(escape(text), is_file=True, is_verified=False, found=found)
     try:
         target = read_target(text)

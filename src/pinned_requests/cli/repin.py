@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pinned_requests.cli.asking import write
-from pinned_requests.cli.output import CommandError, Row, show_json, show_table
+from pinned_requests.cli.output import CommandError, RefusedError, Row, show_json, show_table
 from pinned_requests.core.pin import Pin
 from pinned_requests.core.text import escape
 from pinned_requests.editing import changes
@@ -26,17 +26,11 @@ if TYPE_CHECKING:
     from pinned_requests.monitoring.target import Target
 
 
-class UnexpectedKeyError(CommandError):
-    """The server presents another key than the expected one, or one that is blocked."""
-
-    exit_code = 1
-
-
 def repin(host: str, policy: Path, route: Route, expected: str | None, *, as_json: bool) -> int:
     """Pin the key that a server presents in place of those that the policy has for it.
 
-    A person compares the fingerprint and agrees; a script names the pin that it expects. There is no way to accept a key
-    unseen: it may be an interceptor's.
+    A person compares the fingerprint and agrees; a script names the pin that it expects. No key is accepted unseen: it
+    may be an interceptor's.
     """
     if as_json and expected is None:
         raise CommandError("--json asks no questions; name the pin that the server must present by --expect")
@@ -49,11 +43,11 @@ def repin(host: str, policy: Path, route: Route, expected: str | None, *, as_jso
     leaf = chain.certificates[0]
     seen = {pin for each in chain.certificates for pin in each.pins}
     if not file.policy.blocked.isdisjoint(seen) or not file.policy.hosts[pattern].blocked.isdisjoint(seen):
-        raise UnexpectedKeyError(f"{target} presents a key that the policy blocks; it is not pinned")
+        raise RefusedError(f"{target} presents a key that the policy blocks; it is not pinned")
     if refusal_of(file.policy, target.host, target.port, seen) is None:
         return _nothing_to_do(f"{target} presents {leaf.spki_pin}, which the policy accepts already", as_json=as_json)
     if wanted is not None and wanted not in leaf.pins:
-        raise UnexpectedKeyError(f"{target} presents {leaf.spki_pin}, and not {wanted}; nothing was written")
+        raise RefusedError(f"{target} presents {leaf.spki_pin}, and not {wanted}; nothing was written")
     old = file.policy.hosts[pattern]
     doubts = [problem] if problem else list(doubts_about(target, route, chain))
     if not as_json:

@@ -11,11 +11,11 @@ import typer
 
 from pinned_requests.cli import repo_people
 from pinned_requests.cli.errors import ExitCode
+from pinned_requests.cli.inputs import Json, Timeout
 from pinned_requests.cli.output import complain, show_json
 from pinned_requests.cli.repo_inputs import (
     Days,
     Folder,
-    Json,
     KeyFolders,
     Plain,
     Role,
@@ -38,7 +38,6 @@ from pinned_requests.cli.repo_review import (
     Force,
     Live,
     Proxy,
-    Timeout,
     is_refused,
     looking,
     review,
@@ -46,6 +45,8 @@ from pinned_requests.cli.repo_review import (
     show_status,
 )
 from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.policy import PinPolicy
+from pinned_requests.editing.files import NewFile, check_new, create
 
 app = typer.Typer(
     name="repo",
@@ -91,7 +92,7 @@ def init(
     if bool(holders) != (proposal is not None):
         raise PolicyError("--holder and --proposal belong together: the holders sign the proposal")
     if proposal is not None:
-        repo_people.check_new(proposal)
+        check_new([proposal])
     days = read_days(expires)
     counts = {role: read_count(value) for role, value in by_role(roles, "M/N").items()}
     elsewhere = {role: [*map(read_signer, texts)] for role, texts in several_by_role(signers, "PUBLIC.pem=URI").items()}
@@ -112,7 +113,7 @@ def init(
         root = repository.create(made, days)
         print(f"Ship {root} with the application, as root= of PolicyStore.from_tuf().")
     else:
-        repo_people.write_new(proposal, first(new_root(made), days))
+        create([NewFile(proposal, first(new_root(made), days).to_bytes())])
         print(f"Let the holders sign {proposal} with 'pinned-requests repo sign', then merge it.")
     print(f"Keep the keys in {', '.join(map(str, folders))} apart from it; root and targets offline.")
     return 0
@@ -142,7 +143,7 @@ def publish(
 
     check_target_name(target)
     days = read_days(expires)
-    content = repo_people.read_policy(policy)
+    content = PinPolicy.from_file(policy)
     repository = Repository(folder, key_ring(keys, must_exist=True))
     state = repository.load()
     look_up = looking(timeout, proxy, ca_bundle) if live else None

@@ -45,7 +45,6 @@ Root = Annotated[
         help="The root metadata to trust; default: what the key folder remembers (sign), or the repository's first."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Signers = Annotated[
     list[str] | None,
     typer.Option(

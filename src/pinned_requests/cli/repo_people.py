@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pinned_requests.cli.errors import ExitCode
-from pinned_requests.cli.output import Row, complain, sentence_of, show_json, show_table
+from pinned_requests.cli.inputs import Json, Timeout
+from pinned_requests.cli.output import Row, complain, show_json, show_table
 from pinned_requests.cli.repo_inputs import (
     Days,
     Folder,
-    Json,
     KeyFolders,
     Place,
     Plain,
@@ -37,7 +37,6 @@ from pinned_requests.cli.repo_review import (
     Force,
     Live,
     Proxy,
-    Timeout,
     is_refused,
     looking,
     review,
@@ -45,7 +44,7 @@ from pinned_requests.cli.repo_review import (
 )
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.policy import PinPolicy
-from pinned_requests.core.text import show
+from pinned_requests.editing.files import NewFile, check_new, create
 
 if TYPE_CHECKING:
     from pinned_requests.cli.repo_review import Reviewed
@@ -120,14 +119,14 @@ def propose(
         from pinned_requests.publishing.state import check_target_name, load
 
         check_target_name(target)
-        check_new(proposal)
+        check_new([proposal])
         for role in renew or ():
             if role not in library.PROPOSED:
                 raise PolicyError(
                     f"--renew {role}: give {' or '.join(library.PROPOSED)}; 'repo refresh' signs the rest"
                 )
         state = load(read, None if root is None else root.read_bytes())
-        content = None if policy is None else read_policy(policy)
+        content = None if policy is None else PinPolicy.from_file(policy)
         made = library.propose(
             state,
             read_days(expires),
@@ -144,7 +143,7 @@ def propose(
         if reviewed is not None:
             refused = is_refused(reviewed, is_forced=force)
         if not refused:
-            write_new(proposal, made)
+            create([NewFile(proposal, made.to_bytes())])
         if json:
             show_json({"proposed": not refused, **({} if reviewed is None else reviewed.document())})
         elif not refused:
@@ -175,7 +174,10 @@ def sign(
     with opened(place, ca_bundle, must_exist=not found.is_first) as read:
         state = _state(found, read, keys, root)
         apply(found, state, now)  # what is shown is what is signed
-        _show_all(found, state, read)
+        reviewed = _review(found, state, read, None)
+        _show(found, state, reviewed)
+        for each in () if reviewed is None else reviewed.review.lockouts:
+            complain(str(each))  # it is for the signer to decide
     for label in signatures.sign(found, state, ring, now):
         print(f"Signed by {label}.")
     write(proposal, found.to_bytes())
@@ -230,18 +232,6 @@ def merge(
     return ExitCode.FINDING if refused else 0
 
 
-def check_new(path: Path) -> None:
-    """Refuse a file that exists, before work is done for it."""
-    if path.is_symlink() or path.exists():
-        raise PolicyError(f"{show(str(path))} exists, and is not overwritten; name another, or move it away")
-
-
-def write_new(path: Path, proposal: "Proposal") -> None:
-    """Write a proposal to a new file."""
-    with path.open("xb") as file:
-        file.write(proposal.to_bytes())
-
-
 def _state(proposal: "Proposal", read: Callable[[str], bytes], keys: list[Path], root: Path | None) -> "State | None":
     """Return the present state, or None for a first proposal and a repository that does not exist yet."""
     from pinned_requests.publishing.state import FIRST_ROOT
@@ -264,14 +254,6 @@ def _review(
     if content is None or proposal.name is None:
         return None
     return review(content, state, proposal.name, read, look_up)
-
-
-def _show_all(proposal: "Proposal", state: "State | None", read: Callable[[str], bytes]) -> None:
-    """Show a signer what is changed, and what would lock clients out. It is for the signer to decide."""
-    reviewed = _review(proposal, state, read, None)
-    _show(proposal, state, reviewed)
-    for each in () if reviewed is None else reviewed.review.lockouts:
-        complain(str(each))
 
 
 def _show(proposal: "Proposal", state: "State | None", reviewed: "Reviewed | None") -> None:
@@ -306,11 +288,3 @@ def _exchange(text: str) -> tuple[str, Path]:
     if not keyid or not equals or not path:
         raise PolicyError(f"{text!r} is not of the form KEYID=PUBLIC.json")
     return keyid, Path(path)
-
-
-def read_policy(path: Path) -> PinPolicy:
-    """Return the policy in a file. One that cannot be read is a wrong command line."""
-    try:
-        return PinPolicy.from_file(path)
-    except OSError as e:
-        raise PolicyError(sentence_of(e)) from None

@@ -26,9 +26,6 @@ Live = Annotated[
     bool, typer.Option("--live", help="Check that every host is served by a key of the new policy and of the old one.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Publish although clients would be locked out.")]
-Timeout = Annotated[
-    float, typer.Option(min=0.1, max=600, metavar="SECONDS", help="For a connection and its handshake.")
-]
 Proxy = Annotated[
     str | None, typer.Option(metavar="URL", help="The proxy for --live; default: that of the environment.")
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pinned_requests.cli.asking import write
-from pinned_requests.cli.output import CommandError, complain, rfc3339, show_json, show_table
+from pinned_requests.cli.output import CommandError, RefusedError, complain, rfc3339, show_json, show_table
 from pinned_requests.cli.rotation_text import (
     BAD,
     SAID,
@@ -31,12 +31,6 @@ from pinned_requests.monitoring.target import read_target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-
-class RefusedError(CommandError):
-    """Refuses a step that would lock clients out. That is a finding."""
-
-    exit_code = 1
 
 
 def look(place: Place) -> Look:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Report(NamedTuple):
-    """What was checked and found; `name` is the policy's, escaped, and findings count from the severity `fail_on` on."""
+    """What was checked, under the escaped name of its policy; findings count from the severity `fail_on` on."""
 
     name: str
     policy: PinPolicy
@@ -33,11 +33,20 @@ class Report(NamedTuple):
 
 def summary(checked: Checked) -> str:
     """Return what was found, in one line."""
-    counts = {each: sum(finding.severity is each for finding in checked.findings) for each in reversed(Severity)}
-    found = ", ".join(f"{count} {severity}" for severity, count in counts.items() if count)
+    found = counted(checked)
     hosts = len(checked.hosts)
     said = f"{hosts} host{'s' if hosts != 1 else ''}, {fine_hosts(checked)} fine; findings: {found or 'none'}"
     return said if checked.is_complete else f"{said} (interrupted)"
+
+
+def counts(checked: Checked) -> dict[str, int]:
+    """Return how many findings there are of each severity, the worst first."""
+    return {str(each): sum(finding.severity is each for finding in checked.findings) for each in reversed(Severity)}
+
+
+def counted(checked: Checked) -> str:
+    """Return the same in words; empty without a finding."""
+    return ", ".join(f"{count} {severity}" for severity, count in counts(checked).items() if count)
 
 
 def fine_hosts(checked: Checked) -> int:
