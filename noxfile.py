@@ -66,7 +66,8 @@ def types(session: nox.Session, version: str) -> None:
     install(session, "-e", f".{EXTRAS}", groups=("lint", "docs"))
     cache = f"--cache-dir={session.create_tmp()}/mypy"
     session.run("mypy", "--python-version", version, cache)
-    session.run("mypy", "--python-version", version, cache, "noxfile.py", "docs/conf.py", "docs/_extensions")
+    programs = ("noxfile.py", "docs/conf.py", "docs/_extensions", "docs/manual_page.py")
+    session.run("mypy", "--python-version", version, cache, *programs)
     session.run("pyright", "--pythonversion", version, "tests/typing")
 
 

@@ -15,7 +15,6 @@ from pinned_requests.cli.output import CommandError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_EXAMPLE = re.compile(r"^Example: (.*)$", re.MULTILINE)
 _NOT_WRAPPED = re.compile(r"^(?:Example: |Findings)", re.MULTILINE)
 _AS_IT_IS = "\b"  # click's mark: the paragraph is not wrapped, so that a command line can be pasted and a name be found
 
@@ -66,8 +65,3 @@ def walk(command: Any, names: tuple[str, ...] = ("pinned-requests",)) -> Iterato
     yield names, command
     for name, inner in getattr(command, "commands", {}).items():
         yield from walk(inner, (*names, name))
-
-
-def examples_of(command: Any) -> list[str]:
-    """Return the command lines in a command's help."""
-    return _EXAMPLE.findall(inspect.cleandoc(command.help or ""))

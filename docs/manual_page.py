@@ -1,4 +1,4 @@
-"""The manual page of the command, made of the commands themselves: `python -m pinned_requests.cli.manual`.
+"""The manual page of the command, made of the commands themselves: `python docs/manual_page.py`.
 
 `docs/pinned-requests.1` is what this prints; a test compares them, and the wheel installs it as `share/man/man1`.
 """
