@@ -10,9 +10,8 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from pinned_requests.cli.app import app
 from pinned_requests.cli.errors import ExitCode
-from pinned_requests.cli.help import command_tree, walk
+from pinned_requests.cli.run import command_tree, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +37,7 @@ def manual_page() -> str:
 
 
 def _lines() -> Iterator[str]:
-    root = command_tree(app)
+    root = command_tree()
     commands = [(names, command) for names, command in walk(root) if not getattr(command, "commands", None)]
     yield '.TH PINNED\\-REQUESTS 1 "" "pinned\\-requests" "User Commands"'
     yield ".SH NAME"

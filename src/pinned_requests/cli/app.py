@@ -1,7 +1,4 @@
-"""The commands and their options.
-
-This file has no `from __future__ import annotations`: typer reads the types of the arguments.
-"""
+"""The commands and their options."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +7,6 @@ from typing import Annotated, Literal, get_args
 import typer
 
 from pinned_requests.cli import keys, lab, repo
-from pinned_requests.cli.help import print_version
 from pinned_requests.cli.inputs import (
     CaBundle,
     ConnectTo,
@@ -23,6 +19,7 @@ from pinned_requests.cli.inputs import (
     misused,
     read_span,
 )
+from pinned_requests.cli.output import CommandError
 
 PinFormat = Literal["spki", "openssl", "curl", "rfc7469", "fingerprint", "toml"]
 Format = Literal["text", "json", "jsonl", "nagios", "prometheus", "html"]
@@ -37,12 +34,22 @@ app.add_typer(keys.rotate_app)
 app.add_typer(lab.app)
 
 
+def _print_version(asked: bool) -> None:  # noqa: FBT001  a callback of typer
+    if asked:
+        try:
+            from pinned_requests import __version__
+        except ImportError:
+            raise CommandError("the version is unknown: the package runs from its sources, not installed") from None
+        print(f"pinned-requests {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def main(
     *,
     _version: Annotated[
         bool,
-        typer.Option("--version", "-V", is_eager=True, callback=print_version, help="Show the version and exit."),
+        typer.Option("--version", "-V", is_eager=True, callback=_print_version, help="Show the version and exit."),
     ] = False,
 ) -> None:
     """Public key pinning for requests: get pins, keep a policy, and know that it is right."""

@@ -42,16 +42,8 @@ def run(
 ) -> int:
     """Say whether the key in a file may be served on a host, or on each pinned host that its certificate names.
 
-    Args:
-        path: of a certificate (with its chain), a CSR or a key; `-` is standard input.
-        host: `HOST[:PORT]`, or None.
-        policies: the policy, and older ones that clients may still have, newest first.
-        remote: a repository whose policy clients have, or None.
-        max_client_age: how long after a policy was replaced a client may still have it.
-        as_json: whether to print JSON.
-
-    Returns:
-        0 if it may be served now on every host, else 1.
+    `policies` are the newest and older ones that clients may still have. Returns 0 if it may be served everywhere now,
+    else 1.
     """
     if not policies and remote is None:
         raise CommandError("name the policy that clients have by --policy or --remote")

@@ -8,12 +8,14 @@ import sys
 from typing import TYPE_CHECKING
 
 from pinned_requests import PinPolicy
-from pinned_requests.cli.check_reports import document, nagios, prometheus, text
-from pinned_requests.cli.check_reports.report import Report
+from pinned_requests.cli.check_reports import document, nagios, prometheus
+from pinned_requests.cli.check_reports.report import Report, summary
 from pinned_requests.cli.errors import ExitCode, failure_of
-from pinned_requests.cli.output import progress
+from pinned_requests.cli.output import Row, progress, show_table
 from pinned_requests.core.text import escape
+from pinned_requests.core.verdict import Outcome
 from pinned_requests.monitoring.check import Checked, Options, check_hosts
+from pinned_requests.monitoring.findings import Severity
 from pinned_requests.monitoring.history import History
 from pinned_requests.monitoring.target import read_target
 from pinned_requests.monitoring.whole_file import write_whole
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from pinned_requests.monitoring.findings import Severity
+    from pinned_requests.monitoring.check import HostCheck
 
 
 def check(
@@ -37,14 +39,7 @@ def check(
 ) -> int:
     """Check hosts against a policy, and show what was found.
 
-    Args:
-        path: of the policy.
-        hosts: `HOST[:PORT]`; none: every host that the policy names, patterns excepted.
-        make_options: how to check; a function, so that Nagios is told of its errors, too.
-        form: the format.
-        output: a file to write, whole or not at all; None is stdout.
-        state: a file that remembers, or None.
-        fail_on: the severity from which on findings count.
+    `make_options` is a function, so that Nagios is told of its errors, too.
 
     Returns:
         1 for a finding that counts, else 0; 130 after an interrupt; for Nagios, the code of the state.
@@ -88,7 +83,7 @@ def _show(form: str, report: Report, output: Path | None) -> None:
 
 def _print(form: str, report: Report) -> None:
     if form == "text":
-        text.show_text(report)
+        show_text(report)
         return
     if form == "html":
         from pinned_requests.cli.check_reports.page import as_page as render
@@ -100,3 +95,32 @@ def _print(form: str, report: Report) -> None:
             "prometheus": prometheus.as_prometheus,
         }[form]
     sys.stdout.write(render(report))
+
+
+def show_text(report: Report) -> None:
+    """Print what was found, for people."""
+    checked = report.checked
+    show_table(None, ("host", "found"), [_row(each, report) for each in checked.hosts])
+    if checked.not_checked:
+        print(f"Not checked, being patterns: {', '.join(checked.not_checked)}; name hosts that they match.")
+    print(summary(checked))
+
+
+def _row(host: HostCheck, report: Report) -> Row:
+    sample, lines = host.worst, []
+    verdict = sample.verdict if sample else None
+    if sample and verdict is not None and verdict.pin is not None:
+        subject = verdict.chain.certificates[verdict.depth or 0].subject
+        pins = host.pins
+        listed = () if pins is None else (*pins.pins, *pins.backup_pins, *pins.blocked_pins)
+        note = verdict.pin.describe((*listed, *report.policy.blocked_pins))
+        lines = [f"{host.outcome} at depth {verdict.depth}: {subject}", note]
+    elif sample and sample.chain.certificates and host.outcome in (Outcome.MISMATCH.value, "invalid-certificate"):
+        for depth, seen in enumerate(sample.chain.certificates):
+            lines += [f"presented at depth {depth}: {seen.subject}", str(seen.spki_pin)]
+    elif not host.findings:
+        lines = [host.outcome]
+    lines += [f"{each.severity}: {each.kind}: {each.text}" for each in host.findings]
+    if not host.is_complete:
+        lines.append("interrupted: not all of it was checked" if host.samples else "interrupted before it was checked")
+    return Row(str(host.target), lines, is_good=(host.severity or Severity.INFO) < report.fail_on and host.is_complete)

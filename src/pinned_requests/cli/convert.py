@@ -15,18 +15,9 @@ from pinned_requests.formats import FORMATS, read, write
 
 
 def convert(path: str, source: str | None, target: str, host: str | None, *, is_strict: bool, as_json: bool) -> int:
-    """Print a configuration in another format.
+    """Print a configuration in another format. Returns 1 if losses are findings and there is one, else 0.
 
-    Args:
-        path: the file, or `-` for standard input.
-        source: the format to read, or None for the one that the suffix of `path` names.
-        target: the format to write.
-        host: the host of the pins if the format to read does not name it; else the host or pattern to convert.
-        is_strict: whether a loss is a finding.
-        as_json: whether to print JSON.
-
-    Returns:
-        1 if there is a finding, else 0.
+    `host` is that of the pins if the format to read does not name it, else the host or pattern to convert.
     """
     source = source or _by_suffix(path)
     now = datetime.now(UTC)

@@ -1,7 +1,4 @@
-"""What several commands are given: options, files of bounded size, spans of time.
-
-This file has no `from __future__ import annotations`: typer reads the types of the options.
-"""
+"""What several commands are given: options, files of bounded size, spans of time."""
 
 import re
 import sys

@@ -1,7 +1,4 @@
-"""The commands of a key's life, and their options: `rotate`, `can-serve`, `block`, `repin`. See `app.py`.
-
-This file has no `from __future__ import annotations`: typer reads the types of the arguments.
-"""
+"""The commands of a key's life, and their options: `rotate`, `can-serve`, `block`, `repin`. See `app.py`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,7 +22,7 @@ from pinned_requests.cli.inputs import (
 )
 
 if TYPE_CHECKING:
-    from pinned_requests.cli.rotation_text import Place
+    from pinned_requests.cli.rotate import Place
 
 HOST = "HOST[:PORT]"
 Host = Annotated[str, typer.Argument(metavar=HOST, help="The server.", show_default=False)]
@@ -245,7 +242,7 @@ def _place(
     *,
     insecure: bool,
 ) -> "Place":
-    from pinned_requests.cli.rotation_text import Place
+    from pinned_requests.cli.rotate import Place
     from pinned_requests.monitoring.route import Route, read_connect_to
 
     connections = read_connect_to(connect_to or ())

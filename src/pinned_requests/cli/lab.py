@@ -1,7 +1,4 @@
-"""The commands of the attack lab for clients in any language, and their options: `lab serve`, `lab audit`.
-
-This file has no `from __future__ import annotations`: typer reads the types of the arguments.
-"""
+"""The commands of the attack lab for clients in any language, and their options: `lab serve`, `lab audit`."""
 
 from pathlib import Path
 from typing import Annotated, Literal

@@ -72,11 +72,7 @@ def audit(
     *,
     as_json: bool,
 ) -> int:
-    """Run a command against each attacker, and print the table.
-
-    Returns:
-        0 if it talked to the host's own server and rejected every attacker, else 1.
-    """
+    """Run a command against each attacker. Returns 0 if it reached its own server and rejected all of them, else 1."""
     names = _attackers(attackers)
     host = host or _host_of(command)
     way = way or way_of(command)

@@ -10,7 +10,7 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from pinned_requests import PolicyError
-from pinned_requests.cli.errors import ExitCode, failure_of
+from pinned_requests.cli.errors import failure_of
 from pinned_requests.cli.inputs import read_keys
 from pinned_requests.cli.output import CommandError, Row, complain, show_json, show_table
 from pinned_requests.core.pinset import pin_fields
@@ -28,13 +28,10 @@ if TYPE_CHECKING:
     from pinned_requests.core.pin import PinStyle
     from pinned_requests.monitoring.route import Route
 
-VERIFIED = "the chain and the host name were verified"
-NOT_VERIFIED = "NOT verified: nothing vouches for these keys but this connection"
 _ROLES = ("leaf", "issuer", "CA")
-FROM_FILE = "a file: nothing was verified"
 
 
-class Source(NamedTuple):
+class _Source(NamedTuple):
     """Where pins came from (escaped), and what was found, leaf first."""
 
     name: str
@@ -46,16 +43,7 @@ class Source(NamedTuple):
 def pin(sources: Sequence[str], route: Route, *, form: str | None, depth: int, as_json: bool) -> int:
     """Show the pins of each source; what is wrong with one does not keep the others from being shown.
 
-    Args:
-        sources: files, servers or URLs.
-        route: how servers are reached.
-        form: what to print of one certificate or key, on one line: a spelling of `Pin.spelled()`, `"spki"` for the
-            canonical one, or `"toml"`; None: all there is to say.
-        depth: which certificate, for `form`; 0 is the leaf.
-        as_json: whether to print JSON.
-
-    Returns:
-        0, or the worst exit code of a source.
+    With `form` that is one line of the certificate or key at `depth`. Returns 0, or the worst exit code of a source.
     """
     seen, code = [], 0
     for text in sources:
@@ -71,18 +59,19 @@ def pin(sources: Sequence[str], route: Route, *, form: str | None, depth: int, a
         show_json([_document(source) for source in seen])
         return code
     for source in seen:
-        remark = FROM_FILE if source.is_file else VERIFIED if source.is_verified else NOT_VERIFIED
+        remark = "NOT verified: nothing vouches for these keys but this connection"
+        if source.is_file:
+            remark = "a file: nothing was verified"
+        elif source.is_verified:
+            remark = "the chain and the host name were verified"
         rows = [Row(f"{depth}: {item.kind}", item.lines()) for depth, item in enumerate(source.found)]
         show_table(f"{source.name} ({remark})", ("depth", "pin"), rows)
     return code
 
 
-def _try(text: str, route: Route) -> tuple[Source | None, int]:
+def _try(text: str, route: Route) -> tuple[_Source | None, int]:
     try:
-        return read_source(text, route), 0
-    except OSError as error:
-        complain(f"{text}: {error.strerror}")
-        return None, ExitCode.BAD_INPUT
+        return _read(text, route), 0
     except Exception as error:
         failure = failure_of(error)
         if failure is None:
@@ -91,13 +80,13 @@ def _try(text: str, route: Route) -> tuple[Source | None, int]:
         return None, failure.code
 
 
-def read_source(text: str, route: Route) -> Source:
+def _read(text: str, route: Route) -> _Source:
     """Return what a file holds or a server presents. What has a slash in it, or exists, is a file."""
     if "://" in text and not _exists(text):
         text = _host_of_url(text)
     if "/" in text or _exists(text):
         found = tuple(map(details_of, read_keys(text)))
-        return Source(escape(text), is_file=True, is_verified=False, found=found)
+        return _Source(escape(text), is_file=True, is_verified=False, found=found)
     try:
         target = read_target(text)
     except PolicyError as error:
@@ -109,7 +98,7 @@ def read_source(text: str, route: Route) -> Source:
             raise
         raise UnreachableError(target, f"{UNRESOLVED}, and there is no file of that name") from None
     found = tuple(details_of_certificate(seen.der) for seen in chain.certificates)
-    return Source(str(target), is_file=False, is_verified=chain.is_verified, found=found)
+    return _Source(str(target), is_file=False, is_verified=chain.is_verified, found=found)
 
 
 def _host_of_url(text: str) -> str:
@@ -123,7 +112,7 @@ def _host_of_url(text: str) -> str:
     return parts.host if parts.port is None else f"{parts.host}:{parts.port}"
 
 
-def _line(source: Source, form: str, depth: int) -> str:
+def _line(source: _Source, form: str, depth: int) -> str:
     """Return one certificate or key as another program wants it."""
     if depth >= len(source.found):
         raise CommandError(f"{source.name} has {len(source.found)} of them; there is none at depth {depth}")
@@ -146,7 +135,7 @@ def _exists(text: str) -> bool:
         return False
 
 
-def _document(source: Source) -> dict[str, Any]:
+def _document(source: _Source) -> dict[str, Any]:
     return {
         "source": source.name,
         "is_file": source.is_file,

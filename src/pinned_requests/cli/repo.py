@@ -1,7 +1,4 @@
-"""`pinned-requests repo`: makes, maintains and watches a repository of signed policies, for `PolicyStore.from_tuf`.
-
-This file has no `from __future__ import annotations`: typer reads the types of the arguments.
-"""
+"""`pinned-requests repo`: makes, maintains and watches a repository of signed policies, for `PolicyStore.from_tuf`."""
 
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""What the commands of `pinned-requests repo` are given: roles, numbers, keys, passphrases, repositories.
-
-This file has no `from __future__ import annotations`: typer reads the types of the options.
-"""
+"""What the commands of `pinned-requests repo` are given: roles, numbers, keys, passphrases, repositories."""
 
 import os
 import sys

@@ -1,7 +1,4 @@
-"""`pinned-requests repo` for people who are not in one room: make keys, propose a change, sign it, merge it.
-
-This file has no `from __future__ import annotations`: typer reads the types of the arguments.
-"""
+"""`pinned-requests repo` for people who are not in one room: make keys, propose a change, sign it, merge it."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime

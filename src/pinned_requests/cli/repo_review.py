@@ -1,7 +1,4 @@
-"""How `pinned-requests repo` shows what a policy changes, and what it would break.
-
-This file has no `from __future__ import annotations`: typer reads the types of the options.
-"""
+"""How `pinned-requests repo` shows what a policy changes, and what it would break."""
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta

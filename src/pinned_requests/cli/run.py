@@ -6,20 +6,27 @@ Every run ends with an exit code and at most one sentence on stderr, escaped; ne
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
+import re
 import sys
 import warnings
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from typer.main import get_command
 
 from pinned_requests.cli.app import app
 from pinned_requests.cli.errors import ExitCode, failure_of
-from pinned_requests.cli.help import command_tree
 from pinned_requests.cli.output import complain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+_NOT_WRAPPED = re.compile(r"^(?:Example: |Findings)", re.MULTILINE)
+_AS_IT_IS = "\b"  # click's mark: the paragraph is not wrapped, so that a command line can be pasted and a name be found
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -52,5 +59,42 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     # Not `app()`, which replaces the hook for exceptions of the whole process.
-    parsed = command_tree(app)(list(arguments), prog_name="pinned-requests", standalone_mode=False)
+    parsed = command_tree()(list(arguments), prog_name="pinned-requests", standalone_mode=False)
     return int(parsed() if callable(parsed) else parsed or 0)  # not callable after --help
+
+
+@cache
+def command_tree() -> Any:
+    """Return the commands: a call parses the arguments, and returns what is to be called outside of typer.
+
+    Their help has no types of Python, and leaves examples as they are. Cached: making them takes longer than most runs.
+    """
+    root = get_command(app)
+    for _, command in walk(root):
+        for parameter in command.params:
+            if parameter.param_type_name == "argument":
+                parameter.display_type_rich = lambda ctx: ""  # noqa: ARG005  called by name
+            elif parameter.metavar is None and (name := _metavar(command.callback, parameter.name)) is not None:
+                parameter.metavar = name
+        command.context_settings = {**command.context_settings, "help_option_names": ["-h", "--help"]}
+        help_text = inspect.cleandoc(command.help or "")
+        command.help = _NOT_WRAPPED.sub(lambda found: f"{_AS_IT_IS}\n{found[0]}", help_text)
+        if not hasattr(command, "commands"):
+            command.callback = partial(partial, command.callback)  # parse now, run later
+    return root
+
+
+def _metavar(callback: Any, name: str) -> str | None:
+    """Return what stands for a path or a text in the help, by the annotation; typer shows a type of Python."""
+    annotation = getattr(callback, "__annotations__", {}).get(name)
+    shown = str(getattr(annotation, "__origin__", annotation))
+    if "Path" in shown:
+        return "PATH"
+    return "TEXT" if re.search(r"\bstr\b", shown) and "Literal" not in shown else None
+
+
+def walk(command: Any, names: tuple[str, ...] = ("pinned-requests",)) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield a command and those below it, each with the words that call it."""
+    yield names, command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from walk(inner, (*names, name))

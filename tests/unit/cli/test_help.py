@@ -15,13 +15,12 @@ import yaml
 
 import pinned_requests
 from pinned_requests.cli import main
-from pinned_requests.cli.app import app
-from pinned_requests.cli.help import command_tree, walk
+from pinned_requests.cli.run import command_tree, walk
 from pinned_requests.editing import doubts
 from pinned_requests.formats import FORMATS
 from pinned_requests.monitoring import findings
 
-COMMANDS = {" ".join(names[1:]): command for names, command in walk(command_tree(app))}
+COMMANDS = {" ".join(names[1:]): command for names, command in walk(command_tree())}
 LEAVES = {name: command for name, command in COMMANDS.items() if not hasattr(command, "commands")}
 PROJECT = Path(__file__).parents[3]
 MANUAL = PROJECT / "docs" / "pinned-requests.1"
@@ -91,7 +90,9 @@ def test_what_each_argument_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pin", "--format", "hex", "x"]) == 2
     assert "openssl" in capsys.readouterr().err
     assert main(["lint", "--ignore", "nonsense", "pins.toml"]) == 2
-    assert "wide-pattern" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "wide-pattern" in err
+    assert err.endswith("; see 'pinned-requests lint --help'\n")
 
 
 @pytest.mark.parametrize("option", ["--version", "-V"])
