@@ -9,7 +9,7 @@ import typer
 
 from pinned_requests.cli.errors import ExitCode
 from pinned_requests.cli.inputs import Json, Timeout
-from pinned_requests.cli.output import Row, complain, show_json, show_table
+from pinned_requests.cli.output import Row, show_json, show_table
 from pinned_requests.cli.repo_inputs import (
     Days,
     Folder,
@@ -123,22 +123,17 @@ def propose(
                     f"--renew {role}: give {' or '.join(library.PROPOSED)}; 'repo refresh' signs the rest"
                 )
         state = load(read, None if root is None else root.read_bytes())
-        content = None if policy is None else PinPolicy.from_file(policy)
         made = library.propose(
             state,
             read_days(expires),
-            policy=None if content is None else (target, content),
+            policy=None if policy is None else (target, PinPolicy.from_file(policy)),
             renewed=renew or (),
             exchanged=None if exchange is None else library.exchange(state, *_exchange(exchange)),
         )
-        reviewed, refused = None, False
-        if content is not None:
-            look_up = looking(timeout, proxy, ca_bundle) if live else None
-            reviewed = review(content, state, target, read, look_up)
+        reviewed = _review(made, state, read, looking(timeout, proxy, ca_bundle) if live else None)
         if not json:
             _show(made, state, reviewed)
-        if reviewed is not None:
-            refused = is_refused(reviewed, is_forced=force)
+        refused = is_refused(reviewed, is_forced=force)
         if not refused:
             create([NewFile(proposal, made.to_bytes())])
         if json:
@@ -173,8 +168,7 @@ def sign(
         apply(found, state, now)  # what is shown is what is signed
         reviewed = _review(found, state, read, None)
         _show(found, state, reviewed)
-        for each in () if reviewed is None else reviewed.review.lockouts:
-            complain(str(each))  # it is for the signer to decide
+        is_refused(reviewed, is_forced=True)  # it is for the signer to decide
     for label in signatures.sign(found, state, ring, now):
         print(f"Signed by {label}.")
     write(proposal, found.to_bytes())
@@ -215,7 +209,7 @@ def merge(
     if not json:
         _show(joined, state, reviewed)
         _show_signatures(joined, state)
-    refused = reviewed is not None and is_refused(reviewed, is_forced=force)
+    refused = is_refused(reviewed, is_forced=force)
     if not refused:
         merged = repository.merge(joined, read_days(expires))
         versions = {role: metadata.signed.version for role, metadata in merged.by_role()}

@@ -32,7 +32,7 @@ CaBundle = Annotated[
 
 
 class Reviewed(NamedTuple):
-    """A review, and what else is doubtful of the policy: place, kind and text."""
+    """A review, and what else is doubtful of the policy."""
 
     review: "Review"
     doubts: tuple[tuple[str, str, str], ...]  # place, kind, text
@@ -98,11 +98,12 @@ def show_review(reviewed: Reviewed) -> None:
         print(f"Not checked live, being patterns: {', '.join(reviewed.review.not_seen)}.")
 
 
-def is_refused(reviewed: Reviewed, *, is_forced: bool) -> bool:
+def is_refused(reviewed: Reviewed | None, *, is_forced: bool) -> bool:
     """Say on stderr what would lock clients out, and return whether that ends the command."""
-    for each in reviewed.review.lockouts:
+    lockouts = () if reviewed is None else reviewed.review.lockouts
+    for each in lockouts:
         complain(str(each))
-    if not reviewed.review.lockouts or is_forced:
+    if not lockouts or is_forced:
         return False
     complain("nothing is published; mend the policy, or publish all the same with --force")
     return True
