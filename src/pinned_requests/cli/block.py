@@ -21,7 +21,6 @@ from pinned_requests.monitoring.target import read_target
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pinned_requests.core.policy import PinPolicy
     from pinned_requests.monitoring.route import Route
 
 
@@ -37,14 +36,19 @@ def block(what: Sequence[str], policy: Path, route: Route, *, is_agreed: bool, a
         else:
             print(f"Nothing to do: {escape(str(policy))} blocks {', '.join(map(str, pins))} already.")
         return 0
-    hit = _accepted_by(file.policy, new)
-    for pin, names in hit:
+    hosts = file.policy.hosts
+    accepted = {pin: names for pin in new if (names := [name for name, each in hosts.items() if pin in each.accepted])}
+    for pin, names in accepted.items():
         complain(f"{pin} is accepted for {', '.join(names)}: clients will refuse these hosts wherever they serve it")
     shown = write(file, changes.blocking(file.policy, new), now, is_agreed=is_agreed, as_json=as_json)
     if as_json:
-        accepted = {str(pin): names for pin, names in hit}
         show_json(
-            {"policy": str(policy), "blocked": [str(pin) for pin in new], "accepted_for": accepted, "difference": shown}
+            {
+                "policy": str(policy),
+                "blocked": [str(pin) for pin in new],
+                "accepted_for": {str(pin): names for pin, names in accepted.items()},
+                "difference": shown,
+            }
         )
     else:
         print(f"Publish {escape(str(policy))} now.")
@@ -67,8 +71,3 @@ def _read(text: str, route: Route, now: datetime) -> Pin:
     target = read_target(text)
     leaf = fetch(target, route.without_verification()).certificates[0]
     return leaf.spki_pin.with_note(note_of(f"blocked, seen at {target}", leaf.subject, "on", now))
-
-
-def _accepted_by(policy: PinPolicy, pins: Sequence[Pin]) -> list[tuple[Pin, list[str]]]:
-    found = [(pin, [name for name, each in policy.hosts.items() if pin in each.accepted]) for pin in pins]
-    return [(pin, names) for pin, names in found if names]

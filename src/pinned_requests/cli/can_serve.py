@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pinned_requests.cli.inputs import read_keys
 from pinned_requests.cli.output import CommandError, Row, rfc3339, show_json, show_table
@@ -23,33 +23,27 @@ if TYPE_CHECKING:
     from pinned_requests.core.policy import PinPolicy
 
 
-class Remote(NamedTuple):
-    """A repository of signed policies: its URL, the root metadata that clients ship, and the name of the policy."""
-
-    url: str
-    root: Path
-    target: str
-
-
 def run(
     path: str,
     host: str | None,
     policies: Sequence[Path],
-    remote: Remote | None,
+    remote: str | None,
+    root: Path | None,
+    name: str,
     max_client_age: timedelta,
     *,
     as_json: bool,
 ) -> int:
     """Say whether the key in a file may be served on a host, or on each pinned host that its certificate names.
 
-    `policies` are the newest and older ones that clients may still have. Returns 0 if it may be served everywhere now,
-    else 1.
+    `policies` are the newest and older ones that clients may still have; `remote`, `root` and `name` are of a published
+    one. Returns 0 if it may be served everywhere now, else 1.
     """
     if not policies and remote is None:
         raise CommandError("name the policy that clients have by --policy or --remote")
     now = datetime.now(UTC)
     file = read_key_file(read_keys(path))
-    published = None if remote is None else published_policy(remote.url, remote.root, remote.target)
+    published = None if remote is None or root is None else published_policy(remote, root, name)
     clients = clients_of([PolicyFile.read(each, now) for each in policies], published, now)
     targets = _targets(host, file, clients.versions[-1].policy)
     answers = [

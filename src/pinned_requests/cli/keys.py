@@ -172,11 +172,9 @@ def can_serve(
     if (remote is None) != (root is None):
         raise misused("can-serve", "--remote and --root belong together")
 
-    from pinned_requests.cli.can_serve import Remote
-    from pinned_requests.cli.can_serve import run as command
+    from pinned_requests.cli.can_serve import run
 
-    repository = None if remote is None or root is None else Remote(remote, root, target)
-    return command(file, host, policy or [], repository, read_span(max_client_age), as_json=json)
+    return run(file, host, policy or [], remote, root, target, read_span(max_client_age), as_json=json)
 
 
 def block(

@@ -33,9 +33,12 @@ def lint(
             if finding.kind not in ignored:
                 found.setdefault((str(path), place), []).append(finding)
     if as_json:
-        items = [(path, place, each) for (path, place), findings in found.items() for each in findings]
         show_json(
-            [{"policy": path, "place": place, "kind": each.kind, "text": each.text} for path, place, each in items]
+            [
+                {"policy": path, "place": place, "kind": each.kind, "text": each.text}
+                for (path, place), findings in found.items()
+                for each in findings
+            ]
         )
     elif found:
         rows = [

@@ -45,7 +45,12 @@ def repin(host: str, policy: Path, route: Route, expected: str | None, *, as_jso
     if not file.policy.blocked.isdisjoint(seen) or not file.policy.hosts[pattern].blocked.isdisjoint(seen):
         raise RefusedError(f"{target} presents a key that the policy blocks; it is not pinned")
     if refusal_of(file.policy, target.host, target.port, seen) is None:
-        return _nothing_to_do(f"{target} presents {leaf.spki_pin}, which the policy accepts already", as_json=as_json)
+        why = f"{target} presents {leaf.spki_pin}, which the policy accepts already"
+        if as_json:
+            show_json({"difference": "", "why": why})
+        else:
+            print(f"Nothing to do: {why}.")
+        return 0
     if wanted is not None and wanted not in leaf.pins:
         raise RefusedError(f"{target} presents {leaf.spki_pin}, and not {wanted}; nothing was written")
     old = file.policy.hosts[pattern]
@@ -70,14 +75,6 @@ def repin(host: str, policy: Path, route: Route, expected: str | None, *, as_jso
         )
         return 0
     print(f"Publish {escape(str(policy))} now: clients with an older one refuse {target}.")
-    return 0
-
-
-def _nothing_to_do(why: str, *, as_json: bool) -> int:
-    if as_json:
-        show_json({"difference": "", "why": why})
-    else:
-        print(f"Nothing to do: {why}.")
     return 0
 
 

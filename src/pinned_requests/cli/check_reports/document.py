@@ -41,7 +41,6 @@ def as_json_lines(report: Report) -> str:
 
 def _host(host: HostCheck, checked: Checked) -> dict[str, Any]:
     worst = host.worst
-    verdict = worst.verdict if worst else None
     return {
         "host": str(host.target),
         "time": rfc3339(checked.time),
@@ -49,8 +48,7 @@ def _host(host: HostCheck, checked: Checked) -> dict[str, Any]:
         "severity": None if host.severity is None else str(host.severity),
         "is_complete": host.is_complete,
         "pattern": host.pattern,
-        "pin": str(verdict.pin) if verdict and verdict.pin else None,
-        "depth": verdict.depth if verdict else None,
+        **_match(worst),
         "chain": [] if worst is None else _chain(worst.chain),
         "pins": [_pin(use) for use in host.uses],
         "pins_expire": None if host.pins is None else rfc3339(host.pins.expires),
@@ -60,14 +58,20 @@ def _host(host: HostCheck, checked: Checked) -> dict[str, Any]:
     }
 
 
+def _match(sample: Sample | None) -> dict[str, Any]:
+    verdict = sample.verdict if sample else None
+    return {
+        "pin": str(verdict.pin) if verdict and verdict.pin else None,
+        "depth": verdict.depth if verdict else None,
+    }
+
+
 def _sample(sample: Sample) -> dict[str, Any]:
-    verdict = sample.verdict
     return {
         "address": sample.address,
         "outcome": sample.outcome,
         "verified": sample.chain.is_verified,
-        "pin": str(verdict.pin) if verdict and verdict.pin else None,
-        "depth": verdict.depth if verdict else None,
+        **_match(sample),
         "reason": sample.reason,
         "chain": [
             {"subject": seen.subject, "pin": str(seen.spki_pin), "certificate_pin": str(seen.certificate_pin)}
