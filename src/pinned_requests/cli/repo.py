@@ -11,10 +11,14 @@ from pinned_requests.cli.errors import ExitCode
 from pinned_requests.cli.inputs import Json, Timeout
 from pinned_requests.cli.output import complain, show_json
 from pinned_requests.cli.repo_inputs import (
+    CaBundle,
     Days,
     Folder,
+    Force,
     KeyFolders,
+    Live,
     Plain,
+    Proxy,
     Role,
     Root,
     Signers,
@@ -30,17 +34,7 @@ from pinned_requests.cli.repo_inputs import (
     read_signer,
     several_by_role,
 )
-from pinned_requests.cli.repo_review import (
-    CaBundle,
-    Force,
-    Live,
-    Proxy,
-    is_refused,
-    looking,
-    review,
-    show_review,
-    show_status,
-)
+from pinned_requests.cli.repo_review import is_refused, looking, review, show_review, show_status
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.editing.files import NewFile, check_new, create

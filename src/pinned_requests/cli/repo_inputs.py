@@ -50,6 +50,16 @@ Signers = Annotated[
         help="A key kept elsewhere, such as gcpkms:…, in place of a key file. Repeatable.",
     ),
 ]
+Live = Annotated[
+    bool, typer.Option("--live", help="Check that every host is served by a key of the new policy and of the old one.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Publish although clients would be locked out.")]
+Proxy = Annotated[
+    str | None, typer.Option(metavar="URL", help="The proxy for --live; default: that of the environment.")
+]
+CaBundle = Annotated[
+    str | None, typer.Option(metavar="PATH", exists=True, help="CA certificates to trust; default: as requests.")
+]
 
 
 @contextmanager

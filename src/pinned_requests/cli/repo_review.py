@@ -1,10 +1,9 @@
 """How `pinned-requests repo` shows what a policy changes, and what it would break."""
 
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from __future__ import annotations
 
-import typer
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pinned_requests.cli.output import Row, complain, show_json, show_table
 from pinned_requests.core.errors import PolicyError
@@ -12,6 +11,8 @@ from pinned_requests.core.policy import PinPolicy
 from pinned_requests.core.text import escape
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from pinned_requests.core.difference import Difference
     from pinned_requests.publishing.review import LookUp, Review
     from pinned_requests.publishing.state import State
@@ -19,22 +20,11 @@ if TYPE_CHECKING:
 
 _SOON = timedelta(days=30)  # for pins that expire
 
-Live = Annotated[
-    bool, typer.Option("--live", help="Check that every host is served by a key of the new policy and of the old one.")
-]
-Force = Annotated[bool, typer.Option("--force", help="Publish although clients would be locked out.")]
-Proxy = Annotated[
-    str | None, typer.Option(metavar="URL", help="The proxy for --live; default: that of the environment.")
-]
-CaBundle = Annotated[
-    str | None, typer.Option(metavar="PATH", exists=True, help="CA certificates to trust; default: as requests.")
-]
-
 
 class Reviewed(NamedTuple):
     """A review, and what else is doubtful of the policy."""
 
-    review: "Review"
+    review: Review
     doubts: tuple[tuple[str, str, str], ...]  # place, kind, text
 
     def document(self) -> dict[str, Any]:
@@ -45,10 +35,10 @@ class Reviewed(NamedTuple):
 
 def review(
     new: PinPolicy,
-    state: "State | None",
+    state: State | None,
     target: str,
     read: Callable[[str], bytes],
-    look_up: "LookUp | None" = None,
+    look_up: LookUp | None = None,
 ) -> Reviewed:
     """Review a policy against the published one of the same name, and lint it."""
     from tuf.api.exceptions import RepositoryError
@@ -69,7 +59,7 @@ def review(
     return Reviewed(found, tuple(each for each in linted if each[:2] not in refused))
 
 
-def looking(timeout: float, proxy: str | None, ca_bundle: str | None) -> "LookUp":
+def looking(timeout: float, proxy: str | None, ca_bundle: str | None) -> LookUp:
     """Return a function that gets the chain of a live server."""
     from pinned_requests.monitoring.errors import ServerError
     from pinned_requests.monitoring.fetch import fetch
@@ -109,7 +99,7 @@ def is_refused(reviewed: Reviewed | None, *, is_forced: bool) -> bool:
     return True
 
 
-def show_difference(difference: "Difference") -> None:
+def show_difference(difference: Difference) -> None:
     """Print what a policy changes."""
     kinds = {"gained": difference.gained, "lost": difference.lost, "changed": difference.changed}
     rows = [
@@ -125,7 +115,7 @@ def show_difference(difference: "Difference") -> None:
         print("The published policy is the same.")
 
 
-def show_status(status: "Status", *, as_json: bool) -> None:
+def show_status(status: Status, *, as_json: bool) -> None:
     """Print what a repository says, and its findings on stderr."""
     if as_json:
         show_json(status.document())

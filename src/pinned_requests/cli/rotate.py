@@ -6,7 +6,6 @@ import shlex
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pinned_requests.cli.asking import key_path, make_key, write
 from pinned_requests.cli.output import (
     MAX_SENTENCE,
     CommandError,
@@ -17,6 +16,7 @@ from pinned_requests.cli.output import (
     show_json,
     show_table,
 )
+from pinned_requests.cli.writing import key_path, make_key, write
 from pinned_requests.core.host import HostPattern
 from pinned_requests.core.pin import Pin
 from pinned_requests.core.text import escape

@@ -38,7 +38,7 @@ class NewKey(NamedTuple):
 
 
 def key_path(host: str, now: datetime) -> Path:
-    """Return the path of a new key that has none."""
+    """Return where a new key goes by default."""
     return Path(f"{host.replace(':', '-')}-{now:%Y%m%d}.key")
 
 
