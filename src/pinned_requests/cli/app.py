@@ -224,7 +224,8 @@ def convert(
         str | None, typer.Option("--from", metavar="FORMAT", help="The format to read; default: by the suffix.")
     ] = None,
     host: Annotated[
-        str | None, typer.Option(help="The host of the pins, for curl and rfc7469; or the one to convert.")
+        str | None,
+        typer.Option(metavar="TEXT", help="The host of the pins, for curl and rfc7469; or the one to convert."),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="A loss is a finding.")] = False,
     json: Json = False,

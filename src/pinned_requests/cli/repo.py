@@ -52,7 +52,9 @@ def init(
     keys: KeyFolders,
     online: Annotated[
         Path | None,
-        typer.Option(help="A key folder for snapshot and timestamp, of the machine that runs 'repo refresh'."),
+        typer.Option(
+            metavar="PATH", help="A key folder for snapshot and timestamp, of the machine that runs 'repo refresh'."
+        ),
     ] = None,
     holders: Annotated[
         list[Path] | None,
@@ -61,7 +63,8 @@ def init(
         ),
     ] = None,
     proposal: Annotated[
-        Path | None, typer.Option(help="With --holder: where to write the proposal that the holders sign.")
+        Path | None,
+        typer.Option(metavar="PATH", help="With --holder: where to write the proposal that the holders sign."),
     ] = None,
     roles: Annotated[
         list[str] | None,
@@ -158,7 +161,9 @@ def rotate_key(
     role: Role,
     *,
     keys: KeyFolders,
-    old: Annotated[str | None, typer.Option(help="The beginning of the id of the key to replace.")] = None,
+    old: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="The beginning of the id of the key to replace.")
+    ] = None,
     signer: Annotated[
         str | None,
         typer.Option(metavar="PUBLIC.pem=URI", help="The new key, if it is kept elsewhere, such as gcpkms:…."),

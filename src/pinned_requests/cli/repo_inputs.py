@@ -25,7 +25,9 @@ Folder = Annotated[Path, typer.Argument(help="The repository: the folder that is
 Place = Annotated[str, typer.Argument(metavar="URL|DIR", help="The repository.", show_default=False)]
 KeyFolders = Annotated[
     list[Path],
-    typer.Option("--keys", help="A key folder, of one holder; never publish it. Repeatable.", show_default=False),
+    typer.Option(
+        "--keys", metavar="PATH", help="A key folder, of one holder; never publish it. Repeatable.", show_default=False
+    ),
 ]
 Days = Annotated[
     list[str] | None,
@@ -35,11 +37,12 @@ Plain = Annotated[
     bool, typer.Option("--plain", help=f"Do not encrypt new key files (passphrase: ${PASSPHRASE}, or asked for).")
 ]
 Role = Annotated[str, typer.Argument(help="root, targets, snapshot or timestamp.", show_default=False)]
-Target = Annotated[str, typer.Option(help="The name of the policy in the repository.")]
+Target = Annotated[str, typer.Option(metavar="TEXT", help="The name of the policy in the repository.")]
 Root = Annotated[
     Path | None,
     typer.Option(
-        help="The root metadata to trust; default: what the key folder remembers (sign), or the repository's first."
+        metavar="PATH",
+        help="The root metadata to trust; default: what the key folder remembers (sign), or the repository's first.",
     ),
 ]
 Signers = Annotated[

@@ -84,7 +84,7 @@ def propose(
     place: Place,
     proposal: Annotated[Path, typer.Argument(help="The proposal to write: a new JSON file.", show_default=False)],
     *,
-    policy: Annotated[Path | None, typer.Option(help="The policy to publish, in TOML or JSON.")] = None,
+    policy: Annotated[Path | None, typer.Option(metavar="PATH", help="The policy to publish, in TOML or JSON.")] = None,
     target: Target = "pins.json",
     renew: Annotated[
         list[str] | None, typer.Option(metavar="ROLE", help="Sign root or targets again before they expire.")
@@ -178,7 +178,8 @@ def merge(
     proposals: Annotated[list[Path], typer.Argument(metavar="PROPOSAL", help="The signed proposal, or copies of it.")],
     *,
     keys: Annotated[
-        list[Path], typer.Option("--keys", help="The key folder for snapshot and timestamp.", show_default=False)
+        list[Path],
+        typer.Option("--keys", metavar="PATH", help="The key folder for snapshot and timestamp.", show_default=False),
     ],
     live: Live = False,
     force: Force = False,

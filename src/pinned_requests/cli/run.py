@@ -74,23 +74,12 @@ def command_tree() -> Any:
         for parameter in command.params:
             if parameter.param_type_name == "argument":
                 parameter.display_type_rich = lambda ctx: ""  # noqa: ARG005  called by name
-            elif parameter.metavar is None and (name := _metavar(command.callback, parameter.name)) is not None:
-                parameter.metavar = name
         command.context_settings = {**command.context_settings, "help_option_names": ["-h", "--help"]}
         help_text = inspect.cleandoc(command.help or "")
         command.help = _NOT_WRAPPED.sub(lambda found: f"{_AS_IT_IS}\n{found[0]}", help_text)
         if not hasattr(command, "commands"):
             command.callback = partial(partial, command.callback)  # parse now, run later
     return root
-
-
-def _metavar(callback: Any, name: str) -> str | None:
-    """Return what stands for a path or a text in the help, by the annotation; typer shows a type of Python."""
-    annotation = getattr(callback, "__annotations__", {}).get(name)
-    shown = str(getattr(annotation, "__origin__", annotation))
-    if "Path" in shown:
-        return "PATH"
-    return "TEXT" if re.search(r"\bstr\b", shown) and "Literal" not in shown else None
 
 
 def walk(command: Any, names: tuple[str, ...] = ("pinned-requests",)) -> Iterator[tuple[tuple[str, ...], Any]]:
