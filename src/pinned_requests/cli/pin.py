@@ -10,7 +10,7 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from pinned_requests import PolicyError
-from pinned_requests.cli.errors import failure_of
+from pinned_requests.cli.errors import ExitCode, failure_of
 from pinned_requests.cli.inputs import read_keys
 from pinned_requests.cli.output import CommandError, Row, complain, show_json, show_table
 from pinned_requests.core.pinset import pin_fields
@@ -72,6 +72,9 @@ def pin(sources: Sequence[str], route: Route, *, form: str | None, depth: int, a
 def _try(text: str, route: Route) -> tuple[_Source | None, int]:
     try:
         return _read(text, route), 0
+    except OSError as error:
+        complain(f"{text}: {error.strerror}")
+        return None, ExitCode.BAD_INPUT
     except Exception as error:
         failure = failure_of(error)
         if failure is None:
