@@ -1,4 +1,4 @@
-"""The commands of a key's life, and their options: `rotate`, `can-serve`, `block`, `repin`. See `app.py`."""
+"""The commands of a key's life, and their options: `rotate`, `can-serve`, `block`, `repin`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
