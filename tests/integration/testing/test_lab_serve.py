@@ -105,6 +105,17 @@ def test_a_refusal_tells_nothing_of_a_client_that_refuses_the_host(lab: ServedLa
     assert not lab.has_control
 
 
+def test_a_verdict_holds_the_alerts(lab: ServedLab) -> None:
+    """As the results of an audit do, while the attacker is shown and when it has left."""
+    lab.show("expired")
+    assert Client(lab, pins=True).ask() == "SSLCertVerificationError"
+    (shown,) = lab.verdicts()
+    lab.show(HONEST)
+    (left,) = lab.verdicts()
+    assert "CERTIFICATE_EXPIRED" in shown.failed_handshakes[0]
+    assert shown.failed_handshakes == left.failed_handshakes
+
+
 def test_a_refusal_in_the_handshake_tells_after_the_control_alone(lab: ServedLab) -> None:
     """A client whose trust is the pin, as with a trust manager on Android: to a server it has refused a valid chain."""
     client = Client(lab, pins=False)

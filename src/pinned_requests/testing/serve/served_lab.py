@@ -281,6 +281,7 @@ def result_of(attack: Attack, error: str = "") -> AuditResult:
         error=error,
         reason=attack.reason,
         advice=attack.advice,
+        failed_handshakes=attack.failed_handshakes,
     )
 
 
