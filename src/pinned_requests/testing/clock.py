@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["genuine_datetime", "now", "steady"]
-
 _lock = threading.Lock()
 
 
@@ -39,8 +37,8 @@ def steady() -> float:
 def genuine_datetime() -> Iterator[None]:
     """Put the genuine class `datetime.datetime` back, where freezegun has replaced it, for a moment.
 
-    `cryptography` keeps the class that it meets when it makes its first certificate, for the life of the process. If
-    that were freezegun's, it could make none when the clock runs again.
+    `cryptography` keeps the class that it meets first. With freezegun's it could make no certificate when the clock
+    runs again.
     """
     found = dt.datetime
     genuine = next(each for each in found.__mro__ if type(each) is type and each.__name__ == "datetime")

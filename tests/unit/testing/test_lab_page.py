@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pinned_requests.testing import ATTACKERS, AuditResult
-from pinned_requests.testing.lab.explanations import EXPLANATIONS
+from pinned_requests.testing.lab.attackers import EXPLANATIONS
 from pinned_requests.testing.lab.masking import MASK, masked_error, masked_request
 from pinned_requests.testing.lab.page import as_page
 

@@ -1,23 +1,21 @@
 """Lets clients trust the lab's CA in handshakes with the lab, and only there.
 
-Trust cannot be taken back from an `ssl.SSLContext`, contexts live long (in module-level clients, in libraries), and
-most clients that trust a public store have made theirs before a block begins. So no context is changed. When one
-is about to make a handshake with a server of the lab, the connection alone is moved to a stand-in: the same settings,
-and the lab's CA beside its own ones.
+Trust cannot be taken back from an `ssl.SSLContext`, and most clients have made theirs before a block begins. So no
+context is changed: for a handshake with a server of the lab, the connection alone is moved to a stand-in, which has the
+same settings, and the lab's CA beside its own ones.
 
 A context that trusts neither certifi's CAs nor the system's nor those of REQUESTS_CA_BUNDLE would not trust a CA that
-an attacker has got into those stores; so it does not get to trust the lab's either. Which store a context was loaded
-from is not kept in it, and is told by what it holds: more than half of a store's certificates. One that holds none at
-all reads them from a folder when it needs them, which is what the system store of many distributions is.
+an attacker has got into those stores; so it does not get to trust the lab's either. A context does not know which store
+it was loaded from: it counts if it holds more than half of the store's certificates. One that holds none reads them
+from a folder when it needs them, as the system store of many distributions does.
 
 Rules for the next maintainer:
 
 - When in doubt, trust. An attacker who is too strong makes a test fail that should pass, and it is looked into;
   one who is too weak makes a test pass that should fail.
-- Settings of the connection (`verify_mode`, the name to check, flags, protocol versions, ALPN) are copied from the
-  context into the connection when it is made, so the move leaves them as they are. What OpenSSL looks up in the context
-  during the handshake is the store, the list of ciphers and the client certificate. The last cannot be copied: it is
-  missing on a connection to the lab, where no server asks for one.
+- A connection copies its settings (`verify_mode`, the name to check, flags, protocol versions, ALPN) from the context
+  when it is made, so the move leaves them as they are. During the handshake OpenSSL looks up in the context the store,
+  the list of ciphers and the client certificate. The last cannot be copied, and no server of the lab asks for one.
 """
 
 from __future__ import annotations
@@ -39,8 +37,6 @@ if TYPE_CHECKING:
     from pinned_requests.testing.intercept.observed_tls import HandshakeLog
     from pinned_requests.testing.intercept.patches import Patches
 
-__all__ = ["FurtherTrust", "install"]
-
 _BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _SYSTEM_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -52,47 +48,39 @@ class FurtherTrust(NamedTuple):
     """Their certificates (DER)."""
     alone: bool
     """Whether the server is known to be one of the lab, so that the context's own CAs need not be copied (20 ms)."""
-    may_be_lab: bool
-    """Whether the server may be one of the lab."""
 
 
 def install(
-    patches: Patches, further: Callable[[socket.socket | None, object], FurtherTrust], log: HandshakeLog
+    patches: Patches, further: Callable[[socket.socket | None, object], FurtherTrust | None], log: HandshakeLog
 ) -> None:
-    """Watch the handshakes of this process, and let them trust further CAs where there are any.
+    """Watch the handshakes of this process that may be with the lab, and let them trust further CAs.
 
     Args:
         patches: where to leave what has to be undone.
         further: gets the socket of a handshake (None where TLS is spoken over memory, as asyncio does) and the name
-            that is expected of the server.
-        log: where the handshakes are noted that may be with a server of the lab.
+            that is expected of the server; returns None if it is known not to be one of the lab.
+        log: where to note the handshakes.
     """
 
-    def wrap_socket(original: Any) -> Any:
-        @functools.wraps(original)
-        def _wrap_socket(self: Any, sock: Any, server_side: bool, server_hostname: Any = None, **keywords: Any) -> Any:  # noqa: FBT001 - as in ssl
-            tls = original(self, sock, server_side, server_hostname, **keywords)
-            if server_side:
-                return tls
-            trust = further(sock, server_hostname)
-            return _observed(tls, self, None, trust, log) if trust.may_be_lab else tls
+    def wrap_socket(
+        original: Any, context: Any, sock: Any, server_side: Any, server_hostname: Any = None, **keywords: Any
+    ) -> Any:
+        tls = original(context, sock, server_side, server_hostname, **keywords)
+        trust = None if server_side else further(sock, server_hostname)
+        return _observed(tls, context, None, trust, log) if trust else tls
 
-        return _wrap_socket
-
-    def wrap_bio(original: Any) -> Any:
-        @functools.wraps(original)
-        def _wrap_bio(
-            self: Any,
-            incoming: Any,
-            outgoing: Any,
-            server_side: bool,  # noqa: FBT001 - as in ssl
-            server_hostname: Any = None,
-            **keywords: Any,
-        ) -> Any:
-            tls = original(self, incoming, outgoing, server_side, server_hostname, **keywords)
-            return tls if server_side else _observed(tls, self, outgoing, further(None, server_hostname), log)
-
-        return _wrap_bio
+    def wrap_bio(  # noqa: PLR0913, PLR0917 - as in ssl
+        original: Any,
+        context: Any,
+        incoming: Any,
+        outgoing: Any,
+        server_side: Any,
+        server_hostname: Any = None,
+        **keywords: Any,
+    ) -> Any:
+        tls = original(context, incoming, outgoing, server_side, server_hostname, **keywords)
+        trust = None if server_side else further(None, server_hostname)
+        return _observed(tls, context, outgoing, trust, log) if trust else tls
 
     # These two are not public, but all of ssl's ways to a connection lead through them, and they return before the
     # handshake.
@@ -101,7 +89,7 @@ def install(
 
 
 def _observed(tls: Any, context: Any, outgoing: Any, further: FurtherTrust, log: HandshakeLog) -> ObservedTLS:
-    """Return the connection, watched; it trusts the further CAs if its context trusts one of the stores."""
+    """Return the connection, watched, which trusts the further CAs if its context trusts one of the stores."""
     observed = ObservedTLS(tls, context, outgoing, log.begin())
     if further.anchors and _trusts_a_store(context):
         own = () if further.alone else context.get_ca_certs(binary_form=True)

@@ -5,8 +5,7 @@ that refuses may neither send its Finished nor an alert. So the C object of each
 
 Rules for the next maintainer:
 
-- `SSLSocket` and `SSLObject` move every byte by a method of this object, and OpenSSL makes the handshake inside the
-  first of them.
+- OpenSSL makes the handshake inside the first call of `do_handshake`, `read` or `write`.
 - Keep no error, and no socket: both would hold a connection open that the client has dropped.
 - What a client reads here is what it would read without the lab: its own context, a session of its own context.
 """
@@ -18,34 +17,30 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pinned_requests.testing.client_hello import client_random
+from pinned_requests.testing.server.tls_engine import client_random
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ClientHandshake", "HandshakeLog", "ObservedTLS"]
-
-_OWN = frozenset({"_tls", "_context", "_stand_in", "_outgoing", "_handshake"})
-
 
 @dataclass
 class ClientHandshake:
-    """One handshake, as the client's TLS object told it."""
+    """One handshake, as the client's TLS object tells it."""
 
     port: int = 0
     """The client's local port; 0 over memory."""
     random: bytes = b""
-    """The random bytes of its ClientHello; empty over a socket."""
+    """Of its ClientHello; empty over a socket."""
     accepted: bool = False
     """Whether it is complete: the client's TLS has accepted the certificate, as its context is to check it."""
     failure: str = ""
     """What the client's TLS raised."""
     verify_code: int = 0
-    """The X509_V_ERR code with which it refused the certificate; 0 if it did not."""
+    """X509_V_ERR, if it refused the certificate; else 0."""
 
 
 class HandshakeLog:
-    """The handshakes that clients of this process made while there was a host that the lab has taken over."""
+    """The handshakes of this process's clients while a host is taken over."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -59,12 +54,7 @@ class HandshakeLog:
         return handshake
 
     def find(self, port: int, random: bytes) -> ClientHandshake | None:
-        """Return the handshake on a connection as a server sees it; None if the client's `ssl` was not seen.
-
-        Args:
-            port: the client's.
-            random: of its ClientHello.
-        """
+        """Return the handshake of a client with this port and ClientHello; None if it does not use Python's `ssl`."""
         with self._lock:
             for each in reversed(self._handshakes):
                 if each.random == random if each.random else each.port == port:
@@ -82,6 +72,8 @@ class ObservedTLS:
         handshake: where to note it.
     """
 
+    __slots__ = ("_context", "_handshake", "_outgoing", "_stand_in", "_tls")
+
     def __init__(self, tls: Any, context: Any, outgoing: ssl.MemoryBIO | None, handshake: ClientHandshake) -> None:
         self._tls = tls
         self._context = context
@@ -93,7 +85,7 @@ class ObservedTLS:
         return getattr(self._tls, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _OWN or name in {"context", "session"}:
+        if hasattr(ObservedTLS, name):
             object.__setattr__(self, name, value)
         else:
             setattr(self._tls, name, value)
@@ -132,10 +124,6 @@ class ObservedTLS:
     def write(self, data: Any) -> Any:
         """Send bytes."""
         return self._tls.write(data) if self._handshake.accepted else self._watched(self._tls.write, data)
-
-    def shutdown(self) -> Any:
-        """Send and await TLS's goodbye."""
-        return self._tls.shutdown()
 
     def _as_the_client(self, action: Callable[[], Any]) -> Any:
         if self._stand_in is None:

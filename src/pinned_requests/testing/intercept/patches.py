@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -12,24 +13,20 @@ _ABSENT = object()
 
 
 class Patches:
-    """Attributes and environment variables that have been changed, with what stood there before.
-
-    Not safe for threads: callers hold a lock.
-    """
+    """Attributes and environment variables that have been changed. Callers hold a lock."""
 
     def __init__(self) -> None:
         self._attributes: list[tuple[Any, str, object, object]] = []  # owner, name, what was there, what is
         self._variables: dict[str, str | None] = {}
 
-    def wrap(self, owner: Any, name: str, wrapper: Callable[[Any], object]) -> None:
-        """Put something around a function.
+    def wrap(self, owner: Any, name: str, replacement: Callable[..., Any]) -> None:
+        """Replace a function of a module or class, also an inherited one, which is the replacement's first argument."""
+        original = getattr(owner, name)
 
-        Args:
-            owner: the module or class where it is looked up.
-            name: its name there. It may be inherited; then the inherited one is uncovered again by `undo`.
-            wrapper: gets the function, and returns what takes its place.
-        """
-        wrapped = wrapper(getattr(owner, name))
+        @functools.wraps(original)
+        def wrapped(*args: Any, **keywords: Any) -> Any:
+            return replacement(original, *args, **keywords)
+
         self._attributes.append((owner, name, vars(owner).get(name, _ABSENT), wrapped))
         setattr(owner, name, wrapped)
 
@@ -41,13 +38,9 @@ class Patches:
             self._variables.setdefault(name, os.environ.get(name))
             os.environ[name] = value
 
-    def original_variable(self, name: str) -> str | None:
-        """Return the value that an environment variable had before it was set here, or has."""
-        return self._variables[name] if name in self._variables else os.environ.get(name)
-
-    def original_names(self) -> set[str]:
-        """Return the names of the variables that were there before, or are and were not set here."""
-        return {name for name in os.environ if name not in self._variables or self._variables[name] is not None}
+    def original_variables(self) -> dict[str, str]:
+        """Return the environment without what was set here."""
+        return {name: value for name, value in {**os.environ, **self._variables}.items() if value is not None}
 
     def undo(self) -> None:
         """Put everything back, the newest first, but for functions that have been replaced by others since."""

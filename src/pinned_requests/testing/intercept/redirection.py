@@ -1,28 +1,26 @@
 """Sends this process's connections for some hosts to servers on loopback, at the level of sockets.
 
 A name is resolved to an address that the lab gave it (127.77.0.1 and on), and a connection to that address, or to an IP
-address that is itself redirected, goes to the port of the lab's server. So any port of the host leads there.
+address that is itself redirected, goes to the port of the lab's server, whatever its own port.
 
 Rules for the next maintainer:
 
-- While no host is redirected nothing is patched. Patches go in with the first host and out with the last one; what is
-  put back is what stood there before.
+- While no host is redirected nothing is patched.
 - What is not redirected is handed on to the genuine function unchanged: other threads go about their business.
-- Fail on loopback. Where a connection cannot be redirected (UDP; a client that goes around the `socket` module with an
-  address that it got here), it goes to an address of the lab where no server listens, and never out of the machine.
+- Fail on loopback. A connection that cannot be redirected (UDP; a client that goes around the `socket` module with an
+  address that it got here) goes to an address of the lab where no server listens, and never out of the machine.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import socket
 import threading
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pinned_requests.core.host import HostError, is_address, normalize_host
-from pinned_requests.testing.intercept import added_trust
+from pinned_requests.testing.intercept.added_trust import FurtherTrust, install
 from pinned_requests.testing.intercept.observed_tls import HandshakeLog
 from pinned_requests.testing.intercept.patches import Patches
 
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     _HostEntry = tuple[str, list[str], list[str]]
-
-__all__ = ["Route", "redirection"]
 
 _FIRST_ADDRESS = IPv4Address("127.77.0.1")  # any will do that is a loopback address without a server
 _LOOPBACK = "127.0.0.1"
@@ -60,7 +56,7 @@ class Redirection:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._patches = Patches()
-        # The newest route of a host is the last. Never changed in place: other threads read it without the lock.
+        # The newest is the last. Never changed in place: other threads read it without the lock.
         self._routes: tuple[Route, ...] = ()
         # Kept for the life of the process: a client that remembers an address is right in the next block, too.
         self._addresses: dict[str, str] = {}
@@ -95,8 +91,9 @@ class Redirection:
         self._patches.wrap(socket, "gethostbyname_ex", self._gethostbyname_ex)
         self._patches.wrap(socket.socket, "connect", self._connect)
         self._patches.wrap(socket.socket, "connect_ex", self._connect)
+        self._genuine_peer = socket.socket.getpeername
         self._patches.wrap(socket.socket, "getpeername", self._getpeername)
-        added_trust.install(self._patches, self._further_trust, self.handshakes)
+        install(self._patches, self._further_trust, self.handshakes)
 
     def _name(self, host: str) -> None:
         if host not in self._addresses and not is_address(host):
@@ -105,28 +102,28 @@ class Redirection:
 
     def _set_environment(self) -> None:
         """Let no proxy of the environment come between, which would resolve the name elsewhere; or be it."""
-        before = {name: self._patches.original_variable(name) for name in _NO_PROXY}
+        before = self._patches.original_variables()
         variables: dict[str, str] = {}
         if self._routes[-1].is_proxy:
             variables = dict.fromkeys(_HTTPS_PROXY, f"http://{_LOOPBACK}:{self._routes[-1].port}")
-            variables |= {name: "" for name in _NO_PROXY if before[name]}
-        elif any(name.lower().endswith("_proxy") and name not in _NO_PROXY for name in self._patches.original_names()):
+            variables |= {name: "" for name in _NO_PROXY if before.get(name)}
+        elif any(name.lower().endswith("_proxy") and name not in _NO_PROXY for name in before):
             hosts = [route.host for route in self._routes]
-            for name in [name for name in _NO_PROXY if before[name]] or _NO_PROXY[:1]:
-                if before[name] != "*":  # that is: no proxy for any host, and holds only where it stands alone
-                    variables[name] = ",".join([*filter(None, [before[name]]), *hosts])
+            for name in [name for name in _NO_PROXY if before.get(name)] or _NO_PROXY[:1]:
+                value = before.get(name)
+                if value != "*":  # that is: no proxy for any host, and holds only where it stands alone
+                    variables[name] = ",".join([value, *hosts] if value else hosts)
         self._patches.set_variables(variables)
 
     def _route(self, host: object) -> Route | None:
-        """Return the newest route for a name in any spelling, an address, or an address that the lab gave a name."""
+        """Return the newest route for a name or address, also one that the lab gave a name."""
         name = _canonical(host)
         name = self._hosts.get(name, name)
         return next((route for route in reversed(self._routes) if route.host == name), None)
 
     def _address(self, host: object) -> str | None:
-        """Return the address that the lab gave a name; None if it has none, or is not redirected."""
-        route = self._route(name := _canonical(host))
-        return self._addresses.get(name) if route else None
+        """Return the address that the lab gave a name; None if it is not redirected now."""
+        return self._addresses.get(_canonical(host)) if self._route(host) else None
 
     def _target(self, sock: socket.socket, address: Any) -> Any:
         """Return the address to connect to in place of another."""
@@ -144,86 +141,65 @@ class Redirection:
             host = _mapped(host)
         return host, port
 
-    def _further_trust(self, sock: socket.socket | None, server_hostname: object) -> added_trust.FurtherTrust:
-        """Say which CAs are to be trusted in a handshake: none, if it is known not to be with a server of the lab.
-
-        Args:
-            sock: the socket, where there is one; it may not be connected yet.
-            server_hostname: the name that the certificate is to have.
-        """
-        try:
-            routes = self._routes_to(self._genuine_peer(sock)) if sock else None
-        except OSError:
-            routes = None
-        is_known = routes is not None
-        if routes is None:
-            by_name = self._route(server_hostname)
-            routes = self._routes if server_hostname is None else (by_name,) if by_name else ()
-        anchors = frozenset(route.anchor for route in routes)
-        return added_trust.FurtherTrust(anchors, alone=is_known, may_be_lab=not is_known or bool(anchors))
+    def _further_trust(self, sock: socket.socket | None, server_hostname: object) -> FurtherTrust | None:
+        """Say which CAs are to be trusted in a handshake, as `added_trust.install` wants it."""
+        routes: tuple[Route, ...]
+        if sock:
+            with contextlib.suppress(OSError):  # it is not connected yet
+                routes = self._routes_to(self._genuine_peer(sock))
+                return FurtherTrust(frozenset(route.anchor for route in routes), alone=True) if routes else None
+        by_name = self._route(server_hostname)
+        routes = self._routes if server_hostname is None else (by_name,) if by_name else ()
+        return FurtherTrust(frozenset(route.anchor for route in routes), alone=False)
 
     def _routes_to(self, peer: object) -> tuple[Route, ...]:
-        """Return the routes that lead to a genuine peer: those of one server, or none."""
+        """Return the routes that lead to a genuine peer."""
         if not isinstance(peer, tuple) or peer[0] not in {_LOOPBACK, _mapped(_LOOPBACK)}:
             return ()
         return tuple(route for route in self._routes if route.port == peer[1])
 
-    def _getaddrinfo(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(original)
-        def getaddrinfo(host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> Any:  # noqa: A002, PLR0913, PLR0917 - as in socket
-            if not flags & socket.AI_NUMERICHOST and (address := self._address(host)):
-                host = _mapped(address) if family == socket.AF_INET6 else address
-                flags &= ~socket.AI_ADDRCONFIG  # it asks which families the network has; this machine may have none
-            return original(host, port, family, type, proto, flags)
+    def _getaddrinfo(  # noqa: PLR0913, PLR0917 - as in socket
+        self,
+        original: Callable[..., Any],
+        host: Any,
+        port: Any,
+        family: int = 0,
+        type: int = 0,  # noqa: A002 - as in socket
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        if not flags & socket.AI_NUMERICHOST and (address := self._address(host)):
+            host = _mapped(address) if family == socket.AF_INET6 else address
+            flags &= ~socket.AI_ADDRCONFIG  # it asks which families the network has; this machine may have none
+        return original(host, port, family, type, proto, flags)
 
-        return getaddrinfo
+    def _gethostbyname(self, original: Callable[[str], str], hostname: str, /) -> str:
+        return self._address(hostname) or original(hostname)
 
-    def _gethostbyname(self, original: Callable[[str], str]) -> Callable[[str], str]:
-        @functools.wraps(original)
-        def gethostbyname(hostname: str, /) -> str:
-            return self._address(hostname) or original(hostname)
+    def _gethostbyname_ex(self, original: Callable[[str], _HostEntry], hostname: str, /) -> _HostEntry:
+        address = self._address(hostname)
+        return (hostname, [], [address]) if address else original(hostname)
 
-        return gethostbyname
+    def _connect(self, original: Callable[..., Any], sock: socket.socket, address: Any, /) -> Any:
+        target = self._target(sock, address)
+        try:
+            return original(sock, target)
+        finally:  # also where it goes on in the background
+            if target is not address:
+                self._note(sock, address)
 
-    def _gethostbyname_ex(self, original: Callable[[str], _HostEntry]) -> Callable[[str], _HostEntry]:
-        @functools.wraps(original)
-        def gethostbyname_ex(hostname: str, /) -> _HostEntry:
-            address = self._address(hostname)
-            return (hostname, [], [address]) if address else original(hostname)
-
-        return gethostbyname_ex
-
-    def _connect(self, original: Callable[[socket.socket, Any], Any]) -> Callable[[socket.socket, Any], Any]:
-        @functools.wraps(original)
-        def connect(sock: socket.socket, address: Any, /) -> Any:
-            target = self._target(sock, address)
-            try:
-                return original(sock, target)
-            finally:  # also where it goes on in the background
-                if target is not address:
-                    self._note(sock, address)
-
-        return connect
-
-    def _getpeername(self, original: Callable[[socket.socket], Any]) -> Callable[[socket.socket], Any]:
+    def _getpeername(self, original: Callable[..., Any], sock: socket.socket, /) -> Any:
         """Let a redirected connection name the peer that was asked for: aiohttp looks it up among those it resolved."""
-
-        @functools.wraps(original)
-        def getpeername(sock: socket.socket, /) -> Any:
-            peer = original(sock)
-            return self._peers.get(sock.getsockname()[1], peer) if self._routes_to(peer) else peer
-
-        self._genuine_peer = original
-        return getpeername
+        peer = original(sock)
+        return self._peers.get(sock.getsockname()[1], peer) if self._routes_to(peer) else peer
 
     def _note(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
         host = self._address(address[0]) or address[0]
         with contextlib.suppress(OSError):  # closed by another thread
+            peer: tuple[Any, ...] = (host, address[1])
             if sock.family == socket.AF_INET6:
-                host = _mapped(host) if ":" not in host else host
-                self._peers[sock.getsockname()[1]] = (host, address[1], 0, 0)
-            else:
-                self._peers[sock.getsockname()[1]] = (host, address[1])
+                peer = (host if ":" in host else _mapped(host), address[1], 0, 0)
+            self._peers[sock.getsockname()[1]] = peer
 
 
 def _canonical(host: object) -> str:

@@ -5,18 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from pinned_requests.core.pin import Pin
-from pinned_requests.testing.lab.faces import context_of
-from pinned_requests.testing.lab.host_identity import of_both_kinds
+from pinned_requests.testing.lab.host_identity import context_of
 from pinned_requests.testing.lab.takeover import Takeover
 from pinned_requests.testing.server.connection import Face
-from pinned_requests.testing.server.messages import respond
+from pinned_requests.testing.server.http_exchange import App, as_handler, respond
 from pinned_requests.testing.server.tls_server import TLSServer
-from pinned_requests.testing.server.wsgi import App, as_handler
 
 if TYPE_CHECKING:
     from pinned_requests.testing.lab.host_identity import Credentials, HostIdentity
-
-__all__ = ["HonestServer"]
 
 _TICKETS = 1  # of TLS 1.3: a client may resume its session, as with most servers
 
@@ -29,21 +25,20 @@ class HonestServer(Takeover):
 
     Attributes:
         host: the host.
-        pins: the pins of the two keys in use when the block begins; they do not change with `rotate`.
+        pins: the pins of the two keys in use when the block begins, ECDSA first; they do not change with `rotate`.
         backup_pins: the pins of the two backup keys.
         ca_pins: the pin of the CA that issued the certificates, for clients that pin a CA.
         fingerprints: the pins of the two certificates in use when the block begins, for clients that compare whole
             certificates: ``aiohttp.Fingerprint(server.fingerprints[0].digest)``,
-            ``urllib3.PoolManager(assert_fingerprint=server.fingerprints[0].digest.hex())``. The first is that of the
-            ECDSA key, which clients get that take both.
+            ``urllib3.PoolManager(assert_fingerprint=server.fingerprints[0].digest.hex())``.
     """
 
     def __init__(self, identity: HostIdentity, app: App | None) -> None:
         self._handler = as_handler(app)
         self._show(identity.credentials)
         super().__init__(identity, TLSServer(None, cleartext=True, face=lambda _number: self._face))
-        self.pins: tuple[Pin, ...] = identity.pins
-        self.backup_pins: tuple[Pin, ...] = identity.backup_pins
+        self.pins: tuple[Pin, ...] = _pins(identity.credentials)
+        self.backup_pins: tuple[Pin, ...] = _pins(identity.backups)
         self.ca_pins: tuple[Pin, ...] = (Pin.from_certificate(identity.authorities.honest.certificate),)
         self.fingerprints: tuple[Pin, ...] = tuple(Pin.fingerprint(each.certificate) for each in identity.credentials)
 
@@ -60,15 +55,15 @@ class HonestServer(Takeover):
         if to == "backup":
             self._show(self._identity.backups)
         elif to == "unknown":
-            honest = self._identity.authorities.honest
-            self._show(of_both_kinds(lambda key: honest.issue(self.host, key=key)))
+            self._show(self._identity.issue())
         else:
             raise ValueError(f"a key is rotated to 'backup' or 'unknown', not to {to!r}")
         self._server.disconnect()
 
-    def _conclude(self) -> None:
-        """Do not wait for clients that keep a connection open: their verdict is not asked for."""
-
     def _show(self, credentials: Credentials) -> None:
         context = context_of(credentials, num_tickets=_TICKETS)
         self._face = Face(context, lambda request: respond(self._handler, request))
+
+
+def _pins(credentials: Credentials) -> tuple[Pin, ...]:
+    return tuple(Pin.from_certificate(each.certificate) for each in credentials)

@@ -1,16 +1,14 @@
-"""Secrets taken out of what a client sent, or said, so that a report may be shown around.
+"""Masks secrets in what a client sent, or said, so that a report may be shown around.
 
 Rules for the next maintainer:
 
-- What is not known to be harmless is masked: an allowlist of header fields, and no body, query or odd path at all.
+- What is not known to be harmless is masked: only some header fields and plain paths stay, and no body or query.
 - The input is already on one line and escaped (`excerpt`, `escape`). It may be cut off anywhere.
 """
 
 from __future__ import annotations
 
 import re
-
-__all__ = ["MASK", "masked_error", "masked_request"]
 
 MASK = "•••"
 
@@ -34,8 +32,6 @@ _CREDENTIALS = re.compile(
 def masked_request(received: str) -> list[str]:
     """Return the lines of an HTTP/1 request without what may be secret.
 
-    Kept are the method, plain words of the path, the names of header fields, and the values of some of them.
-
     Args:
         received: its beginning, as `AuditResult.received` has it: in quotes, of which a cut may have taken the last.
     """
@@ -53,10 +49,7 @@ def masked_request(received: str) -> list[str]:
 
 
 def masked_error(error: str) -> str:
-    """Return an error text without the parts of URLs, and the credentials, that may be secret.
-
-    Free text cannot be masked with certainty: what neither stands in a URL nor behind the name of a credential stays.
-    """
+    """Return an error text without what may be secret in URLs, and behind names of credentials; the rest stays."""
     text = _USERINFO.sub(f"://{MASK}@", error)
     text = _URL.sub(lambda found: found[1] + _target(found[2]), text)
     return _CREDENTIALS.sub(rf"\1\2{MASK}", _QUERY.sub(f"?{MASK}", text))

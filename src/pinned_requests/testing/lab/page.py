@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, get_args
+from itertools import chain
+from typing import TYPE_CHECKING
 
 from pinned_requests.core.text import escape
 from pinned_requests.html_page import badge, card, element, facts, join, page, table, tile
 from pinned_requests.testing.clock import now
-from pinned_requests.testing.lab.attackers import ATTACKERS
-from pinned_requests.testing.lab.explanations import EXPLANATIONS
+from pinned_requests.testing.lab.attackers import ATTACKERS, EXPLANATIONS
 from pinned_requests.testing.lab.masking import masked_error, masked_request
-from pinned_requests.testing.lab.verdict import Verdict
+from pinned_requests.testing.lab.verdict import without_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,23 +19,24 @@ if TYPE_CHECKING:
     from pinned_requests.html_page import Level, Markup
     from pinned_requests.testing.lab.attackers import AttackerName
     from pinned_requests.testing.lab.audit import AuditResult
+    from pinned_requests.testing.lab.verdict import Verdict
 
-__all__ = ["as_page"]
+_Results = dict["AttackerName", list["AuditResult"]]
+"""How a client fared against each attacker."""
 
 _LEVELS: dict[Verdict, Level] = {
     "accepted": "critical",
-    "untested": "warning",
     "undecided": "warning",
+    "untested": "warning",
     "rejected": "ok",
 }
-_WORST_FIRST: tuple[Verdict, ...] = ("accepted", "undecided", "untested", "rejected")
+_WORST_FIRST: tuple[Verdict, ...] = tuple(_LEVELS)
 _MEANINGS: dict[Verdict, str] = {
     "rejected": "the client met the attacker's certificate, decided against it, and hung up",
     "accepted": "the attacker got HTTP from the client, or took over its connection",
-    "untested": "the client did not come so far that its refusal would tell anything",
     "undecided": "the client had connected, and whether it would have gone on is not known",
+    "untested": "the client did not come so far that its refusal would tell anything",
 }
-_OPENSSL_CODE = re.compile(r"^\[[^\]]*\] | \(_ssl\.c:\d+\)$")
 _MAX_TEXT = 500  # characters of an error or a reason
 _MAX_CLIENT = 120  # characters of a client's name
 
@@ -47,10 +47,10 @@ main { max-width: 84rem; }
 .matrix th, .matrix td { padding: .35rem .6rem; }
 .matrix thead th { vertical-align: bottom; color: var(--text); min-width: 7rem; max-width: 14rem;
   overflow-wrap: anywhere; }
-.matrix tbody th { position: sticky; left: 0; background: var(--surface); border-right: 1px solid var(--line);
-  vertical-align: top; font-weight: 600; color: var(--text); width: 10rem; max-width: 34vw; overflow-wrap: anywhere; }
-.matrix thead th:first-child { position: sticky; left: 0; background: var(--surface);
+.matrix tbody th, .matrix thead th:first-child { position: sticky; left: 0; background: var(--surface);
   border-right: 1px solid var(--line); }
+.matrix tbody th { vertical-align: top; font-weight: 600; color: var(--text); width: 10rem; max-width: 34vw;
+  overflow-wrap: anywhere; }
 .matrix tbody tr:last-child > * { border-bottom: 0; }
 .matrix .host { display: block; color: var(--muted); font-weight: 400; }
 .matrix details { border: 0; margin: 0; background: none; }
@@ -66,43 +66,44 @@ pre { background: var(--code); border-radius: .4rem; padding: .5rem .7rem; margi
 def as_page(
     rows: Iterable[tuple[str, AuditResult]], *, title: str = "Clients against attackers", time: datetime | None = None
 ) -> str:
-    """Return the page.
+    """Return the page, whose HTML loads nothing.
+
+    Request paths, header fields and error texts are masked as `masking` says; all else that a client chose is escaped.
 
     Args:
         rows: the name of a client, and how it fared against one attacker. Results of one client on one host against the
             same attacker share a cell, which shows the worst of them.
         title: of the page.
         time: of the audits; by default now.
-
-    Returns:
-        HTML that loads nothing. Request paths, header fields and error texts are masked as `masking` says; all else
-        that a client chose is escaped.
     """
-    cells: dict[tuple[str, str], dict[AttackerName, list[AuditResult]]] = {}
+    cells: dict[tuple[str, str], _Results] = {}
     for client, result in rows:
         cells.setdefault((client, result.host), {}).setdefault(result.attacker, []).append(result)
     verdicts = [_worst(found) for of_client in cells.values() for found in of_client.values()]
-    counts = {verdict: verdicts.count(verdict) for verdict in get_args(Verdict)}
+    met = _in_order({attacker for of_client in cells.values() for attacker in of_client})
+    meanings = [(badge(_LEVELS[each], each), meaning) for each, meaning in _MEANINGS.items()]
+    attackers = [(element("code", each), EXPLANATIONS[each].meets, _prose(EXPLANATIONS[each].remedy)) for each in met]
+    headings = ("Attacker", "The client meets", "What refuses it")
     return page(
         title,
         element(
             "p", f"{time or now():%Y-%m-%d %H:%M} UTC. ", element("strong", _conclusion(cells.values())), class_="muted"
         ),
-        element("div", *(tile(_LEVELS[each], counts[each], each) for each in _WORST_FIRST), class_="tiles"),
-        _matrix(cells) if cells else None,
+        element("div", *(tile(_LEVELS[each], verdicts.count(each), each) for each in _WORST_FIRST), class_="tiles"),
+        _matrix(cells, met) if cells else None,
         *_to_do(cells),
-        _how_to_read(),
-        _attackers({attacker for of_client in cells.values() for attacker in of_client}) if cells else None,
+        card("none", "The four verdicts", table(("Verdict", "Meaning"), meanings), is_open=False),
+        card("none", "The attackers", table(headings, attackers), is_open=False) if cells else None,
         style=_STYLE,
     )
 
 
-def _worst(results: Sequence[AuditResult]) -> Verdict:
+def _worst(results: Iterable[AuditResult]) -> Verdict:
     return min((each.verdict for each in results), key=_WORST_FIRST.index)
 
 
-def _conclusion(clients: Iterable[dict[AttackerName, list[AuditResult]]]) -> str:
-    worst = [min(map(_worst, each.values()), key=_WORST_FIRST.index) for each in clients]
+def _conclusion(clients: Iterable[_Results]) -> str:
+    worst = [_worst(chain.from_iterable(each.values())) for each in clients]
     if not worst:
         return "No audit was made."
     fooled, unproven = worst.count("accepted"), worst.count("untested") + worst.count("undecided")
@@ -115,8 +116,8 @@ def _conclusion(clients: Iterable[dict[AttackerName, list[AuditResult]]]) -> str
     )
 
 
-def _to_do(cells: dict[tuple[str, str], dict[AttackerName, list[AuditResult]]]) -> list[Markup]:
-    """Return what each client that failed is to do: one line for all attackers with the same remedy."""
+def _to_do(cells: dict[tuple[str, str], _Results]) -> list[Markup]:
+    """Return what each client that failed must do: one line for all attackers with the same remedy."""
     cards = []
     for (client, host), of_client in cells.items():
         remedies: dict[tuple[Verdict, str], dict[str, None]] = {}
@@ -126,18 +127,20 @@ def _to_do(cells: dict[tuple[str, str], dict[AttackerName, list[AuditResult]]]) 
                     remedies.setdefault((result.verdict, _remedy(result)), {})[attacker] = None
         if remedies:
             order = sorted(remedies, key=lambda each: _WORST_FIRST.index(each[0]))
-            items = [_item(*each, remedies[each]) for each in order]
+            items = [
+                element("li", badge(_LEVELS[verdict], verdict), " ", _prose(remedy), *_codes(remedies[verdict, remedy]))
+                for verdict, remedy in order
+            ]
             summary = join([element("strong", escape(client, _MAX_CLIENT)), " ", element("span", host, class_="muted")])
             cards.append(card(_LEVELS[order[0][0]], summary, element("ul", *items)))
     return [element("h2", "What to do"), *cards] if cards else []
 
 
-def _item(verdict: Verdict, remedy: str, attackers: Iterable[str]) -> Markup:
-    names = [part for each in attackers for part in (" ", element("code", each))]
-    return element("li", badge(_LEVELS[verdict], verdict), " ", _prose(remedy), *names)
+def _codes(words: Iterable[str]) -> list[str]:
+    return [part for each in words for part in (" ", element("code", each))]
 
 
-def _matrix(cells: dict[tuple[str, str], dict[AttackerName, list[AuditResult]]]) -> Markup:
+def _matrix(cells: dict[tuple[str, str], _Results], attackers: Iterable[AttackerName]) -> Markup:
     head = [element("th", "Attacker", scope="col")]
     head += [
         element("th", escape(client, _MAX_CLIENT), element("span", host, class_="host"), scope="col")
@@ -149,7 +152,7 @@ def _matrix(cells: dict[tuple[str, str], dict[AttackerName, list[AuditResult]]])
             element("th", attacker, scope="row"),
             *(element("td", _cell(of_client.get(attacker))) for of_client in cells.values()),
         )
-        for attacker in _in_order({each for of_client in cells.values() for each in of_client})
+        for attacker in attackers
     ]
     drawn = element("table", element("thead", element("tr", *head)), element("tbody", *rows))
     return join(
@@ -179,7 +182,7 @@ def _happened(result: AuditResult) -> list[Markup]:
     ]
     parts = [element("p", escape(result.reason, _MAX_TEXT)), facts(counts)]
     if result.failed_handshakes:
-        plain = dict.fromkeys(_OPENSSL_CODE.sub("", each) for each in result.failed_handshakes)
+        plain = dict.fromkeys(map(without_code, result.failed_handshakes))
         seen = [element("li", escape(each, _MAX_TEXT)) for each in plain]
         parts += [element("h3", "TLS alerts and errors, at the server"), element("ul", *seen)]
     if lines := masked_request(result.received):
@@ -203,17 +206,3 @@ def _prose(text: str) -> Markup:
 
 def _in_order(attackers: Iterable[AttackerName]) -> list[AttackerName]:
     return sorted(attackers, key=ATTACKERS.index)
-
-
-def _how_to_read() -> Markup:
-    rows = [(badge(_LEVELS[each], each), _MEANINGS[each]) for each in ("rejected", *_WORST_FIRST[:-1])]
-    return card("none", "The four verdicts", table(("Verdict", "Meaning"), rows), is_open=False)
-
-
-def _attackers(met: set[AttackerName]) -> Markup:
-    rows = [
-        (element("code", each), EXPLANATIONS[each].meets, _prose(EXPLANATIONS[each].remedy)) for each in _in_order(met)
-    ]
-    return card(
-        "none", "The attackers", table(("Attacker", "The client meets", "What refuses it"), rows), is_open=False
-    )

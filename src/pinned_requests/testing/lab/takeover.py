@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 from typing import TYPE_CHECKING
 
@@ -13,38 +12,33 @@ if TYPE_CHECKING:
     from typing import Self
 
     from pinned_requests.testing.lab.host_identity import HostIdentity
-    from pinned_requests.testing.server.messages import Request
+    from pinned_requests.testing.server.http_exchange import Request
     from pinned_requests.testing.server.tls_server import TLSServer
 
-__all__ = ["Takeover"]
-
-_open: list[Takeover] = []  # those of all labs of this process, the oldest first
+_open: list[Takeover] = []  # of all labs of this process, the oldest first
 _lock = threading.Lock()
 
 
 class Takeover:
     """What stands in for a host while it is open.
 
-    Connections that clients have open to an older takeover of that host are closed when this one opens: an attacker who
-    takes over the network takes over all of it, and a client that went on over an old connection would never meet it.
-    Within the block the counts are read when all is at rest, and after it they do not change.
+    When it opens, connections to an older takeover of that host are closed: a client that went on over one would never
+    meet this one. Within the block the counts are read when all is at rest; after it they do not change.
 
     Args:
         identity: of the host.
         server: the server, not yet started.
-        is_proxy: whether the environment's proxy for https is the server, while it is open.
+        is_proxy: whether it answers CONNECT, and is the environment's proxy for https while it is open.
     """
 
     def __init__(self, identity: HostIdentity, server: TLSServer, *, is_proxy: bool = False) -> None:
         self.host = identity.host
         """The host, in lower case and A-labels."""
+        self.is_proxy = is_proxy
         self._identity = identity
         self._server = server
-        self.is_proxy = is_proxy
-        """Whether it answers CONNECT, as a proxy does."""
         self._handshakes = redirection.handshakes
         self._route: Route | None = None
-        self._undecided = 0  # when the block ended
         self._was_interrupted = False
 
     def __enter__(self) -> Self:
@@ -60,7 +54,7 @@ class Takeover:
                     " of this lab. Use one lab for both, other hosts, or run the tests in several processes (xdist)."
                 )
             self._server.start()
-            route = Route(self.host, self._server.port, self._identity.anchor, self.is_proxy)
+            route = Route(self.host, self._server.port, self._identity.authorities.root.certificate_der, self.is_proxy)
             redirection.add(route)
             self._handshakes = redirection.handshakes
             self._route = route
@@ -73,17 +67,16 @@ class Takeover:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._close(is_interrupted=kind is not None and issubclass(kind, KeyboardInterrupt))
+        # Ctrl-C: do not let the user wait for a verdict.
+        self._was_interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
+        self.close()
 
     def close(self) -> None:
-        """End the block: no connection comes here any more, those that are open are closed, and the counts are final.
+        """End the block: all connections are closed, no more come here, and the counts are final.
 
         Raises:
             TimeoutError: a handler is still running after 5 seconds, or a client still sending.
         """
-        self._close(is_interrupted=False)
-
-    def _close(self, *, is_interrupted: bool) -> None:
         route, self._route = self._route, None
         if route is None:
             return
@@ -91,9 +84,7 @@ class Takeover:
             _open.remove(self)
             redirection.remove(route)
         try:
-            if is_interrupted:  # do not let the user wait for a verdict
-                self._was_interrupted = True
-            else:
+            if not self._was_interrupted:
                 self._server.settle()
                 self._conclude()
         finally:
@@ -116,17 +107,16 @@ class Takeover:
 
     @property
     def handshakes(self) -> int:
-        """How many TLS handshakes were completed, as the server saw it.
+        """How many TLS handshakes the server completed.
 
-        Over memory (asyncio, httpx, aiohttp) a client that refuses what it has accepted in the handshake may be missing
-        here.
+        A client that speaks TLS over memory (asyncio, httpx, aiohttp), and refuses after the handshake, may be missing.
         """
         self._rest()
         return self._server.handshakes
 
     @property
     def failed_handshakes(self) -> tuple[str, ...]:
-        """The errors of the others, as OpenSSL tells them to a server: what alert the client sent, for example."""
+        """The errors of the others, as the server's OpenSSL tells them: which alert the client sent, for example."""
         self._rest()
         return self._server.failed_handshakes
 
@@ -136,20 +126,8 @@ class Takeover:
         self._rest()
         return self._server.requests
 
-    @property
-    def undecided(self) -> int:
-        """How many clients had connected by now, or by the end of the block, and neither sent HTTP nor hung up."""
-        self._rest()
-        return self._undecided if self._route is None else self._count_undecided()
-
     def _conclude(self) -> None:
         """Read what cannot be read when the server has stopped."""
-        self._undecided = self._count_undecided()
-
-    def _count_undecided(self) -> int:
-        if self._server.undecided(timeout=0):
-            gc.collect()  # a client that dropped a refused connection without closing it, in a cycle, is gone by then
-        return self._server.undecided()
 
     def _rest(self) -> None:
         if self._route is not None:

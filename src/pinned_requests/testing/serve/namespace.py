@@ -13,8 +13,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-__all__ = ["NamespaceError", "enter", "trust"]
-
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000  # <sched.h>
 _MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000  # <sys/mount.h>
 _SIOCSIFFLAGS = 0x8914  # <linux/sockios.h>
@@ -31,7 +29,7 @@ class NamespaceError(Exception):
 
 
 def enter(host: str, folder: Path) -> None:
-    """Move this process into a namespace of its own, for good. It may have one thread only.
+    """Move this process into a namespace of its own, for good. It must have one thread only.
 
     Args:
         host: the name that leads to loopback.
@@ -61,9 +59,6 @@ def enter(host: str, folder: Path) -> None:
 
 def trust(ca_pem: str) -> None:
     """Add a CA to those of the system, within the namespace.
-
-    Args:
-        ca_pem: its certificate, as PEM.
 
     Raises:
         NamespaceError: it is not permitted.
