@@ -17,8 +17,8 @@ it together, and `serve` opens it to other processes. Helpers of this project's 
 from pinned_requests.testing.lab.attack import Attack
 from pinned_requests.testing.lab.attackers import ATTACKERS
 from pinned_requests.testing.lab.audit import Audit, AuditResult
-from pinned_requests.testing.lab.honest_server import HonestServer
 from pinned_requests.testing.lab.mitm_lab import MITMLab
+from pinned_requests.testing.lab.takeover import HonestServer
 from pinned_requests.testing.pki.authority import Authority, Credential
 from pinned_requests.testing.pki.certificate_builder import PrivateKey, generate_key
 from pinned_requests.testing.server.http_exchange import Handler, Request, Response

@@ -1,7 +1,7 @@
 """Two clocks that freezegun and time-machine do not stop.
 
-Certificates must be valid by the clock that OpenSSL reads, and waiting must end, while Python's clock is frozen. Both
-libraries patch the functions of `time` and `datetime`; they do not patch the file system, and not ``CLOCK_MONOTONIC``.
+While Python's clock is frozen, certificates must be valid by the clock that OpenSSL reads, and waiting must end. Both
+libraries patch `time` and `datetime`, but neither the file system nor ``CLOCK_MONOTONIC``.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ context is changed: for a handshake with a server of the lab, the connection alo
 same settings, and the lab's CA beside its own ones.
 
 A context that trusts neither certifi's CAs nor the system's nor those of REQUESTS_CA_BUNDLE would not trust a CA that
-an attacker has got into those stores; so it does not get to trust the lab's either. A context does not know which store
-it was loaded from: it counts if it holds more than half of the store's certificates. One that holds none reads them
-from a folder when it needs them, as the system store of many distributions does.
+an attacker has got into those stores, and does not get to trust the lab's. A context does not know which store it was
+loaded from: it trusts those of which it holds more than half. One that holds no certificate reads them from a folder
+when it needs them, as the system store of many distributions does.
 
 Rules for the next maintainer:
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pinned_requests.testing.intercept.observed_tls import HandshakeLog
-    from pinned_requests.testing.intercept.patches import Patches
 
 _BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _SYSTEM_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -51,12 +50,12 @@ class FurtherTrust(NamedTuple):
 
 
 def install(
-    patches: Patches, further: Callable[[socket.socket | None, object], FurtherTrust | None], log: HandshakeLog
+    wrap: Callable[..., None], further: Callable[[socket.socket | None, object], FurtherTrust | None], log: HandshakeLog
 ) -> None:
     """Watch the handshakes of this process that may be with the lab, and let them trust further CAs.
 
     Args:
-        patches: where to leave what has to be undone.
+        wrap: replaces a function of a class.
         further: gets the socket of a handshake (None where TLS is spoken over memory, as asyncio does) and the name
             that is expected of the server; returns None if it is known not to be one of the lab.
         log: where to note the handshakes.
@@ -84,8 +83,8 @@ def install(
 
     # These two are not public, but all of ssl's ways to a connection lead through them, and they return before the
     # handshake.
-    patches.wrap(_context_class(), "_wrap_socket", wrap_socket)
-    patches.wrap(_context_class(), "_wrap_bio", wrap_bio)
+    wrap(_context_class(), "_wrap_socket", wrap_socket)
+    wrap(_context_class(), "_wrap_bio", wrap_bio)
 
 
 def _observed(tls: Any, context: Any, outgoing: Any, further: FurtherTrust, log: HandshakeLog) -> ObservedTLS:
@@ -108,8 +107,8 @@ def _trusts_a_store(context: ssl.SSLContext) -> bool:
 
 def _stand_in(context: ssl.SSLContext, anchors: tuple[bytes, ...]) -> ssl.SSLContext:
     stand_in = _context_class()(ssl.PROTOCOL_TLS_CLIENT)
-    # What may be read from a connection's context afterwards, as the check of the pins does. Not by the setters
-    # of ssl's class: they look for it under its name, and so call themselves where truststore's stands there.
+    # What a check of pins may read afterwards. The setters of ssl's class would call themselves where truststore's
+    # stands in its place.
     for name in ("check_hostname", "verify_mode", "verify_flags", "options"):
         getattr(_context_class().__base__, name).__set__(stand_in, getattr(context, name))
     ciphers = [each["name"] for each in context.get_ciphers() if not each["name"].startswith("TLS_")]  # 1.3's are fixed
@@ -119,28 +118,25 @@ def _stand_in(context: ssl.SSLContext, anchors: tuple[bytes, ...]) -> ssl.SSLCon
 
 
 def _context_class() -> type[ssl.SSLContext]:
-    """Return the class of ssl, also where truststore has put its own, a subclass, in its place."""
+    """Return the class of ssl, also where truststore has put a subclass in its place."""
     return next(each for each in ssl.SSLContext.__mro__ if each.__module__ == "ssl")
 
 
 def _stores() -> Iterator[frozenset[bytes]]:
     """Yield the certificates of each store that a client is likely to trust."""
-    yield _system(tuple(map(os.environ.get, _SYSTEM_VARIABLES)))
+    yield _certificates(None, *map(os.environ.get, _SYSTEM_VARIABLES))
     for path in [certifi.where(), *filter(None, map(os.environ.get, _BUNDLE_VARIABLES))]:
         with contextlib.suppress(OSError):  # it is not there, or is a folder, and contexts hold none of it
             status = os.stat(path)  # noqa: PTH116 - a Path would only be made for this
-            yield _bundle(path, (status.st_ino, status.st_size, status.st_mtime_ns))
+            yield _certificates(path, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-@functools.lru_cache(maxsize=4)
-def _system(_variables: tuple[str | None, ...]) -> frozenset[bytes]:
+@functools.lru_cache(maxsize=8)
+def _certificates(path: str | None, *_state: object) -> frozenset[bytes]:
+    """Return those of a bundle; None: of the system."""
     context = _context_class()(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_default_certs()
-    return frozenset(context.get_ca_certs(binary_form=True))
-
-
-@functools.lru_cache(maxsize=4)
-def _bundle(path: str, _identity: tuple[int, ...]) -> frozenset[bytes]:
-    context = _context_class()(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(path)
+    if path is None:
+        context.load_default_certs()
+    else:
+        context.load_verify_locations(path)
     return frozenset(context.get_ca_certs(binary_form=True))

@@ -13,7 +13,6 @@ Rules for the next maintainer:
 from __future__ import annotations
 
 import ssl
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,31 +42,28 @@ class HandshakeLog:
     """The handshakes of this process's clients while a host is taken over."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._handshakes: list[ClientHandshake] = []
+        self._handshakes: list[ClientHandshake] = []  # appended to and copied in one step: no lock
 
     def begin(self) -> ClientHandshake:
         """Add a handshake."""
         handshake = ClientHandshake()
-        with self._lock:
-            self._handshakes.append(handshake)
+        self._handshakes.append(handshake)
         return handshake
 
     def find(self, port: int, random: bytes) -> ClientHandshake | None:
         """Return the handshake of a client with this port and ClientHello; None if it does not use Python's `ssl`."""
-        with self._lock:
-            for each in reversed(self._handshakes):
-                if each.random == random if each.random else each.port == port:
-                    return each
+        for each in self._handshakes[::-1]:
+            if each.random == random if each.random else each.port == port:
+                return each
         return None
 
 
 class ObservedTLS:
-    """The C object of a client's connection, with its handshake noted.
+    """The C object of a client's connection, which notes its handshake.
 
     Args:
         tls: the C object, before its handshake.
-        context: that of the client.
+        context: the client's.
         outgoing: where TLS over memory leaves what is to be sent; None over a socket.
         handshake: where to note it.
     """
@@ -106,7 +102,7 @@ class ObservedTLS:
 
     @property
     def session(self) -> Any:
-        """The TLS session. It belongs to the client's context, or the client could not resume it."""
+        """The TLS session, of the client's context, or the client could not resume it."""
         return self._as_the_client(lambda: self._tls.session)
 
     @session.setter
@@ -119,11 +115,11 @@ class ObservedTLS:
 
     def read(self, *args: Any) -> Any:
         """Read decrypted bytes."""
-        return self._tls.read(*args) if self._handshake.accepted else self._watched(self._tls.read, *args)
+        return self._watched(self._tls.read, *args)
 
     def write(self, data: Any) -> Any:
         """Send bytes."""
-        return self._tls.write(data) if self._handshake.accepted else self._watched(self._tls.write, data)
+        return self._watched(self._tls.write, data)
 
     def _as_the_client(self, action: Callable[[], Any]) -> Any:
         if self._stand_in is None:
@@ -136,6 +132,8 @@ class ObservedTLS:
 
     def _watched(self, operation: Callable[..., Any], *args: Any) -> Any:
         handshake = self._handshake
+        if handshake.accepted:
+            return operation(*args)
         if not handshake.port and self._outgoing is None:
             handshake.port = _local_port(self._tls.owner)
         try:

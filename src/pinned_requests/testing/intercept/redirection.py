@@ -14,6 +14,8 @@ Rules for the next maintainer:
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
 import socket
 import threading
 from ipaddress import IPv4Address
@@ -22,13 +24,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pinned_requests.core.host import HostError, is_address, normalize_host
 from pinned_requests.testing.intercept.added_trust import FurtherTrust, install
 from pinned_requests.testing.intercept.observed_tls import HandshakeLog
-from pinned_requests.testing.intercept.patches import Patches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     _HostEntry = tuple[str, list[str], list[str]]
 
+_ABSENT = object()
 _FIRST_ADDRESS = IPv4Address("127.77.0.1")  # any will do that is a loopback address without a server
 _LOOPBACK = "127.0.0.1"
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
@@ -50,12 +52,63 @@ class Route(NamedTuple):
     """Whether the server is also the environment's proxy for https."""
 
 
+class _Patches:
+    """Attributes and environment variables that have been changed. Callers hold a lock."""
+
+    def __init__(self) -> None:
+        self._attributes: list[tuple[Any, str, object, object]] = []  # owner, name, what was there, what is
+        self._variables: dict[str, str | None] = {}
+
+    def wrap(self, owner: Any, name: str, replacement: Callable[..., Any]) -> None:
+        """Replace a function of a module or class, also an inherited one, which is the replacement's first argument."""
+        original = getattr(owner, name)
+
+        @functools.wraps(original)
+        def wrapped(*args: Any, **keywords: Any) -> Any:
+            return replacement(original, *args, **keywords)
+
+        self._attributes.append((owner, name, vars(owner).get(name, _ABSENT), wrapped))
+        setattr(owner, name, wrapped)
+
+    def set_variables(self, variables: dict[str, str]) -> None:
+        """Set environment variables, and put back those that were set before and are not among them."""
+        for name in [name for name in self._variables if name not in variables]:
+            self._put_back(name)
+        for name, value in variables.items():
+            self._variables.setdefault(name, os.environ.get(name))
+            os.environ[name] = value
+
+    def original_variables(self) -> dict[str, str]:
+        """Return the environment without what was set here."""
+        return {name: value for name, value in {**os.environ, **self._variables}.items() if value is not None}
+
+    def undo(self) -> None:
+        """Put everything back, the newest first, but for functions that have been replaced by others since."""
+        while self._attributes:
+            owner, name, value, wrapped = self._attributes.pop()
+            if vars(owner).get(name) is not wrapped:
+                continue
+            if value is _ABSENT:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, value)
+        for name in list(self._variables):
+            self._put_back(name)
+
+    def _put_back(self, name: str) -> None:
+        value = self._variables.pop(name)
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
 class Redirection:
     """All redirections of this process. There is one object of this class: `redirection`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._patches = Patches()
+        self._patches = _Patches()
         # The newest is the last. Never changed in place: other threads read it without the lock.
         self._routes: tuple[Route, ...] = ()
         # Kept for the life of the process: a client that remembers an address is right in the next block, too.
@@ -69,15 +122,16 @@ class Redirection:
         with self._lock:
             if not self._routes:
                 self._install()
-            self._name(route.host)
+            if route.host not in self._addresses and not is_address(route.host):
+                address = str(_FIRST_ADDRESS + len(self._addresses))
+                self._addresses[route.host], self._hosts[address] = address, route.host
             self._routes = (*self._routes, route)
             self._set_environment()
 
     def remove(self, route: Route) -> None:
         """Undo one `add`."""
         with self._lock:
-            at = len(self._routes) - 1 - self._routes[::-1].index(route)
-            self._routes = self._routes[:at] + self._routes[at + 1 :]
+            self._routes = tuple(each for each in self._routes if each is not route)
             if self._routes:
                 self._set_environment()
             else:
@@ -93,12 +147,7 @@ class Redirection:
         self._patches.wrap(socket.socket, "connect_ex", self._connect)
         self._genuine_peer = socket.socket.getpeername
         self._patches.wrap(socket.socket, "getpeername", self._getpeername)
-        install(self._patches, self._further_trust, self.handshakes)
-
-    def _name(self, host: str) -> None:
-        if host not in self._addresses and not is_address(host):
-            self._addresses[host] = address = str(_FIRST_ADDRESS + len(self._addresses))
-            self._hosts[address] = host
+        install(self._patches.wrap, self._further_trust, self.handshakes)
 
     def _set_environment(self) -> None:
         """Let no proxy of the environment come between, which would resolve the name elsewhere; or be it."""
@@ -116,14 +165,14 @@ class Redirection:
         self._patches.set_variables(variables)
 
     def _route(self, host: object) -> Route | None:
-        """Return the newest route for a name or address, also one that the lab gave a name."""
-        name = _canonical(host)
+        """Return the newest route for a name, or an address, also one that the lab gave a name."""
+        name = canonical(host)
         name = self._hosts.get(name, name)
         return next((route for route in reversed(self._routes) if route.host == name), None)
 
     def _address(self, host: object) -> str | None:
         """Return the address that the lab gave a name; None if it is not redirected now."""
-        return self._addresses.get(_canonical(host)) if self._route(host) else None
+        return self._addresses.get(canonical(host)) if self._route(host) else None
 
     def _target(self, sock: socket.socket, address: Any) -> Any:
         """Return the address to connect to in place of another."""
@@ -142,7 +191,6 @@ class Redirection:
         return host, port
 
     def _further_trust(self, sock: socket.socket | None, server_hostname: object) -> FurtherTrust | None:
-        """Say which CAs are to be trusted in a handshake, as `added_trust.install` wants it."""
         routes: tuple[Route, ...]
         if sock:
             with contextlib.suppress(OSError):  # it is not connected yet
@@ -202,7 +250,7 @@ class Redirection:
             self._peers[sock.getsockname()[1]] = peer
 
 
-def _canonical(host: object) -> str:
+def canonical(host: object) -> str:
     """Return a host as the lab knows it; an empty text if it is not a host."""
     try:
         return normalize_host(host.decode("ascii") if isinstance(host, (bytes, bytearray)) else host)  # type: ignore[arg-type]  # another type is a HostError

@@ -7,8 +7,8 @@ import gc
 import ssl
 from typing import TYPE_CHECKING
 
-from pinned_requests.core.host import HostError, normalize_host
 from pinned_requests.core.text import escape
+from pinned_requests.testing.intercept.redirection import canonical
 from pinned_requests.testing.lab.attackers import appearance_of
 from pinned_requests.testing.lab.host_identity import context_of
 from pinned_requests.testing.lab.takeover import Takeover
@@ -162,10 +162,7 @@ class Attack(Takeover):
         self._finding = self._found()
 
     def _is_host(self, target: str) -> bool:
-        try:
-            return normalize_host(target.rpartition(":")[0]) == self.host
-        except HostError:
-            return False
+        return canonical(target.rpartition(":")[0]) == self.host
 
     def __repr__(self) -> str:
         return f"<Attack {self.attacker} on {self.host}>"

@@ -108,15 +108,14 @@ def _same_name_ca(identity: HostIdentity) -> Appearance:
     return _issued_by(identity.authorities.root.intermediate(name), identity.host)
 
 
-def _issued_by(authority: Authority, host: str, needs: Needs = "accepted-chain") -> Appearance:
-    return Appearance(of_both_kinds(lambda key: authority.issue(host, key=key)), needs=needs)
+def _issued_by(
+    authority: Authority, host: str, needs: Needs = "accepted-chain", not_after: dt.datetime | None = None
+) -> Appearance:
+    return Appearance(of_both_kinds(lambda key: authority.issue(host, key=key, not_after=not_after)), needs=needs)
 
 
 def _expired_of(authority: Authority, host: str) -> Appearance:
-    yesterday = now() - _EXPIRED_FOR
-    return Appearance(
-        of_both_kinds(lambda key: authority.issue(host, key=key, not_after=yesterday)), needs="trusted-ca"
-    )
+    return _issued_by(authority, host, "trusted-ca", now() - _EXPIRED_FOR)
 
 
 def _revoked_of(authority: Authority, identity: HostIdentity) -> Appearance:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +14,12 @@ from pinned_requests.core.text import show
 from pinned_requests.testing.lab.attack import Attack
 from pinned_requests.testing.lab.attackers import ATTACKERS, AttackerName
 from pinned_requests.testing.lab.audit import Audit, run
-from pinned_requests.testing.lab.honest_server import HonestServer
 from pinned_requests.testing.lab.host_identity import HostIdentity, LabAuthorities
+from pinned_requests.testing.lab.takeover import HonestServer
 from pinned_requests.testing.server.http_exchange import App, as_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from types import TracebackType
     from typing import Self
 
     from pinned_requests.testing.lab.audit import AuditResult
@@ -42,10 +40,9 @@ class MITMLab:
                     MyClient().list_things()
             attack.assert_rejected()
 
-    Within a block, all new TCP connections of this process to the host, on any port, come to a server on loopback; and
-    the lab's CA is trusted there by every client that trusts certifi's CAs, the system's, or those of
-    REQUESTS_CA_BUNDLE or SSL_CERT_FILE. Other hosts are left alone. A client that verifies nothing, or that trusts a CA
-    file of its own, does so here as well.
+    Within a block, new TCP connections of this process to the host, on any port, come to a server on loopback, where
+    every client trusts the lab's CA that trusts certifi's CAs, the system's, or those of REQUESTS_CA_BUNDLE or
+    SSL_CERT_FILE. A client that verifies nothing, or trusts a CA file of its own, does so here as well.
 
     Caught is what goes through Python's `socket` and `ssl`: requests, urllib3, httpx, aiohttp, `http.client`, asyncio.
     Not caught are other processes, libraries with sockets of their own (pycurl, curl_cffi, uvloop, aiodns, asyncio's
@@ -67,9 +64,7 @@ class MITMLab:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -100,7 +95,7 @@ class MITMLab:
         return self._attack(host, as_, handler)
 
     def honest(self, host: str, handler: App | None = None) -> HonestServer:
-        """Return a legitimate server in a host's place, to be used in a ``with`` block, once. It has pins before that.
+        """Return a legitimate server in a host's place, to be used in a ``with`` block, once; it has pins before that.
 
         Args:
             host: as for `impersonate`.
@@ -122,10 +117,9 @@ class MITMLab:
     def ca_file(self) -> str:
         """The path of a file with the lab's CA, until the lab is closed, for a client with a CA bundle of its own."""
         if self._ca_file is None:
-            descriptor, name = tempfile.mkstemp(prefix="mitm-lab-", suffix=".pem")
-            os.close(descriptor)
-            self._ca_file = Path(name)
-            self._ca_file.write_bytes(self.root.certificate_pem)
+            with tempfile.NamedTemporaryFile(prefix="mitm-lab-", suffix=".pem", delete=False) as file:
+                file.write(self.root.certificate_pem)
+            self._ca_file = Path(file.name)
         return str(self._ca_file)
 
     @property
@@ -163,8 +157,8 @@ class MITMLab:
         """Run a client against one attacker after another. Nothing is asserted: see `Audit.assert_rejected`.
 
         Args:
-            call: makes a request to the host; it is called once for each attacker, twice for ``second-connection``.
-                What it raises is a result, too.
+            call: makes a request to the host, once for each attacker, twice for ``second-connection``. What it raises is
+                a result.
             host: the host; by default the only one that this lab knows, from `honest` or `impersonate`.
             attackers: their names, or one name; by default all.
 

@@ -71,8 +71,8 @@ def as_page(
     Request paths, header fields and error texts are masked as `masking` says; all else that a client chose is escaped.
 
     Args:
-        rows: the name of a client, and how it fared against one attacker. Results of one client on one host against the
-            same attacker share a cell, which shows the worst of them.
+        rows: the name of a client, and how it fared against one attacker. A cell shows the worst result of a client on
+            a host against an attacker.
         title: of the page.
         time: of the audits; by default now.
     """
@@ -199,7 +199,7 @@ def _remedy(result: AuditResult) -> str:
 
 
 def _prose(text: str) -> Markup:
-    """Return a text in which what stands between backticks is code."""
+    """Return a text with what stands between backticks as code."""
     parts = text.split("`")
     return join(element("code", each) if number % 2 else each for number, each in enumerate(parts))
 

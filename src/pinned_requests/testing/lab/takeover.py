@@ -1,22 +1,26 @@
-"""A server of the lab that stands in for a host, for the time of a ``with`` block."""
+"""Servers of the lab that stand in for a host, for the time of a ``with`` block; and the host's own server."""
 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from pinned_requests.core.pin import Pin
 from pinned_requests.testing.intercept.redirection import Route, redirection
+from pinned_requests.testing.lab.host_identity import context_of
+from pinned_requests.testing.server.connection import Face
+from pinned_requests.testing.server.http_exchange import App, as_handler, respond
+from pinned_requests.testing.server.tls_server import TLSServer
 
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Self
 
-    from pinned_requests.testing.lab.host_identity import HostIdentity
+    from pinned_requests.testing.lab.host_identity import Credentials, HostIdentity
     from pinned_requests.testing.server.http_exchange import Request
-    from pinned_requests.testing.server.tls_server import TLSServer
 
 _open: list[Takeover] = []  # of all labs of this process, the oldest first
 _lock = threading.Lock()
+_TICKETS = 1  # of TLS 1.3: a client may resume its session, as with most servers
 
 
 class Takeover:
@@ -64,9 +68,7 @@ class Takeover:
             _open.append(self)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
         # Ctrl-C: do not let the user wait for a verdict.
         self._was_interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
         self.close()
@@ -132,3 +134,55 @@ class Takeover:
     def _rest(self) -> None:
         if self._route is not None:
             self._server.settle()
+
+
+class HonestServer(Takeover):
+    """The legitimate server of a host, for the time of a ``with`` block. Made by `MITMLab.honest`.
+
+    It has an ECDSA key, and an RSA key for clients that do not take that one. In one lab a host keeps its keys, so the
+    pins of two blocks are the same.
+
+    Attributes:
+        host: the host.
+        pins: the pins of the two keys in use when the block begins, ECDSA first; they do not change with `rotate`.
+        backup_pins: the pins of the two backup keys.
+        ca_pins: the pin of the CA that issued the certificates, for clients that pin a CA.
+        fingerprints: the pins of the two certificates in use when the block begins, for clients that compare whole
+            certificates: ``aiohttp.Fingerprint(server.fingerprints[0].digest)``,
+            ``urllib3.PoolManager(assert_fingerprint=server.fingerprints[0].digest.hex())``.
+    """
+
+    def __init__(self, identity: HostIdentity, app: App | None) -> None:
+        self._handler = as_handler(app)
+        self._show(identity.credentials)
+        super().__init__(identity, TLSServer(None, cleartext=True, face=lambda _number: self._face))
+        self.pins: tuple[Pin, ...] = _pins(identity.credentials)
+        self.backup_pins: tuple[Pin, ...] = _pins(identity.backups)
+        self.ca_pins: tuple[Pin, ...] = (Pin.from_certificate(identity.authorities.honest.certificate),)
+        self.fingerprints: tuple[Pin, ...] = tuple(Pin.fingerprint(each.certificate) for each in identity.credentials)
+
+    def rotate(self, to: Literal["backup", "unknown"] = "backup") -> None:
+        """Change the server's keys, and close all open connections, as a restart does.
+
+        Args:
+            to: ``"backup"``: to the backup keys, which a pinned client must accept; ``"unknown"``: to new keys from the
+                same CA, which it must not.
+
+        Raises:
+            ValueError: *to* is none of these.
+        """
+        if to == "backup":
+            self._show(self._identity.backups)
+        elif to == "unknown":
+            self._show(self._identity.issue())
+        else:
+            raise ValueError(f"a key is rotated to 'backup' or 'unknown', not to {to!r}")
+        self._server.disconnect()
+
+    def _show(self, credentials: Credentials) -> None:
+        context = context_of(credentials, num_tickets=_TICKETS)
+        self._face = Face(context, lambda request: respond(self._handler, request))
+
+
+def _pins(credentials: Credentials) -> tuple[Pin, ...]:
+    return tuple(Pin.from_certificate(each.certificate) for each in credentials)

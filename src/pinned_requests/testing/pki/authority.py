@@ -29,8 +29,9 @@ from pinned_requests.testing.pki.certificate_builder import (
 
 if TYPE_CHECKING:
     import datetime as dt
-    import ipaddress
     from collections.abc import Iterable
+
+    from pinned_requests.testing.pki.certificate_builder import Host
 
 _MAX_COMMON_NAME = 64  # characters: ub-common-name, RFC 5280 appendix A.1
 
@@ -113,7 +114,7 @@ class Authority(Certified):
 
     def issue(  # noqa: PLR0913 - one keyword for each field of a certificate that a test may want to spoil
         self,
-        *hosts: str | ipaddress.IPv4Address | ipaddress.IPv6Address,
+        *hosts: Host,
         key: PrivateKey | None = None,
         common_name: str | None = None,
         subject: x509.Name | None = None,
@@ -124,8 +125,8 @@ class Authority(Certified):
         """Issue a server certificate, which also works for client authentication.
 
         Args:
-            hosts: DNS names (as they stand in a certificate: ``*.example.com``, A-labels) and IP addresses for the
-                SubjectAltName, which is left out if there are none.
+            hosts: DNS names (as in a certificate: ``*.example.com``, A-labels) and IP addresses for the SubjectAltName,
+                which is left out if there are none.
             key: the server's key; a new ECDSA key by default.
             common_name: the subject's common name; by default the first host.
             subject: the whole subject, in place of *common_name*.
@@ -159,7 +160,7 @@ class Credential(Certified):
     served: tuple[x509.Certificate, ...]
     """What the server sends: its own certificate, then the intermediates; by default not the root."""
     issuer: Authority | None = field(repr=False)
-    """The authority that signed `certificate`; None if it is self-signed."""
+    """Signed `certificate`; None if it is self-signed."""
 
     @classmethod
     def of(cls, key: PrivateKey, certificate: x509.Certificate, issuer: Authority | None) -> Credential:
@@ -177,7 +178,7 @@ class Credential(Certified):
     @classmethod
     def self_signed(
         cls,
-        *hosts: str | ipaddress.IPv4Address | ipaddress.IPv6Address,
+        *hosts: Host,
         key: PrivateKey | None = None,
         common_name: str = "Lab Appliance",
         not_before: dt.datetime | None = None,

@@ -24,24 +24,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+Host = str | ipaddress.IPv4Address | ipaddress.IPv6Address
 KeyKind = Literal["ecdsa-p256", "rsa-2048", "ed25519"]
 
 _DAY = dt.timedelta(days=1)
 _LEAF_LIFETIME = 90 * _DAY
 _AUTHORITY_LIFETIME = 3650 * _DAY
 
-_P = int(
-    "FC6503DD76F5D14095CFBF85718C222A325FAC2F78FE612AB1C8E7A49154BE4E12F0E7F4D95240D7A2729510BE0FD593"
-    "260A5E1401F8B868A929C04B4FCD0529BDDEC3543F50CDDBFACC032FBDEE083EA00A063C052E7C79381F9C088C0F96B9"
-    "DC8F8C72538C113B3A4FB5A83180654245774ECE0B89C8F48182ADC6E2BBBDBD",
-    16,
-)
-_Q = int(
-    "E70282FDEE5B40149C1B546BA34B04916C5D11A9D6F85D2BBF45156BF9D5FB4960991C1C0E4D27F1E90C4BCF39D30E16"
-    "1BBD189580A4A8B98859283FE9F6102926F15A87DB40B4119B261434752071674585E332236861E91042C64BDD37B56B"
-    "BEC8F8FB4A882C7E43CEAA5E70D9649C6429157AF757E128123A4F89587D3A51",
-    16,
-)
+# Two primes that are easy to remember, far enough from each other for clients that look for weak moduli.
+_P, _Q = 3 * 2**1022 + 1037, 2**1024 - 105
 _LOWEST = 65537  # FIPS 186-5 §5.4
 _BITS = 30  # an exponent of 32 bits and more is refused by some TLS libraries, Go's for one
 
@@ -70,8 +61,8 @@ def generate_key(kind: KeyKind = "ecdsa-p256") -> PrivateKey:
 def published_rsa_key() -> rsa.RSAPrivateKey:
     """Make an RSA key of 2048 bits in a millisecond, which protects nothing.
 
-    A genuine one takes 50 ms and more, and most tests of a client need none of the four that a lab would make. All
-    these share one published modulus, and differ in their public exponent, and so in their pin.
+    A genuine one takes 50 ms and more, and most tests of a client need none of the four that a lab would make. These
+    share one modulus, and differ in their public exponent, and so in their pin.
     """
     totient = (_P - 1) * (_Q - 1)
     exponent = _LOWEST
@@ -121,12 +112,12 @@ class Certified:
 
 
 def name_of(common_name: str) -> x509.Name:
-    """Return the name that consists of a common name alone."""
+    """Return a name that is a common name alone."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
 def key_identifier(certificate: x509.Certificate) -> x509.SubjectKeyIdentifier:
-    """Return the key identifier that stands in a certificate."""
+    """Return the key identifier in a certificate."""
     return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
 
 
@@ -137,15 +128,7 @@ def ca_certificate(
     identifier: x509.SubjectKeyIdentifier | None = None,
     path_length: int | None = None,
 ) -> x509.Certificate:
-    """Make an authority's certificate.
-
-    Args:
-        subject: its name.
-        key: its key.
-        issuer: who signs it; None: itself.
-        identifier: its key identifier; None: that of its key.
-        path_length: how many authorities may stand below it; None: any number.
-    """
+    """Make an authority's certificate, by default self-signed, with the identifier of its key, and any path length."""
     builder = _as_ca(_builder(subject, key, issuer, identifier), path_length)
     return sign(with_validity(builder, lifetime=_AUTHORITY_LIFETIME), issuer.key if issuer else key)
 
@@ -153,14 +136,14 @@ def ca_certificate(
 def server_certificate(  # noqa: PLR0913 - as `Authority.issue`, which describes them
     subject: x509.Name,
     key: PrivateKey,
-    hosts: Iterable[str | ipaddress.IPv4Address | ipaddress.IPv6Address],
+    hosts: Iterable[Host],
     issuer: Certified | None,
     *,
     not_before: dt.datetime | None,
     not_after: dt.datetime | None,
     ca: bool = False,
 ) -> x509.Certificate:
-    """Make a server's certificate; without an issuer it is self-signed."""
+    """Make a server's certificate, self-signed if it has no issuer."""
     builder = _builder(subject, key, issuer)
     names = [_general_name(host) for host in hosts]
     if names:
@@ -197,7 +180,7 @@ def _builder(
     return builder.add_extension(from_issuer(key_identifier(issuer.certificate)), critical=False)
 
 
-def _general_name(host: str | ipaddress.IPv4Address | ipaddress.IPv6Address) -> x509.GeneralName:
+def _general_name(host: Host) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:

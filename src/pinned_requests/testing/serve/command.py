@@ -52,7 +52,7 @@ class CommandAudit:
     has_control: bool
     """Whether it sent a request to the host's own server."""
     control: str
-    """How it ended there, in one line; empty if it ended well."""
+    """How it failed there, in one line; empty if it did not."""
     audit: Audit
 
     @property
@@ -79,7 +79,7 @@ def way_of(command: Sequence[str]) -> Way:
 
 
 def fill(command: Sequence[str], values: dict[str, str]) -> list[str]:
-    """Return a command with values in place of its placeholders. Other braces, as of a script, stay."""
+    """Return a command with values in place of its placeholders; other braces stay."""
     return [_PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), word) for word in command]
 
 
@@ -140,7 +140,6 @@ def _run(words: Sequence[str], environment: dict[str, str], timeout: float) -> N
 
     Raises:
         CommandFailedError: its exit code is not 0, or it did not end in time.
-        OSError: it cannot be started.
     """
     with tempfile.TemporaryFile() as stderr:
         process = subprocess.Popen(  # noqa: S603 - the command of the caller

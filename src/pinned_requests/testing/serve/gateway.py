@@ -13,9 +13,10 @@ import threading
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from pinned_requests.core.host import HostError, normalize_host
 from pinned_requests.testing.clock import steady
+from pinned_requests.testing.intercept.redirection import canonical
 from pinned_requests.testing.server.connection import is_ready
+from pinned_requests.testing.server.tls_server import AcceptLoop
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,28 +35,27 @@ class Gateway:
 
     Args:
         host: the host that the lab stands in for, as `normalize_host` returns it.
-        direct: listening sockets for clients that take them for the host; they do not block.
+        direct: listening sockets for clients that take them for the host.
         proxy: one for clients that take it for their proxy.
-        server: the server that is shown first.
+        server: is shown first.
     """
 
     def __init__(self, host: str, direct: Sequence[socket.socket], proxy: socket.socket, server: TLSServer) -> None:
         self._host = host
         self._listeners = (proxy, *direct)
-        self._proxy = proxy
         self._server = server
         self._is_proxy = False
         self._asking: set[socket.socket] = set()  # clients of the proxy that have not said where to
         self._lock = threading.Lock()  # no client is handed over to a server that is not shown any more
-        self._wake, self._woken = socket.socketpair()
-        self._thread = threading.Thread(target=self._accept, name="lab:gateway", daemon=True)
-        self._thread.start()
+        self._loops = (
+            AcceptLoop(direct, self._adopt, self._lock, "lab:gateway"),
+            AcceptLoop([proxy], self._begin, self._lock, "lab:proxy"),
+        )
 
     def stop(self) -> None:
         """Accept no more connections, and cut those that are open."""
-        self._wake.close()
-        self._thread.join()
-        self._woken.close()
+        for each in self._loops:
+            each.stop()
         self.show(self._server, is_proxy=False)
 
     def settle(self, timeout: float) -> None:
@@ -77,23 +77,12 @@ class Gateway:
         with self._lock:
             return bool(self._asking) or any(is_ready(each, selectors.EVENT_READ, 0) for each in self._listeners)
 
-    def _accept(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            for each in (self._woken, *self._listeners):
-                selector.register(each, selectors.EVENT_READ)
-            is_running = True
-            while is_running:
-                for key, _ in selector.select():
-                    if key.fileobj is self._woken:
-                        is_running = False
-                        continue
-                    with self._lock, contextlib.suppress(OSError):
-                        sock, address = key.fileobj.accept()  # type: ignore[union-attr]  # a socket
-                        if key.fileobj is self._proxy:
-                            self._asking.add(sock)
-                            threading.Thread(target=self._ask, args=(sock, address), daemon=True).start()
-                        else:
-                            self._server._adopt(sock, address)  # noqa: SLF001 - of the same package
+    def _adopt(self, sock: socket.socket, address: tuple[str, int], unread: bytes = b"") -> None:
+        self._server._adopt(sock, address, unread)  # noqa: SLF001 - of the same package
+
+    def _begin(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        self._asking.add(sock)
+        threading.Thread(target=self._ask, args=(sock, address), daemon=True).start()
 
     def _ask(self, sock: socket.socket, address: tuple[str, int]) -> None:
         """Find out where a client of the proxy wants to go (RFC 9110 §9.3.6; RFC 9112 §3.2.2 for plain HTTP)."""
@@ -105,7 +94,8 @@ class Gateway:
         head, end, rest = unread.partition(_END_OF_HEAD)
         method, target = (*head.decode("latin-1").split(maxsplit=2), "", "")[:2]
         is_tunnel = method == "CONNECT"
-        is_host = bool(end) and self._is_host(target.rpartition(":")[0] if is_tunnel else _host_of(target))
+        name = target.rpartition(":")[0] if is_tunnel else _host_of(target)
+        is_host = bool(end) and canonical(name) == self._host
         with self._lock, contextlib.suppress(OSError):
             self._asking.discard(sock)
             if is_host and is_tunnel and not self._is_proxy:
@@ -114,15 +104,9 @@ class Gateway:
             elif not is_host and end:
                 sock.sendall(_ELSEWHERE)
             if is_host:
-                self._server._adopt(sock, address, unread)  # noqa: SLF001 - as above
+                self._adopt(sock, address, unread)
                 return
         sock.close()
-
-    def _is_host(self, name: str) -> bool:
-        try:
-            return normalize_host(name) == self._host
-        except HostError:
-            return False
 
 
 def _host_of(url: str) -> str:

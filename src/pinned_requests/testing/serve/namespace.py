@@ -1,6 +1,6 @@
-"""A network namespace of Linux in which a host's name leads to loopback, and the lab's CA is one of the system's.
+"""A Linux network namespace where a host's name leads to loopback, and the lab's CA is one of the system's.
 
-A client runs in it as it is, with its real URL and without a proxy. See namespaces(7).
+An unchanged client runs in it, with its real URL and without a proxy. See namespaces(7).
 """
 
 from __future__ import annotations

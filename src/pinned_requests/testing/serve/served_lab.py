@@ -15,7 +15,6 @@ from pinned_requests.testing.serve.gateway import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import TracebackType
     from typing import Self
 
     from pinned_requests.core.pin import Pin
@@ -88,9 +87,7 @@ class ServedLab:
             self._at_the_end = started.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._at_the_end.close()
 
     @property
@@ -233,8 +230,8 @@ class ServedLab:
 def controlled(result: AuditResult, *, has_control: bool) -> AuditResult:
     """Return a result; where the client has never talked to the host's own server, its refusals are ``untested``.
 
-    A server does not see why a client hung up after the handshake: GnuTLS, for example, checks the CA only then. The
-    control shows that the client accepts the lab's CA, and gets all else that it wants of the host.
+    GnuTLS, for example, checks the CA after the handshake, and a server does not see why a client hung up then. The
+    control shows that it accepts the lab's CA, and has all else that it wants.
     """
     if result.verdict == "accepted":
         return result
@@ -250,6 +247,4 @@ def _texts(pins: Sequence[Pin]) -> list[str]:
 
 
 def _listener(port: int) -> socket.socket:
-    listener = socket.create_server((_ADDRESS, port), backlog=_BACKLOG)
-    listener.settimeout(0)
-    return listener
+    return socket.create_server((_ADDRESS, port), backlog=_BACKLOG)

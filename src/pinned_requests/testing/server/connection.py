@@ -66,8 +66,6 @@ class Service:
     """How a server treats its connections: see the arguments of `TLSServer`."""
 
     face: Callable[[int], Face]
-    is_tls: bool
-    """Whether a client that says nothing has failed to make a handshake."""
     cleartext: bool
     tunnels_to: Callable[[str], bool] | None
     patience: float | None
@@ -142,16 +140,15 @@ class Connection:
     def _serve(self) -> None:
         first = self._first_bytes()
         with self._tally.changed:
+            face = self._service.face(self._tally.spoken + 1)
+            is_tls = bool(face.context or face.engine)
             if not first:
-                if self._service.is_tls:
+                if is_tls:
                     self._fail("the client sent nothing, or not a whole ClientHello")
                 return
             self.record.spoke = True
             self._tally.spoken += 1
-            face = self._service.face(self._tally.spoken)
-            speaks_tls = bool(face.context or face.engine) and (
-                first.startswith(_TLS_HANDSHAKE) or not self._service.cleartext
-            )
+            speaks_tls = is_tls and (first.startswith(_TLS_HANDSHAKE) or not self._service.cleartext)
             if speaks_tls:
                 self.record.is_honest = face.is_honest
                 self.record.client_random = client_random(first)
@@ -167,11 +164,7 @@ class Connection:
             self._linger()
 
     def _first_bytes(self) -> bytes:
-        """Return what the client begins with, and leave it to be read: a whole ClientHello, or some of a request.
-
-        Returns:
-            The bytes; none if the client hung up before.
-        """
+        """Return what the client begins with, and leave it to be read: a whole ClientHello, or some of a request."""
         if not self._look(bool):
             return b""
         while (
@@ -249,7 +242,7 @@ class Connection:
         return face.answer(request)
 
     def _receive(self, size: int) -> bytes:
-        """Return bytes of HTTP that the client sent, at most so many, and count them; none at the end."""
+        """Return the next bytes of HTTP, at most so many, and count them; none at the end."""
         tls = self._tls
         try:
             data = self._drive(tls, lambda: tls.read(size)) if tls else self._take(size)
@@ -266,11 +259,7 @@ class Connection:
         return data
 
     def _send(self, data: bytes) -> None:
-        """Send bytes of HTTP.
-
-        Raises:
-            OSError: the client is gone.
-        """
+        """Send bytes of HTTP."""
         tls = self._tls
         if not tls:
             self._give(data)
@@ -283,11 +272,7 @@ class Connection:
             rest = rest[sent:]
 
     def _note_renegotiation(self) -> None:
-        """Note that the client has gone on after it was shown another certificate.
-
-        Raises:
-            OSError: it has not: it looked at the certificate, and said goodbye.
-        """
+        """Note that the client has gone on after it was shown another certificate, or else raise an `OSError`."""
         with self._tally.changed:
             self.record.is_honest = False  # what comes from now on leaks
         if is_ready(self._socket, selectors.EVENT_READ, _SECOND_THOUGHTS):
@@ -302,10 +287,7 @@ class Connection:
             self.record.is_renegotiated = True
 
     def _linger(self) -> None:
-        """Say that no more will be sent, and count what still comes in.
-
-        Closing at once would also reset the connection, and the client might lose the response.
-        """
+        """Count what still comes in. Closing at once could reset the connection, and the client lose the response."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
         self._deadline = steady() + _LINGER
@@ -313,11 +295,7 @@ class Connection:
             pass
 
     def _drive(self, engine: Engine, operation: Callable[[], _T]) -> _T:
-        """Call a method of a TLS engine, and move bytes between it and the client until it returns.
-
-        Raises:
-            OSError: it failed, and the alert, if there is one, was sent; or the client is gone.
-        """
+        """Call a method of a TLS engine, and move bytes between it and the client until it returns or fails."""
         while True:
             try:
                 return operation()
@@ -332,14 +310,13 @@ class Connection:
             self._give(data)
 
     def _take(self, size: int) -> bytes:
-        """Return what the client sent next, as it is, at most so many bytes; none at the end."""
+        """Return the next bytes from the client as they are, at most so many; none at the end."""
         if self._unread:
             data, self._unread = self._unread[:size], self._unread[size:]
             return data
         return self._retry(lambda: self._socket.recv(size), selectors.EVENT_READ)
 
     def _give(self, data: bytes) -> None:
-        """Send all of some bytes as they are."""
         rest = memoryview(data)
         while rest:
             rest = rest[self._retry(lambda: self._socket.send(rest), selectors.EVENT_WRITE) :]  # noqa: B023 - as above

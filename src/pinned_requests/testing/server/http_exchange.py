@@ -67,12 +67,7 @@ App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]] | Mapping[
 
 
 def respond(handler: Handler | None, request: Request) -> Response:
-    """Answer a request. A handler that raises answers with status 500 and the exception as body.
-
-    Args:
-        handler: what answers; None: status 200 with the body ``ok``.
-        request: what to answer.
-    """
+    """Answer a request, with status 200 and the body ``ok`` without a handler, and with 500 where a handler raises."""
     if handler is None:
         return Response()
     if callable(handler):
@@ -153,11 +148,11 @@ class Exchange:
     """The requests of one connection.
 
     Args:
-        receive: returns what the client sent next, at most so many bytes; none at the end.
-        send: sends all of some bytes.
+        receive: returns the next bytes from the client, at most so many; none at the end.
+        send: sends bytes.
         answer: answers a request.
-        peer: the client's address and port.
-        scheme: of the requests.
+        peer: as in `Request`.
+        scheme: as in `Request`.
     """
 
     def __init__(
@@ -176,11 +171,7 @@ class Exchange:
         self._http = h11.Connection(h11.SERVER, _HEAD_LIMIT)
 
     def run(self) -> None:
-        """Answer requests until the client or an answer closes the connection, or a request is malformed.
-
-        Raises:
-            OSError: the client is gone.
-        """
+        """Answer requests until the client or an answer closes the connection, or a request is malformed."""
         try:
             while request := self._next_request():
                 self._respond(request.method, self._answer(request))

@@ -12,7 +12,7 @@ class ConnectionRecord:
     """One connection, as the server saw it."""
 
     peer: tuple[str, int]
-    """The client's address and port."""
+    """The client's."""
     spoke: bool = False
     """Whether the client sent a whole ClientHello, or HTTP in the clear."""
     client_random: bytes = b""
@@ -24,9 +24,9 @@ class ConnectionRecord:
     is_renegotiated: bool = False
     """Whether it completed a second one, with another certificate, and the client went on."""
     hung_up_later: bool = False
-    """Whether it completed a second one, and the client hung up before an answer came."""
+    """Whether the client hung up after that one."""
     failure: str = ""
-    """Why the handshake failed, as OpenSSL tells a server: which alert the client sent, for example."""
+    """Why the handshake failed, in OpenSSL's words: which alert the client sent, for example."""
     tls_reason: str = ""
     """OpenSSL's name of that, such as ``TLSV1_ALERT_UNKNOWN_CA``; empty if the connection just ended."""
     is_for_another: bool = False
@@ -34,7 +34,7 @@ class ConnectionRecord:
     requests: int = 0
     """How many requests arrived whole."""
     leaked_bytes: int = 0
-    """How many bytes of HTTP came to an attacker: in the clear, or over TLS that is not the host's own."""
+    """How many bytes of HTTP came in the clear, or over TLS that is not the host's own."""
     is_decided: bool = False
     """Whether the client has sent HTTP, or hung up, since its handshake."""
     is_open: bool = True

@@ -21,9 +21,9 @@ from pinned_requests.testing.server.record import ConnectionRecord
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
-    from types import TracebackType
-    from typing import Self
+    from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
+    from typing import Any, Self
 
     from pinned_requests.testing.pki.authority import Credential
     from pinned_requests.testing.server.http_exchange import Request
@@ -31,6 +31,45 @@ if TYPE_CHECKING:
 _BACKLOG = 128  # connections: tests open many at once
 _QUIET = 0.05  # seconds without news from an open connection: what was sent over loopback has arrived by then
 _SETTLE_INTERVAL = 0.005  # seconds between two looks at the sockets
+
+
+class AcceptLoop:
+    """A thread that accepts connections, and calls `begin` with the socket and address of each, under the lock."""
+
+    def __init__(
+        self,
+        listeners: Iterable[socket.socket],
+        begin: Callable[[socket.socket, Any], None],
+        lock: AbstractContextManager[Any],
+        name: str,
+    ) -> None:
+        self._listeners = listeners
+        self._begin = begin
+        self._lock = lock
+        self._wake, self._woken = socket.socketpair()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Begin what is in the backlog, and end."""
+        self._wake.close()
+        self._thread.join()
+        self._woken.close()
+
+    def _run(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._woken, selectors.EVENT_READ)
+            for listener in self._listeners:
+                listener.settimeout(0)  # a client that is gone before it is accepted must not block the loop
+                selector.register(listener, selectors.EVENT_READ)
+            is_running = True
+            while is_running:
+                for key, _ in selector.select():
+                    if key.fileobj is self._woken:
+                        is_running = False
+                        continue
+                    with self._lock, contextlib.suppress(OSError):
+                        self._begin(*key.fileobj.accept())  # type: ignore[union-attr]  # a socket
 
 
 class TLSServer:
@@ -49,8 +88,8 @@ class TLSServer:
         tunnels_to: makes it a proxy as well: gets the target of a CONNECT request, as ``api.example.com:443``, and says
             whether the client gets a tunnel, which leads to this same server.
         patience: seconds after which a connection that hangs is closed; None: when the server stops.
-        face: what is shown on a connection, by its number from 1 among those on which the client said anything; None:
-            always the credential and the handler.
+        face: what a connection shows, by its number from 1 among those on which the client said anything; None: always
+            the credential and the handler.
     """
 
     def __init__(  # noqa: PLR0913 - one keyword for each way in which a test may want a server to be odd
@@ -67,15 +106,12 @@ class TLSServer:
     ) -> None:
         self.handler = handler
         self.host = host
-        self._cleartext = cleartext
-        self._tunnels_to = tunnels_to
-        self._patience = patience
-        self._face = face
+        self._service = Service(face or self._own_face, cleartext, tunnels_to, patience)
         self._credential = credential
         self._context = context or (credential.server_context() if credential else None)
         self._tally = Tally()
         self._listener: socket.socket | None = None
-        self._accepting: threading.Thread | None = None
+        self._accepting: AcceptLoop | None = None
         self._threads: list[threading.Thread] = []
         self._port: int | None = None
 
@@ -90,12 +126,9 @@ class TLSServer:
             raise RuntimeError("a server starts only once: make another TLSServer")
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         self._listener = socket.create_server((self.host, 0), family=family, backlog=_BACKLOG)
-        self._listener.settimeout(0)  # a client that is gone before it is accepted must not block the loop
         self._port = self._listener.getsockname()[1]
-        self._wake, self._woken = socket.socketpair()
-        name = f"lab:{self._port}"
-        self._accepting = threading.Thread(target=self._accept, args=(self._listener,), name=name, daemon=True)
-        self._accepting.start()
+        # Under the lock for `settle`: a connection is in the backlog or counted.
+        self._accepting = AcceptLoop([self._listener], self._begin, self._tally.changed, f"lab:{self._port}")
         return self
 
     def stop(self, timeout: float = 10.0) -> None:
@@ -109,9 +142,7 @@ class TLSServer:
         """
         if self._listener is None or self._accepting is None:
             return
-        self._wake.close()
-        self._accepting.join()
-        self._woken.close()
+        self._accepting.stop()
         with self._tally.changed:
             self._listener.close()
             self._listener = None
@@ -133,14 +164,12 @@ class TLSServer:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.stop()
 
     @property
     def port(self) -> int:
-        """The port it listens on; after `stop`, the one it listened on.
+        """The port it listens on, or did before `stop`.
 
         Raises:
             RuntimeError: the server has not been started.
@@ -158,8 +187,8 @@ class TLSServer:
         """Return the URL of a path on this server.
 
         Args:
-            path: it begins with a slash, and may have a query.
-            host: the name or address to stand in the URL; whether it leads here is up to the resolver.
+            path: begins with a slash, and may have a query.
+            host: the name or address in the URL.
 
         Raises:
             RuntimeError: the server has not been started.
@@ -169,7 +198,7 @@ class TLSServer:
 
     @property
     def credential(self) -> Credential | None:
-        """What the server presents. Assign another one at any time: the next connection gets it."""
+        """What the server presents. Another one may be assigned at any time, for the next connection."""
         return self._credential
 
     @credential.setter
@@ -284,7 +313,7 @@ class TLSServer:
         """Wait until so many connections have been accepted since the start.
 
         Args:
-            count: the least number of connections.
+            count: at least so many.
             timeout: seconds to wait at most.
 
         Raises:
@@ -306,15 +335,6 @@ class TLSServer:
         backlog = self._listener is not None and is_ready(self._listener, selectors.EVENT_READ, timeout=0)
         return not backlog and all(connection.idle for connection in self._tally.live)
 
-    def _accept(self, listener: socket.socket) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._woken, selectors.EVENT_READ)
-            selector.register(listener, selectors.EVENT_READ)
-            while not any(key.fileobj is self._woken for key, _ in selector.select()):
-                # Under the lock for `settle`: a connection is in the backlog or counted.
-                with self._tally.changed, contextlib.suppress(OSError):
-                    self._begin(*listener.accept())
-
     def _adopt(self, sock: socket.socket, address: tuple[str, int], unread: bytes = b"") -> None:
         """Serve a client that was accepted elsewhere, and of which some bytes may have been read."""
         with self._tally.changed:
@@ -326,10 +346,8 @@ class TLSServer:
     def _begin(self, sock: socket.socket, address: tuple[str, int], unread: bytes = b"") -> None:
         """Serve a client in a thread of its own. The lock is held."""
         sock.settimeout(0)
-        is_tls = self._context is not None or self._face is not None
         record = ConnectionRecord(address[:2])
-        service = Service(self._face or self._own_face, is_tls, self._cleartext, self._tunnels_to, self._patience)
-        connection = Connection(sock, record, service, self._tally, unread)
+        connection = Connection(sock, record, self._service, self._tally, unread)
         self._tally.records.append(record)
         self._tally.live.add(connection)
         self._tally.tell()
