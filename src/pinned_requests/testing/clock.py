@@ -35,7 +35,7 @@ def steady() -> float:
 
 @contextlib.contextmanager
 def genuine_datetime() -> Iterator[None]:
-    """Put the genuine class `datetime.datetime` back, where freezegun has replaced it, for a moment.
+    """Put back the class `datetime.datetime`, where freezegun has replaced it, for a moment.
 
     `cryptography` keeps the class that it meets first. With freezegun's it could make no certificate when the clock
     runs again.

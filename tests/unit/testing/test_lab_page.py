@@ -11,8 +11,7 @@ import pytest
 
 from pinned_requests.testing import ATTACKERS, AuditResult
 from pinned_requests.testing.lab.attackers import EXPLANATIONS
-from pinned_requests.testing.lab.masking import MASK, masked_error, masked_request
-from pinned_requests.testing.lab.page import as_page
+from pinned_requests.testing.lab.page import MASK, as_page, masked_error, masked_request
 
 NOON = dt.datetime(2026, 11, 25, 12, tzinfo=dt.UTC)
 

@@ -1,7 +1,7 @@
 """Sends this process's connections for some hosts to servers on loopback, at the level of sockets.
 
 A name is resolved to an address that the lab gave it (127.77.0.1 and on), and a connection to that address, or to an IP
-address that is itself redirected, goes to the port of the lab's server, whatever its own port.
+address that is itself redirected, goes to the lab's server, on any port.
 
 Rules for the next maintainer:
 
@@ -22,8 +22,7 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pinned_requests.core.host import HostError, is_address, normalize_host
-from pinned_requests.testing.intercept.added_trust import FurtherTrust, install
-from pinned_requests.testing.intercept.observed_tls import HandshakeLog
+from pinned_requests.testing.intercept.client_tls import FurtherTrust, HandshakeLog, install
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -60,7 +60,7 @@ class Attack(Takeover):
         return f"http://127.0.0.1:{self._server.port}"
 
     def count_any_refusal(self) -> None:
-        """Take a refusal of the certificate in the handshake for a decision, whatever its reason.
+        """Take any refusal of the certificate in the handshake for a decision.
 
         For clients that have accepted the host's own server, whose certificate is from the same root.
         """
@@ -82,14 +82,12 @@ class Attack(Takeover):
         What the host's own server got over TLS, with which some attacks begin (``downgrade``, for example), does not
         count.
         """
-        self._rest()
-        return self._server.leaked_bytes
+        return self._settled().leaked_bytes
 
     @property
     def received(self) -> bytes:
         """The first 4096 of these bytes."""
-        self._rest()
-        return self._server.leaked
+        return self._settled().leaked
 
     @property
     def verdict(self) -> Verdict:
@@ -118,8 +116,8 @@ class Attack(Takeover):
         """Demand that a client met the attacker's certificate, decided against it, and gave the attacker nothing.
 
         Raises:
-            AssertionError: the attacker got something, of which the first 200 bytes are shown; or nothing was tested,
-                or a client had not decided: the message says what to do.
+            AssertionError: the attacker got something, whose first 200 bytes are shown; or nothing was tested, or a
+                client had not decided: the message says what to do.
         """
         __tracebackhide__ = True  # pytest shows the line of the caller
         found = self._found()
@@ -151,8 +149,7 @@ class Attack(Takeover):
             return self._finding
         if self._was_interrupted:
             return Finding("undecided", "was interrupted", "Run the test again.")
-        self._rest()
-        if self._server.undecided(timeout=0):
+        if self._settled().undecided(timeout=0):
             gc.collect()  # a client that dropped a refused connection without closing it, in a cycle, is gone by then
             self._server.undecided()  # waits for those that are about to hang up
         seen = [(each, self._handshakes.find(each.peer[1], each.client_random)) for each in self._server.records]
@@ -199,7 +196,6 @@ class _Faces:
         return self._attacker if self._has_redirected else self._honest
 
     def limit_to_tls_1_2(self) -> None:
-        """Speak no TLS 1.3 on new connections."""
         for face in (self._attacker, self._honest):
             if face and face.context:
                 face.context.maximum_version = ssl.TLSVersion.TLSv1_2

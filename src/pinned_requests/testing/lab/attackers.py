@@ -44,8 +44,7 @@ AttackerName = Literal[
 ATTACKERS: tuple[AttackerName, ...] = get_args(AttackerName)
 """The names of all attackers."""
 
-_WRONG_HOST = "attacker.example"  # a name that is reserved for documentation: RFC 2606
-_EXPIRED_FOR = dt.timedelta(days=1)
+_WRONG_HOST = "attacker.example"  # RFC 2606 reserves it for documentation
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def _issued_by(
 
 
 def _expired_of(authority: Authority, host: str) -> Appearance:
-    return _issued_by(authority, host, "trusted-ca", now() - _EXPIRED_FOR)
+    return _issued_by(authority, host, "trusted-ca", now() - dt.timedelta(days=1))
 
 
 def _revoked_of(authority: Authority, identity: HostIdentity) -> Appearance:

@@ -100,7 +100,7 @@ def run(call: Callable[[], object], attack: Attack) -> AuditResult:
     """Run a client against one attacker.
 
     Args:
-        call: makes a request to the host. What it raises, an `Exception` or a `SystemExit`, is a result.
+        call: makes a request to the host. An `Exception` or `SystemExit` is a result.
         attack: the attacker, not yet begun.
 
     Raises:

@@ -42,7 +42,8 @@ class MITMLab:
 
     Within a block, new TCP connections of this process to the host, on any port, come to a server on loopback, where
     every client trusts the lab's CA that trusts certifi's CAs, the system's, or those of REQUESTS_CA_BUNDLE or
-    SSL_CERT_FILE. A client that verifies nothing, or trusts a CA file of its own, does so here as well.
+    SSL_CERT_FILE. Other hosts are left alone. A client that verifies nothing, or trusts a CA file of its own, does so
+    here as well.
 
     Caught is what goes through Python's `socket` and `ssl`: requests, urllib3, httpx, aiohttp, `http.client`, asyncio.
     Not caught are other processes, libraries with sockets of their own (pycurl, curl_cffi, uvloop, aiodns, asyncio's
@@ -157,8 +158,8 @@ class MITMLab:
         """Run a client against one attacker after another. Nothing is asserted: see `Audit.assert_rejected`.
 
         Args:
-            call: makes a request to the host, once for each attacker, twice for ``second-connection``. What it raises is
-                a result.
+            call: makes a request to the host, once for each attacker, twice for ``second-connection``. What it raises
+                is a result.
             host: the host; by default the only one that this lab knows, from `honest` or `impersonate`.
             attackers: their names, or one name; by default all.
 

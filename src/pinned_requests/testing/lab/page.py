@@ -1,7 +1,12 @@
-"""The HTML page of audits: clients against attackers as a matrix, for people who look at it in a browser."""
+"""The HTML page of audits: clients against attackers as a matrix, for people who look at it in a browser.
+
+Rule for the next maintainer: the page may be sent around, so what a client sent is masked if it is not known to be
+harmless: only some header fields and plain paths stay, and no body or query.
+"""
 
 from __future__ import annotations
 
+import re
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -9,7 +14,6 @@ from pinned_requests.core.text import escape
 from pinned_requests.html_page import badge, card, element, facts, join, page, table, tile
 from pinned_requests.testing.clock import now
 from pinned_requests.testing.lab.attackers import ATTACKERS, EXPLANATIONS
-from pinned_requests.testing.lab.masking import masked_error, masked_request
 from pinned_requests.testing.lab.verdict import without_code
 
 if TYPE_CHECKING:
@@ -37,6 +41,23 @@ _MEANINGS: dict[Verdict, str] = {
     "undecided": "the client had connected, and whether it would have gone on is not known",
     "untested": "the client did not come so far that its refusal would tell anything",
 }
+MASK = "•••"
+
+_END_OF_LINE = "\\r\\n"  # as `ascii()` writes it
+_REQUEST_LINE = re.compile(r"([A-Z]{1,20}) (/\S*) (HTTP/\d\.\d)", re.ASCII)
+# Such as "things", "list_all.json", "v2": an identifier or a token is longer, or mixes in digits.
+_HARMLESS_SEGMENT = re.compile(r"([A-Za-z][a-z]{0,15}([_.-][a-z]{1,15}){0,3}|v\d{1,3})?", re.ASCII)
+_HARMLESS_FIELDS = frozenset(
+    ("accept", "accept-encoding", "connection", "content-length", "content-type", "host", "transfer-encoding")
+)
+_USERINFO = re.compile(r"://[^/@\s]*@")
+_URL = re.compile(r"(https?://[^/\s?#'\"<>]*|\burl: )(/[^\s'\"<>)]*)")
+_QUERY = re.compile(r"\?[^\s'\"<>)]+")
+_CREDENTIALS = re.compile(
+    r"\b(authorization|bearer|basic|token|api[-_]?key|password|secret|cookie)\b(['\"]?\s*[:= ]\s*)"
+    r"(?:(?:bearer|basic)\s+)?[^\s,;]+",
+    re.IGNORECASE,
+)
 _MAX_TEXT = 500  # characters of an error or a reason
 _MAX_CLIENT = 120  # characters of a client's name
 
@@ -45,21 +66,21 @@ main { max-width: 84rem; }
 .matrix { background: var(--surface); border: 1px solid var(--line); border-radius: .6rem; overflow-x: auto; }
 .matrix table { width: auto; min-width: 100%; }
 .matrix th, .matrix td { padding: .35rem .6rem; }
-.matrix thead th { vertical-align: bottom; color: var(--text); min-width: 7rem; max-width: 14rem;
-  overflow-wrap: anywhere; }
+.matrix th { color: var(--text); }
+.matrix th, .matrix .body, pre { overflow-wrap: anywhere; }
+.matrix thead th { vertical-align: bottom; min-width: 7rem; max-width: 14rem; }
+.matrix tbody th { width: 10rem; max-width: 34vw; }
 .matrix tbody th, .matrix thead th:first-child { position: sticky; left: 0; background: var(--surface);
   border-right: 1px solid var(--line); }
-.matrix tbody th { vertical-align: top; font-weight: 600; color: var(--text); width: 10rem; max-width: 34vw;
-  overflow-wrap: anywhere; }
 .matrix tbody tr:last-child > * { border-bottom: 0; }
 .matrix .host { display: block; color: var(--muted); font-weight: 400; }
 .matrix details { border: 0; margin: 0; background: none; }
 .matrix summary { padding: .1rem 0; white-space: nowrap; }
-.matrix .body { padding: .4rem 0 .6rem; width: min(20rem, 52vw); overflow-wrap: anywhere; }
+.matrix .body { padding: .4rem 0 .6rem; width: min(20rem, 52vw); }
 .matrix .body + .body { border-top: 1px solid var(--line); }
 .matrix dl { grid-template-columns: repeat(auto-fill, minmax(5rem, 1fr)); }
 pre { background: var(--code); border-radius: .4rem; padding: .5rem .7rem; margin: .4rem 0; white-space: pre-wrap;
-  overflow-wrap: anywhere; font: .8rem/1.4 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
+  font: .8rem/1.4 ui-monospace, monospace; }
 """
 
 
@@ -68,7 +89,7 @@ def as_page(
 ) -> str:
     """Return the page, whose HTML loads nothing.
 
-    Request paths, header fields and error texts are masked as `masking` says; all else that a client chose is escaped.
+    Requests and error texts of clients are masked; all else that a client chose is escaped.
 
     Args:
         rows: the name of a client, and how it fared against one attacker. A cell shows the worst result of a client on
@@ -206,3 +227,42 @@ def _prose(text: str) -> Markup:
 
 def _in_order(attackers: Iterable[AttackerName]) -> list[AttackerName]:
     return sorted(attackers, key=ATTACKERS.index)
+
+
+def masked_request(received: str) -> list[str]:
+    """Return the lines of an HTTP/1 request without what may be secret.
+
+    Args:
+        received: its beginning, as in `AuditResult.received`: escaped, in quotes, of which the last may be cut off.
+    """
+    quote = received[:1]
+    text = received[1:].removesuffix(quote) if quote in {"'", '"'} else received
+    if not text:
+        return []
+    head, blank, body = text.partition(_END_OF_LINE * 2)
+    request_line, *fields = head.split(_END_OF_LINE)
+    parts = _REQUEST_LINE.fullmatch(request_line)
+    if parts is None:
+        return [MASK]
+    lines = [f"{parts[1]} {_target(parts[2])} {parts[3]}", *map(_field, filter(None, fields))]
+    return [*lines, "", MASK] if blank and body else lines
+
+
+def masked_error(error: str) -> str:
+    """Return an error text without what may be secret in URLs, and behind names of credentials; the rest stays."""
+    text = _USERINFO.sub(f"://{MASK}@", error)
+    text = _URL.sub(lambda found: found[1] + _target(found[2]), text)
+    return _CREDENTIALS.sub(rf"\1\2{MASK}", _QUERY.sub(f"?{MASK}", text))
+
+
+def _target(target: str) -> str:
+    path, question_mark, _query = target.partition("?")
+    segments = [each if _HARMLESS_SEGMENT.fullmatch(each) else MASK for each in path.split("/")]
+    return "/".join(segments) + (f"?{MASK}" if question_mark else "")
+
+
+def _field(line: str) -> str:
+    name, colon, value = line.partition(":")
+    if not colon or not re.fullmatch(r"[A-Za-z0-9-]{1,60}", name):
+        return MASK
+    return f"{name}:{value}" if name.lower() in _HARMLESS_FIELDS else f"{name}: {MASK}"

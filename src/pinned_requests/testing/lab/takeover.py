@@ -69,7 +69,7 @@ class Takeover:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
-        # Ctrl-C: do not let the user wait for a verdict.
+        # The user does not wait for a verdict.
         self._was_interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
         self.close()
 
@@ -104,8 +104,7 @@ class Takeover:
     @property
     def connections(self) -> int:
         """How many TCP connections clients made."""
-        self._rest()
-        return self._server.connections
+        return self._settled().connections
 
     @property
     def handshakes(self) -> int:
@@ -113,27 +112,25 @@ class Takeover:
 
         A client that speaks TLS over memory (asyncio, httpx, aiohttp), and refuses after the handshake, may be missing.
         """
-        self._rest()
-        return self._server.handshakes
+        return self._settled().handshakes
 
     @property
     def failed_handshakes(self) -> tuple[str, ...]:
         """The errors of the others, as the server's OpenSSL tells them: which alert the client sent, for example."""
-        self._rest()
-        return self._server.failed_handshakes
+        return self._settled().failed_handshakes
 
     @property
     def requests(self) -> list[Request]:
         """The requests that arrived whole, over TLS or in the clear."""
-        self._rest()
-        return self._server.requests
+        return self._settled().requests
 
     def _conclude(self) -> None:
         """Read what cannot be read when the server has stopped."""
 
-    def _rest(self) -> None:
+    def _settled(self) -> TLSServer:
         if self._route is not None:
             self._server.settle()
+        return self._server
 
 
 class HonestServer(Takeover):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pinned_requests.testing.intercept.observed_tls import ClientHandshake
+    from pinned_requests.testing.intercept.client_tls import ClientHandshake
     from pinned_requests.testing.server.record import ConnectionRecord
 
 Verdict = Literal["rejected", "accepted", "untested", "undecided"]
@@ -86,8 +86,8 @@ def judge(
 
     Args:
         seen: each connection, as the server saw it, and as the client's TLS object told it if that was seen.
-        needs: what makes a refusal tell something.
-        opening: how the attack begins with the host's own server, if it does.
+        needs: of the attacker.
+        opening: of the attacker.
     """
     met: list[Finding] = []
     openings: list[Finding | None] = []

@@ -262,7 +262,7 @@ class Credential(Certified):
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         for credential in (self, *beside):
-            # `load_cert_chain` only reads files. The file is closed first because Windows opens no file twice.
+            # `load_cert_chain` only reads files, and Windows opens no file twice.
             with tempfile.NamedTemporaryFile(suffix=".pem", delete=False) as file:
                 file.write(credential.key_pem + credential.served_pem)
             try:

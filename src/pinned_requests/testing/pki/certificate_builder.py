@@ -59,10 +59,9 @@ def generate_key(kind: KeyKind = "ecdsa-p256") -> PrivateKey:
 
 
 def published_rsa_key() -> rsa.RSAPrivateKey:
-    """Make an RSA key of 2048 bits in a millisecond, which protects nothing.
+    """Make an RSA key of 2048 bits that protects nothing, in a millisecond: a genuine one takes 50 ms and more.
 
-    A genuine one takes 50 ms and more, and most tests of a client need none of the four that a lab would make. These
-    share one modulus, and differ in their public exponent, and so in their pin.
+    These keys share one modulus, and differ in their public exponent, and so in their pin.
     """
     totient = (_P - 1) * (_Q - 1)
     exponent = _LOWEST

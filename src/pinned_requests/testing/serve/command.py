@@ -86,7 +86,7 @@ def fill(command: Sequence[str], values: dict[str, str]) -> list[str]:
 def audit_command(
     lab: ServedLab, command: Sequence[str], way: Way, attackers: Iterable[AttackerName], timeout: float
 ) -> CommandAudit:
-    """Run a command once against the host's own server, and once against each attacker.
+    """Run a command as the module says.
 
     Args:
         lab: which has begun, and shows the host's own server.

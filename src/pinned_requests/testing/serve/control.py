@@ -1,4 +1,4 @@
-"""The control endpoint of a served lab: plain HTTP on loopback, JSON in the answers.
+"""The control endpoint of a served lab: HTTP on loopback, with answers in JSON.
 
 GET  /                    addresses, CA and pins
 POST /attackers/NAME      put an attacker in the host's place; `honest` is the host's own server

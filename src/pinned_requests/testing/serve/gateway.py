@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from pinned_requests.testing.clock import steady
 from pinned_requests.testing.intercept.redirection import canonical
-from pinned_requests.testing.server.connection import is_ready
+from pinned_requests.testing.server.connection import CONNECTED, END_OF_HEAD, NO_TUNNEL, is_ready
 from pinned_requests.testing.server.tls_server import AcceptLoop
 
 if TYPE_CHECKING:
@@ -25,16 +25,13 @@ if TYPE_CHECKING:
 
 _HEAD_LIMIT = 65536  # bytes of what a client asks the proxy for
 _LOOK = 0.005  # seconds between two looks at the connections
-_END_OF_HEAD = b"\r\n\r\n"
-_CONNECTED = b"HTTP/1.1 200 Connection established\r\n\r\n"
-_ELSEWHERE = b"HTTP/1.1 502 This proxy of a test leads to one host\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class Gateway:
     """Accepts connections for the server that is shown.
 
     Args:
-        host: the host that the lab stands in for, as `normalize_host` returns it.
+        host: as `normalize_host` returns it.
         direct: listening sockets for clients that take them for the host.
         proxy: one for clients that take it for their proxy.
         server: is shown first.
@@ -89,9 +86,9 @@ class Gateway:
         unread = b""
         with contextlib.suppress(OSError):
             sock.settimeout(None)
-            while _END_OF_HEAD not in unread and len(unread) < _HEAD_LIMIT and (data := sock.recv(_HEAD_LIMIT)):
+            while END_OF_HEAD not in unread and len(unread) < _HEAD_LIMIT and (data := sock.recv(_HEAD_LIMIT)):
                 unread += data
-        head, end, rest = unread.partition(_END_OF_HEAD)
+        head, end, rest = unread.partition(END_OF_HEAD)
         method, target = (*head.decode("latin-1").split(maxsplit=2), "", "")[:2]
         is_tunnel = method == "CONNECT"
         name = target.rpartition(":")[0] if is_tunnel else _host_of(target)
@@ -99,10 +96,10 @@ class Gateway:
         with self._lock, contextlib.suppress(OSError):
             self._asking.discard(sock)
             if is_host and is_tunnel and not self._is_proxy:
-                sock.sendall(_CONNECTED)
+                sock.sendall(CONNECTED)
                 unread = rest
             elif not is_host and end:
-                sock.sendall(_ELSEWHERE)
+                sock.sendall(NO_TUNNEL)
             if is_host:
                 self._adopt(sock, address, unread)
                 return

@@ -33,7 +33,7 @@ def enter(host: str, folder: Path) -> None:
 
     Args:
         host: the name that leads to loopback.
-        folder: for the file that lies over ``/etc/hosts``; it must exist as long as the process.
+        folder: for a file in the place of ``/etc/hosts``; it must exist as long as the process.
 
     Raises:
         NamespaceError: it is not Linux, or not permitted.

@@ -47,7 +47,7 @@ class ServedLab:
         max_tls: what attackers speak at most in `show`.
 
     Attributes:
-        lab: whose CA, pins and keys these are.
+        lab: has the CA, pins and keys.
         host: the host, in lower case and A-labels.
         port: where the host is.
         proxy_port: where the explicit proxy is.
@@ -109,9 +109,7 @@ class ServedLab:
             self.has_control = False
 
     def show(self, name: str) -> None:
-        """Put an attacker, or the host's own server, in the place of the one that is shown.
-
-        Open connections are cut. The verdict on the attacker that leaves is kept.
+        """Show an attacker, or the host's own server. Open connections are cut, and the verdict until then is kept.
 
         Args:
             name: one of `ATTACKERS`, or `HONEST`.

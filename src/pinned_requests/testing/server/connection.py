@@ -2,10 +2,9 @@
 
 Rules for the next maintainer:
 
-- The counts are evidence. Every byte that OpenSSL decrypts passes through `Connection._receive`, whether or not it ever
-  becomes a request.
-- A connection never blocks in ``recv``. It waits until its socket is readable, with `Connection.idle` set, and only
-  then takes the bytes out of the kernel. So bytes are in the kernel or counted, and `TLSServer.settle` can tell.
+- The counts are evidence. Every byte that OpenSSL decrypts passes through `Connection._receive`.
+- A connection never blocks in ``recv``: with `Connection.idle` set it waits until its socket is readable, and only then
+  takes the bytes. So they are in the kernel or counted, and `TLSServer.settle` can tell.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _CHUNK = 65536  # bytes taken from a socket, or given to TLS, at a time
-_LINGER = 1.0  # seconds to wait for the client's close after ours, so that what it still sends is counted, too
-_TLS_HANDSHAKE = b"\x16"  # the first byte of a client that speaks TLS (RFC 8446 §5.1), and of no request in the clear
+_LINGER = 1.0  # seconds to wait for the client's close after ours, so that what it still sends is counted
+_TLS_HANDSHAKE = b"\x16"  # the first byte of a client that speaks TLS (RFC 8446 §5.1), and of no HTTP request
 _TLS_ALERT = b"\x15"  # the first byte of its goodbye (ibid.), whose rest is encrypted
-_SECOND_THOUGHTS = 0.1  # seconds for a client that looks at the certificate of a second handshake; it takes some ms
+_SECOND_THOUGHTS = 0.1  # seconds for a client to look at the certificate of a second handshake; it takes some ms
 _CONNECT = b"CONNECT "  # RFC 9110 §9.3.6
-_END_OF_HEAD = b"\r\n\r\n"
-_CONNECTED = b"HTTP/1.1 200 Connection established\r\n\r\n"
-_NO_TUNNEL = b"HTTP/1.1 502 This proxy of a test leads to one host\r\nContent-Length: 0\r\n\r\n"
+END_OF_HEAD = b"\r\n\r\n"
+CONNECTED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+NO_TUNNEL = b"HTTP/1.1 502 This proxy of a test leads to one host\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 OnHello = Literal["answer", "close", "hang"]
 
@@ -132,9 +131,8 @@ class Connection:
 
     def abort(self) -> None:
         """End the connection from another thread. The lock is held."""
-        # An error means that the client was faster, or that the thread will look at `stopping` before it waits.
         self._is_aborted = True
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # the client was faster, or the thread has yet to look at `stopping`
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def _serve(self) -> None:
@@ -172,14 +170,14 @@ class Connection:
             and self._look(lambda data: len(data) >= len(_CONNECT) or not _CONNECT.startswith(data))
             and self._unread.startswith(_CONNECT)
         ):
-            if not self._look(lambda data: _END_OF_HEAD in data):
+            if not self._look(lambda data: END_OF_HEAD in data):
                 return b""
-            head, _, self._unread = self._unread.partition(_END_OF_HEAD)
+            head, _, self._unread = self._unread.partition(END_OF_HEAD)
             if not self._service.tunnels_to(head.split(maxsplit=2)[1].decode("latin-1")):
                 self.record.is_for_another = True
-                self._give(_NO_TUNNEL)
+                self._give(NO_TUNNEL)
                 return b""
-            self._give(_CONNECTED)
+            self._give(CONNECTED)
             if not self._look(bool):
                 return b""
         if self._unread.startswith(_TLS_HANDSHAKE) and not self._look(is_whole_hello):
@@ -336,8 +334,8 @@ class Connection:
             self._waiting = event == selectors.EVENT_READ
             self._tally.tell()
         if hasattr(socket, "TCP_QUICKACK"):  # Linux
-            # A client under Nagle's algorithm holds back its next bytes until the last ones are acknowledged, which
-            # Linux puts off by 40 ms and more: too close to `_QUIET`. The option lasts for one acknowledgement.
+            # Nagle's algorithm makes a client wait for an acknowledgement, which Linux puts off by 40 ms and more: too
+            # close to `_QUIET`. The option lasts for one acknowledgement.
             with contextlib.suppress(OSError):
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         ready = is_ready(self._socket, event, self._deadline and max(0.0, self._deadline - steady()))

@@ -1,4 +1,4 @@
-"""HTTP/1.1 of a lab server: h11 reads the requests, and handlers or WSGI applications answer them."""
+"""HTTP/1.1 of a lab server: h11 reads requests, and handlers or WSGI applications answer them."""
 
 from __future__ import annotations
 
@@ -151,8 +151,8 @@ class Exchange:
         receive: returns the next bytes from the client, at most so many; none at the end.
         send: sends bytes.
         answer: answers a request.
-        peer: as in `Request`.
-        scheme: as in `Request`.
+        peer: the client's address and port.
+        scheme: of the requests.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """TLS of a lab server over memory.
 
-The server reads the ClientHello by itself, so it does not use `ssl.SSLSocket`: that a client sent none is evidence, and
-by its random bytes the two ends of one connection are matched.
+The server reads the ClientHello by itself, not by `ssl.SSLSocket`: that a client sent none is evidence, and its random
+bytes tell which client it is.
 """
 
 from __future__ import annotations

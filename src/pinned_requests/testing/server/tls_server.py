@@ -86,7 +86,7 @@ class TLSServer:
         context: a TLS context to use in place of the credential's default one, until `credential` is assigned.
         cleartext: whether a client that sends plain HTTP to this TLS server is answered as well, on the same port.
         tunnels_to: makes it a proxy as well: gets the target of a CONNECT request, as ``api.example.com:443``, and says
-            whether the client gets a tunnel, which leads to this same server.
+            whether the client gets a tunnel, which leads to this server.
         patience: seconds after which a connection that hangs is closed; None: when the server stops.
         face: what a connection shows, by its number from 1 among those on which the client said anything; None: always
             the credential and the handler.
