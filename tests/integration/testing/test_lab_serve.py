@@ -18,6 +18,7 @@ import pytest
 
 from pinned_requests.cli import main
 from pinned_requests.core.pin import Pin
+from pinned_requests.testing import TLSServer
 from pinned_requests.testing.serve.control import Control
 from pinned_requests.testing.serve.served_lab import HONEST, ServedLab
 
@@ -154,6 +155,28 @@ def test_the_proxy_leads_to_the_host_alone(lab: ServedLab) -> None:
         sock, answer = through(head)
         sock.close()
         assert answer == expected, head
+
+
+def test_a_client_that_has_not_said_where_to_is_cut(lab: ServedLab) -> None:
+    """When another server is shown, like the connections that were handed over."""
+    with socket.create_connection(("127.0.0.1", lab.proxy_port), WAIT) as sock:
+        deadline = time.monotonic() + WAIT
+        while not lab.gateway._asking and time.monotonic() < deadline:
+            time.sleep(0.01)
+        lab.show("trusted-ca")
+        assert sock.recv(1) == b""
+
+
+def test_a_client_that_comes_when_its_server_has_stopped() -> None:
+    """The gateway shows a server until the next one: the client sees the end of the connection, not silence."""
+    with TLSServer(None) as server:
+        pass
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.settimeout(WAIT)
+        server._adopt(theirs, ("127.0.0.1", 1))
+        assert ours.recv(1) == b""
+    assert server.connections == 0
 
 
 def test_an_attacker_that_is_a_proxy_answers_connect_itself(lab: ServedLab) -> None:

@@ -162,7 +162,7 @@ class Explanation(NamedTuple):
     meets: str
     """What follows "the client meets"."""
     remedy: str
-    """What a client does that refuses it: a sentence."""
+    """What refuses it: a sentence."""
 
 
 _PIN = "Pin the host's key (SPKI), and check it before anything is sent."

@@ -69,6 +69,7 @@ class Gateway:
             for each in self._asking:
                 with contextlib.suppress(OSError):  # the client was faster
                     each.shutdown(socket.SHUT_RDWR)
+            self._asking.clear()
 
     def _is_busy(self) -> bool:
         with self._lock:
@@ -92,17 +93,17 @@ class Gateway:
         method, target = (*head.decode("latin-1").split(maxsplit=2), "", "")[:2]
         is_tunnel = method == "CONNECT"
         name = target.rpartition(":")[0] if is_tunnel else _host_of(target)
-        is_host = bool(end) and canonical(name) == self._host
         with self._lock, contextlib.suppress(OSError):
+            is_cut = sock not in self._asking
             self._asking.discard(sock)
-            if is_host and is_tunnel and not self._is_proxy:
-                sock.sendall(CONNECTED)
-                unread = rest
-            elif not is_host and end:
+            if end and not is_cut:
+                if canonical(name) == self._host:
+                    if is_tunnel and not self._is_proxy:
+                        sock.sendall(CONNECTED)
+                        unread = rest
+                    self._adopt(sock, address, unread)
+                    return
                 sock.sendall(NO_TUNNEL)
-            if is_host:
-                self._adopt(sock, address, unread)
-                return
         sock.close()
 
 

@@ -28,7 +28,7 @@ HONEST = "honest"
 
 _ADDRESS = "127.0.0.1"
 _BACKLOG = 128  # connections
-_SETTLE = 0.5  # seconds for connections of an ended client to be read to their end
+_SETTLE = 0.5  # seconds for connections of an ended client to be handed over
 
 _NO_CONTROL = "But it has sent no request to the host's own server, so its refusal tells nothing."
 _COME = "The client must make a new connection, to the lab's address or proxy."
@@ -44,7 +44,7 @@ class ServedLab:
     Args:
         host: a DNS name or an IP address, in any spelling, without port.
         ports: where to listen as the host; 0 is any free one.
-        max_tls: what attackers speak at most in `show`.
+        max_tls: of attackers in `show`.
 
     Attributes:
         lab: has the CA, pins and keys.
@@ -96,7 +96,7 @@ class ServedLab:
         return self._attack.attacker if self._attack else HONEST
 
     def settle(self) -> None:
-        """Wait until everything from clients that have ended is read."""
+        """Wait until everything from ended clients is read."""
         self.gateway.settle(_SETTLE)
         _ = self._honest.requests  # it waits for the server
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pinned_requests.testing.server.http_exchange import Request
 
 _BACKLOG = 128  # connections: tests open many at once
-_QUIET = 0.05  # seconds without news from an open connection: what was sent over loopback has arrived by then
+_QUIET = 0.05  # seconds without news: what was sent over loopback has arrived by then
 _SETTLE_INTERVAL = 0.005  # seconds between two looks at the sockets
 
 
