@@ -204,6 +204,8 @@ def test_the_server_with_the_key_is_spoken_to(section: Section, trust: Trust) ->
 
 def test_a_man_in_the_middle_gets_nothing(section: Section, trust: Trust) -> None:
     """The client's own error, which the page names, shows whom, what was seen, and what was expected."""
+    if section.name == "aiohttp-4" and sys.version_info < (3, 11, 3):
+        pytest.skip("before CPython 3.11.3, asyncio fails by itself where aiohttp gives up TLS within TLS")
     with server_of(section, trust.attacker) as server:
         heard = run(section, trust, server.port)
     assert server.received == b""
