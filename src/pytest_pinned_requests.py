@@ -2,9 +2,8 @@
 
 Rules for the next maintainer:
 
-- pytest imports it in every run, wanted or not. It stands beside the package, not in it, because importing any module
-  of the package imports requests; and it imports nothing that pytest has not imported already. The lab is imported by
-  the fixture.
+- pytest imports it in every run. So it stands beside the package, whose modules import requests, and imports nothing
+  that pytest has not imported already. The lab is imported by the fixture.
 - Under pytest-xdist the fixture lives in a worker and the report is written by the controller. Results travel as
   properties of the test, which pytest hands over by itself and writes into ``--junitxml`` as well.
 """
@@ -39,7 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin the report, where there is to be one, tests are run, and this is not one worker among several.
+    """Begin the report, unless this only collects tests, or is one worker among several.
 
     Raises:
         pytest.UsageError: the file cannot be written; before the run, not after it.

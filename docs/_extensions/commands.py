@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-from pinned_requests.cli.app import app as application
-from pinned_requests.cli.help import command_tree
+from pinned_requests.cli.run import command_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +32,7 @@ class Commands(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the sections."""
-        return [self._section(name, command) for name, command in _walk(PROGRAM, command_tree(application))]
+        return [self._section(name, command) for name, command in _walk(PROGRAM, command_tree())]
 
     def _section(self, name: str, command: Any) -> nodes.section:
         section = nodes.section(ids=[nodes.make_id(name)], names=[name])

@@ -1,10 +1,10 @@
-"""Self-contained HTML pages: escaping, and one style for light and dark screens. Callers provide the content.
+"""Self-contained HTML pages: escaping, and one style for light and dark screens.
 
-Rules for the next maintainer:
+Rules for maintainers:
 
 - `element()` makes all markup, and escapes every text and attribute value. Nothing else writes into a page.
-- A page loads nothing: no script, font or image, and no link to another page. `element()` refuses references, and the
-  Content-Security-Policy of the page blocks the rest.
+- A page loads nothing and links nowhere: `element()` refuses references, and the Content-Security-Policy blocks the
+  rest.
 - Colour is never the only sign: a word stands beside it (WCAG 2.2, 1.4.1).
 """
 
@@ -23,22 +23,16 @@ _REFERENCES = frozenset({"href", "src", "action", "data", "poster", "srcset", "s
 
 
 class Markup(str):
-    """HTML text made by `element()`; it is not escaped again."""
+    """HTML made by `element()`, which is not escaped again."""
 
     __slots__ = ()
 
 
 def element(name: str, /, *children: str | None, **attributes: str | float | bool | None) -> Markup:
-    """Return an HTML or SVG element.
+    """Return an HTML or SVG element. Texts and values are escaped, children that are None left out.
 
-    Args:
-        name: element name, such as `"td"`.
-        children: `Markup`, unchanged; other text is escaped; None is left out.
-        attributes: `class_` means `class`, `stroke_width` means `stroke-width`. Values are escaped. None and False omit
-            the attribute; True writes it without a value.
-
-    Raises:
-        ValueError: an attribute would load a resource, link to another page, run a script or set a style.
+    Of attributes, `class_` means `class` and `stroke_width` means `stroke-width`; None and False omit one, True writes
+    it without a value. One that would load, link to, run or style something is a `ValueError`.
     """
     parts = [name]
     for given, value in attributes.items():
@@ -65,7 +59,7 @@ def badge(level: Level, word: str) -> Markup:
 
 
 def tile(level: Level, number: int, word: str) -> Markup:
-    """Return a number with the word that it counts, for the row of tiles on top of a page."""
+    """Return a number and what it counts, for the row of tiles on top of a page."""
     return element(
         "div",
         element("span", str(number), class_="number"),
@@ -87,22 +81,17 @@ def table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> Markup:
 
 
 def card(level: Level, summary: str, *children: str | None, is_open: bool = True) -> Markup:
-    """Return a section that opens and closes without a script, with a bar in the colour of a level."""
+    """Return a section that opens and closes, in the colour of a level."""
     return element(
         "details", element("summary", summary), element("div", *children, class_="body"), class_=level, open=is_open
     )
 
 
 def page(title: str, *body: str | None, style: str = "") -> str:
-    """Return a whole page.
+    """Return a page under a title.
 
-    Args:
-        title: title and heading of the page.
-        body: markup, or texts, which are escaped.
-        style: CSS to add to that of all pages. It must come from the program, never from input.
-
-    Raises:
-        ValueError: `style` could end the style element or load a resource.
+    `style` is CSS to add, from the program and never from input; it is a `ValueError` if it could end the style element
+    or load a resource.
     """
     if "<" in style or "url(" in style or "@import" in style:
         raise ValueError("the style of a page must not contain markup or load anything")

@@ -2,6 +2,8 @@
 
 Arguments, output and exit codes belong here; the table of exit codes is in `errors.py`. Decisions about pins,
 certificates and policies do not: they are in the rooms below, where a program can call them.
+
+Files that declare options have no `from __future__ import annotations`: typer reads their types.
 """
 
 from __future__ import annotations
@@ -16,16 +18,9 @@ _EXTRA = {"defusedxml", "rich", "tomlkit", "typer"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        arguments: those after the command's name; by default those of the process.
-
-    Returns:
-        The exit code.
-    """
+    """Run the command with arguments (by default those of the process), and return its exit code."""
     try:
-        from pinned_requests.cli.run import run  # noqa: PLC0415  the libraries of the extra `cli` may be missing
+        from pinned_requests.cli.run import run
 
         return run(sys.argv[1:] if arguments is None else list(arguments))
     except ModuleNotFoundError as missing:

@@ -1,26 +1,31 @@
-"""The commands and their options. Each gives back what is to be done, and does nothing yet; see `run.py`.
+"""The commands and their options."""
 
-This file has no `from __future__ import annotations`: typer reads the types of the arguments.
-"""
-
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 import typer
 
 from pinned_requests.cli import keys, lab, repo
-from pinned_requests.cli.help import HELP_OPTIONS, print_version
-from pinned_requests.cli.options import CaBundle, Json, KeyType, Policy, Proxy, Timeout, Yes
+from pinned_requests.cli.inputs import (
+    CaBundle,
+    ConnectTo,
+    Json,
+    KeyType,
+    Policy,
+    Proxy,
+    Timeout,
+    Yes,
+    misused,
+    read_span,
+)
+from pinned_requests.cli.output import CommandError
 
-Action = Callable[[], int]
 PinFormat = Literal["spki", "openssl", "curl", "rfc7469", "fingerprint", "toml"]
 Format = Literal["text", "json", "jsonl", "nagios", "prometheus", "html"]
 
 app = typer.Typer(
     epilog="Exit codes: 0 all is well, 1 a finding, 2 the command line or an input is wrong.",
-    context_settings=HELP_OPTIONS,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,  # they show local variables
 )
@@ -29,12 +34,22 @@ app.add_typer(keys.rotate_app)
 app.add_typer(lab.app)
 
 
+def _print_version(asked: bool) -> None:  # noqa: FBT001  a callback of typer
+    if asked:
+        try:
+            from pinned_requests import __version__
+        except ImportError:
+            raise CommandError("the version is unknown: the package runs from its sources, not installed") from None
+        print(f"pinned-requests {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def main(
     *,
     _version: Annotated[
         bool,
-        typer.Option("--version", "-V", is_eager=True, callback=print_version, help="Show the version and exit."),
+        typer.Option("--version", "-V", is_eager=True, callback=_print_version, help="Show the version and exit."),
     ] = False,
 ) -> None:
     """Public key pinning for requests: get pins, keep a policy, and know that it is right."""
@@ -45,7 +60,7 @@ Ignore = Annotated[list[str] | None, typer.Option(metavar="KIND", help="Finding 
 
 
 @app.command()
-def pin(  # noqa: PLR0913  one argument an option
+def pin(
     sources: Annotated[
         list[str],
         typer.Argument(
@@ -67,28 +82,24 @@ def pin(  # noqa: PLR0913  one argument an option
     insecure: Annotated[bool, typer.Option("--insecure", help="Show chains that no CA vouches for.")] = False,
     timeout: Timeout = 10.0,
     json: Json = False,
-) -> Action:
+) -> int:
     """Show the pins of files and of live servers.
 
     A file holds certificates, CSRs or keys, in PEM or DER. What exists or has a slash in it is a file, all else a host.
 
     Example: curl --pinnedpubkey "$(pinned-requests pin api.example.com --format curl)" https://api.example.com/
     """
-    from pinned_requests.cli.pin import pin as run  # noqa: PLC0415  a command imports what it needs
-    from pinned_requests.monitoring.route import Route  # noqa: PLC0415
+    from pinned_requests.cli.pin import pin as run
+    from pinned_requests.monitoring.route import Route
 
     if json and form is not None:
-        raise typer.BadParameter("--json and --format exclude each other")
-
-    def action() -> int:
-        route = Route(timeout, proxy, ca_bundle, is_insecure=insecure).check()
-        return run(sources, route, form=form, depth=depth, as_json=json)
-
-    return action
+        raise misused("pin", "--json and --format exclude each other")
+    route = Route(timeout, proxy, ca_bundle, is_insecure=insecure).check()
+    return run(sources, route, form=form, depth=depth, as_json=json)
 
 
 @app.command()
-def init(  # noqa: PLR0913  one argument an option
+def init(
     hosts: Annotated[list[str], typer.Argument(metavar="HOST[:PORT]", help="The servers.", show_default=False)],
     *,
     add: Annotated[
@@ -108,7 +119,7 @@ def init(  # noqa: PLR0913  one argument an option
     timeout: Timeout = 10.0,
     yes: Yes = False,
     json: Json = False,
-) -> Action:
+) -> int:
     """Write a policy for live hosts, and a backup key.
 
     It has the pins of leaf and issuer, and that of the new key, each with a note. Nothing is overwritten. With --add
@@ -116,20 +127,17 @@ def init(  # noqa: PLR0913  one argument an option
 
     Example: pinned-requests init api.example.com www.example.com
     """
-    from pinned_requests.cli import init as command  # noqa: PLC0415  a command imports what it needs
-    from pinned_requests.monitoring.route import Route  # noqa: PLC0415
+    from pinned_requests.cli import init as command
+    from pinned_requests.monitoring.route import Route
 
-    def run() -> int:
-        route = Route(timeout, proxy, ca_bundle).check()
-        if add is None:
-            return command.init(hosts, output, backup_key or Path("backup.key"), key_type, route, as_json=json)
-        return command.add(hosts, add, backup_key, key_type, route, is_agreed=yes, as_json=json)
-
-    return run
+    route = Route(timeout, proxy, ca_bundle).check()
+    if add is None:
+        return command.init(hosts, output, backup_key or Path("backup.key"), key_type, route, as_json=json)
+    return command.add(hosts, add, backup_key, key_type, route, is_agreed=yes, as_json=json)
 
 
 @app.command()
-def check(  # noqa: PLR0913  one argument an option
+def check(
     policy: Policy,
     hosts: Annotated[list[str] | None, typer.Argument(metavar="HOST[:PORT]")] = None,
     *,
@@ -149,10 +157,7 @@ def check(  # noqa: PLR0913  one argument an option
     all_addresses: Annotated[
         bool, typer.Option("--all-addresses", help="Ask each address of a host at least once.")
     ] = False,
-    connect_to: Annotated[
-        list[str] | None,
-        typer.Option(metavar="HOST:PORT:ADDRESS", help="Ask this address, not those of the name; repeatable."),
-    ] = None,
+    connect_to: ConnectTo = None,
     state: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Remember what was seen, and learn from it.")
     ] = None,
@@ -167,7 +172,7 @@ def check(  # noqa: PLR0913  one argument an option
     ca_bundle: CaBundle = None,
     timeout: Timeout = 10.0,
     json: Annotated[bool, typer.Option("--json", help="As --format json.")] = False,
-) -> Action:
+) -> int:
     """Check a policy against live hosts.
 
     Those that it names; or those given, which its patterns may match.
@@ -181,11 +186,10 @@ def check(  # noqa: PLR0913  one argument an option
 
     Example: pinned-requests check pins.toml
     """
-    from pinned_requests.cli.check import check as run  # noqa: PLC0415  a command imports what it needs
-    from pinned_requests.cli.inputs import read_span  # noqa: PLC0415
-    from pinned_requests.monitoring.check import Options  # noqa: PLC0415
-    from pinned_requests.monitoring.findings import KINDS, Severity  # noqa: PLC0415
-    from pinned_requests.monitoring.route import Route, read_connect_to  # noqa: PLC0415
+    from pinned_requests.cli.check import check as run
+    from pinned_requests.monitoring.check import Options
+    from pinned_requests.monitoring.findings import KINDS, Severity
+    from pinned_requests.monitoring.route import Route, read_connect_to
 
     def options() -> Options:
         connections = read_connect_to(connect_to or ())
@@ -199,9 +203,8 @@ def check(  # noqa: PLR0913  one argument an option
             jobs=jobs,
         )
 
-    ignored = _kinds(ignore, KINDS)
-    return partial(
-        run,
+    ignored = _kinds("check", ignore, KINDS)
+    return run(
         policy,
         hosts or [],
         options,
@@ -213,7 +216,7 @@ def check(  # noqa: PLR0913  one argument an option
 
 
 @app.command()
-def convert(  # noqa: PLR0913  one argument an option
+def convert(
     path: Annotated[str, typer.Argument(metavar="FILE", help="The configuration; - is standard input.")] = "-",
     *,
     target: Annotated[str, typer.Option("--to", metavar="FORMAT", help="The format to write.")],
@@ -221,11 +224,12 @@ def convert(  # noqa: PLR0913  one argument an option
         str | None, typer.Option("--from", metavar="FORMAT", help="The format to read; default: by the suffix.")
     ] = None,
     host: Annotated[
-        str | None, typer.Option(help="The host of the pins, for curl and rfc7469; or the one to convert.")
+        str | None,
+        typer.Option(metavar="TEXT", help="The host of the pins, for curl and rfc7469; or the one to convert."),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="A loss is a finding.")] = False,
     json: Json = False,
-) -> Action:
+) -> int:
     """Convert between formats of pin configuration.
 
     What gets lost goes to stderr. Formats: toml, json, curl, rfc7469, android, apple, trustkit, tlsa; and to write only
@@ -233,9 +237,9 @@ def convert(  # noqa: PLR0913  one argument an option
 
     Example: pinned-requests convert pins.toml --to android
     """
-    from pinned_requests.cli.convert import convert as run  # noqa: PLC0415  a command imports what it needs
+    from pinned_requests.cli.convert import convert as run
 
-    return partial(run, path, source, target, host, is_strict=strict, as_json=json)
+    return run(path, source, target, host, is_strict=strict, as_json=json)
 
 
 @app.command()
@@ -248,7 +252,7 @@ def lint(
     strict: Annotated[bool, typer.Option("--strict", help="Find sets that hang on a single CA, too.")] = False,
     ignore: Ignore = None,
     json: Json = False,
-) -> Action:
+) -> int:
     """Check policy files offline, without a network.
 
     Findings: no-backup-pin, backup-pin-in-use, blocked-pin-accepted,
@@ -258,30 +262,29 @@ def lint(
 
     Example: pinned-requests lint pins.toml --strict
     """
-    from pinned_requests.cli.inputs import read_span  # noqa: PLC0415  a command imports what it needs
-    from pinned_requests.cli.lint import lint as run  # noqa: PLC0415
-    from pinned_requests.editing.doubts import KINDS  # noqa: PLC0415
+    from pinned_requests.cli.lint import lint as run
+    from pinned_requests.editing.doubts import KINDS
 
-    return lambda: run(policies, read_span(within), _kinds(ignore, KINDS), is_strict=strict, as_json=json)
+    return run(policies, read_span(within), _kinds("lint", ignore, KINDS), is_strict=strict, as_json=json)
 
 
 @app.command()
-def demo() -> Action:
+def demo() -> int:
     """Show a man in the middle who fools requests.
 
     Example: pinned-requests demo
     """
-    from pinned_requests.cli.demo import demo as run  # noqa: PLC0415  a command imports what it needs
+    from pinned_requests.cli.demo import demo as run
 
-    return run
+    return run()
 
 
 for command in (keys.can_serve, keys.block, keys.repin):
     app.command()(command)
 
 
-def _kinds(given: list[str] | None, known: Iterable[str]) -> frozenset[str]:
+def _kinds(command: str, given: list[str] | None, known: Iterable[str]) -> frozenset[str]:
     for kind in given or ():
         if kind not in known:
-            raise typer.BadParameter(f"{kind!r} is not a kind of finding; there are {', '.join(known)}")
+            raise misused(command, f"{kind!r} is not a kind of finding; there are {', '.join(known)}")
     return frozenset(given or ())

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pinned_requests.cli.asking import write
 from pinned_requests.cli.inputs import read_bounded
 from pinned_requests.cli.output import complain, show_json
+from pinned_requests.cli.writing import write
 from pinned_requests.core.der import MAX_SIZE
 from pinned_requests.core.errors import PinFormatError, PolicyError
 from pinned_requests.core.pin import Pin, find_keys
@@ -21,26 +21,11 @@ from pinned_requests.monitoring.target import read_target
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pinned_requests.core.policy import PinPolicy
     from pinned_requests.monitoring.route import Route
 
 
 def block(what: Sequence[str], policy: Path, route: Route, *, is_agreed: bool, as_json: bool) -> int:
-    """Block keys for every host of a policy.
-
-    Args:
-        what: pins, files (the first certificate, CSR or key in each) or `HOST[:PORT]`, whose leaf's key is blocked.
-        policy: path of the policy.
-        route: how hosts are reached; their certificates need not be valid.
-        is_agreed: whether to write without asking.
-        as_json: whether to print JSON.
-
-    Raises:
-        CommandError: the question was declined, or there is no terminal to ask on.
-        ServerError: a host cannot be reached.
-        PolicyError: one of them is neither, or the policy is wrong.
-        OSError: a file cannot be read or written.
-    """
+    """Block keys for every host of a policy: pins, the first key in each file, the leaf's key of each `HOST[:PORT]`."""
     now = datetime.now(UTC)
     file = PolicyFile.read(policy, now)
     pins = list(dict.fromkeys(_read(text, route, now) for text in what))
@@ -51,14 +36,19 @@ def block(what: Sequence[str], policy: Path, route: Route, *, is_agreed: bool, a
         else:
             print(f"Nothing to do: {escape(str(policy))} blocks {', '.join(map(str, pins))} already.")
         return 0
-    hit = _accepted_by(file.policy, new)
-    for pin, names in hit:
+    hosts = file.policy.hosts
+    accepted = {pin: names for pin in new if (names := [name for name, each in hosts.items() if pin in each.accepted])}
+    for pin, names in accepted.items():
         complain(f"{pin} is accepted for {', '.join(names)}: clients will refuse these hosts wherever they serve it")
     shown = write(file, changes.blocking(file.policy, new), now, is_agreed=is_agreed, as_json=as_json)
     if as_json:
-        accepted = {str(pin): names for pin, names in hit}
         show_json(
-            {"policy": str(policy), "blocked": [str(pin) for pin in new], "accepted_for": accepted, "difference": shown}
+            {
+                "policy": str(policy),
+                "blocked": [str(pin) for pin in new],
+                "accepted_for": {str(pin): names for pin, names in accepted.items()},
+                "difference": shown,
+            }
         )
     else:
         print(f"Publish {escape(str(policy))} now.")
@@ -81,8 +71,3 @@ def _read(text: str, route: Route, now: datetime) -> Pin:
     target = read_target(text)
     leaf = fetch(target, route.without_verification()).certificates[0]
     return leaf.spki_pin.with_note(note_of(f"blocked, seen at {target}", leaf.subject, "on", now))
-
-
-def _accepted_by(policy: PinPolicy, pins: Sequence[Pin]) -> list[tuple[Pin, list[str]]]:
-    found = [(pin, [name for name, each in policy.hosts.items() if pin in each.accepted]) for pin in pins]
-    return [(pin, names) for pin, names in found if names]

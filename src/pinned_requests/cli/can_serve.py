@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from pinned_requests.cli.inputs import read_bounded
+from pinned_requests.cli.inputs import read_keys
 from pinned_requests.cli.output import CommandError, Row, rfc3339, show_json, show_table
-from pinned_requests.core.der import MAX_SIZE
-from pinned_requests.core.errors import PolicyError
-from pinned_requests.core.pin import find_keys
-from pinned_requests.core.text import escape, show
+from pinned_requests.core.text import escape
 from pinned_requests.editing.clients import clients_of
 from pinned_requests.editing.policy_file import PolicyFile
 from pinned_requests.monitoring.key_file import KeyFile, read_key_file
@@ -26,46 +23,27 @@ if TYPE_CHECKING:
     from pinned_requests.core.policy import PinPolicy
 
 
-class Remote(NamedTuple):
-    """A repository of signed policies: the URL of its folder, the root metadata that clients ship, and the target."""
-
-    url: str
-    root: Path
-    target: str
-
-
-def run(  # noqa: PLR0913  each an option of the command
+def run(
     path: str,
     host: str | None,
     policies: Sequence[Path],
-    remote: Remote | None,
+    remote: str | None,
+    root: Path | None,
+    name: str,
     max_client_age: timedelta,
     *,
     as_json: bool,
 ) -> int:
-    """Say whether the key in a file may be served on a host, or on each host that its certificate names.
+    """Say whether the key in a file may be served on a host, or on each pinned host that its certificate names.
 
-    Args:
-        path: of a certificate (with its chain), a CSR or a key; `-` is standard input.
-        host: `HOST[:PORT]`; None: those that the certificate or CSR names and the policy pins.
-        policies: the policy, and older ones that clients may still have, newest first.
-        remote: a repository whose policy clients have, or None.
-        max_client_age: how long after a policy was replaced a client may still have it.
-        as_json: whether to print JSON.
-
-    Returns:
-        0 if it may be served now on every host, else 1.
-
-    Raises:
-        CommandError: no policy is given, or there is no host to ask for.
-        PolicyError: a file is wrong.
-        OSError: a file cannot be read.
+    `policies` are the newest and older ones that clients may still have; `remote`, `root` and `name` are of a published
+    one. Returns 0 if it may be served everywhere now, else 1.
     """
     if not policies and remote is None:
         raise CommandError("name the policy that clients have by --policy or --remote")
     now = datetime.now(UTC)
-    file = _key_file(path)
-    published = None if remote is None else published_policy(remote.url, remote.root, remote.target)
+    file = read_key_file(read_keys(path))
+    published = None if remote is None or root is None else published_policy(remote, root, name)
     clients = clients_of([PolicyFile.read(each, now) for each in policies], published, now)
     targets = _targets(host, file, clients.versions[-1].policy)
     answers = [
@@ -89,19 +67,6 @@ def run(  # noqa: PLR0913  each an option of the command
             [_row(each, clients.unpublished, max_client_age) for each in answers],
         )
     return 0 if all(each.is_safe for each in answers) else 1
-
-
-def _key_file(path: str) -> KeyFile:
-    data = read_bounded(path, MAX_SIZE)
-    try:
-        found = tuple(find_keys(data))
-    except PolicyError as error:
-        raise PolicyError(f"{show(path)}: {error}") from None
-    if not found:
-        raise CommandError(
-            f"{show(path)} has no certificate, certification request, public key or unencrypted private key"
-        )
-    return read_key_file(found)
 
 
 def _targets(host: str | None, file: KeyFile, policy: PinPolicy) -> list[Target]:

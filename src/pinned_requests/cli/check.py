@@ -8,12 +8,14 @@ import sys
 from typing import TYPE_CHECKING
 
 from pinned_requests import PinPolicy
-from pinned_requests.cli.check_reports import document, nagios, prometheus, text
-from pinned_requests.cli.check_reports.report import Report
+from pinned_requests.cli.check_reports import document, nagios, prometheus
+from pinned_requests.cli.check_reports.report import Report, summary
 from pinned_requests.cli.errors import ExitCode, failure_of
-from pinned_requests.cli.output import progress
+from pinned_requests.cli.output import Row, progress, show_table
 from pinned_requests.core.text import escape
+from pinned_requests.core.verdict import Outcome
 from pinned_requests.monitoring.check import Checked, Options, check_hosts
+from pinned_requests.monitoring.findings import Severity
 from pinned_requests.monitoring.history import History
 from pinned_requests.monitoring.target import read_target
 from pinned_requests.monitoring.whole_file import write_whole
@@ -22,12 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from pinned_requests.monitoring.findings import Severity
-
-FORMATS = ("text", "json", "jsonl", "nagios", "prometheus", "html")
+    from pinned_requests.monitoring.check import HostCheck
 
 
-def check(  # noqa: PLR0913  each an option of the command
+def check(
     path: Path,
     hosts: Sequence[str],
     make_options: Callable[[], Options],
@@ -39,28 +39,16 @@ def check(  # noqa: PLR0913  each an option of the command
 ) -> int:
     """Check hosts against a policy, and show what was found.
 
-    Args:
-        path: of the policy.
-        hosts: `HOST[:PORT]`; none: every host that the policy names, patterns excepted.
-        make_options: how to check; what it raises is handled as every other error is.
-        form: one of `FORMATS`.
-        output: a file to write, whole or not at all; None is stdout.
-        state: a file that remembers, or None.
-        fail_on: the severity from which on findings count.
+    `make_options` is a function, so that Nagios is told of its errors, too.
 
     Returns:
         1 for a finding that counts, else 0; 130 after an interrupt; for Nagios, the code of the state.
-
-    Raises:
-        PolicyError: the policy, a host, an option or the state is wrong.
-        RouteError: the proxy or the CA bundle is wrong.
-        OSError: a file cannot be read or written.
     """
     try:
         policy = PinPolicy.from_file(path)
         checked = _checked(policy, hosts, make_options(), state)
         report = Report(escape(str(path)), policy, checked, fail_on)
-        _show(_rendered(form, report), output)
+        _show(form, report, output)
     except Exception as error:
         failure = failure_of(error)
         if form != "nagios" or failure is None or failure.code == ExitCode.PIPE_CLOSED:
@@ -84,27 +72,55 @@ def _checked(policy: PinPolicy, hosts: Sequence[str], options: Options, state: P
     return checked
 
 
-def _rendered(form: str, report: Report) -> Callable[[], object]:
-    """Return what prints the report."""
-    if form == "text":
-        return lambda: text.show_text(report)
-    if form == "html":
-        from pinned_requests.cli.check_reports.page import as_page  # noqa: PLC0415  for this format alone
-
-        return lambda: sys.stdout.write(as_page(report))
-    render = {
-        "json": document.as_json,
-        "jsonl": document.as_json_lines,
-        "nagios": nagios.as_nagios,
-        "prometheus": prometheus.as_prometheus,
-    }[form]
-    return lambda: sys.stdout.write(render(report))
-
-
-def _show(print_report: Callable[[], object], output: Path | None) -> None:
+def _show(form: str, report: Report, output: Path | None) -> None:
     if output is None:
-        print_report()
+        _print(form, report)
         return
     with contextlib.redirect_stdout(io.StringIO()) as written:
-        print_report()
+        _print(form, report)
     write_whole(output, written.getvalue().encode())
+
+
+def _print(form: str, report: Report) -> None:
+    if form == "text":
+        show_text(report)
+        return
+    if form == "html":
+        from pinned_requests.cli.check_reports.page import as_page as render
+    else:
+        render = {
+            "json": document.as_json,
+            "jsonl": document.as_json_lines,
+            "nagios": nagios.as_nagios,
+            "prometheus": prometheus.as_prometheus,
+        }[form]
+    sys.stdout.write(render(report))
+
+
+def show_text(report: Report) -> None:
+    """Print what was found, for people."""
+    checked = report.checked
+    show_table(None, ("host", "found"), [_row(each, report) for each in checked.hosts])
+    if checked.not_checked:
+        print(f"Not checked, being patterns: {', '.join(checked.not_checked)}; name hosts that they match.")
+    print(summary(checked))
+
+
+def _row(host: HostCheck, report: Report) -> Row:
+    sample, lines = host.worst, []
+    verdict = sample.verdict if sample else None
+    if sample and verdict is not None and verdict.pin is not None:
+        subject = verdict.chain.certificates[verdict.depth or 0].subject
+        pins = host.pins
+        listed = () if pins is None else (*pins.pins, *pins.backup_pins, *pins.blocked_pins)
+        note = verdict.pin.describe((*listed, *report.policy.blocked_pins))
+        lines = [f"{host.outcome} at depth {verdict.depth}: {subject}", note]
+    elif sample and sample.chain.certificates and host.outcome in (Outcome.MISMATCH.value, "invalid-certificate"):
+        for depth, seen in enumerate(sample.chain.certificates):
+            lines += [f"presented at depth {depth}: {seen.subject}", str(seen.spki_pin)]
+    elif not host.findings:
+        lines = [host.outcome]
+    lines += [f"{each.severity}: {each.kind}: {each.text}" for each in host.findings]
+    if not host.is_complete:
+        lines.append("interrupted: not all of it was checked" if host.samples else "interrupted before it was checked")
+    return Row(str(host.target), lines, is_good=(host.severity or Severity.INFO) < report.fail_on and host.is_complete)

@@ -14,26 +14,10 @@ from pinned_requests.core.text import show
 from pinned_requests.formats import FORMATS, read, write
 
 
-def convert(  # noqa: PLR0913  each an option of the command
-    path: str, source: str | None, target: str, host: str | None, *, is_strict: bool, as_json: bool
-) -> int:
-    """Print a configuration in another format.
+def convert(path: str, source: str | None, target: str, host: str | None, *, is_strict: bool, as_json: bool) -> int:
+    """Print a configuration in another format. Returns 1 if losses are findings and there is one, else 0.
 
-    Args:
-        path: the file, or `-` for standard input.
-        source: the format to read, one of `FORMATS`, or None for the one that the suffix of `path` names.
-        target: the format to write, one of `FORMATS`.
-        host: the host of the pins if the format to read does not name it; else the host or pattern to convert.
-        is_strict: whether a loss is a finding.
-        as_json: whether to print JSON.
-
-    Returns:
-        1 if there is a finding, else 0.
-
-    Raises:
-        CommandError: the format to read is not given, the input is too large, or a library is not installed.
-        PolicyError: the input is wrong, or cannot be expressed in the other format; the text names the file.
-        OSError: the file cannot be read.
+    `host` is that of the pins if the format to read does not name it, else the host or pattern to convert.
     """
     source = source or _by_suffix(path)
     now = datetime.now(UTC)

@@ -16,11 +16,7 @@ WAIT = 5.0  # seconds: far longer than anything here takes; a hang is a failure
 
 
 def demo() -> int:
-    """Play the attack against requests and against `PinnedSession`, and say what the attacker got.
-
-    Returns:
-        0 only if requests was fooled, `PinnedSession` was not, and the attacker got no byte from it; else 1.
-    """
+    """Play the attack, and return 0 only if requests was fooled, `PinnedSession` not, and no byte of it got out."""
     logging.getLogger("pinned_requests").addHandler(logging.NullHandler())  # the refusal is printed below, once
     print("A CA that this client trusts signs a certificate for localhost for the API, and another for an attacker.")
     authority = Authority.create("Demo CA")

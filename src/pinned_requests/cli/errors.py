@@ -1,4 +1,4 @@
-"""Errors → a sentence on stderr and an exit code: the one handler and the one table of all commands.
+"""Errors → a sentence on stderr and an exit code: the one handler of all commands.
 
 | code | meaning                                                     |
 |------|-------------------------------------------------------------|
@@ -14,13 +14,16 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
 from pinned_requests.cli.output import CommandError, sentence_of
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.monitoring.errors import RouteError, ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class ExitCode(IntEnum):
@@ -34,7 +37,7 @@ class ExitCode(IntEnum):
 
 
 class Failure(NamedTuple):
-    """How a command ends that an error has ended: what to say on stderr (not escaped yet), and the exit code."""
+    """How an error ends a command: the sentence for stderr (not escaped yet), and the exit code."""
 
     sentence: str | None
     code: int
@@ -52,21 +55,23 @@ _OF_REMOTE = {
 }
 _LIBRARIES_OF_REMOTE = {"filelock", "securesystemslib", "tuf"}
 
+
+def _sentence_of_typer(error: typer.TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "pinned-requests"
+    return f"{error.format_message().rstrip('.')}; see '{command} --help'"
+
+
 # The first row that fits counts. A `CommandError` brings its own code, 2 unless said otherwise.
-_CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
-    (ServerError, ExitCode.FINDING),
-    (RouteError, ExitCode.BAD_INPUT),
-    (PolicyError, ExitCode.BAD_INPUT),
-    (typer.TyperException, ExitCode.BAD_INPUT),
-    (KeyboardInterrupt, ExitCode.INTERRUPTED),
-    (typer.Abort, ExitCode.INTERRUPTED),  # of a prompt: Ctrl-C or the end of the input
-    (BrokenPipeError, ExitCode.PIPE_CLOSED),
-    (OSError, ExitCode.BAD_INPUT),
-    (MemoryError, ExitCode.BAD_INPUT),
-    (RecursionError, ExitCode.BAD_INPUT),
+_TABLE: tuple[tuple[tuple[type[BaseException], ...], ExitCode, Callable[[Any], str] | None], ...] = (
+    ((ServerError,), ExitCode.FINDING, str),
+    ((RouteError, PolicyError), ExitCode.BAD_INPUT, str),
+    ((typer.TyperException,), ExitCode.BAD_INPUT, _sentence_of_typer),
+    ((KeyboardInterrupt, typer.Abort), ExitCode.INTERRUPTED, None),  # Abort: Ctrl-C or the end of input at a prompt
+    ((BrokenPipeError,), ExitCode.PIPE_CLOSED, None),
+    ((OSError,), ExitCode.BAD_INPUT, sentence_of),
+    ((MemoryError, RecursionError), ExitCode.BAD_INPUT, lambda _: "the input is too large"),
 )
-_SILENT = (KeyboardInterrupt, typer.Abort, BrokenPipeError)
-_TOO_LARGE = (MemoryError, RecursionError)
 
 
 def failure_of(error: BaseException) -> Failure | None:
@@ -80,19 +85,7 @@ def failure_of(error: BaseException) -> Failure | None:
         name = f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}"
         if name in _OF_REMOTE:
             return Failure(_OF_REMOTE[name].format(error), ExitCode.FINDING)
-    code = next((code for kind, code in _CODES if isinstance(error, kind)), None)
-    return None if code is None else Failure(_sentence(error), code)
-
-
-def _sentence(error: BaseException) -> str | None:
-    if isinstance(error, _SILENT):
-        return None
-    if isinstance(error, _TOO_LARGE):
-        return "the input is too large"
-    if isinstance(error, typer.TyperException):
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else "pinned-requests"
-        return f"{error.format_message().rstrip('.')}; see '{command} --help'"
-    if isinstance(error, OSError):
-        return sentence_of(error)
-    return str(error)
+    for kinds, code, sentence_for in _TABLE:
+        if isinstance(error, kinds):
+            return Failure(None if sentence_for is None else sentence_for(error), code)
+    return None

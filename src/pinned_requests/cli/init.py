@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pinned_requests import PinPolicy, PinSet
-from pinned_requests.cli.asking import write
+from pinned_requests import Pin, PinPolicy, PinSet
 from pinned_requests.cli.output import CommandError, Row, complain, show_json, show_table
+from pinned_requests.cli.writing import NewKey, key_path, make_key, write
 from pinned_requests.core.text import escape, show
 from pinned_requests.editing import changes
-from pinned_requests.editing.backup import BackupKey, csr_path, make_backup_key
-from pinned_requests.editing.files import SECRET, NewFile, check_new, create
+from pinned_requests.editing.backup import csr_path
+from pinned_requests.editing.files import NewFile, check_new, create
 from pinned_requests.editing.history import first_record, history_path
 from pinned_requests.editing.policy_file import PolicyFile, note_of
 from pinned_requests.monitoring.fetch import fetch
@@ -21,6 +20,7 @@ from pinned_requests.monitoring.target import read_target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from pinned_requests.core.chain import SeenCertificate
     from pinned_requests.monitoring.route import Route
@@ -29,71 +29,41 @@ if TYPE_CHECKING:
 _PINNED_DEPTHS = ("leaf", "issuer")
 
 
-class Seen(NamedTuple):
-    """What was seen of one host: the certificates to pin, leaf first, and why they may be an interceptor's."""
+class _Seen(NamedTuple):
+    """A host, the certificates to pin (leaf first), and why they may be an interceptor's."""
 
     target: Target
     chain: tuple[SeenCertificate, ...]
     doubts: tuple[str, ...]
 
-
-class Made(NamedTuple):
-    """A backup key, where it goes, and its pin with a note."""
-
-    key: BackupKey
-    path: Path
-    now: datetime
-
     @property
-    def csr(self) -> Path:
-        """Where its request goes."""
-        return csr_path(self.path)
+    def by_role(self) -> list[tuple[str, SeenCertificate]]:
+        return list(zip(_PINNED_DEPTHS, self.chain, strict=False))
 
-    @property
-    def files(self) -> list[NewFile]:
-        """The key, for its owner alone, and the request."""
-        return [NewFile(self.path, self.key.key_pem, SECRET), NewFile(self.csr, self.key.csr_pem)]
-
-    def pins_for(self, seen: Seen) -> PinSet:
-        """Return the pins of a host."""
-        named = zip(_PINNED_DEPTHS, seen.chain, strict=False)
-        pins = [each.spki_pin.with_note(note_of(role, each.subject, "seen", self.now)) for role, each in named]
-        return PinSet(pins, backup_pins=self.key.pin.with_note(note_of("backup", self.path.name, "made", self.now)))
+    def pins(self, backup: Pin, now: datetime) -> PinSet:
+        pins = [each.spki_pin.with_note(note_of(role, each.subject, "seen", now)) for role, each in self.by_role]
+        return PinSet(pins, backup_pins=backup)
 
 
-def init(  # noqa: PLR0913  each an option of the command
-    hosts: Sequence[str], output: Path, backup_key: Path, key_type: str, route: Route, *, as_json: bool
-) -> int:
-    """Write a policy with the leaf's and the issuer's pin of each host, and a backup key with its request.
+def init(hosts: Sequence[str], output: Path, backup_key: Path, key_type: str, route: Route, *, as_json: bool) -> int:
+    """Write a policy with the pins of leaf and issuer of each host, and a backup key with its request.
 
-    Args:
-        hosts: `HOST[:PORT]`, all of which must be reached and verified.
-        output: path of the policy; its history goes beside it.
-        backup_key: path of the key; the request has the suffix `.csr`, in place of `.key` or `.pem`.
-        key_type: one of `editing.backup.KEY_TYPES`.
-        route: how the hosts are reached.
-        as_json: whether to print JSON.
-
-    Raises:
-        ServerError: a host was not reached, or its certificate is not valid. Nothing has been written then.
-        CommandError: the policy has another suffix than `.toml` or `.json`.
-        PolicyError: a host is invalid.
-        OSError: a file exists, or cannot be written.
+    Every host must be reached, with a valid certificate, before anything is written.
     """
     text = {".toml": PinPolicy.to_toml, ".json": PinPolicy.to_json}.get(output.suffix.lower())
     if text is None:
         raise CommandError(f"{show(str(output))} is not the path of a policy; give that of a .toml or .json file")
     check_new([output, history_path(output), backup_key, csr_path(backup_key)])
     seen = _look(hosts, route)
-    made = _make(seen, backup_key, key_type)
-    policy = PinPolicy({each.target.pattern: made.pins_for(each) for each in seen})
-    history = first_record(output, policy, made.now)
-    create([*made.files, history, NewFile(output, text(policy).encode())])
-    _report(output, seen, made, None, as_json=as_json)
+    now = datetime.now(UTC)
+    key = make_key((each.target.host for each in seen), key_type, backup_key, now)
+    new = PinPolicy({each.target.pattern: each.pins(key.pin, now) for each in seen})
+    create([*key.files, first_record(output, new, now), NewFile(output, text(new).encode())])
+    _report(output, seen, key, None, as_json=as_json)
     return 0
 
 
-def add(  # noqa: PLR0913  each an option of the command
+def add(
     hosts: Sequence[str],
     policy: Path,
     backup_key: Path | None,
@@ -103,41 +73,26 @@ def add(  # noqa: PLR0913  each an option of the command
     is_agreed: bool,
     as_json: bool,
 ) -> int:
-    """Add hosts to a policy, and make a backup key for them. What is in the file stays, comments included.
-
-    Args:
-        hosts: as for `init()`; none of them may have an entry.
-        policy: path of the policy.
-        backup_key: path of the key; None: the first host and the date.
-        key_type: as for `init()`.
-        route: as for `init()`.
-        is_agreed: whether to write without asking.
-        as_json: whether to print JSON.
-
-    Raises:
-        ServerError: as for `init()`.
-        PolicyError: a host is invalid or has an entry, or the policy is wrong.
-        OSError: a file exists, or cannot be read or written.
-    """
-    now = datetime.now(UTC)
-    file = PolicyFile.read(policy, now)
+    """Add hosts to a policy, and make a backup key for them. What is in the file stays, comments included."""
+    file = PolicyFile.read(policy, datetime.now(UTC))
     targets = [read_target(text) for text in hosts]
     changes.check_absent(file.policy, [target.pattern for target in targets])  # before a connection is made
-    path = backup_key or Path(f"{targets[0].host.replace(':', '-')}-{now:%Y%m%d}.key")
+    path = backup_key or key_path(targets[0].host, datetime.now(UTC))
     check_new([path, csr_path(path)])
     seen = _look(hosts, route)
-    made = _make(seen, path, key_type)
-    new = changes.with_hosts(file.policy, {each.target.pattern: made.pins_for(each) for each in seen})
-    shown = write(file, new, made.now, made.files, is_agreed=is_agreed, as_json=as_json)
-    _report(policy, seen, made, shown, as_json=as_json)
+    now = datetime.now(UTC)
+    key = make_key((each.target.host for each in seen), key_type, path, now)
+    new = changes.with_hosts(file.policy, {each.target.pattern: each.pins(key.pin, now) for each in seen})
+    shown = write(file, new, now, key.files, is_agreed=is_agreed, as_json=as_json)
+    _report(policy, seen, key, shown, as_json=as_json)
     return 0
 
 
-def _look(hosts: Sequence[str], route: Route) -> list[Seen]:
+def _look(hosts: Sequence[str], route: Route) -> list[_Seen]:
     found = []
     for target in dict.fromkeys(map(read_target, hosts)):
         chain = fetch(target, route)
-        seen = Seen(target, chain.certificates[: len(_PINNED_DEPTHS)], doubts_about(target, route, chain))
+        seen = _Seen(target, chain.certificates[: len(_PINNED_DEPTHS)], doubts_about(target, route, chain))
         for doubt in seen.doubts:
             complain(
                 f"WARNING: {target}: {doubt}. This may be an interceptor's key. Compare the fingerprint with the one "
@@ -147,28 +102,19 @@ def _look(hosts: Sequence[str], route: Route) -> list[Seen]:
     return found
 
 
-def _make(seen: Sequence[Seen], path: Path, key_type: str) -> Made:
-    hosts = list(dict.fromkeys(each.target.host for each in seen))
-    return Made(make_backup_key(hosts, key_type), path, datetime.now(UTC))
-
-
-def _report(path: Path, seen: Sequence[Seen], made: Made, difference: str | None, *, as_json: bool) -> None:
-    key, csr = escape(str(made.path)), escape(str(made.csr))
+def _report(path: Path, seen: Sequence[_Seen], new: NewKey, difference: str | None, *, as_json: bool) -> None:
     if as_json:
         document = {
             "policy": str(path),
-            "backup_key": str(made.path),
-            "backup_csr": str(made.csr),
-            "backup_pin": str(made.key.pin),
+            **new.document(),
             "hosts": {each.target.pattern: [str(s.spki_pin) for s in each.chain] for each in seen},
             "doubts": {each.target.pattern: list(each.doubts) for each in seen if each.doubts},
         }
         show_json(document if difference is None else {**document, "difference": difference})
         return
-    rows = []
+    key, rows = escape(str(new.path)), []
     for each in seen:
-        named = zip(_PINNED_DEPTHS, each.chain, strict=False)
-        lines = [line for name, found in named for line in (f"{name}: {found.subject}", str(found.spki_pin))]
-        rows.append(Row(each.target.pattern, [*lines, f"backup: {key}", str(made.key.pin)]))
+        lines = [line for name, found in each.by_role for line in (f"{name}: {found.subject}", str(found.spki_pin))]
+        rows.append(Row(each.target.pattern, [*lines, f"backup: {key}", str(new.pin)]))
     show_table(f"{escape(str(path))} (hosts: {len(rows)})", ("host", "pins"), rows)
-    print(f"Keep {key} offline, with {csr}, until the key in use must go.")
+    print(f"Keep {key} offline, with {escape(str(new.csr))}, until the key in use must go.")

@@ -1,16 +1,11 @@
-"""The commands of a key's life, and their options: `rotate`, `can-serve`, `block`, `repin`. See `app.py`.
+"""The commands of a key's life, and their options: `rotate`, `can-serve`, `block`, `repin`."""
 
-This file has no `from __future__ import annotations`: typer reads the types of the arguments.
-"""
-
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pinned_requests.cli.inputs import read_span
-from pinned_requests.cli.options import (
+from pinned_requests.cli.inputs import (
     CaBundle,
     ConnectTo,
     Insecure,
@@ -22,25 +17,24 @@ from pinned_requests.cli.options import (
     Proxy,
     Timeout,
     Yes,
+    misused,
+    read_span,
 )
 
 if TYPE_CHECKING:
-    from pinned_requests.cli.rotation_text import Place
+    from pinned_requests.cli.rotate import Place
 
-Action = Callable[[], int]
 HOST = "HOST[:PORT]"
 Host = Annotated[str, typer.Argument(metavar=HOST, help="The server.", show_default=False)]
 
 rotate_app = typer.Typer(
     name="rotate",
     help="Change the key of a host without locking a client out, step by step.",
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
 )
 
 
 @rotate_app.command("status")
-def rotate_status(  # noqa: PLR0913  one argument an option
+def rotate_status(
     policy: Policy,
     host: Host,
     *,
@@ -51,26 +45,22 @@ def rotate_status(  # noqa: PLR0913  one argument an option
     insecure: Insecure = False,
     timeout: Timeout = 10.0,
     json: Json = False,
-) -> Action:
+) -> int:
     """Show where a rotation stands: what is served, what is in reserve, what is next, and what must wait.
 
     Every address of the host is asked. Exit code 1: clients are refused now, or no server answers.
 
     Example: pinned-requests rotate status pins.toml api.example.com
     """
+    from pinned_requests.cli.rotate import status
 
-    def run() -> int:
-        from pinned_requests.cli.rotate import status  # noqa: PLC0415  a command imports what it needs
-
-        return status(
-            _place(policy, host, max_client_age, connect_to, (timeout, proxy, ca_bundle, insecure)), as_json=json
-        )
-
-    return run
+    return status(
+        _place(policy, host, max_client_age, connect_to, timeout, proxy, ca_bundle, insecure=insecure), as_json=json
+    )
 
 
 @rotate_app.command("next")
-def rotate_next(  # noqa: PLR0913  one argument an option
+def rotate_next(
     policy: Policy,
     host: Host,
     *,
@@ -86,25 +76,21 @@ def rotate_next(  # noqa: PLR0913  one argument an option
     timeout: Timeout = 10.0,
     yes: Yes = False,
     json: Json = False,
-) -> Action:
+) -> int:
     """Make the next backup key and its CSR, and write its pin into the policy.
 
     A backup key that is served becomes a pin. Nothing is overwritten, and comments stay.
 
     Example: pinned-requests rotate next pins.toml api.example.com
     """
+    from pinned_requests.cli.rotate import prepare
 
-    def run() -> int:
-        from pinned_requests.cli.rotate import prepare  # noqa: PLC0415  a command imports what it needs
-
-        place = _place(policy, host, max_client_age, connect_to, (timeout, proxy, ca_bundle, insecure))
-        return prepare(place, backup_key, key_type, is_agreed=yes, as_json=json)
-
-    return run
+    place = _place(policy, host, max_client_age, connect_to, timeout, proxy, ca_bundle, insecure=insecure)
+    return prepare(place, backup_key, key_type, is_agreed=yes, as_json=json)
 
 
 @rotate_app.command("finish")
-def rotate_finish(  # noqa: PLR0913  one argument an option
+def rotate_finish(
     policy: Policy,
     host: Host,
     *,
@@ -120,25 +106,21 @@ def rotate_finish(  # noqa: PLR0913  one argument an option
     timeout: Timeout = 10.0,
     yes: Yes = False,
     json: Json = False,
-) -> Action:
+) -> int:
     """Drop the old pin, once no server presents it.
 
     Refused with exit code 1 while a server presents it or does not answer.
 
     Example: pinned-requests rotate finish pins.toml api.example.com --stolen
     """
+    from pinned_requests.cli.rotate import finish
 
-    def run() -> int:
-        from pinned_requests.cli.rotate import finish  # noqa: PLC0415  a command imports what it needs
-
-        place = _place(policy, host, max_client_age, connect_to, (timeout, proxy, ca_bundle, insecure))
-        return finish(place, pin or [], is_stolen=stolen, is_agreed=yes, as_json=json)
-
-    return run
+    place = _place(policy, host, max_client_age, connect_to, timeout, proxy, ca_bundle, insecure=insecure)
+    return finish(place, pin or [], is_stolen=stolen, is_agreed=yes, as_json=json)
 
 
 @rotate_app.command("record")
-def rotate_record(policy: Policy, *, json: Json = False) -> Action:
+def rotate_record(policy: Policy, *, json: Json = False) -> int:
     """Record a policy that was edited by hand in its history, with the date of its file.
 
     The other commands record what they write. Until an edit by hand is recorded, it counts from the date of the file,
@@ -146,16 +128,12 @@ def rotate_record(policy: Policy, *, json: Json = False) -> Action:
 
     Example: pinned-requests rotate record pins.toml
     """
+    from pinned_requests.cli.rotate import record
 
-    def run() -> int:
-        from pinned_requests.cli.rotate import record  # noqa: PLC0415  a command imports what it needs
-
-        return record(policy, as_json=json)
-
-    return run
+    return record(policy, as_json=json)
 
 
-def can_serve(  # noqa: PLR0913  one argument an option
+def can_serve(
     file: Annotated[
         str,
         typer.Argument(
@@ -183,7 +161,7 @@ def can_serve(  # noqa: PLR0913  one argument an option
     ] = "pins.json",
     max_client_age: MaxClientAge = "90d",
     json: Json = False,
-) -> Action:
+) -> int:
     """Say whether a key may be served now, and if not, from when on.
 
     Every policy that a client may still have must accept it. Exit code 0: it may; 1: not yet. No connection to the
@@ -192,19 +170,14 @@ def can_serve(  # noqa: PLR0913  one argument an option
     Example: pinned-requests can-serve fullchain.pem api.example.com --policy pins.toml
     """
     if (remote is None) != (root is None):
-        raise typer.BadParameter("--remote and --root belong together")
+        raise misused("can-serve", "--remote and --root belong together")
 
-    def run() -> int:
-        from pinned_requests.cli.can_serve import Remote  # noqa: PLC0415  a command imports what it needs
-        from pinned_requests.cli.can_serve import run as command  # noqa: PLC0415
+    from pinned_requests.cli.can_serve import run
 
-        repository = None if remote is None or root is None else Remote(remote, root, target)
-        return command(file, host, policy or [], repository, read_span(max_client_age), as_json=json)
-
-    return run
+    return run(file, host, policy or [], remote, root, target, read_span(max_client_age), as_json=json)
 
 
-def block(  # noqa: PLR0913  one argument an option
+def block(
     what: Annotated[
         list[str],
         typer.Argument(
@@ -218,25 +191,21 @@ def block(  # noqa: PLR0913  one argument an option
     timeout: Timeout = 10.0,
     yes: Yes = False,
     json: Json = False,
-) -> Action:
+) -> int:
     """Block compromised keys: no client of the policy talks to any host that presents one.
 
     Of a file the first certificate counts, of a server the leaf, valid or not.
 
     Example: pinned-requests block stolen.pem --policy pins.toml
     """
+    from pinned_requests.cli.block import block as command
+    from pinned_requests.monitoring.route import Route
 
-    def run() -> int:
-        from pinned_requests.cli.block import block as command  # noqa: PLC0415  a command imports what it needs
-        from pinned_requests.monitoring.route import Route  # noqa: PLC0415
-
-        route = Route(timeout, proxy, ca_bundle).check()
-        return command(what, policy, route, is_agreed=yes, as_json=json)
-
-    return run
+    route = Route(timeout, proxy, ca_bundle).check()
+    return command(what, policy, route, is_agreed=yes, as_json=json)
 
 
-def repin(  # noqa: PLR0913  one argument an option
+def repin(
     host: Host,
     *,
     policy: PolicyOption = Path("pins.toml"),
@@ -247,21 +216,17 @@ def repin(  # noqa: PLR0913  one argument an option
     ca_bundle: CaBundle = None,
     timeout: Timeout = 10.0,
     json: Json = False,
-) -> Action:
+) -> int:
     """Pin the new key of an appliance in place of the old one, after a look at it.
 
     Old and new are shown, with who vouches for the new one. There is no --yes: a script names the key that it expects.
 
     Example: pinned-requests repin printer.example.com --policy pins.toml
     """
+    from pinned_requests.cli.repin import repin as command
+    from pinned_requests.monitoring.route import Route
 
-    def run() -> int:
-        from pinned_requests.cli.repin import repin as command  # noqa: PLC0415  a command imports what it needs
-        from pinned_requests.monitoring.route import Route  # noqa: PLC0415
-
-        return command(host, policy, Route(timeout, proxy, ca_bundle).check(), expect, as_json=json)
-
-    return run
+    return command(host, policy, Route(timeout, proxy, ca_bundle).check(), expect, as_json=json)
 
 
 def _place(
@@ -269,11 +234,15 @@ def _place(
     host: str,
     max_client_age: str,
     connect_to: list[str] | None,
-    way: tuple[float, str | None, str | None, bool],
+    timeout: float,
+    proxy: str | None,
+    ca_bundle: str | None,
+    *,
+    insecure: bool,
 ) -> "Place":
-    from pinned_requests.cli.rotation_text import Place  # noqa: PLC0415  a command imports what it needs
-    from pinned_requests.monitoring.route import Route, read_connect_to  # noqa: PLC0415
+    from pinned_requests.cli.rotate import Place
+    from pinned_requests.monitoring.route import Route, read_connect_to
 
-    timeout, proxy, ca_bundle, insecure = way
-    route = Route(timeout, proxy, ca_bundle, is_insecure=insecure, connect_to=read_connect_to(connect_to or ())).check()
+    connections = read_connect_to(connect_to or ())
+    route = Route(timeout, proxy, ca_bundle, is_insecure=insecure, connect_to=connections).check()
     return Place(policy, host, route, read_span(max_client_age))

@@ -21,22 +21,7 @@ if TYPE_CHECKING:
 def lint(
     policies: Sequence[Path], within: timedelta, ignored: frozenset[str], *, is_strict: bool, as_json: bool
 ) -> int:
-    """Show what is doubtful of policies.
-
-    Args:
-        policies: paths of policies.
-        within: what is "soon".
-        ignored: kinds of findings to ignore.
-        is_strict: whether to find the kinds of `STRICT`, too.
-        as_json: whether to print JSON.
-
-    Returns:
-        1 for a finding, else 0.
-
-    Raises:
-        PolicyError: one of them is wrong.
-        OSError: one cannot be read.
-    """
+    """Show what is doubtful of policies. Returns 1 for a finding, else 0."""
     now = datetime.now(UTC)
     ignored |= frozenset() if is_strict else STRICT
     found: dict[tuple[str, str], list[Finding]] = {}
@@ -48,9 +33,12 @@ def lint(
             if finding.kind not in ignored:
                 found.setdefault((str(path), place), []).append(finding)
     if as_json:
-        items = [(path, place, each) for (path, place), findings in found.items() for each in findings]
         show_json(
-            [{"policy": path, "place": place, "kind": each.kind, "text": each.text} for path, place, each in items]
+            [
+                {"policy": path, "place": place, "kind": each.kind, "text": each.text}
+                for (path, place), findings in found.items()
+                for each in findings
+            ]
         )
     elif found:
         rows = [

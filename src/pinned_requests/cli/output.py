@@ -1,9 +1,9 @@
 """What the commands print: tables for people, JSON for machines, one sentence on stderr for what is wrong.
 
-Rules for the next maintainer:
+Rules for maintainers:
 
-- Text out of a certificate, a file or the network has passed `escape()` before it comes here, and goes to rich as
-  `Text`: in a string rich would take `[red]` for markup and `:key:` for a picture.
+- Text out of a certificate, a file or the network has passed `escape()`, and goes to rich as `Text`: in a string rich
+  would take `[red]` for markup and `:key:` for a picture.
 - Colours and frames are for terminals. Elsewhere there are plain lines, as long as they are.
 - A pin is never cut or broken on 80 columns: it will be copied.
 """
@@ -31,13 +31,19 @@ _MANY = 10  # hosts: fewer are asked in a moment
 
 
 class CommandError(Exception):
-    """What ends a command, as a sentence. `exit_code` is 2: the input is wrong."""
+    """Ends a command with a sentence and an exit code; 2: the input is wrong."""
 
     exit_code = 2
 
 
+class RefusedError(CommandError):
+    """Ends a command that must not go on, or was told not to: a finding."""
+
+    exit_code = 1
+
+
 class Row(NamedTuple):
-    """One row of a table: what it is about, what is to be said of it, and whether that is good (None: neither)."""
+    """A row of a table; `is_good` None: neither good nor bad."""
 
     label: str
     lines: Sequence[str]
@@ -50,12 +56,12 @@ def complain(sentence: str) -> None:
 
 
 def sentence_of(error: OSError) -> str:
-    """Return what the system says of a file, without its number."""
+    """Return what the system says of a file, without the number of the error."""
     return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
 
 
 def rfc3339(moment: datetime | None) -> str | None:
-    """Return a date as JSON has it (RFC 3339 §5.6), to the second."""
+    """Return a date to the second, as JSON has it (RFC 3339 §5.6)."""
     return None if moment is None else moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
@@ -83,7 +89,7 @@ def show_difference(lines: Sequence[str], stream: Any) -> None:
         for line in lines:
             print(line, file=stream)
         return
-    from rich.text import Text  # noqa: PLC0415  on terminals only
+    from rich.text import Text
 
     console = _console(stream)
     for line in lines:
@@ -93,15 +99,11 @@ def show_difference(lines: Sequence[str], stream: Any) -> None:
 
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[int], object]]:
-    """Show how many hosts of `total` are done, on stderr, where they are many and it is a terminal.
-
-    Yields:
-        What to call with the number that are done.
-    """
+    """Yield what is told how many of `total` hosts are done; many are shown on stderr, if it is a terminal."""
     if total <= _MANY or not sys.stderr.isatty():
         yield lambda _done: None
         return
-    from rich.progress import Progress  # noqa: PLC0415  seldom needed
+    from rich.progress import Progress
 
     with Progress(console=_console(sys.stderr), transient=True) as bar:
         task = bar.add_task("asking", total=total)
@@ -109,8 +111,8 @@ def progress(total: int) -> Iterator[Callable[[int], object]]:
 
 
 def _show_framed(title: str | None, headings: tuple[str, str], rows: Sequence[Row]) -> None:
-    from rich.table import Table  # noqa: PLC0415  on terminals only
-    from rich.text import Text  # noqa: PLC0415
+    from rich.table import Table
+    from rich.text import Text
 
     console = _console(sys.stdout)
     words = (len(word) for row in rows for line in row.lines for word in line.split())
@@ -127,6 +129,6 @@ def _show_framed(title: str | None, headings: tuple[str, str], rows: Sequence[Ro
 
 
 def _console(stream: Any) -> Console:
-    from rich.console import Console  # noqa: PLC0415  on terminals only
+    from rich.console import Console
 
     return Console(file=stream, markup=False, emoji=False, highlight=False)

@@ -11,10 +11,8 @@ from urllib3.util import parse_url
 
 from pinned_requests import PolicyError
 from pinned_requests.cli.errors import ExitCode, failure_of
-from pinned_requests.cli.inputs import read_bounded
+from pinned_requests.cli.inputs import read_keys
 from pinned_requests.cli.output import CommandError, Row, complain, show_json, show_table
-from pinned_requests.core.der import MAX_SIZE
-from pinned_requests.core.pin import find_keys
 from pinned_requests.core.pinset import pin_fields
 from pinned_requests.core.policy_text import inline_toml
 from pinned_requests.core.text import escape, show
@@ -30,14 +28,11 @@ if TYPE_CHECKING:
     from pinned_requests.core.pin import PinStyle
     from pinned_requests.monitoring.route import Route
 
-VERIFIED = "the chain and the host name were verified"
-NOT_VERIFIED = "NOT verified: nothing vouches for these keys but this connection"
 _ROLES = ("leaf", "issuer", "CA")
-FROM_FILE = "a file: nothing was verified"
 
 
-class Source(NamedTuple):
-    """Where pins came from: its name, escaped; what was verified; and what was found, leaf first."""
+class _Source(NamedTuple):
+    """Where pins came from (escaped), and what was found, leaf first."""
 
     name: str
     is_file: bool
@@ -46,18 +41,9 @@ class Source(NamedTuple):
 
 
 def pin(sources: Sequence[str], route: Route, *, form: str | None, depth: int, as_json: bool) -> int:
-    """Show the pins of each source; what is wrong with one of them does not keep the others from being shown.
+    """Show the pins of each source; what is wrong with one does not keep the others from being shown.
 
-    Args:
-        sources: files, servers or URLs.
-        route: how servers are reached.
-        form: what to print of one certificate or key, on one line: the pin in a spelling of `Pin.spelled()`, where
-            `"spki"` is the canonical one, or `"toml"`, an item for a list of pins; None: all there is to say.
-        depth: which certificate, for `form`; 0 is the leaf.
-        as_json: whether to print JSON.
-
-    Returns:
-        0, or the worst exit code of a source.
+    With `form` that is one line of the certificate or key at `depth`. Returns 0, or the worst exit code of a source.
     """
     seen, code = [], 0
     for text in sources:
@@ -73,15 +59,19 @@ def pin(sources: Sequence[str], route: Route, *, form: str | None, depth: int, a
         show_json([_document(source) for source in seen])
         return code
     for source in seen:
-        remark = FROM_FILE if source.is_file else VERIFIED if source.is_verified else NOT_VERIFIED
+        remark = "NOT verified: nothing vouches for these keys but this connection"
+        if source.is_file:
+            remark = "a file: nothing was verified"
+        elif source.is_verified:
+            remark = "the chain and the host name were verified"
         rows = [Row(f"{depth}: {item.kind}", item.lines()) for depth, item in enumerate(source.found)]
         show_table(f"{source.name} ({remark})", ("depth", "pin"), rows)
     return code
 
 
-def _try(text: str, route: Route) -> tuple[Source | None, int]:
+def _try(text: str, route: Route) -> tuple[_Source | None, int]:
     try:
-        return read_source(text, route), 0
+        return _read(text, route), 0
     except OSError as error:
         complain(f"{text}: {error.strerror}")
         return None, ExitCode.BAD_INPUT
@@ -93,27 +83,13 @@ def _try(text: str, route: Route) -> tuple[Source | None, int]:
         return None, failure.code
 
 
-def read_source(text: str, route: Route) -> Source:
-    """Return what a file holds or a server presents. What has a slash in it, or exists, is a file.
-
-    Raises:
-        CommandError: it is a URL of another scheme than https, or the file has no key.
-        ServerError: the server cannot be reached, or its certificate is not valid.
-        PolicyError: the host is invalid, or the file cannot be read as what it says it is.
-        OSError: the file cannot be read.
-    """
+def _read(text: str, route: Route) -> _Source:
+    """Return what a file holds or a server presents. What has a slash in it, or exists, is a file."""
     if "://" in text and not _exists(text):
         text = _host_of_url(text)
     if "/" in text or _exists(text):
-        try:
-            found = tuple(map(details_of, find_keys(read_bounded(text, MAX_SIZE))))
-        except PolicyError as error:
-            raise PolicyError(f"{show(text)}: {error}") from None
-        if not found:
-            raise CommandError(
-                f"{show(text)} has no certificate, certification request, public key or unencrypted private key"
-            )
-        return Source(escape(text), is_file=True, is_verified=False, found=found)
+        found = tuple(map(details_of, read_keys(text)))
+        return _Source(escape(text), is_file=True, is_verified=False, found=found)
     try:
         target = read_target(text)
     except PolicyError as error:
@@ -125,15 +101,11 @@ def read_source(text: str, route: Route) -> Source:
             raise
         raise UnreachableError(target, f"{UNRESOLVED}, and there is no file of that name") from None
     found = tuple(details_of_certificate(seen.der) for seen in chain.certificates)
-    return Source(str(target), is_file=False, is_verified=chain.is_verified, found=found)
+    return _Source(str(target), is_file=False, is_verified=chain.is_verified, found=found)
 
 
 def _host_of_url(text: str) -> str:
-    """Return the `HOST[:PORT]` of an `https://` URL.
-
-    Raises:
-        CommandError: it is another URL. It is not shown: it may hold a password.
-    """
+    """Return the `HOST[:PORT]` of an `https://` URL. Another URL is not shown: it may hold a password."""
     try:
         parts = parse_url(text)
     except LocationParseError:
@@ -143,12 +115,8 @@ def _host_of_url(text: str) -> str:
     return parts.host if parts.port is None else f"{parts.host}:{parts.port}"
 
 
-def _line(source: Source, form: str, depth: int) -> str:
-    """Return one certificate or key of a source as another program wants it.
-
-    Raises:
-        CommandError: there is none at that depth, or no certificate for a fingerprint.
-    """
+def _line(source: _Source, form: str, depth: int) -> str:
+    """Return one certificate or key as another program wants it."""
     if depth >= len(source.found):
         raise CommandError(f"{source.name} has {len(source.found)} of them; there is none at depth {depth}")
     item = source.found[depth]
@@ -170,7 +138,7 @@ def _exists(text: str) -> bool:
         return False
 
 
-def _document(source: Source) -> dict[str, Any]:
+def _document(source: _Source) -> dict[str, Any]:
     return {
         "source": source.name,
         "is_file": source.is_file,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pinned_requests.cli.asking import write
-from pinned_requests.cli.output import CommandError, Row, show_json, show_table
+from pinned_requests.cli.output import CommandError, RefusedError, Row, show_json, show_table
+from pinned_requests.cli.writing import write
 from pinned_requests.core.pin import Pin
 from pinned_requests.core.text import escape
 from pinned_requests.editing import changes
@@ -26,34 +26,11 @@ if TYPE_CHECKING:
     from pinned_requests.monitoring.target import Target
 
 
-class UnexpectedKeyError(CommandError):
-    """The server presents another key than the one that was expected."""
-
-    exit_code = 1
-
-
 def repin(host: str, policy: Path, route: Route, expected: str | None, *, as_json: bool) -> int:
     """Pin the key that a server presents in place of those that the policy has for it.
 
-    A person compares the fingerprint and agrees; a script names the pin that it expects. There is no way to accept a
-    key unseen: it may be an interceptor's.
-
-    Args:
-        host: `HOST[:PORT]`.
-        policy: path of the policy.
-        route: how the host is reached.
-        expected: the pin of the key or certificate that the server must present; None: ask.
-        as_json: whether to print JSON; that needs `expected`.
-
-    Returns:
-        0: it was written, or the key is accepted already.
-
-    Raises:
-        UnexpectedKeyError: it presents another key, or one that is blocked.
-        CommandError: `as_json` without `expected`.
-        ServerError: it cannot be reached.
-        PolicyError: the policy or the host is wrong.
-        OSError: the policy cannot be read or written.
+    A person compares the fingerprint and agrees; a script names the pin that it expects. No key is accepted unseen: it
+    may be an interceptor's.
     """
     if as_json and expected is None:
         raise CommandError("--json asks no questions; name the pin that the server must present by --expect")
@@ -66,11 +43,16 @@ def repin(host: str, policy: Path, route: Route, expected: str | None, *, as_jso
     leaf = chain.certificates[0]
     seen = {pin for each in chain.certificates for pin in each.pins}
     if not file.policy.blocked.isdisjoint(seen) or not file.policy.hosts[pattern].blocked.isdisjoint(seen):
-        raise UnexpectedKeyError(f"{target} presents a key that the policy blocks; it is not pinned")
+        raise RefusedError(f"{target} presents a key that the policy blocks; it is not pinned")
     if refusal_of(file.policy, target.host, target.port, seen) is None:
-        return _nothing_to_do(f"{target} presents {leaf.spki_pin}, which the policy accepts already", as_json=as_json)
+        why = f"{target} presents {leaf.spki_pin}, which the policy accepts already"
+        if as_json:
+            show_json({"difference": "", "why": why})
+        else:
+            print(f"Nothing to do: {why}.")
+        return 0
     if wanted is not None and wanted not in leaf.pins:
-        raise UnexpectedKeyError(f"{target} presents {leaf.spki_pin}, and not {wanted}; nothing was written")
+        raise RefusedError(f"{target} presents {leaf.spki_pin}, and not {wanted}; nothing was written")
     old = file.policy.hosts[pattern]
     doubts = [problem] if problem else list(doubts_about(target, route, chain))
     if not as_json:
@@ -96,16 +78,8 @@ def repin(host: str, policy: Path, route: Route, expected: str | None, *, as_jso
     return 0
 
 
-def _nothing_to_do(why: str, *, as_json: bool) -> int:
-    if as_json:
-        show_json({"difference": "", "why": why})
-    else:
-        print(f"Nothing to do: {why}.")
-    return 0
-
-
 def _look(target: Target, route: Route) -> tuple[Chain, str | None]:
-    """Return the chain of a server, and why no CA vouches for it; of such a chain the leaf alone."""
+    """Return the chain of a server; where no CA vouches for it the leaf alone, and the reason."""
     try:
         return fetch(target, route), None
     except InvalidCertificateError as error:

@@ -1,28 +1,24 @@
-"""`pinned-requests repo`: makes, maintains and watches a repository of signed policies, for `PolicyStore.from_tuf`.
+"""`pinned-requests repo`: makes, maintains and watches a repository of signed policies, for `PolicyStore.from_tuf`."""
 
-The exit codes are those of `errors.py`: 1 if it could not be done, clients would be locked out, or something expires
-soon.
-
-This file has no `from __future__ import annotations`: typer reads the types of the arguments.
-"""
-
-from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from pinned_requests.cli import repo_people
 from pinned_requests.cli.errors import ExitCode
+from pinned_requests.cli.inputs import Json, Timeout
 from pinned_requests.cli.output import complain, show_json
 from pinned_requests.cli.repo_inputs import (
+    CaBundle,
     Days,
     Folder,
-    Json,
+    Force,
     KeyFolders,
+    Live,
     Plain,
+    Proxy,
     Role,
     Root,
     Signers,
@@ -38,47 +34,27 @@ from pinned_requests.cli.repo_inputs import (
     read_signer,
     several_by_role,
 )
-from pinned_requests.cli.repo_review import (
-    CaBundle,
-    Force,
-    Live,
-    Proxy,
-    Timeout,
-    is_refused,
-    looking,
-    review,
-    show_review,
-    show_status,
-)
+from pinned_requests.cli.repo_review import is_refused, looking, review, show_review, show_status
 from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.policy import PinPolicy
+from pinned_requests.editing.files import NewFile, check_new, create
 
 app = typer.Typer(
     name="repo",
     help="Make, maintain and watch a repository of signed policies.",
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
 )
 
 
-def _later(command: Callable[..., int]) -> Callable[..., Callable[[], int]]:
-    """Let typer parse the arguments of a command, and return what runs it; see `run.py`."""
-
-    @wraps(command)
-    def parse(*args: Any, **kwargs: Any) -> Callable[[], int]:
-        return partial(command, *args, **kwargs)
-
-    return parse
-
-
 @app.command()
-@_later
-def init(  # noqa: PLR0913  the options of the command line
+def init(
     folder: Folder,
     *,
     keys: KeyFolders,
     online: Annotated[
         Path | None,
-        typer.Option(help="A key folder for snapshot and timestamp, of the machine that runs 'repo refresh'."),
+        typer.Option(
+            metavar="PATH", help="A key folder for snapshot and timestamp, of the machine that runs 'repo refresh'."
+        ),
     ] = None,
     holders: Annotated[
         list[Path] | None,
@@ -87,7 +63,8 @@ def init(  # noqa: PLR0913  the options of the command line
         ),
     ] = None,
     proposal: Annotated[
-        Path | None, typer.Option(help="With --holder: where to write the proposal that the holders sign.")
+        Path | None,
+        typer.Option(metavar="PATH", help="With --holder: where to write the proposal that the holders sign."),
     ] = None,
     roles: Annotated[
         list[str] | None,
@@ -97,16 +74,19 @@ def init(  # noqa: PLR0913  the options of the command line
     expires: Days = None,
     plain: Plain = False,
 ) -> int:
-    """Make keys and an empty repository. Prints the root metadata to ship with the application."""
-    from pinned_requests.publishing.ceremony import Ceremony, Keys  # noqa: PLC0415  of the extra `remote`
-    from pinned_requests.publishing.keys import KeyFolder, read_public  # noqa: PLC0415  as above
-    from pinned_requests.publishing.proposal import first  # noqa: PLC0415  as above
-    from pinned_requests.publishing.repository import Repository, new_root  # noqa: PLC0415  as above
+    """Make keys and an empty repository. Prints the root metadata to ship with the application.
+
+    Example: pinned-requests repo init repository --keys keys
+    """
+    from pinned_requests.publishing.ceremony import Ceremony, Keys
+    from pinned_requests.publishing.keys import KeyFolder, read_public
+    from pinned_requests.publishing.proposal import first
+    from pinned_requests.publishing.repository import Repository, new_root
 
     if bool(holders) != (proposal is not None):
         raise PolicyError("--holder and --proposal belong together: the holders sign the proposal")
     if proposal is not None:
-        repo_people.check_new(proposal)
+        check_new([proposal])
     days = read_days(expires)
     counts = {role: read_count(value) for role, value in by_role(roles, "M/N").items()}
     elsewhere = {role: [*map(read_signer, texts)] for role, texts in several_by_role(signers, "PUBLIC.pem=URI").items()}
@@ -127,15 +107,14 @@ def init(  # noqa: PLR0913  the options of the command line
         root = repository.create(made, days)
         print(f"Ship {root} with the application, as root= of PolicyStore.from_tuf().")
     else:
-        repo_people.write_new(proposal, first(new_root(made), days))
+        create([NewFile(proposal, first(new_root(made), days).to_bytes())])
         print(f"Let the holders sign {proposal} with 'pinned-requests repo sign', then merge it.")
     print(f"Keep the keys in {', '.join(map(str, folders))} apart from it; root and targets offline.")
     return 0
 
 
 @app.command()
-@_later
-def publish(  # noqa: PLR0913  the options of the command line
+def publish(
     folder: Folder,
     policy: Annotated[Path, typer.Argument(help="A policy in TOML or JSON.", show_default=False)],
     *,
@@ -149,13 +128,16 @@ def publish(  # noqa: PLR0913  the options of the command line
     expires: Days = None,
     json: Json = False,
 ) -> int:
-    """Publish a policy, in place of the one before. Refuses one that would lock clients out."""
-    from pinned_requests.publishing.repository import Repository  # noqa: PLC0415  of the extra `remote`
-    from pinned_requests.publishing.state import check_target_name  # noqa: PLC0415  as above
+    """Publish a policy, in place of the one before. Refuses one that would lock clients out.
+
+    Example: pinned-requests repo publish repository pins.toml --keys keys
+    """
+    from pinned_requests.publishing.repository import Repository
+    from pinned_requests.publishing.state import check_target_name
 
     check_target_name(target)
     days = read_days(expires)
-    content = repo_people.read_policy(policy)
+    content = PinPolicy.from_file(policy)
     repository = Repository(folder, key_ring(keys, must_exist=True))
     state = repository.load()
     look_up = looking(timeout, proxy, ca_bundle) if live else None
@@ -174,13 +156,14 @@ def publish(  # noqa: PLR0913  the options of the command line
 
 
 @app.command("rotate-key")
-@_later
-def rotate_key(  # noqa: PLR0913  as for init
+def rotate_key(
     folder: Folder,
     role: Role,
     *,
     keys: KeyFolders,
-    old: Annotated[str | None, typer.Option(help="The beginning of the id of the key to replace.")] = None,
+    old: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="The beginning of the id of the key to replace.")
+    ] = None,
     signer: Annotated[
         str | None,
         typer.Option(metavar="PUBLIC.pem=URI", help="The new key, if it is kept elsewhere, such as gcpkms:…."),
@@ -188,9 +171,12 @@ def rotate_key(  # noqa: PLR0913  as for init
     expires: Days = None,
     plain: Plain = False,
 ) -> int:
-    """Replace a key. Root keys must be at hand, and the old key should be, unless it is lost."""
-    from pinned_requests.publishing.keys import KeyFolder  # noqa: PLC0415  of the extra `remote`
-    from pinned_requests.publishing.repository import Repository  # noqa: PLC0415  as above
+    """Replace a key. Root keys must be at hand, and the old key should be, unless it is lost.
+
+    Example: pinned-requests repo rotate-key repository targets --keys keys
+    """
+    from pinned_requests.publishing.keys import KeyFolder
+    from pinned_requests.publishing.repository import Repository
 
     check_role(role)
     days = read_days(expires)
@@ -210,7 +196,6 @@ def rotate_key(  # noqa: PLR0913  as for init
 
 
 @app.command()
-@_later
 def refresh(
     folder: Folder,
     *,
@@ -218,8 +203,11 @@ def refresh(
     also: Annotated[list[str] | None, typer.Option(metavar="ROLE", help="A further role to sign again.")] = None,
     expires: Days = None,
 ) -> int:
-    """Sign the timestamp again, and the snapshot when it is time. For cron. 1 if a role is about to expire."""
-    from pinned_requests.publishing.repository import Repository  # noqa: PLC0415  of the extra `remote`
+    """Sign the timestamp again, and the snapshot when it is time. For cron. 1 if a role is about to expire.
+
+    Example: pinned-requests repo refresh repository --keys keys
+    """
+    from pinned_requests.publishing.repository import Repository
 
     for role in also or ():
         check_role(role)
@@ -233,7 +221,6 @@ def refresh(
 
 
 @app.command()
-@_later
 def status(
     place: Annotated[str, typer.Argument(metavar="URL|DIR", help="The repository.")] = ".",
     *,
@@ -241,9 +228,12 @@ def status(
     ca_bundle: CaBundle = None,
     json: Json = False,
 ) -> int:
-    """Show roles, versions, expiry, holders and the policy, without a key. 1 if something expires soon."""
+    """Show roles, versions, expiry, holders and the policy, without a key. 1 if something expires soon.
+
+    Example: pinned-requests repo status https://pins.example.com/ --root 1.root.json
+    """
     with opened(place, ca_bundle) as read:
-        from pinned_requests.publishing import status as library  # noqa: PLC0415  of the extra `remote`
+        from pinned_requests.publishing import status as library
 
         found = library.status(read, datetime.now(UTC), None if root is None else root.read_bytes())
         show_status(found, as_json=json)
@@ -251,7 +241,6 @@ def status(
 
 
 @app.command()
-@_later
 def sync(
     folder: Folder,
     destination: Annotated[
@@ -262,8 +251,11 @@ def sync(
         bool, typer.Option("--order", help="Copy nothing; print the paths of the files in the order to copy them.")
     ] = False,
 ) -> int:
-    """Copy a repository, in the order that keeps it sound for clients at every moment."""
-    from pinned_requests.publishing.sync import copy, in_order  # noqa: PLC0415  of the extra `remote`
+    """Copy a repository, in the order that keeps it sound for clients at every moment.
+
+    Example: pinned-requests repo sync repository /var/www/pins
+    """
+    from pinned_requests.publishing.sync import copy, in_order
 
     if order:
         names = [file.name for file in in_order(folder, destination)]
@@ -277,4 +269,4 @@ def sync(
 
 
 for _command in (repo_people.keys, repo_people.propose, repo_people.sign, repo_people.merge):
-    app.command()(_later(_command))
+    app.command()(_command)

@@ -1,7 +1,4 @@
-"""What the commands of `pinned-requests repo` are given: roles, numbers, keys, passphrases, repositories.
-
-This file has no `from __future__ import annotations`: typer reads the types of the options.
-"""
+"""What the commands of `pinned-requests repo` are given: roles, numbers, keys, passphrases, repositories."""
 
 import os
 import sys
@@ -28,7 +25,9 @@ Folder = Annotated[Path, typer.Argument(help="The repository: the folder that is
 Place = Annotated[str, typer.Argument(metavar="URL|DIR", help="The repository.", show_default=False)]
 KeyFolders = Annotated[
     list[Path],
-    typer.Option("--keys", help="A key folder, of one holder; never publish it. Repeatable.", show_default=False),
+    typer.Option(
+        "--keys", metavar="PATH", help="A key folder, of one holder; never publish it. Repeatable.", show_default=False
+    ),
 ]
 Days = Annotated[
     list[str] | None,
@@ -38,14 +37,14 @@ Plain = Annotated[
     bool, typer.Option("--plain", help=f"Do not encrypt new key files (passphrase: ${PASSPHRASE}, or asked for).")
 ]
 Role = Annotated[str, typer.Argument(help="root, targets, snapshot or timestamp.", show_default=False)]
-Target = Annotated[str, typer.Option(help="The name of the policy in the repository.")]
+Target = Annotated[str, typer.Option(metavar="TEXT", help="The name of the policy in the repository.")]
 Root = Annotated[
     Path | None,
     typer.Option(
-        help="The root metadata to trust; default: what the key folder remembers (sign), or the repository's first."
+        metavar="PATH",
+        help="The root metadata to trust; default: what the key folder remembers (sign), or the repository's first.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Signers = Annotated[
     list[str] | None,
     typer.Option(
@@ -54,13 +53,23 @@ Signers = Annotated[
         help="A key kept elsewhere, such as gcpkms:…, in place of a key file. Repeatable.",
     ),
 ]
+Live = Annotated[
+    bool, typer.Option("--live", help="Check that every host is served by a key of the new policy and of the old one.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Publish although clients would be locked out.")]
+Proxy = Annotated[
+    str | None, typer.Option(metavar="URL", help="The proxy for --live; default: that of the environment.")
+]
+CaBundle = Annotated[
+    str | None, typer.Option(metavar="PATH", exists=True, help="CA certificates to trust; default: as requests.")
+]
 
 
 @contextmanager
 def opened(place: str, ca_bundle: str | None = None, *, must_exist: bool = True) -> Iterator[Callable[[str], bytes]]:
-    """Return a function that reads the files of a repository, in a folder or on the web."""
-    from pinned_requests.publishing.remote import is_url, reading  # noqa: PLC0415  of the extra `remote`
-    from pinned_requests.publishing.state import check_repository  # noqa: PLC0415  as above
+    """Yield a function that reads the files of a repository, in a folder or on the web."""
+    from pinned_requests.publishing.remote import is_url, reading
+    from pinned_requests.publishing.state import check_repository
 
     if is_url(place):
         with reading(place, ca_bundle) as read:
@@ -73,7 +82,7 @@ def opened(place: str, ca_bundle: str | None = None, *, must_exist: bool = True)
 
 def read_proposal(path: Path) -> "Proposal":
     """Return the proposal in a file."""
-    from pinned_requests.publishing.proposal import MAX_BYTES, Proposal  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.proposal import MAX_BYTES, Proposal
 
     try:
         return Proposal.from_bytes(read_bounded(str(path), MAX_BYTES))
@@ -83,7 +92,7 @@ def read_proposal(path: Path) -> "Proposal":
 
 def key_ring(keys: list[Path], *, must_exist: bool = False) -> "KeyRing":
     """Return the keys of some folders."""
-    from pinned_requests.publishing.keys import KeyFolder, KeyRing  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.keys import KeyFolder, KeyRing
 
     for path in keys:
         if must_exist and not path.is_dir():
@@ -114,7 +123,7 @@ def new_passphrase(*, is_plain: bool) -> str | None:
 
 
 def _passphrase(what: str, otherwise: str = "") -> str:
-    from pinned_requests.publishing.keys import SigningError  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.keys import SigningError
 
     if PASSPHRASE in os.environ:
         return os.environ[PASSPHRASE]
@@ -124,7 +133,7 @@ def _passphrase(what: str, otherwise: str = "") -> str:
 
 
 def by_role(values: list[str] | None, form: str) -> dict[str, str]:
-    """Return role → what is behind the equals sign, each role once."""
+    """Return role → what is behind the equals sign; each role once."""
     found = several_by_role(values, form)
     for role, each in found.items():
         if len(each) > 1:
@@ -133,7 +142,7 @@ def by_role(values: list[str] | None, form: str) -> dict[str, str]:
 
 
 def several_by_role(values: list[str] | None, form: str) -> dict[str, list[str]]:
-    """Return role → what is behind the equals sign, of each time that the role is given."""
+    """Return role → what is behind the equals sign, each time that the role is given."""
     found: dict[str, list[str]] = {}
     for value in values or ():
         role, equals, rest = value.partition("=")
@@ -146,7 +155,7 @@ def several_by_role(values: list[str] | None, form: str) -> dict[str, list[str]]
 
 def check_role(role: str) -> None:
     """Refuse what is not a role."""
-    from pinned_requests.publishing.state import ROLES  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.state import ROLES
 
     if role not in ROLES:
         raise PolicyError(f"{role!r} is not a role; the roles are {', '.join(ROLES)}")
@@ -158,7 +167,7 @@ def read_days(values: list[str] | None) -> dict[str, int]:
 
 
 def read_count(value: str) -> tuple[int, int]:
-    """Return the threshold and the number of keys that `M/N` says."""
+    """Return M and N of `M/N`: the threshold and the number of keys."""
     threshold, slash, number = value.partition("/")
     if not slash:
         raise PolicyError(f"{value!r} is not of the form M/N: M signatures, by any of N keys")
@@ -167,7 +176,7 @@ def read_count(value: str) -> tuple[int, int]:
 
 
 def read_signer(text: str) -> tuple[Path, str]:
-    """Return the path of the public half and the signer URI that `PUBLIC.pem=URI` says."""
+    """Return the path of the public half and the signer URI of `PUBLIC.pem=URI`."""
     path, equals, uri = text.partition("=")
     if not equals or ":" not in uri:
         raise PolicyError(f"{text!r} is not of the form PUBLIC.pem=URI, such as targets.pem=gcpkms:projects/…")

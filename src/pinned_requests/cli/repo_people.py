@@ -1,7 +1,4 @@
-"""`pinned-requests repo` for people who are not in one room: make keys, propose a change, sign it, merge it.
-
-This file has no `from __future__ import annotations`: typer reads the types of the arguments.
-"""
+"""`pinned-requests repo` for people who are not in one room: make keys, propose a change, sign it, merge it."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,14 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pinned_requests.cli.errors import ExitCode
-from pinned_requests.cli.output import Row, complain, sentence_of, show_json, show_table
+from pinned_requests.cli.inputs import Json, Timeout
+from pinned_requests.cli.output import Row, show_json, show_table
 from pinned_requests.cli.repo_inputs import (
+    CaBundle,
     Days,
     Folder,
-    Json,
+    Force,
     KeyFolders,
+    Live,
     Place,
     Plain,
+    Proxy,
     Root,
     Signers,
     Target,
@@ -32,20 +33,10 @@ from pinned_requests.cli.repo_inputs import (
     read_signer,
     several_by_role,
 )
-from pinned_requests.cli.repo_review import (
-    CaBundle,
-    Force,
-    Live,
-    Proxy,
-    Timeout,
-    is_refused,
-    looking,
-    review,
-    show_review,
-)
+from pinned_requests.cli.repo_review import is_refused, looking, review, show_review
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.policy import PinPolicy
-from pinned_requests.core.text import show
+from pinned_requests.editing.files import NewFile, check_new, create
 
 if TYPE_CHECKING:
     from pinned_requests.cli.repo_review import Reviewed
@@ -66,9 +57,12 @@ def keys(
     signers: Signers = None,
     plain: Plain = False,
 ) -> int:
-    """Make keys on the machine of their holder. Prints the file with the public keys to hand in."""
-    from pinned_requests.publishing.keys import PUBLIC, KeyFolder  # noqa: PLC0415  of the extra `remote`
-    from pinned_requests.publishing.proposal import PROPOSED  # noqa: PLC0415  as above
+    """Make keys on the machine of their holder. Prints the file with the public keys to hand in.
+
+    Example: pinned-requests repo keys alice
+    """
+    from pinned_requests.publishing.keys import PUBLIC, KeyFolder
+    from pinned_requests.publishing.proposal import PROPOSED
 
     elsewhere = several_by_role(signers, "PUBLIC.pem=URI")
     if not roles and not elsewhere:
@@ -86,11 +80,11 @@ def keys(
     return 0
 
 
-def propose(  # noqa: PLR0913  the options of the command line
+def propose(
     place: Place,
     proposal: Annotated[Path, typer.Argument(help="The proposal to write: a new JSON file.", show_default=False)],
     *,
-    policy: Annotated[Path | None, typer.Option(help="The policy to publish, in TOML or JSON.")] = None,
+    policy: Annotated[Path | None, typer.Option(metavar="PATH", help="The policy to publish, in TOML or JSON.")] = None,
     target: Target = "pins.json",
     renew: Annotated[
         list[str] | None, typer.Option(metavar="ROLE", help="Sign root or targets again before they expire.")
@@ -108,37 +102,35 @@ def propose(  # noqa: PLR0913  the options of the command line
     root: Root = None,
     json: Json = False,
 ) -> int:
-    """Write a change for its signers: a policy, a renewal, an exchange of keys. Needs no key."""
+    """Write a change for its signers: a policy, a renewal, an exchange of keys. Needs no key.
+
+    Example: pinned-requests repo propose repository proposal.json --policy pins.toml
+    """
     with opened(place, ca_bundle) as read:
-        from pinned_requests.publishing import proposal as library  # noqa: PLC0415  of the extra `remote`
-        from pinned_requests.publishing.state import check_target_name, load  # noqa: PLC0415  as above
+        from pinned_requests.publishing import proposal as library
+        from pinned_requests.publishing.state import check_target_name, load
 
         check_target_name(target)
-        check_new(proposal)
+        check_new([proposal])
         for role in renew or ():
             if role not in library.PROPOSED:
                 raise PolicyError(
                     f"--renew {role}: give {' or '.join(library.PROPOSED)}; 'repo refresh' signs the rest"
                 )
         state = load(read, None if root is None else root.read_bytes())
-        content = None if policy is None else read_policy(policy)
         made = library.propose(
             state,
             read_days(expires),
-            policy=None if content is None else (target, content),
+            policy=None if policy is None else (target, PinPolicy.from_file(policy)),
             renewed=renew or (),
             exchanged=None if exchange is None else library.exchange(state, *_exchange(exchange)),
         )
-        reviewed, refused = None, False
-        if content is not None:
-            look_up = looking(timeout, proxy, ca_bundle) if live else None
-            reviewed = review(content, state, target, read, look_up)
+        reviewed = _review(made, state, read, looking(timeout, proxy, ca_bundle) if live else None)
         if not json:
             _show(made, state, reviewed)
-        if reviewed is not None:
-            refused = is_refused(reviewed, is_forced=force)
+        refused = is_refused(reviewed, is_forced=force)
         if not refused:
-            write_new(proposal, made)
+            create([NewFile(proposal, made.to_bytes())])
         if json:
             show_json({"proposed": not refused, **({} if reviewed is None else reviewed.document())})
         elif not refused:
@@ -154,11 +146,14 @@ def sign(
     root: Root = None,
     ca_bundle: CaBundle = None,
 ) -> int:
-    """Show what a proposal changes, and sign it. The signature is added to the file."""
-    from pinned_requests.publishing import signatures  # noqa: PLC0415  of the extra `remote`
-    from pinned_requests.publishing.comparison import apply  # noqa: PLC0415  as above
-    from pinned_requests.publishing.order import write  # noqa: PLC0415  as above
-    from pinned_requests.publishing.trust import remember  # noqa: PLC0415  as above
+    """Show what a proposal changes, and sign it. The signature is added to the file.
+
+    Example: pinned-requests repo sign repository proposal.json --keys alice
+    """
+    from pinned_requests.publishing import signatures
+    from pinned_requests.publishing.comparison import apply
+    from pinned_requests.publishing.order import write
+    from pinned_requests.publishing.trust import remember
 
     found = read_proposal(proposal)
     ring = key_ring(keys, must_exist=True)
@@ -166,7 +161,9 @@ def sign(
     with opened(place, ca_bundle, must_exist=not found.is_first) as read:
         state = _state(found, read, keys, root)
         apply(found, state, now)  # what is shown is what is signed
-        _show_all(found, state, read)
+        reviewed = _review(found, state, read, None)
+        _show(found, state, reviewed)
+        is_refused(reviewed, is_forced=True)  # it is for the signer to decide
     for label in signatures.sign(found, state, ring, now):
         print(f"Signed by {label}.")
     write(proposal, found.to_bytes())
@@ -176,12 +173,13 @@ def sign(
     return 0
 
 
-def merge(  # noqa: PLR0913  the options of the command line
+def merge(
     folder: Folder,
     proposals: Annotated[list[Path], typer.Argument(metavar="PROPOSAL", help="The signed proposal, or copies of it.")],
     *,
     keys: Annotated[
-        list[Path], typer.Option("--keys", help="The key folder for snapshot and timestamp.", show_default=False)
+        list[Path],
+        typer.Option("--keys", metavar="PATH", help="The key folder for snapshot and timestamp.", show_default=False),
     ],
     live: Live = False,
     force: Force = False,
@@ -191,9 +189,12 @@ def merge(  # noqa: PLR0913  the options of the command line
     expires: Days = None,
     json: Json = False,
 ) -> int:
-    """Publish a proposal that enough holders have signed, each on the same file or on a copy of it."""
-    from pinned_requests.publishing import signatures  # noqa: PLC0415  of the extra `remote`
-    from pinned_requests.publishing.repository import Repository  # noqa: PLC0415  as above
+    """Publish a proposal that enough holders have signed, each on the same file or on a copy of it.
+
+    Example: pinned-requests repo merge repository proposal.json --keys online
+    """
+    from pinned_requests.publishing import signatures
+    from pinned_requests.publishing.repository import Repository
 
     check_apart(folder, keys)
     repository = Repository(folder, key_ring(keys, must_exist=True))
@@ -204,7 +205,7 @@ def merge(  # noqa: PLR0913  the options of the command line
     if not json:
         _show(joined, state, reviewed)
         _show_signatures(joined, state)
-    refused = reviewed is not None and is_refused(reviewed, is_forced=force)
+    refused = is_refused(reviewed, is_forced=force)
     if not refused:
         merged = repository.merge(joined, read_days(expires))
         versions = {role: metadata.signed.version for role, metadata in merged.by_role()}
@@ -218,22 +219,10 @@ def merge(  # noqa: PLR0913  the options of the command line
     return ExitCode.FINDING if refused else 0
 
 
-def check_new(path: Path) -> None:
-    """Refuse a file that exists, before work is done for it."""
-    if path.is_symlink() or path.exists():
-        raise PolicyError(f"{show(str(path))} exists, and is not overwritten; name another, or move it away")
-
-
-def write_new(path: Path, proposal: "Proposal") -> None:
-    """Write a proposal to a new file."""
-    with path.open("xb") as file:
-        file.write(proposal.to_bytes())
-
-
 def _state(proposal: "Proposal", read: Callable[[str], bytes], keys: list[Path], root: Path | None) -> "State | None":
-    """Return the present state, or None for a first proposal and a repository that does not exist."""
-    from pinned_requests.publishing.state import FIRST_ROOT  # noqa: PLC0415  of the extra `remote`
-    from pinned_requests.publishing.trust import load_for_signing  # noqa: PLC0415  as above
+    """Return the present state, or None for a first proposal and a repository that does not exist yet."""
+    from pinned_requests.publishing.state import FIRST_ROOT
+    from pinned_requests.publishing.trust import load_for_signing
 
     if not proposal.is_first:
         return load_for_signing(read, keys, None if root is None else root.read_bytes())
@@ -254,17 +243,9 @@ def _review(
     return review(content, state, proposal.name, read, look_up)
 
 
-def _show_all(proposal: "Proposal", state: "State | None", read: Callable[[str], bytes]) -> None:
-    """Show a signer what is changed, and what would lock clients out. It is for the signer to decide."""
-    reviewed = _review(proposal, state, read, None)
-    _show(proposal, state, reviewed)
-    for each in () if reviewed is None else reviewed.review.lockouts:
-        complain(str(each))
-
-
 def _show(proposal: "Proposal", state: "State | None", reviewed: "Reviewed | None") -> None:
     """Print what a proposal changes."""
-    from pinned_requests.publishing.comparison import changes_of_keys  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.comparison import changes_of_keys
 
     rows = [
         Row(role, [f"version {metadata.signed.version}, valid until {metadata.signed.expires:%Y-%m-%d %H:%M} UTC"])
@@ -279,7 +260,7 @@ def _show(proposal: "Proposal", state: "State | None", reviewed: "Reviewed | Non
 
 
 def _show_signatures(proposal: "Proposal", state: "State | None") -> None:
-    from pinned_requests.publishing.signatures import signatures  # noqa: PLC0415  of the extra `remote`
+    from pinned_requests.publishing.signatures import signatures
 
     rows = []
     for each in signatures(proposal, state, datetime.now(UTC)):
@@ -294,11 +275,3 @@ def _exchange(text: str) -> tuple[str, Path]:
     if not keyid or not equals or not path:
         raise PolicyError(f"{text!r} is not of the form KEYID=PUBLIC.json")
     return keyid, Path(path)
-
-
-def read_policy(path: Path) -> PinPolicy:
-    """Return the policy in a file. One that cannot be read is a wrong command line."""
-    try:
-        return PinPolicy.from_file(path)
-    except OSError as e:
-        raise PolicyError(sentence_of(e)) from None

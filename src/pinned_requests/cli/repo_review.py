@@ -1,13 +1,9 @@
-"""How `pinned-requests repo` shows what a policy changes, and what it would break.
+"""How `pinned-requests repo` shows what a policy changes, and what it would break."""
 
-This file has no `from __future__ import annotations`: typer reads the types of the options.
-"""
+from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
-
-import typer
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pinned_requests.cli.output import Row, complain, show_json, show_table
 from pinned_requests.core.errors import PolicyError
@@ -15,6 +11,8 @@ from pinned_requests.core.policy import PinPolicy
 from pinned_requests.core.text import escape
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from pinned_requests.core.difference import Difference
     from pinned_requests.publishing.review import LookUp, Review
     from pinned_requests.publishing.state import State
@@ -22,46 +20,32 @@ if TYPE_CHECKING:
 
 _SOON = timedelta(days=30)  # for pins that expire
 
-Live = Annotated[
-    bool, typer.Option("--live", help="Check that every host is served by a key of the new policy and of the old one.")
-]
-Force = Annotated[bool, typer.Option("--force", help="Publish although clients would be locked out.")]
-Timeout = Annotated[
-    float, typer.Option(min=0.1, max=600, metavar="SECONDS", help="For a connection and its handshake.")
-]
-Proxy = Annotated[
-    str | None, typer.Option(metavar="URL", help="The proxy for --live; default: that of the environment.")
-]
-CaBundle = Annotated[
-    str | None, typer.Option(metavar="PATH", exists=True, help="CA certificates to trust; default: as requests.")
-]
-
 
 class Reviewed(NamedTuple):
-    """A review, and what else is doubtful of the policy, for people to read."""
+    """A review, and what else is doubtful of the policy."""
 
-    review: "Review"
+    review: Review
     doubts: tuple[tuple[str, str, str], ...]  # place, kind, text
 
     def document(self) -> dict[str, Any]:
-        """Return it for JSON."""
+        """Return the JSON."""
         doubts = [{"place": place, "kind": kind, "text": text} for place, kind, text in self.doubts]
         return {**self.review.document(), "doubts": doubts}
 
 
 def review(
     new: PinPolicy,
-    state: "State | None",
+    state: State | None,
     target: str,
     read: Callable[[str], bytes],
-    look_up: "LookUp | None" = None,
+    look_up: LookUp | None = None,
 ) -> Reviewed:
     """Review a policy against the published one of the same name, and lint it."""
-    from tuf.api.exceptions import RepositoryError  # noqa: PLC0415  of the extra `remote`
+    from tuf.api.exceptions import RepositoryError
 
-    from pinned_requests.editing.doubts import doubts  # noqa: PLC0415  not for --help
-    from pinned_requests.publishing import review as library  # noqa: PLC0415  as above
-    from pinned_requests.publishing.state import policy_of  # noqa: PLC0415  as above
+    from pinned_requests.editing.doubts import doubts
+    from pinned_requests.publishing import review as library
+    from pinned_requests.publishing.state import policy_of
 
     old = unreadable = None
     try:
@@ -75,13 +59,13 @@ def review(
     return Reviewed(found, tuple(each for each in linted if each[:2] not in refused))
 
 
-def looking(timeout: float, proxy: str | None, ca_bundle: str | None) -> "LookUp":
-    """Return the function that sees the chains of live servers."""
-    from pinned_requests.monitoring.errors import ServerError  # noqa: PLC0415  not for --help
-    from pinned_requests.monitoring.fetch import fetch  # noqa: PLC0415  as above
-    from pinned_requests.monitoring.route import Route  # noqa: PLC0415  as above
-    from pinned_requests.monitoring.target import Target  # noqa: PLC0415  as above
-    from pinned_requests.publishing.review import UnseenError  # noqa: PLC0415  as above
+def looking(timeout: float, proxy: str | None, ca_bundle: str | None) -> LookUp:
+    """Return a function that gets the chain of a live server."""
+    from pinned_requests.monitoring.errors import ServerError
+    from pinned_requests.monitoring.fetch import fetch
+    from pinned_requests.monitoring.route import Route
+    from pinned_requests.monitoring.target import Target
+    from pinned_requests.publishing.review import UnseenError
 
     route = Route(timeout, proxy, ca_bundle).check()
 
@@ -104,17 +88,18 @@ def show_review(reviewed: Reviewed) -> None:
         print(f"Not checked live, being patterns: {', '.join(reviewed.review.not_seen)}.")
 
 
-def is_refused(reviewed: Reviewed, *, is_forced: bool) -> bool:
+def is_refused(reviewed: Reviewed | None, *, is_forced: bool) -> bool:
     """Say on stderr what would lock clients out, and return whether that ends the command."""
-    for each in reviewed.review.lockouts:
+    lockouts = () if reviewed is None else reviewed.review.lockouts
+    for each in lockouts:
         complain(str(each))
-    if not reviewed.review.lockouts or is_forced:
+    if not lockouts or is_forced:
         return False
     complain("nothing is published; mend the policy, or publish all the same with --force")
     return True
 
 
-def show_difference(difference: "Difference") -> None:
+def show_difference(difference: Difference) -> None:
     """Print what a policy changes."""
     kinds = {"gained": difference.gained, "lost": difference.lost, "changed": difference.changed}
     rows = [
@@ -130,7 +115,7 @@ def show_difference(difference: "Difference") -> None:
         print("The published policy is the same.")
 
 
-def show_status(status: "Status", *, as_json: bool) -> None:
+def show_status(status: Status, *, as_json: bool) -> None:
     """Print what a repository says, and its findings on stderr."""
     if as_json:
         show_json(status.document())

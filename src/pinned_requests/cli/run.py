@@ -1,29 +1,32 @@
-"""From a command line to an exit code: what every command has in common.
+"""From a command line to an exit code.
 
-Rules for the next maintainer:
-
-- Every run ends with an exit code and at most one sentence on stderr, escaped; never with a traceback. Both come from
-  `errors.py`.
-- typer parses the arguments and returns the action. The action runs here, outside of typer, which has opinions of its
-  own on interrupts, closed pipes and errors.
+Every run ends with an exit code and at most one sentence on stderr, escaped; never with a traceback. Both come from
+`errors.py`. typer parses the arguments alone: it has opinions of its own on interrupts, closed pipes and errors.
 """
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
+import re
 import sys
 import warnings
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from typer.main import get_command
 
 from pinned_requests.cli.app import app
 from pinned_requests.cli.errors import ExitCode, failure_of
-from pinned_requests.cli.help import command_tree
 from pinned_requests.cli.output import complain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+_NOT_WRAPPED = re.compile(r"^(?:Example: |Findings)", re.MULTILINE)
+_AS_IT_IS = "\b"  # click's mark: the paragraph is not wrapped, so that a command line can be pasted and a name be found
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -56,5 +59,31 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     # Not `app()`, which replaces the hook for exceptions of the whole process.
-    action = command_tree(app)(list(arguments), prog_name="pinned-requests", standalone_mode=False)
-    return action if isinstance(action, int) else int(action() or 0)  # an int after --help
+    parsed = command_tree()(list(arguments), prog_name="pinned-requests", standalone_mode=False)
+    return int(parsed() if callable(parsed) else parsed or 0)  # not callable after --help
+
+
+@cache
+def command_tree() -> Any:
+    """Return the commands: a call parses the arguments, and returns what is to be called outside of typer.
+
+    Their help has no types of Python, and leaves examples as they are. Cached: making them takes longer than most runs.
+    """
+    root = get_command(app)
+    for _, command in walk(root):
+        for parameter in command.params:
+            if parameter.param_type_name == "argument":
+                parameter.display_type_rich = lambda ctx: ""  # noqa: ARG005  called by name
+        command.context_settings = {**command.context_settings, "help_option_names": ["-h", "--help"]}
+        help_text = inspect.cleandoc(command.help or "")
+        command.help = _NOT_WRAPPED.sub(lambda found: f"{_AS_IT_IS}\n{found[0]}", help_text)
+        if not hasattr(command, "commands"):
+            command.callback = partial(partial, command.callback)  # parse now, run later
+    return root
+
+
+def walk(command: Any, names: tuple[str, ...] = ("pinned-requests",)) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield a command and those below it, each with the words that call it."""
+    yield names, command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from walk(inner, (*names, name))

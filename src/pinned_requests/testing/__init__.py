@@ -6,24 +6,22 @@
                 MyClient().list_things()
         attack.assert_rejected()
 
-`mitm_lab` is a pytest fixture; without pytest it is ``with MITMLab() as mitm_lab``. It is built on two classes that can
-be used alone: `Authority` makes certificates, honest and forged; `TLSServer` presents them on loopback and counts the
-bytes that it receives.
+`mitm_lab` is a pytest fixture; without pytest it is ``with MITMLab() as mitm_lab``. Two classes can be used alone:
+`Authority` makes certificates, honest and forged; `TLSServer` presents them on loopback and counts the bytes that it
+receives.
 
-What users need in tests of their own belongs here, in one of five rooms: `pki` makes certificates, `server` presents
-them, `intercept` sends this process's connections there, `lab` puts all of it together, and `serve` opens it to clients
-in other processes and languages. Code that runs in production does not belong here, and neither do helpers of this
-project's own tests.
+`pki` makes certificates, `server` presents them, `intercept` sends this process's connections there, `lab` puts all of
+it together, and `serve` opens it to other processes. Helpers of this project's own tests do not belong here.
 """
 
 from pinned_requests.testing.lab.attack import Attack
 from pinned_requests.testing.lab.attackers import ATTACKERS
 from pinned_requests.testing.lab.audit import Audit, AuditResult
-from pinned_requests.testing.lab.honest_server import HonestServer
 from pinned_requests.testing.lab.mitm_lab import MITMLab
+from pinned_requests.testing.lab.takeover import HonestServer
 from pinned_requests.testing.pki.authority import Authority, Credential
 from pinned_requests.testing.pki.certificate_builder import PrivateKey, generate_key
-from pinned_requests.testing.server.messages import Handler, Request, Response
+from pinned_requests.testing.server.http_exchange import Handler, Request, Response
 from pinned_requests.testing.server.tls_server import TLSServer
 
 __all__ = [

@@ -1,7 +1,7 @@
 """Two clocks that freezegun and time-machine do not stop.
 
-Certificates must be valid by the clock that OpenSSL reads, and waiting must end, while Python's clock is frozen. Both
-libraries patch the functions of `time` and `datetime`; they do not patch the file system, and not ``CLOCK_MONOTONIC``.
+While Python's clock is frozen, certificates must be valid by the clock that OpenSSL reads, and waiting must end. Both
+libraries patch `time` and `datetime`, but neither the file system nor ``CLOCK_MONOTONIC``.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-__all__ = ["genuine_datetime", "now", "steady"]
 
 _lock = threading.Lock()
 
@@ -37,10 +35,10 @@ def steady() -> float:
 
 @contextlib.contextmanager
 def genuine_datetime() -> Iterator[None]:
-    """Put the genuine class `datetime.datetime` back, where freezegun has replaced it, for a moment.
+    """Put back the class `datetime.datetime`, where freezegun has replaced it, for a moment.
 
-    `cryptography` keeps the class that it meets when it makes its first certificate, for the life of the process. If
-    that were freezegun's, it could make none when the clock runs again.
+    `cryptography` keeps the class that it meets first. With freezegun's it could make no certificate when the clock
+    runs again.
     """
     found = dt.datetime
     genuine = next(each for each in found.__mro__ if type(each) is type and each.__name__ == "datetime")

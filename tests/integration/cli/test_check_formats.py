@@ -7,7 +7,7 @@ import os
 import stat
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pinned_requests import Pin, PinPolicy
 from pinned_requests.cli import main
-from pinned_requests.cli.check import FORMATS
+from pinned_requests.cli.app import Format
 from pinned_requests.cli.check_reports.nagios import State
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def test_prometheus_names_findings(check: Checker) -> None:
     assert code == 1
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", get_args(Format))
 def test_output_is_written_whole(check: Checker, form: str) -> None:
     """Into a file that others may read meanwhile: it is replaced, with its mode, or stays as it is."""
     path = Path("report.out")

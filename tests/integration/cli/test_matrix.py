@@ -128,10 +128,9 @@ def desk(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
 
 def test_every_command_is_here() -> None:
     """A new command gets a row."""
-    from pinned_requests.cli.app import app  # noqa: PLC0415  for this alone
-    from pinned_requests.cli.help import command_tree, walk  # noqa: PLC0415  as above
+    from pinned_requests.cli.run import command_tree, walk  # noqa: PLC0415  for this alone
 
-    leaves = {" ".join(names[1:]) for names, each in walk(command_tree(app)) if not hasattr(each, "commands")}
+    leaves = {" ".join(names[1:]) for names, each in walk(command_tree()) if not hasattr(each, "commands")}
     words = {name: case.words for name, case in COMMANDS.items()}
     assert leaves - ENDLESS == {leaf for leaf in leaves for line in words.values() if line.startswith(leaf)}
 

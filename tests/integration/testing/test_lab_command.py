@@ -177,7 +177,7 @@ def test_a_namespace_that_is_not_permitted(capsys: pytest.CaptureFixture[str], m
     def refuse(*_arguments: object) -> None:
         raise NamespaceError("a network namespace is not permitted here (Operation not permitted)")
 
-    monkeypatch.setattr("pinned_requests.cli.lab_runs.enter", refuse)
+    monkeypatch.setattr("pinned_requests.testing.serve.namespace.enter", refuse)
     assert main(["lab", "audit", "--way", "namespace", "--", "true", URL]) == 2
     assert "not permitted" in (said := capsys.readouterr().err)
     assert "--way proxy" in said

@@ -18,6 +18,7 @@ import pytest
 
 from pinned_requests.cli import main
 from pinned_requests.core.pin import Pin
+from pinned_requests.testing import TLSServer
 from pinned_requests.testing.serve.control import Control
 from pinned_requests.testing.serve.served_lab import HONEST, ServedLab
 
@@ -105,6 +106,17 @@ def test_a_refusal_tells_nothing_of_a_client_that_refuses_the_host(lab: ServedLa
     assert not lab.has_control
 
 
+def test_a_verdict_holds_the_alerts(lab: ServedLab) -> None:
+    """As the results of an audit do, while the attacker is shown and when it has left."""
+    lab.show("expired")
+    assert Client(lab, pins=True).ask() == "SSLCertVerificationError"
+    (shown,) = lab.verdicts()
+    lab.show(HONEST)
+    (left,) = lab.verdicts()
+    assert "CERTIFICATE_EXPIRED" in shown.failed_handshakes[0]
+    assert shown.failed_handshakes == left.failed_handshakes
+
+
 def test_a_refusal_in_the_handshake_tells_after_the_control_alone(lab: ServedLab) -> None:
     """A client whose trust is the pin, as with a trust manager on Android: to a server it has refused a valid chain."""
     client = Client(lab, pins=False)
@@ -143,6 +155,28 @@ def test_the_proxy_leads_to_the_host_alone(lab: ServedLab) -> None:
         sock, answer = through(head)
         sock.close()
         assert answer == expected, head
+
+
+def test_a_client_that_has_not_said_where_to_is_cut(lab: ServedLab) -> None:
+    """When another server is shown, like the connections that were handed over."""
+    with socket.create_connection(("127.0.0.1", lab.proxy_port), WAIT) as sock:
+        deadline = time.monotonic() + WAIT
+        while not lab.gateway._asking and time.monotonic() < deadline:
+            time.sleep(0.01)
+        lab.show("trusted-ca")
+        assert sock.recv(1) == b""
+
+
+def test_a_client_that_comes_when_its_server_has_stopped() -> None:
+    """The gateway shows a server until the next one: the client sees the end of the connection, not silence."""
+    with TLSServer(None) as server:
+        pass
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.settimeout(WAIT)
+        server._adopt(theirs, ("127.0.0.1", 1))
+        assert ours.recv(1) == b""
+    assert server.connections == 0
 
 
 def test_an_attacker_that_is_a_proxy_answers_connect_itself(lab: ServedLab) -> None:

@@ -7,10 +7,10 @@ import re
 from typing import TYPE_CHECKING
 
 from pinned_requests import Pin, PinPolicy
+from pinned_requests.cli.check import show_text
 from pinned_requests.cli.check_reports.nagios import State, as_nagios, state
 from pinned_requests.cli.check_reports.page import as_page
 from pinned_requests.cli.check_reports.report import Report, summary
-from pinned_requests.cli.check_reports.text import show_text
 from pinned_requests.cli.check_reports.timeline import MAX_ROWS, Ends, timeline
 from pinned_requests.monitoring.check import NOT_CHECKED, Checked, HostCheck
 from pinned_requests.monitoring.findings import Finding, Severity

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -14,16 +15,20 @@ import yaml
 
 import pinned_requests
 from pinned_requests.cli import main
-from pinned_requests.cli.app import app
-from pinned_requests.cli.help import command_tree, examples_of, walk
-from pinned_requests.cli.manual import manual_page
+from pinned_requests.cli.run import command_tree, walk
 from pinned_requests.editing import doubts
 from pinned_requests.formats import FORMATS
 from pinned_requests.monitoring import findings
 
-COMMANDS = {" ".join(names[1:]): command for names, command in walk(command_tree(app))}
+COMMANDS = {" ".join(names[1:]): command for names, command in walk(command_tree())}
 LEAVES = {name: command for name, command in COMMANDS.items() if not hasattr(command, "commands")}
 PROJECT = Path(__file__).parents[3]
+MANUAL = PROJECT / "docs" / "pinned-requests.1"
+
+
+def examples_of(command: Any) -> list[str]:
+    """Return the command lines that a command's help gives as examples."""
+    return re.findall(r"^Example: (.*)$", command.help, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -85,7 +90,9 @@ def test_what_each_argument_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pin", "--format", "hex", "x"]) == 2
     assert "openssl" in capsys.readouterr().err
     assert main(["lint", "--ignore", "nonsense", "pins.toml"]) == 2
-    assert "wide-pattern" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "wide-pattern" in err
+    assert err.endswith("; see 'pinned-requests lint --help'\n")
 
 
 @pytest.mark.parametrize("option", ["--version", "-V"])
@@ -116,18 +123,18 @@ def test_completion(
 
 
 def test_the_manual_page_is_that_of_the_commands() -> None:
-    """To make it again: python -m pinned_requests.cli.manual > docs/pinned-requests.1."""
-    page = PROJECT / "docs" / "pinned-requests.1"
-    if not page.exists():
+    """To make it again: python docs/manual_page.py > docs/pinned-requests.1."""
+    if not MANUAL.exists():
         pytest.skip("the sources are not there")
-    assert page.read_text("utf-8") == manual_page()
+    assert MANUAL.read_text("utf-8") == runpy.run_path(str(PROJECT / "docs" / "manual_page.py"))["manual_page"]()
 
 
 @pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not installed")
+@pytest.mark.skipif(not MANUAL.exists(), reason="the sources are not there")
 def test_the_manual_page_is_in_order() -> None:
     """Groff warns of nothing, and shows every command and every example."""
     done = subprocess.run(
-        ["groff", "-man", "-ww", "-Tutf8", "-P-cbou"], input=manual_page(), capture_output=True, text=True, check=True
+        ["groff", "-man", "-ww", "-Tutf8", "-P-cbou", MANUAL], capture_output=True, text=True, check=True
     )
     assert done.stderr == ""
     shown = " ".join(done.stdout.split())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from pinned_requests.cli.check_reports.report import fine_hosts
+from pinned_requests.cli.check_reports.report import counted, counts, fine_hosts
 from pinned_requests.monitoring.findings import Severity
 
 if TYPE_CHECKING:
@@ -34,8 +34,7 @@ def state(report: Report) -> State:
 def as_nagios(report: Report) -> str:
     """Return the status line with performance data, and a line for each finding."""
     checked = report.checked
-    counts = {str(each): sum(f.severity is each for f in checked.findings) for each in reversed(Severity)}
-    words = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    words = counted(checked)
     status = f"PINS {state(report).name} - {len(checked.hosts)} hosts, {fine_hosts(checked)} fine"
     status += f"; findings: {words}" if words else ""
     worst = max(
@@ -45,7 +44,7 @@ def as_nagios(report: Report) -> str:
     )
     if worst is not None and worst[0] >= report.fail_on:
         status += f"; {worst[1]}: {worst[2]}"
-    measured = " ".join(f"{name}={count}" for name, count in {"hosts": len(checked.hosts), **counts}.items())
+    measured = " ".join(f"{name}={count}" for name, count in {"hosts": len(checked.hosts), **counts(checked)}.items())
     lines = [
         _plain(f"{finding.severity}: {host.target}: {finding.kind}: {finding.text}")
         for host in checked.hosts

@@ -203,22 +203,21 @@ def _chain(host: HostCheck) -> Markup | None:
     last = len(sample.chain.certificates) - 1
     items = []
     for depth, seen in enumerate(sample.chain.certificates):
-        mark: Markup | None = None
+        mark: tuple[Level, str] | None = None
         if depth == matched:
-            mark = badge("critical", "blocked") if is_blocked else badge("ok", "matches a pin")
+            mark = ("critical", "blocked") if is_blocked else ("ok", "matches a pin")
         elif seen.pins & accepted and sample.chain.is_verified:
-            mark = badge("ok", "pinned")
+            mark = ("ok", "pinned")
         name = "leaf" if depth == 0 else "root" if depth == last and seen.is_self_issued else "issuer"
         ends = validity(seen.der)[1]
         until = "" if ends is None else f", expires {ends:%Y-%m-%d}"
-        level = None if mark is None else "critical" if is_blocked and depth == matched else "ok"
         items.append(
             element(
                 "li",
-                element("div", element("strong", seen.subject), " ", mark),
+                element("div", element("strong", seen.subject), " ", mark and badge(*mark)),
                 element("div", f"{name}{until}", class_="muted small"),
                 element("code", str(seen.spki_pin)),
-                class_=level,
+                class_=mark and mark[0],
             )
         )
     title = "Chain" if sample.chain.is_verified else "Chain, as presented: NOT verified"

@@ -18,14 +18,7 @@ if TYPE_CHECKING:
 
 
 class Report(NamedTuple):
-    """What was checked, and what was found.
-
-    Attributes:
-        name: of the policy, escaped.
-        policy: the policy.
-        checked: what was found.
-        fail_on: the severity from which on findings count.
-    """
+    """What was checked, under the escaped name of its policy; findings count from the severity `fail_on` on."""
 
     name: str
     policy: PinPolicy
@@ -40,11 +33,20 @@ class Report(NamedTuple):
 
 def summary(checked: Checked) -> str:
     """Return what was found, in one line."""
-    counts = {each: sum(finding.severity is each for finding in checked.findings) for each in reversed(Severity)}
-    found = ", ".join(f"{count} {severity}" for severity, count in counts.items() if count)
+    found = counted(checked)
     hosts = len(checked.hosts)
     said = f"{hosts} host{'s' if hosts != 1 else ''}, {fine_hosts(checked)} fine; findings: {found or 'none'}"
     return said if checked.is_complete else f"{said} (interrupted)"
+
+
+def counts(checked: Checked) -> dict[str, int]:
+    """Return how many findings there are of each severity, the worst first."""
+    return {str(each): sum(finding.severity is each for finding in checked.findings) for each in reversed(Severity)}
+
+
+def counted(checked: Checked) -> str:
+    """Return the same in words; empty without a finding."""
+    return ", ".join(f"{count} {severity}" for severity, count in counts(checked).items() if count)
 
 
 def fine_hosts(checked: Checked) -> int:
@@ -53,17 +55,17 @@ def fine_hosts(checked: Checked) -> int:
 
 
 def is_judged(host: HostCheck) -> bool:
-    """Whether a chain of a pinned host was seen and judged: else it is not known which pins are in reserve."""
+    """Whether a chain of a pinned host was judged: else it is not known which pins are in reserve."""
     return bool(host.uses) and any(each.verdict is not None for each in host.samples)
 
 
 def reserve(host: HostCheck) -> list[PinUse]:
-    """Return the accepted pins of a host whose keys are not served."""
+    """Return the accepted pins whose keys are not served."""
     return [use for use in host.uses if use.depth is None]
 
 
 def leaf_ends(sample: Sample) -> datetime | None:
-    """Return when the leaf's certificate of a sample expires."""
+    """Return when the leaf's certificate expires."""
     chain = sample.chain.certificates
     return validity(chain[0].der)[1] if chain else None
 

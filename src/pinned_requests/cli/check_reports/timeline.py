@@ -31,7 +31,7 @@ TIMELINE_STYLE = """
 
 
 class Ends(NamedTuple):
-    """When what a host depends on expires; None: never, or it is not known."""
+    """When what a host depends on expires; None: never, or not known."""
 
     host: str
     leaf: datetime | None = None
@@ -39,7 +39,7 @@ class Ends(NamedTuple):
     pins: datetime | None = None
 
     def dates(self) -> list[tuple[str, datetime]]:
-        """Return the names and dates that are known."""
+        """Return the known dates with their names."""
         named = (("leaf", self.leaf), ("issuer", self.issuer), ("pins", self.pins))
         return [(name, moment) for name, moment in named if moment is not None]
 
@@ -47,7 +47,7 @@ class Ends(NamedTuple):
 def timeline(hosts: Sequence[Ends], now: datetime) -> Markup | None:
     """Return the drawing, the host whose first date comes soonest on top; None if no date is within the year.
 
-    Dates that have passed stand at its beginning; those after the year are left out.
+    Dates that have passed stand at its beginning.
     """
     rows = sorted(
         (

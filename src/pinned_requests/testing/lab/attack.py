@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import ssl
 from typing import TYPE_CHECKING
 
-from pinned_requests.core.host import HostError, normalize_host
 from pinned_requests.core.text import escape
+from pinned_requests.testing.intercept.redirection import canonical
 from pinned_requests.testing.lab.attackers import appearance_of
-from pinned_requests.testing.lab.faces import Faces
+from pinned_requests.testing.lab.host_identity import context_of
 from pinned_requests.testing.lab.takeover import Takeover
 from pinned_requests.testing.lab.verdict import Finding, judge
+from pinned_requests.testing.server.connection import Face
+from pinned_requests.testing.server.http_exchange import Response, respond
 from pinned_requests.testing.server.tls_server import TLSServer
 
 if TYPE_CHECKING:
-    from pinned_requests.testing.lab.attackers import AttackerName
+    from pinned_requests.testing.lab.attackers import Appearance, AttackerName
     from pinned_requests.testing.lab.host_identity import HostIdentity
     from pinned_requests.testing.lab.verdict import Verdict
-    from pinned_requests.testing.server.messages import Handler
-
-__all__ = ["Attack", "excerpt"]
+    from pinned_requests.testing.server.http_exchange import Handler, Request
 
 _SHOWN = 200  # bytes of what leaked: a request line and some headers
 
@@ -36,7 +38,7 @@ class Attack(Takeover):
         self, identity: HostIdentity, attacker: AttackerName, handler: Handler | None, patience: float | None = None
     ) -> None:
         self._appearance = appearance_of(attacker, identity)
-        self._faces = Faces(self._appearance, identity, handler)
+        self._faces = _Faces(self._appearance, identity, handler)
         server = TLSServer(
             None,
             cleartext=True,
@@ -50,7 +52,7 @@ class Attack(Takeover):
 
     @property
     def proxy_url(self) -> str:
-        """The URL of the attacker as a proxy, which ``connect-proxy`` is, for a client that is given one explicitly.
+        """The URL of ``connect-proxy`` as a proxy, for a client that is given one explicitly.
 
         Raises:
             RuntimeError: the block has not begun.
@@ -58,19 +60,18 @@ class Attack(Takeover):
         return f"http://127.0.0.1:{self._server.port}"
 
     def count_any_refusal(self) -> None:
-        """Take a refusal of the certificate in the handshake for a decision, for any reason.
+        """Take any refusal of the certificate in the handshake for a decision.
 
-        For clients that have shown that they accept the host's own server, whose certificate is from the same root: the
-        only difference is the attacker's.
+        For clients that have accepted the host's own server, whose certificate is from the same root.
         """
         if self._appearance.needs != "hello":
             self._appearance = dataclasses.replace(self._appearance, needs="refusal")
 
     def limit_to_tls_1_2(self) -> None:
-        """Speak no TLS 1.3 on connections that come from now on.
+        """Speak no TLS 1.3 on new connections.
 
-        In TLS 1.3 a client may refuse a certificate without a sign to the server: its Finished comes last, and some
-        (Node.js, for example) do not send it then. In TLS 1.2 it comes before the server's (RFC 5246 §7.3).
+        In TLS 1.3 a client's Finished comes last, and some clients (Node.js, for example) refuse a certificate without
+        sending it: the server sees nothing. In TLS 1.2 it comes before the server's (RFC 5246 §7.3).
         """
         self._faces.limit_to_tls_1_2()
 
@@ -78,17 +79,15 @@ class Attack(Takeover):
     def application_bytes(self) -> int:
         """How many bytes of HTTP the attacker got, over TLS or in the clear, whether or not they became a request.
 
-        Where an attack begins with the host's own server (``downgrade``, for example), the bytes that came to that one
-        over TLS do not count.
+        What the host's own server got over TLS, with which some attacks begin (``downgrade``, for example), does not
+        count.
         """
-        self._rest()
-        return self._server.leaked_bytes
+        return self._settled().leaked_bytes
 
     @property
     def received(self) -> bytes:
         """The first 4096 of these bytes."""
-        self._rest()
-        return self._server.leaked
+        return self._settled().leaked
 
     @property
     def verdict(self) -> Verdict:
@@ -98,8 +97,8 @@ class Attack(Takeover):
         - ``"rejected"``: it met the attacker's certificate, decided against it, and is gone.
         - ``"untested"``: it did not come so far: it never connected, does not trust the lab's CA, or has no cipher in
           common with the server.
-        - ``"undecided"``: it has connected, and whether it would have gone on is not known: it was still connected
-          when the block ended, or hung up before its handshake.
+        - ``"undecided"``: whether it would have gone on is not known: it was still connected when the block ended, or
+          hung up before its handshake.
         """
         return self._found().verdict
 
@@ -117,8 +116,8 @@ class Attack(Takeover):
         """Demand that a client met the attacker's certificate, decided against it, and gave the attacker nothing.
 
         Raises:
-            AssertionError: the attacker got something, and the first 200 bytes of it are shown; or nothing was tested,
-                or a client had not decided: the message says what to do.
+            AssertionError: the attacker got something, whose first 200 bytes are shown; or nothing was tested, or a
+                client had not decided: the message says what to do.
         """
         __tracebackhide__ = True  # pytest shows the line of the caller
         found = self._found()
@@ -142,7 +141,7 @@ class Attack(Takeover):
 
     @property
     def needs_another_call(self) -> bool:
-        """Whether the attacker waits for a further connection, on which it is there."""
+        """Whether the attacker is there from the next connection on."""
         return self._appearance.opening == "first-connection" and self.connections == 1
 
     def _found(self) -> Finding:
@@ -150,28 +149,81 @@ class Attack(Takeover):
             return self._finding
         if self._was_interrupted:
             return Finding("undecided", "was interrupted", "Run the test again.")
-        self._rest()
-        if self._route is not None:
-            self._count_undecided()  # waits for those that are about to hang up
-        seen = [
-            (record, self._handshakes.find(record.peer[1], record.client_random)) for record in self._server.records
-        ]
+        if self._settled().undecided(timeout=0):
+            gc.collect()  # a client that dropped a refused connection without closing it, in a cycle, is gone by then
+            self._server.undecided()  # waits for those that are about to hang up
+        seen = [(each, self._handshakes.find(each.peer[1], each.client_random)) for each in self._server.records]
         return judge(seen, self._appearance.needs, self._appearance.opening)
 
     def _conclude(self) -> None:
-        super()._conclude()
         self._finding = self._found()
 
     def _is_host(self, target: str) -> bool:
-        try:
-            return normalize_host(target.rpartition(":")[0]) == self.host
-        except HostError:
-            return False
+        return canonical(target.rpartition(":")[0]) == self.host
 
     def __repr__(self) -> str:
         return f"<Attack {self.attacker} on {self.host}>"
 
 
+class _Faces:
+    """What an attacker's server shows on each connection: the host's own face, or the attacker's."""
+
+    def __init__(self, appearance: Appearance, identity: HostIdentity, handler: Handler | None) -> None:
+        self._opening = appearance.opening
+        self._location = appearance.location
+        self._handler = handler
+        self._has_redirected = False
+        self._attacker = Face(context_of(appearance.credentials), self._answer, appearance.on_hello)
+        self._honest: Face | None = None
+        if self._opening == "renegotiation":
+            from pinned_requests.testing.server.renegotiation import (  # noqa: PLC0415 - needs pyOpenSSL
+                renegotiating,
+            )
+
+            engine = renegotiating(identity.credentials, appearance.credentials)
+            self._honest = Face(None, self._answer, is_honest=True, engine=engine)
+        elif self._opening == "first-connection":
+            self._honest = Face(context_of(identity.credentials), self._answer_once, is_honest=True)
+        elif self._opening == "redirect":
+            self._honest = Face(context_of(identity.credentials), self._redirect, is_honest=True)
+
+    def __call__(self, number: int) -> Face:
+        """Return the face for a connection, by its number from 1 among those on which the client said anything."""
+        if self._honest is None:
+            return self._attacker
+        if self._opening == "first-connection":
+            return self._honest if number == 1 else self._attacker
+        return self._attacker if self._has_redirected else self._honest
+
+    def limit_to_tls_1_2(self) -> None:
+        for face in (self._attacker, self._honest):
+            if face and face.context:
+                face.context.maximum_version = ssl.TLSVersion.TLSv1_2
+
+    def _answer(self, request: Request) -> Response:
+        return respond(self._handler, request)
+
+    def _answer_once(self, request: Request) -> Response:
+        """Answer, and close the connection, so that the client has to make another one."""
+        answer = self._answer(request)
+        headers = tuple((name, value) for name, value in answer.headers if name.lower() != "connection")
+        return Response(answer.status, (*headers, ("Connection", "close")), answer.body)
+
+    def _redirect(self, request: Request) -> Response:
+        if request.scheme == "http":
+            return self._answer(request)
+        host = (request.header("Host") or "").rpartition("@")[2]
+        address, bracket, rest = host.rpartition("]")
+        name, colon, port = rest.partition(":")
+        if self._has_redirected and not self._location.startswith("http:"):
+            return self._answer(request)  # a client to which the new URL is the old one
+        self._has_redirected = True
+        path = request.path if request.path.startswith("/") else "/"
+        location = self._location.format(name=address + bracket + name.rstrip("."), port=colon + port, path=path)
+        # To some clients the new URL leads to the host again: they must not go on over this connection.
+        return Response(307, (("Location", location), ("Connection", "close")))
+
+
 def excerpt(data: bytes) -> str:
-    """Return the first 200 bytes as text on one line, all that does not print escaped."""
+    """Return the first 200 bytes as text on one line, escaped."""
     return escape(ascii(data[:_SHOWN])[1:], 4 * _SHOWN + 2)

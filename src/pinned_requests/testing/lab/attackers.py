@@ -1,10 +1,10 @@
-"""The attackers: what each presents to a client, and what it does then."""
+"""The attackers: what each presents to a client, what it does then, and how reports explain it."""
 
 from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from pinned_requests.testing.clock import now
 from pinned_requests.testing.lab.host_identity import Credentials, of_both_kinds
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from pinned_requests.testing.lab.verdict import Needs, Opening
     from pinned_requests.testing.pki.certificate_builder import PrivateKey
     from pinned_requests.testing.server.connection import OnHello
-
-__all__ = ["ATTACKERS", "Appearance", "AttackerName", "appearance_of"]
 
 AttackerName = Literal[
     "trusted-ca",
@@ -46,8 +44,7 @@ AttackerName = Literal[
 ATTACKERS: tuple[AttackerName, ...] = get_args(AttackerName)
 """The names of all attackers."""
 
-_WRONG_HOST = "attacker.example"  # a name that is reserved for documentation: RFC 2606
-_EXPIRED_FOR = dt.timedelta(days=1)
+_WRONG_HOST = "attacker.example"  # RFC 2606 reserves it for documentation
 
 
 @dataclass(frozen=True)
@@ -56,23 +53,18 @@ class Appearance:
 
     credentials: Credentials
     needs: Needs = "accepted-chain"
-    """What a client must have done, so that its refusal tells something."""
     on_hello: OnHello = "answer"
     opening: Opening | None = None
     """How it begins with the host's own server; None: it does not."""
     location: str = ""
-    """Where the host's own server redirects to: ``{name}`` (with brackets around IPv6), ``{port}`` (with its colon, or
-    empty) and ``{path}`` stand for those of the request."""
+    """Where the host's own server redirects to; ``{name}`` (with brackets around IPv6), ``{port}`` (with its colon, or
+    empty) and ``{path}`` are those of the request."""
     tunnels: bool = False
     """Whether it is also a proxy."""
 
 
 def appearance_of(name: AttackerName, identity: HostIdentity) -> Appearance:
     """Return how an attacker appears to the clients of a host.
-
-    Args:
-        name: one of `ATTACKERS`.
-        identity: of the host.
 
     Raises:
         ValueError: there is no such attacker.
@@ -115,15 +107,14 @@ def _same_name_ca(identity: HostIdentity) -> Appearance:
     return _issued_by(identity.authorities.root.intermediate(name), identity.host)
 
 
-def _issued_by(authority: Authority, host: str, needs: Needs = "accepted-chain") -> Appearance:
-    return Appearance(of_both_kinds(lambda key: authority.issue(host, key=key)), needs=needs)
+def _issued_by(
+    authority: Authority, host: str, needs: Needs = "accepted-chain", not_after: dt.datetime | None = None
+) -> Appearance:
+    return Appearance(of_both_kinds(lambda key: authority.issue(host, key=key, not_after=not_after)), needs=needs)
 
 
 def _expired_of(authority: Authority, host: str) -> Appearance:
-    yesterday = now() - _EXPIRED_FOR
-    return Appearance(
-        of_both_kinds(lambda key: authority.issue(host, key=key, not_after=yesterday)), needs="trusted-ca"
-    )
+    return _issued_by(authority, host, "trusted-ca", now() - dt.timedelta(days=1))
 
 
 def _revoked_of(authority: Authority, identity: HostIdentity) -> Appearance:
@@ -162,4 +153,64 @@ _APPEARANCES: dict[AttackerName, Callable[[HostIdentity], Appearance]] = {
     "leaked-intermediate": lambda identity: _issued_by(identity.authorities.leaked, identity.host),
     "tls-close": lambda identity: Appearance(_impostor(identity), needs="hello", on_hello="close"),
     "hang": lambda identity: Appearance(_impostor(identity), needs="hello", on_hello="hang"),
+}
+
+
+class Explanation(NamedTuple):
+    """An attacker, in words."""
+
+    meets: str
+    """What follows "the client meets"."""
+    remedy: str
+    """What refuses it: a sentence."""
+
+
+_PIN = "Pin the host's key (SPKI), and check it before anything is sent."
+_VALIDATE = "Validate certificates: leave `verify` and `check_hostname` on, also where pins are checked."
+_CHAIN = "Compare pins with the chain that TLS verified, not with the certificates that the server sent."
+_HTTPS = "Refuse http:// for this host, also where a redirect leads there."
+_NO_FALLBACK = "Do not fall back to http:// where TLS fails."
+_BLOCK = "Pin the host's key; or block the keys that were lost, beside a pin of the CA."
+
+EXPLANATIONS: dict[AttackerName, Explanation] = {
+    "trusted-ca": Explanation("a valid certificate from a trusted CA, for another key", _PIN),
+    "self-signed": Explanation("a certificate that only vouches for itself", _VALIDATE),
+    "chain-stuffing": Explanation("that of trusted-ca, with the host's own certificates behind it", _CHAIN),
+    "forged-issuer": Explanation(
+        "a certificate that names the host's CA as its issuer, and is signed by another key", _VALIDATE
+    ),
+    "same-name-ca": Explanation(
+        "a certificate from a trusted CA with the same name as the host's",
+        "Pin keys. Names of issuers prove nothing: every CA may choose them.",
+    ),
+    "expired": Explanation("that of trusted-ca, valid until yesterday", _VALIDATE),
+    "wrong-host": Explanation("a valid certificate for another host", _VALIDATE),
+    "downgrade": Explanation("the host itself, which redirects to http://, where the attacker is", _HTTPS),
+    "trailing-dot": Explanation(
+        "the host itself, which redirects to its name with a dot at the end, where the attacker is",
+        "Normalise host names before pins are looked up: example.com. is example.com.",
+    ),
+    "parser-differential": Explanation(
+        "the host itself, which redirects to a URL that parsers read differently",
+        "Look up pins for the host that is connected to, not for one that another parser reads from the URL.",
+    ),
+    "second-connection": Explanation(
+        "the host itself at first, the attacker from the second connection on",
+        "Check every connection: also those that a pool opens later.",
+    ),
+    "renegotiation": Explanation(
+        "the host itself, which shows another certificate in the middle of the connection (TLS 1.2)",
+        "Do not renegotiate: set `ssl.OP_NO_RENEGOTIATION`, or require TLS 1.3.",
+    ),
+    "connect-proxy": Explanation(
+        "that of trusted-ca, behind a proxy that answers CONNECT",
+        "Check pins on connections through a proxy, too.",
+    ),
+    "revoked-key": Explanation("that of trusted-ca, for a key of the host that was lost", _PIN),
+    "own-ca-revoked-key": Explanation("a certificate from the host's own CA, for a key that was lost", _BLOCK),
+    "own-ca-expired": Explanation("a certificate from the host's own CA, valid until yesterday", _VALIDATE),
+    "own-ca-wrong-host": Explanation("a certificate from the host's own CA, for another host", _VALIDATE),
+    "leaked-intermediate": Explanation("a certificate from an intermediate CA whose key was stolen", _BLOCK),
+    "tls-close": Explanation("a connection that ends in the handshake", _NO_FALLBACK),
+    "hang": Explanation("a connection on which no answer ever comes", _NO_FALLBACK),
 }

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 _SHOWN = 60  # characters of an error in the table
 _REASON_SHOWN = 120  # characters of a reason
 
-__all__ = ["Audit", "AuditResult", "run"]
-
 
 @dataclass(frozen=True)
 class AuditResult:
@@ -82,9 +80,9 @@ class Audit:
         __tracebackhide__ = True  # pytest shows the line of the caller
         if not self.rejected:
             failed = [result.attacker for result in self.results if result.verdict != "rejected"]
-            advice = dict.fromkeys(result.advice for result in self.results if result.advice)
-            if not self.results:
+            if not failed:
                 raise AssertionError("The audit has no result, so it proves nothing.")
+            advice = dict.fromkeys(result.advice for result in self.results if result.advice)
             raise AssertionError("\n".join([f"Not rejected: {', '.join(failed)}.", *advice, str(self)]))
 
     def __str__(self) -> str:
@@ -102,7 +100,7 @@ def run(call: Callable[[], object], attack: Attack) -> AuditResult:
     """Run a client against one attacker.
 
     Args:
-        call: makes a request to the host. What it raises, an `Exception` or a `SystemExit`, is a result.
+        call: makes a request to the host. An `Exception` or `SystemExit` is a result.
         attack: the attacker, not yet begun.
 
     Raises:
@@ -112,6 +110,16 @@ def run(call: Callable[[], object], attack: Attack) -> AuditResult:
         error = _outcome(call)
         if attack.needs_another_call:
             error = _outcome(call)
+    return result_of(attack, error)
+
+
+def result_of(attack: Attack, error: str = "") -> AuditResult:
+    """Return how clients have fared against an attacker by now.
+
+    Args:
+        attack: the attacker.
+        error: what the client raised, in one line.
+    """
     return AuditResult(
         attack.host,
         attack.attacker,

@@ -1,9 +1,8 @@
-"""The lab: attackers and honest servers in the place of real hosts, for tests of a client that is left as it is."""
+"""The lab: attackers and honest servers in the place of real hosts, for tests of an unchanged client."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,29 +14,25 @@ from pinned_requests.core.text import show
 from pinned_requests.testing.lab.attack import Attack
 from pinned_requests.testing.lab.attackers import ATTACKERS, AttackerName
 from pinned_requests.testing.lab.audit import Audit, run
-from pinned_requests.testing.lab.honest_server import HonestServer
 from pinned_requests.testing.lab.host_identity import HostIdentity, LabAuthorities
-from pinned_requests.testing.server.wsgi import App, as_handler
+from pinned_requests.testing.lab.takeover import HonestServer
+from pinned_requests.testing.server.http_exchange import App, as_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from types import TracebackType
     from typing import Self
 
     from pinned_requests.testing.lab.audit import AuditResult
     from pinned_requests.testing.lab.takeover import Takeover
     from pinned_requests.testing.pki.authority import Authority
 
-__all__ = ["MITMLab"]
-
 _AUDIT_PATIENCE = 2.0  # seconds until an audit lets a hanging connection go: its client may have no time-out
 
 
 class MITMLab:
-    """Puts attackers and honest servers in the place of hosts, as the client of this process sees them.
+    """Puts attackers and honest servers in the place of hosts, for the clients in this process.
 
-    Use it in a ``with`` block: at its end everything that is still open is closed. With pytest, use the fixture
-    `mitm_lab`.
+    Use it in a ``with`` block, which closes everything at its end. With pytest, use the fixture `mitm_lab`.
 
         with MITMLab() as lab:
             with lab.impersonate("api.example.com") as attack:
@@ -45,23 +40,22 @@ class MITMLab:
                     MyClient().list_things()
             attack.assert_rejected()
 
-    For the time of a block, all new TCP connections of this process to the host, on any port, come to a server on
-    loopback; and the lab's CA is trusted there by every client that trusts certifi's CAs, the system's, or those of
-    REQUESTS_CA_BUNDLE or SSL_CERT_FILE. Other hosts are left alone. A client that verifies nothing, or that trusts a CA
-    file of its own, does so here as well.
+    Within a block, new TCP connections of this process to the host, on any port, come to a server on loopback, where
+    every client trusts the lab's CA that trusts certifi's CAs, the system's, or those of REQUESTS_CA_BUNDLE or
+    SSL_CERT_FILE. Other hosts are left alone. A client that verifies nothing, or trusts a CA file of its own, does so
+    here as well.
 
     Caught is what goes through Python's `socket` and `ssl`: requests, urllib3, httpx, aiohttp, `http.client`, asyncio.
     Not caught are other processes, libraries with sockets of their own (pycurl, curl_cffi, uvloop, aiodns, asyncio's
     proactor loop on Windows), UDP (HTTP/3), proxies that a client was given explicitly, and connections that were open
-    before. Then the host is not reached, and `Attack.assert_rejected` fails. pyOpenSSL is caught, but does not trust
-    the lab's CA.
+    before: then `Attack.assert_rejected` fails. pyOpenSSL is caught, but does not trust the lab's CA.
 
     Attributes:
         root: the lab's CA, which clients are made to trust.
     """
 
     def __init__(self) -> None:
-        self._authorities = LabAuthorities.create()
+        self._authorities = LabAuthorities()
         self.root: Authority = self._authorities.root
         self._identities: dict[str, HostIdentity] = {}
         self._takeovers: list[Takeover] = []
@@ -71,9 +65,7 @@ class MITMLab:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -90,30 +82,25 @@ class MITMLab:
                 at_the_end.callback(takeover.close)
 
     def impersonate(self, host: str, *, as_: AttackerName = "trusted-ca", handler: App | None = None) -> Attack:
-        """Put an attacker in a host's place.
+        """Return an attacker in a host's place, to be used in a ``with`` block, once.
 
         Args:
             host: a DNS name or an IP address, in any spelling, without port.
             as_: which attacker, one of `ATTACKERS`. By default one with a valid certificate from a trusted CA.
             handler: what it answers, a WSGI application or a mapping of paths; by default ``{}``, as JSON.
 
-        Returns:
-            The attacker, to be used in a ``with`` block, once.
-
         Raises:
             ValueError: *host* is not a host, or there is no such attacker.
+            ImportError: the attacker needs a library that is not installed.
         """
         return self._attack(host, as_, handler)
 
     def honest(self, host: str, handler: App | None = None) -> HonestServer:
-        """Put a legitimate server in a host's place, which has the keys that its clients may pin.
+        """Return a legitimate server in a host's place, to be used in a ``with`` block, once; it has pins before that.
 
         Args:
-            host: a DNS name or an IP address, in any spelling, without port.
-            handler: what it answers, a WSGI application or a mapping of paths; by default ``{}``, as JSON.
-
-        Returns:
-            The server, to be used in a ``with`` block, once. Its pins can be read before.
+            host: as for `impersonate`.
+            handler: as for `impersonate`.
 
         Raises:
             ValueError: *host* is not a host.
@@ -129,40 +116,36 @@ class MITMLab:
 
     @property
     def ca_file(self) -> str:
-        """The path of a file with the lab's CA, for a client that has a CA bundle of its own: ``verify=lab.ca_file``.
-
-        The file is there until the lab is closed.
-        """
+        """The path of a file with the lab's CA, until the lab is closed, for a client with a CA bundle of its own."""
         if self._ca_file is None:
-            descriptor, name = tempfile.mkstemp(prefix="mitm-lab-", suffix=".pem")
-            os.close(descriptor)
-            self._ca_file = Path(name)
-            self._ca_file.write_bytes(self.root.certificate_pem)
+            with tempfile.NamedTemporaryFile(prefix="mitm-lab-", suffix=".pem", delete=False) as file:
+                file.write(self.root.certificate_pem)
+            self._ca_file = Path(file.name)
         return str(self._ca_file)
 
     @property
     def revoked_pin(self) -> Pin:
-        """The first of `revoked_pins`: that of the ECDSA key, which clients meet that take both kinds."""
+        """The first of `revoked_pins`: that of the ECDSA key, which most clients meet."""
         return self.revoked_pins[0]
 
     @property
     def revoked_pins(self) -> tuple[Pin, ...]:
-        """The pins of the two keys of ``revoked-key`` and ``own-ca-revoked-key``: give them to a client as blocked."""
+        """The pins of the two keys of ``revoked-key`` and ``own-ca-revoked-key``, for a client to block."""
         return tuple(Pin.from_private_key(key) for key in self._authorities.revoked_keys)
 
     @property
     def leaked_pin(self) -> Pin:
-        """The pin of the intermediate CA of ``leaked-intermediate``: give it to a client among its blocked pins."""
+        """The pin of the intermediate CA of ``leaked-intermediate``, for a client to block."""
         return Pin.from_certificate(self._authorities.leaked.certificate)
 
     @property
     def blocked_pins(self) -> tuple[Pin, ...]:
-        """All pins that a client is to have blocked: `revoked_pins` and `leaked_pin`."""
+        """All pins for a client to block: `revoked_pins` and `leaked_pin`."""
         return (*self.revoked_pins, self.leaked_pin)
 
     @property
     def audits(self) -> tuple[Audit, ...]:
-        """The audits that were made, in order; one that was broken off holds the results until then."""
+        """The audits that were made, in order; one that was interrupted holds the results until then."""
         return tuple(self._audits)
 
     def audit(
@@ -172,20 +155,18 @@ class MITMLab:
         *,
         attackers: AttackerName | Iterable[AttackerName] = ATTACKERS,
     ) -> Audit:
-        """Run a client against one attacker after another.
+        """Run a client against one attacker after another. Nothing is asserted: see `Audit.assert_rejected`.
 
         Args:
-            call: makes a request to the host; it is called once for each attacker, twice for ``second-connection``.
-                What it raises is a result, too.
+            call: makes a request to the host, once for each attacker, twice for ``second-connection``. What it raises
+                is a result.
             host: the host; by default the only one that this lab knows, from `honest` or `impersonate`.
             attackers: their names, or one name; by default all.
-
-        Returns:
-            The results. Nothing is asserted: see `Audit.assert_rejected`.
 
         Raises:
             ValueError: *host* is missing and cannot be told, or is not a host; the attacker is unknown, or missing.
             TypeError: *call* returned a coroutine.
+            ImportError: an attacker needs a library that is not installed.
         """
         names: tuple[AttackerName, ...] = (attackers,) if isinstance(attackers, str) else tuple(attackers)
         if not names:

@@ -1,17 +1,20 @@
-"""The HTML page of audits: clients against attackers as a matrix, for people who look at it in a browser."""
+"""The HTML page of audits: clients against attackers as a matrix, for people who look at it in a browser.
+
+Rule for the next maintainer: the page may be sent around, so what a client sent is masked if it is not known to be
+harmless: only some header fields and plain paths stay, and no body or query.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, get_args
+from itertools import chain
+from typing import TYPE_CHECKING
 
 from pinned_requests.core.text import escape
 from pinned_requests.html_page import badge, card, element, facts, join, page, table, tile
 from pinned_requests.testing.clock import now
-from pinned_requests.testing.lab.attackers import ATTACKERS
-from pinned_requests.testing.lab.explanations import EXPLANATIONS
-from pinned_requests.testing.lab.masking import masked_error, masked_request
-from pinned_requests.testing.lab.verdict import Verdict
+from pinned_requests.testing.lab.attackers import ATTACKERS, EXPLANATIONS
+from pinned_requests.testing.lab.verdict import without_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,23 +23,41 @@ if TYPE_CHECKING:
     from pinned_requests.html_page import Level, Markup
     from pinned_requests.testing.lab.attackers import AttackerName
     from pinned_requests.testing.lab.audit import AuditResult
+    from pinned_requests.testing.lab.verdict import Verdict
 
-__all__ = ["as_page"]
+_Results = dict["AttackerName", list["AuditResult"]]
+"""How a client fared against each attacker."""
 
 _LEVELS: dict[Verdict, Level] = {
     "accepted": "critical",
-    "untested": "warning",
     "undecided": "warning",
+    "untested": "warning",
     "rejected": "ok",
 }
-_WORST_FIRST: tuple[Verdict, ...] = ("accepted", "undecided", "untested", "rejected")
+_WORST_FIRST: tuple[Verdict, ...] = tuple(_LEVELS)
 _MEANINGS: dict[Verdict, str] = {
     "rejected": "the client met the attacker's certificate, decided against it, and hung up",
     "accepted": "the attacker got HTTP from the client, or took over its connection",
-    "untested": "the client did not come so far that its refusal would tell anything",
     "undecided": "the client had connected, and whether it would have gone on is not known",
+    "untested": "the client did not come so far that its refusal would tell anything",
 }
-_OPENSSL_CODE = re.compile(r"^\[[^\]]*\] | \(_ssl\.c:\d+\)$")
+MASK = "•••"
+
+_END_OF_LINE = "\\r\\n"  # as `ascii()` writes it
+_REQUEST_LINE = re.compile(r"([A-Z]{1,20}) (/\S*) (HTTP/\d\.\d)", re.ASCII)
+# Such as "things", "list_all.json", "v2": an identifier or a token is longer, or mixes in digits.
+_HARMLESS_SEGMENT = re.compile(r"([A-Za-z][a-z]{0,15}([_.-][a-z]{1,15}){0,3}|v\d{1,3})?", re.ASCII)
+_HARMLESS_FIELDS = frozenset(
+    ("accept", "accept-encoding", "connection", "content-length", "content-type", "host", "transfer-encoding")
+)
+_USERINFO = re.compile(r"://[^/@\s]*@")
+_URL = re.compile(r"(https?://[^/\s?#'\"<>]*|\burl: )(/[^\s'\"<>)]*)")
+_QUERY = re.compile(r"\?[^\s'\"<>)]+")
+_CREDENTIALS = re.compile(
+    r"\b(authorization|bearer|basic|token|api[-_]?key|password|secret|cookie)\b(['\"]?\s*[:= ]\s*)"
+    r"(?:(?:bearer|basic)\s+)?[^\s,;]+",
+    re.IGNORECASE,
+)
 _MAX_TEXT = 500  # characters of an error or a reason
 _MAX_CLIENT = 120  # characters of a client's name
 
@@ -45,64 +66,65 @@ main { max-width: 84rem; }
 .matrix { background: var(--surface); border: 1px solid var(--line); border-radius: .6rem; overflow-x: auto; }
 .matrix table { width: auto; min-width: 100%; }
 .matrix th, .matrix td { padding: .35rem .6rem; }
-.matrix thead th { vertical-align: bottom; color: var(--text); min-width: 7rem; max-width: 14rem;
-  overflow-wrap: anywhere; }
-.matrix tbody th { position: sticky; left: 0; background: var(--surface); border-right: 1px solid var(--line);
-  vertical-align: top; font-weight: 600; color: var(--text); width: 10rem; max-width: 34vw; overflow-wrap: anywhere; }
-.matrix thead th:first-child { position: sticky; left: 0; background: var(--surface);
+.matrix th { color: var(--text); }
+.matrix th, .matrix .body, pre { overflow-wrap: anywhere; }
+.matrix thead th { vertical-align: bottom; min-width: 7rem; max-width: 14rem; }
+.matrix tbody th { width: 10rem; max-width: 34vw; }
+.matrix tbody th, .matrix thead th:first-child { position: sticky; left: 0; background: var(--surface);
   border-right: 1px solid var(--line); }
 .matrix tbody tr:last-child > * { border-bottom: 0; }
 .matrix .host { display: block; color: var(--muted); font-weight: 400; }
 .matrix details { border: 0; margin: 0; background: none; }
 .matrix summary { padding: .1rem 0; white-space: nowrap; }
-.matrix .body { padding: .4rem 0 .6rem; width: min(20rem, 52vw); overflow-wrap: anywhere; }
+.matrix .body { padding: .4rem 0 .6rem; width: min(20rem, 52vw); }
 .matrix .body + .body { border-top: 1px solid var(--line); }
 .matrix dl { grid-template-columns: repeat(auto-fill, minmax(5rem, 1fr)); }
 pre { background: var(--code); border-radius: .4rem; padding: .5rem .7rem; margin: .4rem 0; white-space: pre-wrap;
-  overflow-wrap: anywhere; font: .8rem/1.4 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
+  font: .8rem/1.4 ui-monospace, monospace; }
 """
 
 
 def as_page(
     rows: Iterable[tuple[str, AuditResult]], *, title: str = "Clients against attackers", time: datetime | None = None
 ) -> str:
-    """Return the page.
+    """Return the page, whose HTML loads nothing.
+
+    Requests and error texts of clients are masked; all else that a client chose is escaped.
 
     Args:
-        rows: the name of a client, and how it fared against one attacker. Results of one client on one host against the
-            same attacker share a cell, which shows the worst of them.
+        rows: the name of a client, and how it fared against one attacker. A cell shows the worst result of a client on
+            a host against an attacker.
         title: of the page.
         time: of the audits; by default now.
-
-    Returns:
-        HTML that loads nothing. Request paths, header fields and error texts are masked as `masking` says; all else
-        that a client chose is escaped.
     """
-    cells: dict[tuple[str, str], dict[AttackerName, list[AuditResult]]] = {}
+    cells: dict[tuple[str, str], _Results] = {}
     for client, result in rows:
         cells.setdefault((client, result.host), {}).setdefault(result.attacker, []).append(result)
     verdicts = [_worst(found) for of_client in cells.values() for found in of_client.values()]
-    counts = {verdict: verdicts.count(verdict) for verdict in get_args(Verdict)}
+    met = _in_order({attacker for of_client in cells.values() for attacker in of_client})
+    meanings = [(badge(_LEVELS[each], each), meaning) for each, meaning in _MEANINGS.items()]
+    attackers = [(element("code", each), EXPLANATIONS[each].meets, _prose(EXPLANATIONS[each].remedy)) for each in met]
+    headings = ("Attacker", "The client meets", "What refuses it")
     return page(
         title,
         element(
             "p", f"{time or now():%Y-%m-%d %H:%M} UTC. ", element("strong", _conclusion(cells.values())), class_="muted"
         ),
-        element("div", *(tile(_LEVELS[each], counts[each], each) for each in _WORST_FIRST), class_="tiles"),
-        _matrix(cells) if cells else None,
+        element("div", *(tile(_LEVELS[each], verdicts.count(each), each) for each in _WORST_FIRST), class_="tiles"),
+        _matrix(cells, met) if cells else None,
         *_to_do(cells),
-        _how_to_read(),
-        _attackers({attacker for of_client in cells.values() for attacker in of_client}) if cells else None,
+        card("none", "The four verdicts", table(("Verdict", "Meaning"), meanings), is_open=False),
+        card("none", "The attackers", table(headings, attackers), is_open=False) if cells else None,
         style=_STYLE,
     )
 
 
-def _worst(results: Sequence[AuditResult]) -> Verdict:
+def _worst(results: Iterable[AuditResult]) -> Verdict:
     return min((each.verdict for each in results), key=_WORST_FIRST.index)
 
 
-def _conclusion(clients: Iterable[dict[AttackerName, list[AuditResult]]]) -> str:
-    worst = [min(map(_worst, each.values()), key=_WORST_FIRST.index) for each in clients]
+def _conclusion(clients: Iterable[_Results]) -> str:
+    worst = [_worst(chain.from_iterable(each.values())) for each in clients]
     if not worst:
         return "No audit was made."
     fooled, unproven = worst.count("accepted"), worst.count("untested") + worst.count("undecided")
@@ -115,8 +137,8 @@ def _conclusion(clients: Iterable[dict[AttackerName, list[AuditResult]]]) -> str
     )
 
 
-def _to_do(cells: dict[tuple[str, str], dict[AttackerName, list[AuditResult]]]) -> list[Markup]:
-    """Return what each client that failed is to do: one line for all attackers with the same remedy."""
+def _to_do(cells: dict[tuple[str, str], _Results]) -> list[Markup]:
+    """Return what each client that failed must do: one line for all attackers with the same remedy."""
     cards = []
     for (client, host), of_client in cells.items():
         remedies: dict[tuple[Verdict, str], dict[str, None]] = {}
@@ -126,18 +148,20 @@ def _to_do(cells: dict[tuple[str, str], dict[AttackerName, list[AuditResult]]]) 
                     remedies.setdefault((result.verdict, _remedy(result)), {})[attacker] = None
         if remedies:
             order = sorted(remedies, key=lambda each: _WORST_FIRST.index(each[0]))
-            items = [_item(*each, remedies[each]) for each in order]
+            items = [
+                element("li", badge(_LEVELS[verdict], verdict), " ", _prose(remedy), *_codes(remedies[verdict, remedy]))
+                for verdict, remedy in order
+            ]
             summary = join([element("strong", escape(client, _MAX_CLIENT)), " ", element("span", host, class_="muted")])
             cards.append(card(_LEVELS[order[0][0]], summary, element("ul", *items)))
     return [element("h2", "What to do"), *cards] if cards else []
 
 
-def _item(verdict: Verdict, remedy: str, attackers: Iterable[str]) -> Markup:
-    names = [part for each in attackers for part in (" ", element("code", each))]
-    return element("li", badge(_LEVELS[verdict], verdict), " ", _prose(remedy), *names)
+def _codes(words: Iterable[str]) -> list[str]:
+    return [part for each in words for part in (" ", element("code", each))]
 
 
-def _matrix(cells: dict[tuple[str, str], dict[AttackerName, list[AuditResult]]]) -> Markup:
+def _matrix(cells: dict[tuple[str, str], _Results], attackers: Iterable[AttackerName]) -> Markup:
     head = [element("th", "Attacker", scope="col")]
     head += [
         element("th", escape(client, _MAX_CLIENT), element("span", host, class_="host"), scope="col")
@@ -149,7 +173,7 @@ def _matrix(cells: dict[tuple[str, str], dict[AttackerName, list[AuditResult]]])
             element("th", attacker, scope="row"),
             *(element("td", _cell(of_client.get(attacker))) for of_client in cells.values()),
         )
-        for attacker in _in_order({each for of_client in cells.values() for each in of_client})
+        for attacker in attackers
     ]
     drawn = element("table", element("thead", element("tr", *head)), element("tbody", *rows))
     return join(
@@ -179,7 +203,7 @@ def _happened(result: AuditResult) -> list[Markup]:
     ]
     parts = [element("p", escape(result.reason, _MAX_TEXT)), facts(counts)]
     if result.failed_handshakes:
-        plain = dict.fromkeys(_OPENSSL_CODE.sub("", each) for each in result.failed_handshakes)
+        plain = dict.fromkeys(map(without_code, result.failed_handshakes))
         seen = [element("li", escape(each, _MAX_TEXT)) for each in plain]
         parts += [element("h3", "TLS alerts and errors, at the server"), element("ul", *seen)]
     if lines := masked_request(result.received):
@@ -196,7 +220,7 @@ def _remedy(result: AuditResult) -> str:
 
 
 def _prose(text: str) -> Markup:
-    """Return a text in which what stands between backticks is code."""
+    """Return a text with what stands between backticks as code."""
     parts = text.split("`")
     return join(element("code", each) if number % 2 else each for number, each in enumerate(parts))
 
@@ -205,15 +229,40 @@ def _in_order(attackers: Iterable[AttackerName]) -> list[AttackerName]:
     return sorted(attackers, key=ATTACKERS.index)
 
 
-def _how_to_read() -> Markup:
-    rows = [(badge(_LEVELS[each], each), _MEANINGS[each]) for each in ("rejected", *_WORST_FIRST[:-1])]
-    return card("none", "The four verdicts", table(("Verdict", "Meaning"), rows), is_open=False)
+def masked_request(received: str) -> list[str]:
+    """Return the lines of an HTTP/1 request without what may be secret.
+
+    Args:
+        received: its beginning, as in `AuditResult.received`: escaped, in quotes, of which the last may be cut off.
+    """
+    quote = received[:1]
+    text = received[1:].removesuffix(quote) if quote in {"'", '"'} else received
+    if not text:
+        return []
+    head, blank, body = text.partition(_END_OF_LINE * 2)
+    request_line, *fields = head.split(_END_OF_LINE)
+    parts = _REQUEST_LINE.fullmatch(request_line)
+    if parts is None:
+        return [MASK]
+    lines = [f"{parts[1]} {_target(parts[2])} {parts[3]}", *map(_field, filter(None, fields))]
+    return [*lines, "", MASK] if blank and body else lines
 
 
-def _attackers(met: set[AttackerName]) -> Markup:
-    rows = [
-        (element("code", each), EXPLANATIONS[each].meets, _prose(EXPLANATIONS[each].remedy)) for each in _in_order(met)
-    ]
-    return card(
-        "none", "The attackers", table(("Attacker", "The client meets", "What refuses it"), rows), is_open=False
-    )
+def masked_error(error: str) -> str:
+    """Return an error text without what may be secret in URLs, and behind names of credentials; the rest stays."""
+    text = _USERINFO.sub(f"://{MASK}@", error)
+    text = _URL.sub(lambda found: found[1] + _target(found[2]), text)
+    return _CREDENTIALS.sub(rf"\1\2{MASK}", _QUERY.sub(f"?{MASK}", text))
+
+
+def _target(target: str) -> str:
+    path, question_mark, _query = target.partition("?")
+    segments = [each if _HARMLESS_SEGMENT.fullmatch(each) else MASK for each in path.split("/")]
+    return "/".join(segments) + (f"?{MASK}" if question_mark else "")
+
+
+def _field(line: str) -> str:
+    name, colon, value = line.partition(":")
+    if not colon or not re.fullmatch(r"[A-Za-z0-9-]{1,60}", name):
+        return MASK
+    return f"{name}:{value}" if name.lower() in _HARMLESS_FIELDS else f"{name}: {MASK}"

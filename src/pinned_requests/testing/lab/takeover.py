@@ -1,50 +1,48 @@
-"""A server of the lab that stands in for a host, for the time of a ``with`` block."""
+"""Servers of the lab that stand in for a host, for the time of a ``with`` block; and the host's own server."""
 
 from __future__ import annotations
 
-import gc
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from pinned_requests.core.pin import Pin
 from pinned_requests.testing.intercept.redirection import Route, redirection
+from pinned_requests.testing.lab.host_identity import context_of
+from pinned_requests.testing.server.connection import Face
+from pinned_requests.testing.server.http_exchange import App, as_handler, respond
+from pinned_requests.testing.server.tls_server import TLSServer
 
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Self
 
-    from pinned_requests.testing.lab.host_identity import HostIdentity
-    from pinned_requests.testing.server.messages import Request
-    from pinned_requests.testing.server.tls_server import TLSServer
+    from pinned_requests.testing.lab.host_identity import Credentials, HostIdentity
+    from pinned_requests.testing.server.http_exchange import Request
 
-__all__ = ["Takeover"]
-
-_open: list[Takeover] = []  # those of all labs of this process, the oldest first
+_open: list[Takeover] = []  # of all labs of this process, the oldest first
 _lock = threading.Lock()
+_TICKETS = 1  # of TLS 1.3: a client may resume its session, as with most servers
 
 
 class Takeover:
     """What stands in for a host while it is open.
 
-    Connections that clients have open to an older takeover of that host are closed when this one opens: an attacker who
-    takes over the network takes over all of it, and a client that went on over an old connection would never meet it.
-    Within the block the counts are read when all is at rest, and after it they do not change.
+    When it opens, connections to an older takeover of that host are closed: a client that went on over one would never
+    meet this one. Within the block the counts are read when all is at rest; after it they do not change.
 
     Args:
         identity: of the host.
         server: the server, not yet started.
-        is_proxy: whether the environment's proxy for https is the server, while it is open.
+        is_proxy: whether it answers CONNECT, and is the environment's proxy for https while it is open.
     """
 
     def __init__(self, identity: HostIdentity, server: TLSServer, *, is_proxy: bool = False) -> None:
         self.host = identity.host
         """The host, in lower case and A-labels."""
+        self.is_proxy = is_proxy
         self._identity = identity
         self._server = server
-        self.is_proxy = is_proxy
-        """Whether it answers CONNECT, as a proxy does."""
         self._handshakes = redirection.handshakes
         self._route: Route | None = None
-        self._undecided = 0  # when the block ended
         self._was_interrupted = False
 
     def __enter__(self) -> Self:
@@ -60,7 +58,7 @@ class Takeover:
                     " of this lab. Use one lab for both, other hosts, or run the tests in several processes (xdist)."
                 )
             self._server.start()
-            route = Route(self.host, self._server.port, self._identity.anchor, self.is_proxy)
+            route = Route(self.host, self._server.port, self._identity.authorities.root.certificate_der, self.is_proxy)
             redirection.add(route)
             self._handshakes = redirection.handshakes
             self._route = route
@@ -70,20 +68,17 @@ class Takeover:
             _open.append(self)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._close(is_interrupted=kind is not None and issubclass(kind, KeyboardInterrupt))
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
+        # The user does not wait for a verdict.
+        self._was_interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
+        self.close()
 
     def close(self) -> None:
-        """End the block: no connection comes here any more, those that are open are closed, and the counts are final.
+        """End the block: all connections are closed, no more come here, and the counts are final.
 
         Raises:
             TimeoutError: a handler is still running after 5 seconds, or a client still sending.
         """
-        self._close(is_interrupted=False)
-
-    def _close(self, *, is_interrupted: bool) -> None:
         route, self._route = self._route, None
         if route is None:
             return
@@ -91,9 +86,7 @@ class Takeover:
             _open.remove(self)
             redirection.remove(route)
         try:
-            if is_interrupted:  # do not let the user wait for a verdict
-                self._was_interrupted = True
-            else:
+            if not self._was_interrupted:
                 self._server.settle()
                 self._conclude()
         finally:
@@ -111,46 +104,82 @@ class Takeover:
     @property
     def connections(self) -> int:
         """How many TCP connections clients made."""
-        self._rest()
-        return self._server.connections
+        return self._settled().connections
 
     @property
     def handshakes(self) -> int:
-        """How many TLS handshakes were completed, as the server saw it.
+        """How many TLS handshakes the server completed.
 
-        Over memory (asyncio, httpx, aiohttp) a client that refuses what it has accepted in the handshake may be missing
-        here.
+        A client that speaks TLS over memory (asyncio, httpx, aiohttp), and refuses after the handshake, may be missing.
         """
-        self._rest()
-        return self._server.handshakes
+        return self._settled().handshakes
 
     @property
     def failed_handshakes(self) -> tuple[str, ...]:
-        """The errors of the others, as OpenSSL tells them to a server: what alert the client sent, for example."""
-        self._rest()
-        return self._server.failed_handshakes
+        """The errors of the others, as the server's OpenSSL tells them: which alert the client sent, for example."""
+        return self._settled().failed_handshakes
 
     @property
     def requests(self) -> list[Request]:
         """The requests that arrived whole, over TLS or in the clear."""
-        self._rest()
-        return self._server.requests
-
-    @property
-    def undecided(self) -> int:
-        """How many clients had connected by now, or by the end of the block, and neither sent HTTP nor hung up."""
-        self._rest()
-        return self._undecided if self._route is None else self._count_undecided()
+        return self._settled().requests
 
     def _conclude(self) -> None:
         """Read what cannot be read when the server has stopped."""
-        self._undecided = self._count_undecided()
 
-    def _count_undecided(self) -> int:
-        if self._server.undecided(timeout=0):
-            gc.collect()  # a client that dropped a refused connection without closing it, in a cycle, is gone by then
-        return self._server.undecided()
-
-    def _rest(self) -> None:
+    def _settled(self) -> TLSServer:
         if self._route is not None:
             self._server.settle()
+        return self._server
+
+
+class HonestServer(Takeover):
+    """The legitimate server of a host, for the time of a ``with`` block. Made by `MITMLab.honest`.
+
+    It has an ECDSA key, and an RSA key for clients that do not take that one. In one lab a host keeps its keys, so the
+    pins of two blocks are the same.
+
+    Attributes:
+        host: the host.
+        pins: the pins of the two keys in use when the block begins, ECDSA first; they do not change with `rotate`.
+        backup_pins: the pins of the two backup keys.
+        ca_pins: the pin of the CA that issued the certificates, for clients that pin a CA.
+        fingerprints: the pins of the two certificates in use when the block begins, for clients that compare whole
+            certificates: ``aiohttp.Fingerprint(server.fingerprints[0].digest)``,
+            ``urllib3.PoolManager(assert_fingerprint=server.fingerprints[0].digest.hex())``.
+    """
+
+    def __init__(self, identity: HostIdentity, app: App | None) -> None:
+        self._handler = as_handler(app)
+        self._show(identity.credentials)
+        super().__init__(identity, TLSServer(None, cleartext=True, face=lambda _number: self._face))
+        self.pins: tuple[Pin, ...] = _pins(identity.credentials)
+        self.backup_pins: tuple[Pin, ...] = _pins(identity.backups)
+        self.ca_pins: tuple[Pin, ...] = (Pin.from_certificate(identity.authorities.honest.certificate),)
+        self.fingerprints: tuple[Pin, ...] = tuple(Pin.fingerprint(each.certificate) for each in identity.credentials)
+
+    def rotate(self, to: Literal["backup", "unknown"] = "backup") -> None:
+        """Change the server's keys, and close all open connections, as a restart does.
+
+        Args:
+            to: ``"backup"``: to the backup keys, which a pinned client must accept; ``"unknown"``: to new keys from the
+                same CA, which it must not.
+
+        Raises:
+            ValueError: *to* is none of these.
+        """
+        if to == "backup":
+            self._show(self._identity.backups)
+        elif to == "unknown":
+            self._show(self._identity.issue())
+        else:
+            raise ValueError(f"a key is rotated to 'backup' or 'unknown', not to {to!r}")
+        self._server.disconnect()
+
+    def _show(self, credentials: Credentials) -> None:
+        context = context_of(credentials, num_tickets=_TICKETS)
+        self._face = Face(context, lambda request: respond(self._handler, request))
+
+
+def _pins(credentials: Credentials) -> tuple[Pin, ...]:
+    return tuple(Pin.from_certificate(each.certificate) for each in credentials)

@@ -2,11 +2,11 @@
 
 Rules for the next maintainer:
 
-- "rejected" says that the client met the attacker's certificate, and decided. What stopped a connection for another
+- "rejected" says that the client met the attacker's certificate, and decided. A connection that stopped for another
   reason has tested nothing, and passes no test.
-- One connection in doubt is enough: the worst of all connections is the verdict.
-- The client's TLS object is asked first. A server that saw no handshake does not know whether there was none: over
-  memory a client that refuses may send neither its Finished nor an alert.
+- The worst of all connections is the verdict.
+- The client's TLS object is asked first: over memory a client that refuses may send the server neither its Finished nor
+  an alert.
 """
 
 from __future__ import annotations
@@ -18,54 +18,52 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pinned_requests.testing.intercept.observed_tls import ClientHandshake
+    from pinned_requests.testing.intercept.client_tls import ClientHandshake
     from pinned_requests.testing.server.record import ConnectionRecord
-
-__all__ = ["Finding", "Needs", "Opening", "Verdict", "judge"]
 
 Verdict = Literal["rejected", "accepted", "untested", "undecided"]
 
 Needs = Literal["accepted-chain", "trusted-ca", "refusal", "hello"]
 """What a client must have done, so that its refusal of an attacker tells something.
 
-``"accepted-chain"``: its TLS has accepted the attacker's chain, which is valid. ``"trusted-ca"``: the same; or it has
-refused the chain, for another reason than an unknown CA. ``"refusal"``: it has accepted or refused the chain.
+``"accepted-chain"``: its TLS has accepted the attacker's chain, which is valid. ``"trusted-ca"``: that, or it has
+refused the chain for another reason than an unknown CA. ``"refusal"``: it has accepted or refused the chain.
 ``"hello"``: it has sent a ClientHello.
 """
 
 Opening = Literal["redirect", "first-connection", "renegotiation"]
 """How an attack begins in which the client first talks to the host's own server."""
 
+_UNKNOWN_CA = "TLSV1_ALERT_UNKNOWN_CA"
 _REFUSALS = frozenset(  # alerts (RFC 8446 §6.2) of a client that does not accept a certificate, as OpenSSL names them
     (
         *("SSLV3_ALERT_BAD_CERTIFICATE", "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE", "SSLV3_ALERT_CERTIFICATE_REVOKED"),
-        *("SSLV3_ALERT_CERTIFICATE_EXPIRED", "SSLV3_ALERT_CERTIFICATE_UNKNOWN", "TLSV1_ALERT_UNKNOWN_CA"),
+        *("SSLV3_ALERT_CERTIFICATE_EXPIRED", "SSLV3_ALERT_CERTIFICATE_UNKNOWN", _UNKNOWN_CA),
         *("TLSV1_ALERT_DECRYPT_ERROR", "TLSV1_ALERT_ACCESS_DENIED"),
     )
 )
-_UNKNOWN_CA = "TLSV1_ALERT_UNKNOWN_CA"
 _UNKNOWN_CA_CODES = frozenset((2, 18, 19, 20, 21))  # X509_V_ERR: the issuer was not found, or is not trusted
 _NO_TLS_1_2 = frozenset(("TLSV1_ALERT_PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "NO_PROTOCOLS_AVAILABLE"))
 _NOT_THE_REASON = re.compile(r"^\[[^\]]*\] | \(_ssl\.c:\d+\)$")
 
-_WAIT = "Wait for the client (join its thread, await its task), or close it, inside the block"
-_SEE_ERROR = "It stopped for a reason of its own, or is a port probe: see what it raised"
+_WAIT = "Wait for the client (join its thread, await its task), or close it, inside the block."
+_SEE_ERROR = "It stopped for a reason of its own, or is a port probe: see what it raised."
 _USE_CA = (
     "It does not trust the lab's CA, so it never came to look at the key: give a client that has a CA bundle of its own"
-    " `lab.ca_file` (or `lab.ca_pem`) in its place"
+    " `lab.ca_file` (or `lab.ca_pem`) in its place."
 )
-_CHECKS_MORE = "The certificate is valid for the host: the client wants another name, or more than that, in this test"
-_TLS = "The lab speaks TLS 1.2 and 1.3, with ECDSA and RSA certificates: let the client do so in this test"
+_CHECKS_MORE = "The certificate is valid for the host: the client wants another name, or more than that, in this test."
+_TLS = "The lab speaks TLS 1.2 and 1.3, with ECDSA and RSA certificates: let the client do so in this test."
 _GIVE_PINS = (
     "The attack begins with the host's own server: give the client the `pins` of `lab.honest(host)`, and `lab.ca_file`"
-    " if it has a CA bundle of its own"
+    " if it has a CA bundle of its own."
 )
 _NO_CONNECTION = (
     "The client must open a new connection inside the with block, in this process, through Python's socket module, and"
-    " not through a proxy that it was given explicitly"
+    " not through a proxy that it was given explicitly."
 )
-_PATIENCE = "Give it a time-out of a second or more: it may have given up"
-_CALL_AGAIN = "The attacker is there from the second connection on: let the client make another request"
+_PATIENCE = "Give it a time-out of a second or more: it may have given up."
+_CALL_AGAIN = "The attacker is there from the second connection on: let the client make another request."
 
 
 @dataclass(frozen=True)
@@ -74,15 +72,11 @@ class Finding:
 
     verdict: Verdict
     reason: str
-    """What the client did: words that follow "the client"."""
+    """What follows "the client"."""
     advice: str = ""
-    """What to do, in one sentence or more."""
+    """What to do."""
     is_void: bool = False
-    """Whether it is as if there had been no connection, where there are others."""
-
-    def __post_init__(self) -> None:
-        if self.advice:
-            object.__setattr__(self, "advice", self.advice.removesuffix(".") + ".")
+    """Whether the connection does not count where there are others."""
 
 
 def judge(
@@ -91,9 +85,9 @@ def judge(
     """Decide about a client.
 
     Args:
-        seen: each connection, as the server saw it and as the client's TLS object told it; None if that was not seen.
-        needs: what makes a refusal tell something.
-        opening: how the attack begins with the host's own server; None: it does not.
+        seen: each connection, as the server saw it, and as the client's TLS object told it if that was seen.
+        needs: of the attacker.
+        opening: of the attacker.
     """
     met: list[Finding] = []
     openings: list[Finding | None] = []
@@ -149,7 +143,7 @@ def _met(record: ConnectionRecord, client: ClientHandshake | None, needs: Needs)
 
 def _without_handshake(record: ConnectionRecord, client: ClientHandshake | None, needs: Needs) -> Finding:
     """Decide about a connection on which the client has not accepted the chain."""
-    why = _plain(client.failure if client and client.failure else record.failure)
+    why = without_code(client.failure if client and client.failure else record.failure)
     code = client.verify_code if client else 0
     if code or record.tls_reason in _REFUSALS:
         reason = f"refused the certificate ({why})"
@@ -160,12 +154,12 @@ def _without_handshake(record: ConnectionRecord, client: ClientHandshake | None,
     if record.is_open:
         return Finding("undecided", "was in the middle of its handshake", _WAIT)
     if record.tls_reason or (client and client.failure):
-        why = _plain(record.failure) if record.tls_reason else why
+        why = without_code(record.failure) if record.tls_reason else why
         return Finding("untested", f"could not make a handshake ({why})", _TLS)
     return Finding("undecided", f"hung up in the middle of its handshake ({why})", _SEE_ERROR)
 
 
-def _plain(failure: str) -> str:
+def without_code(failure: str) -> str:
     """Return an error of `ssl` without its code and the place in Python's source."""
     return _NOT_THE_REASON.sub("", failure)
 

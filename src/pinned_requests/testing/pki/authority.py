@@ -1,12 +1,7 @@
 """Authorities of the lab, genuine and forged, and the credentials that they issue.
 
-Both classes stand here, because each names the other: an authority issues credentials, a credential has an issuer.
-
-Rules for the next maintainer, also of `certificate_builder`:
-
-- Everything is made in memory with `cryptography`; nothing is kept on disk.
-- Values are frozen: renewing a certificate, or serving others, makes a new value.
-- Elliptic-curve keys by default: a root, an intermediate and a leaf take a few milliseconds; one RSA key takes more.
+Everything is made in memory, with ECDSA keys by default: a root, an intermediate and a leaf take a few milliseconds; an
+RSA key takes more.
 """
 
 from __future__ import annotations
@@ -21,27 +16,22 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from pinned_requests.testing.pki.certificate_builder import (
-    AUTHORITY_LIFETIME,
     Certified,
     PrivateKey,
-    as_ca,
-    authority_identifier,
-    builder_for,
+    ca_certificate,
     generate_key,
-    identifier_of,
     key_identifier,
-    leaf_builder,
     name_of,
+    server_certificate,
     sign,
     with_validity,
 )
 
 if TYPE_CHECKING:
     import datetime as dt
-    import ipaddress
     from collections.abc import Iterable
 
-__all__ = ["Authority", "Credential"]
+    from pinned_requests.testing.pki.certificate_builder import Host
 
 _MAX_COMMON_NAME = 64  # characters: ub-common-name, RFC 5280 appendix A.1
 
@@ -50,9 +40,8 @@ _MAX_COMMON_NAME = 64  # characters: ub-common-name, RFC 5280 appendix A.1
 class Authority(Certified):
     """A certification authority: a root, an intermediate, or a forgery of either.
 
-    Make one with `create`, `intermediate`, `forge` or `from_credential`. `chain` begins with the authority's own
-    certificate and ends with its root. Nothing here checks that the authority is *entitled* to sign:
-    `from_credential` lets a server's certificate sign, which is what an attacker would try.
+    Make one with `create`, `intermediate`, `forge` or `from_credential`. `chain` begins with its own certificate and
+    ends with its root. Whether it is *entitled* to sign is not checked.
     """
 
     @classmethod
@@ -66,38 +55,33 @@ class Authority(Certified):
         Raises:
             ValueError: *name* is empty or too long.
         """
-        return cls._self_signed(name_of(name), key or generate_key())
+        key = key or generate_key()
+        return cls(key, (ca_certificate(name_of(name), key),))
 
     @classmethod
     def forge(cls, like: Authority, *, key: PrivateKey | None = None) -> Authority:
         """Make a self-signed impostor of another authority: its name and key identifier, but another key.
 
-        Certificates of the impostor name the genuine authority as their issuer, and have its AuthorityKeyIdentifier.
-        A peer that links certificates without checking signatures (``CERT_NONE``) takes the genuine certificate for the
-        issuer if it is served: ``impostor.issue(host)``, then ``.with_served(leaf, *genuine.chain)``.
+        Its certificates name the genuine authority as their issuer, and have its AuthorityKeyIdentifier. A peer that
+        checks no signatures (``CERT_NONE``) takes the genuine certificate for the issuer if it is served:
+        ``impostor.issue(host)``, then ``.with_served(leaf, *genuine.chain)``.
 
         Args:
             like: the authority to impersonate.
             key: the impostor's key; a new ECDSA key by default.
         """
-        return cls._self_signed(like.certificate.subject, key or generate_key(), key_identifier(like.certificate))
+        key = key or generate_key()
+        genuine = like.certificate
+        return cls(key, (ca_certificate(genuine.subject, key, identifier=key_identifier(genuine)),))
 
     @classmethod
     def from_credential(cls, credential: Credential) -> Authority:
-        """Let a credential sign, whether or not its certificate says that it may.
+        """Let a credential sign, whether or not its certificate says that it may, as an attacker would try.
 
         Args:
-            credential: for example a server's, with ``CA:FALSE``. A peer that verifies must refuse its certificates.
+            credential: for example a server's, with ``CA:FALSE``. A peer that verifies must refuse what it signs.
         """
         return cls(credential.key, credential.chain)
-
-    @classmethod
-    def _self_signed(
-        cls, subject: x509.Name, key: PrivateKey, identifier: x509.SubjectKeyIdentifier | None = None
-    ) -> Authority:
-        builder = builder_for(subject, key, identifier or identifier_of(key)).issuer_name(subject)
-        builder = as_ca(with_validity(builder, lifetime=AUTHORITY_LIFETIME), None)
-        return cls(key, (sign(builder, key),))
 
     def intermediate(
         self, name: str = "Lab Intermediate CA", *, key: PrivateKey | None = None, path_length: int | None = None
@@ -113,14 +97,11 @@ class Authority(Certified):
             ValueError: *name* is empty or too long, or *path_length* is negative.
         """
         key = key or generate_key()
-        certificate = self._certify_authority(name_of(name), key, identifier_of(key), path_length)
+        certificate = ca_certificate(name_of(name), key, self, path_length=path_length)
         return Authority(key, (certificate, *self.chain))
 
     def cross_sign(self, other: Authority) -> x509.Certificate:
-        """Certify another authority's name and key.
-
-        A path over the result has the same subject public keys as one over the other's own certificate, but other
-        certificates.
+        """Certify another authority's name and key: a second path with the same public keys, and other certificates.
 
         Args:
             other: the authority to certify; it does not change.
@@ -129,11 +110,11 @@ class Authority(Certified):
             The certificate; serve it behind the other's with `Credential.with_served`.
         """
         certificate = other.certificate
-        return self._certify_authority(certificate.subject, other.key, key_identifier(certificate), None)
+        return ca_certificate(certificate.subject, other.key, self, key_identifier(certificate))
 
     def issue(  # noqa: PLR0913 - one keyword for each field of a certificate that a test may want to spoil
         self,
-        *hosts: str | ipaddress.IPv4Address | ipaddress.IPv6Address,
+        *hosts: Host,
         key: PrivateKey | None = None,
         common_name: str | None = None,
         subject: x509.Name | None = None,
@@ -144,8 +125,8 @@ class Authority(Certified):
         """Issue a server certificate, which also works for client authentication.
 
         Args:
-            hosts: DNS names (as they stand in a certificate: ``*.example.com``, A-labels) and IP addresses for the
-                SubjectAltName, which is left out if there are none.
+            hosts: DNS names (as in a certificate: ``*.example.com``, A-labels) and IP addresses for the SubjectAltName,
+                which is left out if there are none.
             key: the server's key; a new ECDSA key by default.
             common_name: the subject's common name; by default the first host.
             subject: the whole subject, in place of *common_name*.
@@ -161,26 +142,12 @@ class Authority(Certified):
             fits = bool(hosts) and len(str(hosts[0])) <= _MAX_COMMON_NAME
             default = str(hosts[0]) if fits else "Lab Server"
             subject = name_of(default if common_name is None else common_name)
-        builder = leaf_builder(subject, key, hosts, ca=ca)
-        builder = builder.add_extension(authority_identifier(self.certificate), critical=False)
-        builder = with_validity(builder.issuer_name(self.certificate.subject), not_before, not_after)
-        return Credential.of(key, sign(builder, self.key), self)
+        certificate = server_certificate(subject, key, hosts, self, not_before=not_before, not_after=not_after, ca=ca)
+        return Credential.of(key, certificate, self)
 
     def client_context(self) -> ssl.SSLContext:
-        """Make a client's default TLS context that trusts this authority's root and nothing else.
-
-        Returns:
-            A context that checks host names, with Python's default flags.
-        """
-        root = self.chain[-1].public_bytes(serialization.Encoding.DER)
-        return ssl.create_default_context(cadata=root)
-
-    def _certify_authority(
-        self, subject: x509.Name, key: PrivateKey, identifier: x509.SubjectKeyIdentifier, path_length: int | None
-    ) -> x509.Certificate:
-        builder = builder_for(subject, key, identifier).issuer_name(self.certificate.subject)
-        builder = builder.add_extension(authority_identifier(self.certificate), critical=False)
-        return sign(as_ca(with_validity(builder, lifetime=AUTHORITY_LIFETIME), path_length), self.key)
+        """Make Python's default TLS context for a client, which trusts this authority's root and nothing else."""
+        return ssl.create_default_context(cadata=self.chain[-1].public_bytes(serialization.Encoding.DER))
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,19 +160,16 @@ class Credential(Certified):
     served: tuple[x509.Certificate, ...]
     """What the server sends: its own certificate, then the intermediates; by default not the root."""
     issuer: Authority | None = field(repr=False)
-    """The authority that signed `certificate`; None if it is self-signed."""
+    """Signed `certificate`; None if it is self-signed."""
 
     @classmethod
     def of(cls, key: PrivateKey, certificate: x509.Certificate, issuer: Authority | None) -> Credential:
-        """Put together a key, its certificate and the authority that issued it.
+        """Make a credential that serves its whole chain except the root.
 
         Args:
             key: the private key.
             certificate: a certificate of that key.
             issuer: the authority that signed it; None if it is self-signed.
-
-        Returns:
-            A credential that serves the whole chain except its root.
         """
         issuers = issuer.chain if issuer else ()
         intermediates = tuple(link for link in issuers if link.issuer != link.subject)
@@ -214,7 +178,7 @@ class Credential(Certified):
     @classmethod
     def self_signed(
         cls,
-        *hosts: str | ipaddress.IPv4Address | ipaddress.IPv6Address,
+        *hosts: Host,
         key: PrivateKey | None = None,
         common_name: str = "Lab Appliance",
         not_before: dt.datetime | None = None,
@@ -222,15 +186,13 @@ class Credential(Certified):
     ) -> Credential:
         """Make a self-signed server certificate, as appliances on local networks have.
 
-        The arguments are those of `Authority.issue`.
-
-        Raises:
-            ValueError: as `Authority.issue` does.
+        Arguments and errors are those of `Authority.issue`.
         """
         key = key or generate_key()
-        subject = name_of(common_name)
-        builder = with_validity(leaf_builder(subject, key, hosts, ca=False).issuer_name(subject), not_before, not_after)
-        return cls.of(key, sign(builder, key), None)
+        certificate = server_certificate(
+            name_of(common_name), key, hosts, None, not_before=not_before, not_after=not_after
+        )
+        return cls.of(key, certificate, None)
 
     @property
     def served_pem(self) -> bytes:
@@ -238,10 +200,7 @@ class Credential(Certified):
         return b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in self.served)
 
     def with_served(self, *certificates: x509.Certificate) -> Credential:
-        """Return a copy that sends other certificates, in this order.
-
-        An attacker adds certificates of others to the chain:
-        ``attacker.with_served(attacker.certificate, *victim.chain)``.
+        """Return a copy that sends other certificates: ``attacker.with_served(attacker.certificate, *victim.chain)``.
 
         Args:
             certificates: the first must be of this credential's key; the others are not checked.
@@ -258,12 +217,11 @@ class Credential(Certified):
     def renew(self, *, not_before: dt.datetime | None = None, not_after: dt.datetime | None = None) -> Credential:
         """Return a new certificate with the same key, subject and extensions, from the same issuer.
 
+        It is served in the place of the old one.
+
         Args:
             not_before: begin of validity, aware; the defaults are those of `Authority.issue`.
             not_after: end of validity, aware.
-
-        Returns:
-            A credential that sends the new certificate wherever this one sends the old.
 
         Raises:
             ValueError: the dates are naive or in the wrong order.
@@ -290,24 +248,21 @@ class Credential(Certified):
         num_tickets: int = 0,
         beside: Iterable[Credential] = (),
     ) -> ssl.SSLContext:
-        """Make a server's TLS context that presents `served`.
+        """Make a new TLS context of a server that presents `served`, and offers HTTP/1.1 by ALPN.
 
         Args:
             minimum_version: the lowest TLS version it speaks; None: Python's default.
             maximum_version: the highest; None: Python's default.
-            num_tickets: how many TLS 1.3 session tickets it sends after a handshake. None are by default: a client that
-                closes with unread tickets resets the connection, and bytes it has sent might be lost to the count.
+            num_tickets: how many TLS 1.3 session tickets it sends after a handshake. By default none: a client that
+                closes with unread tickets resets the connection, and bytes it has sent might not be counted.
             beside: credentials for keys of other kinds, for clients that do not take this one: RSA beside ECDSA.
-
-        Returns:
-            A context of its own for each call. It offers HTTP/1.1 by ALPN.
 
         Raises:
             ssl.SSLError: OpenSSL does not accept the certificate.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         for credential in (self, *beside):
-            # `load_cert_chain` only reads files. The file is closed first because Windows opens no file twice.
+            # `load_cert_chain` only reads files, and Windows opens no file twice.
             with tempfile.NamedTemporaryFile(suffix=".pem", delete=False) as file:
                 file.write(credential.key_pem + credential.served_pem)
             try:

@@ -1,13 +1,15 @@
-"""How certificates of the lab are put together with `cryptography`, and the keys that they are for.
+"""How certificates of the lab are made with `cryptography`, and the keys that they are for.
 
-What is made here passes ``VERIFY_X509_STRICT``, which Python 3.13 turns on by default (RFC 5280 §4.2: critical
-BasicConstraints, KeyUsage, key identifiers). A certificate that is wrong is wrong in the one way a test asked for.
+They pass ``VERIFY_X509_STRICT``, which Python 3.13 turns on by default (RFC 5280 §4.2: critical BasicConstraints,
+KeyUsage, key identifiers): a certificate that is wrong is wrong in the one way that a test asked for.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import math
+import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -22,11 +24,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+Host = str | ipaddress.IPv4Address | ipaddress.IPv6Address
 KeyKind = Literal["ecdsa-p256", "rsa-2048", "ed25519"]
 
 _DAY = dt.timedelta(days=1)
 _LEAF_LIFETIME = 90 * _DAY
-AUTHORITY_LIFETIME = 3650 * _DAY
+_AUTHORITY_LIFETIME = 3650 * _DAY
+
+# Two primes that are easy to remember, far enough from each other for clients that look for weak moduli.
+_P, _Q = 3 * 2**1022 + 1037, 2**1024 - 105
+_LOWEST = 65537  # FIPS 186-5 §5.4
+_BITS = 30  # an exponent of 32 bits and more is refused by some TLS libraries, Go's for one
 
 
 def generate_key(kind: KeyKind = "ecdsa-p256") -> PrivateKey:
@@ -48,6 +56,27 @@ def generate_key(kind: KeyKind = "ecdsa-p256") -> PrivateKey:
     if kind == "ed25519":
         return ed25519.Ed25519PrivateKey.generate()
     raise ValueError(f"unknown kind of key {kind!r}: use 'ecdsa-p256', 'rsa-2048' or 'ed25519'")
+
+
+def published_rsa_key() -> rsa.RSAPrivateKey:
+    """Make an RSA key of 2048 bits that protects nothing, in a millisecond: a genuine one takes 50 ms and more.
+
+    These keys share one modulus, and differ in their public exponent, and so in their pin.
+    """
+    totient = (_P - 1) * (_Q - 1)
+    exponent = _LOWEST
+    while math.gcd(exponent, totient) != 1 or exponent == _LOWEST:
+        exponent = _LOWEST + 2 * secrets.randbits(_BITS - 1)
+    private = pow(exponent, -1, totient)
+    return rsa.RSAPrivateNumbers(
+        p=_P,
+        q=_Q,
+        d=private,
+        dmp1=rsa.rsa_crt_dmp1(private, _P),
+        dmq1=rsa.rsa_crt_dmq1(private, _Q),
+        iqmp=rsa.rsa_crt_iqmp(_P, _Q),
+        public_numbers=rsa.RSAPublicNumbers(exponent, _P * _Q),
+    ).private_key(unsafe_skip_rsa_key_validation=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,46 +111,39 @@ class Certified:
 
 
 def name_of(common_name: str) -> x509.Name:
-    """Return the name that consists of a common name alone."""
+    """Return a name that is a common name alone."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
-def identifier_of(key: PrivateKey) -> x509.SubjectKeyIdentifier:
-    """Return the key identifier that is computed from a key."""
-    return x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-
-
 def key_identifier(certificate: x509.Certificate) -> x509.SubjectKeyIdentifier:
-    """Return the key identifier that stands in a certificate."""
+    """Return the key identifier in a certificate."""
     return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
 
 
-def authority_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
-    """Return what names an issuer by the key identifier in its certificate."""
-    # From the issuer's certificate, not from its key: `Authority.forge` copies the identifier of another key.
-    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(key_identifier(issuer))
-
-
-def builder_for(subject: x509.Name, key: PrivateKey, identifier: x509.SubjectKeyIdentifier) -> x509.CertificateBuilder:
-    """Return what all certificates begin with."""
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .add_extension(identifier, critical=False)
-    )
-
-
-def leaf_builder(
+def ca_certificate(
     subject: x509.Name,
     key: PrivateKey,
-    hosts: Iterable[str | ipaddress.IPv4Address | ipaddress.IPv6Address],
+    issuer: Certified | None = None,
+    identifier: x509.SubjectKeyIdentifier | None = None,
+    path_length: int | None = None,
+) -> x509.Certificate:
+    """Make an authority's certificate, by default self-signed, with the identifier of its key, and any path length."""
+    builder = _as_ca(_builder(subject, key, issuer, identifier), path_length)
+    return sign(with_validity(builder, lifetime=_AUTHORITY_LIFETIME), issuer.key if issuer else key)
+
+
+def server_certificate(  # noqa: PLR0913 - as `Authority.issue`, which describes them
+    subject: x509.Name,
+    key: PrivateKey,
+    hosts: Iterable[Host],
+    issuer: Certified | None,
     *,
-    ca: bool,
-) -> x509.CertificateBuilder:
-    """Return a server's certificate, but for its issuer and validity."""
-    builder = builder_for(subject, key, identifier_of(key))
+    not_before: dt.datetime | None,
+    not_after: dt.datetime | None,
+    ca: bool = False,
+) -> x509.Certificate:
+    """Make a server's certificate, self-signed if it has no issuer."""
+    builder = _builder(subject, key, issuer)
     names = [_general_name(host) for host in hosts]
     if names:
         # Without a subject the SubjectAltName must be critical: RFC 5280 §4.2.1.6.
@@ -129,20 +151,42 @@ def leaf_builder(
     usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
     builder = builder.add_extension(usage, critical=False)
     if ca:
-        return as_ca(builder, None)
-    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-    return builder.add_extension(_key_usage(encipher=isinstance(key, rsa.RSAPrivateKey)), critical=True)
+        builder = _as_ca(builder, None)
+    else:
+        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        builder = builder.add_extension(_key_usage(encipher=isinstance(key, rsa.RSAPrivateKey)), critical=True)
+    return sign(with_validity(builder, not_before, not_after), issuer.key if issuer else key)
 
 
-def _general_name(host: str | ipaddress.IPv4Address | ipaddress.IPv6Address) -> x509.GeneralName:
+def _builder(
+    subject: x509.Name,
+    key: PrivateKey,
+    issuer: Certified | None,
+    identifier: x509.SubjectKeyIdentifier | None = None,
+) -> x509.CertificateBuilder:
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.certificate.subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .add_extension(identifier or x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+    if issuer is None:
+        return builder
+    # From the issuer's certificate, not from its key: `Authority.forge` copies the identifier of another key.
+    from_issuer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier
+    return builder.add_extension(from_issuer(key_identifier(issuer.certificate)), critical=False)
+
+
+def _general_name(host: Host) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         return x509.DNSName(str(host))
 
 
-def as_ca(builder: x509.CertificateBuilder, path_length: int | None) -> x509.CertificateBuilder:
-    """Add what makes a certificate one of an authority."""
+def _as_ca(builder: x509.CertificateBuilder, path_length: int | None) -> x509.CertificateBuilder:
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
     return builder.add_extension(_key_usage(sign_certificates=True), critical=True)
 

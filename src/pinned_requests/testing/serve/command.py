@@ -1,7 +1,7 @@
 """Run a command once against the host's own server, and once against each attacker.
 
-A client is told where the host is in one of three ways: by placeholders in its command line, by the variables that name
-a proxy, or not at all, in a network namespace where the host's name leads to the lab (see `namespace.py`).
+It is told where the host is by placeholders in its command line, or by the variables that name a proxy; or it runs in a
+network namespace where the host's name leads to the lab (see `namespace.py`).
 """
 
 from __future__ import annotations
@@ -19,15 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pinned_requests.core.text import escape
-from pinned_requests.testing.lab.audit import Audit, AuditResult
+from pinned_requests.testing.lab.audit import Audit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pinned_requests.testing.lab.attackers import AttackerName
     from pinned_requests.testing.serve.served_lab import ServedLab
-
-__all__ = ["CommandAudit", "CommandFailedError", "Way", "audit_command", "fill", "way_of"]
 
 Way = Literal["arguments", "proxy", "namespace"]
 
@@ -41,7 +39,7 @@ _CA_FILES = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "NODE_EXTR
 
 
 class CommandFailedError(Exception):
-    """How a command ended that did not end well: its exit code, and what it wrote to stderr, in one line."""
+    """A command failed: its exit code, and what it wrote to stderr, in one line."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class CommandAudit:
     has_control: bool
     """Whether it sent a request to the host's own server."""
     control: str
-    """How it ended there, in one line; empty if it ended well."""
+    """How it failed there, in one line; empty if it did not."""
     audit: Audit
 
     @property
@@ -75,25 +73,25 @@ class CommandAudit:
 
 
 def way_of(command: Sequence[str]) -> Way:
-    """Return how a command is told where the host is: by its placeholders, if it has one that says so."""
+    """Return how a command is told where the host is."""
     found = {name for word in command for name in _PLACEHOLDER.findall(word)}
     return "arguments" if found & _PLACES else "proxy"
 
 
 def fill(command: Sequence[str], values: dict[str, str]) -> list[str]:
-    """Return a command with values in place of its placeholders. Other braces, as of a script, stay."""
+    """Return a command with values in place of its placeholders; other braces stay."""
     return [_PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), word) for word in command]
 
 
 def audit_command(
     lab: ServedLab, command: Sequence[str], way: Way, attackers: Iterable[AttackerName], timeout: float
 ) -> CommandAudit:
-    """Run a command once against the host's own server, and once against each attacker.
+    """Run a command as the module says.
 
     Args:
         lab: which has begun, and shows the host's own server.
-        command: the program and its arguments. `fill` says what is replaced in it; ``{json}`` is the path of a file
-            with `ServedLab.document`.
+        command: the program and its arguments, with `ServedLab.placeholders`; ``{json}`` is the path of a file with
+            `ServedLab.document`.
         way: how it is told where the host is.
         attackers: their names.
         timeout: seconds after which a run is ended.
@@ -120,13 +118,10 @@ def audit_command(
         except CommandFailedError as failed:
             control = escape(str(failed))
         has_control = lab.has_control
-        results = tuple(_plain(lab.run(call, name, _PATIENCE)) for name in attackers)
-    return CommandAudit(lab.host, tuple(command), way, has_control, control, Audit(results))
-
-
-def _plain(result: AuditResult) -> AuditResult:
-    """Return a result without the name of an exception that stands for the end of a command."""
-    return dataclasses.replace(result, error=result.error.removeprefix(f"{CommandFailedError.__name__}: "))
+        results = [lab.run(call, name, _PATIENCE) for name in attackers]
+    prefix = f"{CommandFailedError.__name__}: "
+    plain = tuple(dataclasses.replace(each, error=each.error.removeprefix(prefix)) for each in results)
+    return CommandAudit(lab.host, tuple(command), way, has_control, control, Audit(plain))
 
 
 def _environment(lab: ServedLab, way: Way, document: str) -> dict[str, str]:
@@ -141,11 +136,10 @@ def _environment(lab: ServedLab, way: Way, document: str) -> dict[str, str]:
 
 
 def _run(words: Sequence[str], environment: dict[str, str], timeout: float) -> None:
-    """Run a command in a group of its own, which ends with it.
+    """Run a command in a process group of its own, which ends with it.
 
     Raises:
         CommandFailedError: its exit code is not 0, or it did not end in time.
-        OSError: it cannot be started.
     """
     with tempfile.TemporaryFile() as stderr:
         process = subprocess.Popen(  # noqa: S603 - the command of the caller
@@ -173,7 +167,7 @@ def _run(words: Sequence[str], environment: dict[str, str], timeout: float) -> N
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End what is left of a command: itself, and what it has started."""
+    """End a command, and what it has started."""
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -1,16 +1,11 @@
-"""The control endpoint of a served lab: plain HTTP on loopback, JSON in the answers.
+"""The control endpoint of a served lab: HTTP on loopback, with answers in JSON.
 
-    GET  /                    addresses, CA and pins
-    POST /attackers/NAME      put an attacker in the host's place; `honest` is the host's own server
-    POST /next                put the next one in its place, for devices that are tapped by hand
-    POST /forget              begin with another client
-    GET  /verdict             who is shown, and the verdict on the client so far
-    GET  /verdicts            the verdicts on the client for all attackers that it has met
-
-Rules for the next maintainer:
-
-- A web page in a browser of this machine must not switch anything: a request that names another host (DNS rebinding),
-  or comes from a page (`Origin`), is refused.
+GET  /                    addresses, CA and pins
+POST /attackers/NAME      put an attacker in the host's place; `honest` is the host's own server
+POST /next                put the next one in its place, for devices that are tapped by hand
+POST /forget              begin with another client
+GET  /verdict             who is shown, and the verdict on the client so far
+GET  /verdicts            the verdicts on the client for all attackers that it has met
 """
 
 from __future__ import annotations
@@ -20,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pinned_requests.testing.lab.attackers import ATTACKERS
 from pinned_requests.testing.serve.served_lab import HONEST
-from pinned_requests.testing.server.messages import Response
+from pinned_requests.testing.server.http_exchange import Response
 from pinned_requests.testing.server.tls_server import TLSServer
 
 if TYPE_CHECKING:
@@ -28,20 +23,13 @@ if TYPE_CHECKING:
 
     from pinned_requests.testing.lab.attackers import AttackerName
     from pinned_requests.testing.serve.served_lab import ServedLab
-    from pinned_requests.testing.server.messages import Request
-
-__all__ = ["Control"]
+    from pinned_requests.testing.server.http_exchange import Request
 
 _SWITCH = "/attackers/"
 
 
 class Control:
-    """The control endpoint of a lab.
-
-    Args:
-        lab: which has begun.
-        attackers: those that take turns.
-    """
+    """The control endpoint of a lab that has begun; `attackers` take turns."""
 
     def __init__(self, lab: ServedLab, attackers: Sequence[AttackerName] = ATTACKERS) -> None:
         self._lab = lab
@@ -50,6 +38,7 @@ class Control:
         """The server, not yet started."""
 
     def _answer(self, request: Request) -> Response:
+        # A web page in a browser of this machine must not switch anything: `Host` tells of DNS rebinding.
         if request.header("Host") != f"127.0.0.1:{self.server.port}" or request.header("Origin") is not None:
             return _json(403, {"error": "ask for 127.0.0.1, and not from a web page"})
         if request.method == "POST" and request.path.startswith(_SWITCH):
@@ -88,12 +77,12 @@ class Control:
 
     def _verdict(self) -> dict[str, Any]:
         shown = self._lab.shown
-        found = [each for each in self._lab.verdicts() if each.attacker == shown]
+        result = next((each for each in self._lab.verdicts() if each.attacker == shown), None)
         return {
             "shown": shown,
             "control_passed": self._lab.has_control,
-            "verdict": None if shown == HONEST else found[0].verdict,
-            "result": None if shown == HONEST else found[0].as_dict(),
+            "verdict": result and result.verdict,
+            "result": result and result.as_dict(),
         }
 
 

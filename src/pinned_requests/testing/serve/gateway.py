@@ -1,157 +1,110 @@
 """Two fixed ports on loopback behind which the lab's servers take turns: the host's address, and an explicit proxy.
 
-Rules for the next maintainer:
-
-- Nothing leaves the machine: bytes go to the one server of the lab that is shown, or nowhere.
-- The gateway never speaks TLS. What the server sees is what the client sent, to the byte, and the end of it.
+A connection is handed over to the server that is shown, which sees what the client sent, to the byte, and its end.
+Nothing leaves the machine.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import selectors
+import socket
 import threading
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from pinned_requests.core.host import HostError, normalize_host
 from pinned_requests.testing.clock import steady
-from pinned_requests.testing.server.connection import is_ready
+from pinned_requests.testing.intercept.redirection import canonical
+from pinned_requests.testing.server.connection import CONNECTED, END_OF_HEAD, NO_TUNNEL, is_ready
+from pinned_requests.testing.server.tls_server import AcceptLoop
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
-    _Relay = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+    from pinned_requests.testing.server.tls_server import TLSServer
 
-__all__ = ["Gateway"]
-
-_CHUNK = 65536  # bytes read at a time
-_STOP = 5.0  # seconds for the thread to end, which it does at once
+_HEAD_LIMIT = 65536  # bytes of what a client asks the proxy for
 _LOOK = 0.005  # seconds between two looks at the connections
-_CONNECTED = b"HTTP/1.1 200 Connection established\r\n\r\n"
-_ELSEWHERE = b"HTTP/1.1 502 This proxy of a test leads to one host\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class Gateway:
-    """Relays connections to the server of the lab that is shown.
+    """Accepts connections for the server that is shown.
 
     Args:
-        host: the host that the lab stands in for, as `normalize_host` returns it.
+        host: as `normalize_host` returns it.
         direct: listening sockets for clients that take them for the host.
-        proxy: a listening socket for clients that take it for their proxy.
-
-    Attributes:
-        port: of the server that is shown, on 127.0.0.1.
-        is_tunneling: whether that server answers CONNECT itself, as an attacker that is a proxy does.
+        proxy: one for clients that take it for their proxy.
+        server: is shown first.
     """
 
-    def __init__(self, host: str, direct: Sequence[socket.socket], proxy: socket.socket, port: int) -> None:
-        self.port = port
-        self.is_tunneling = False
+    def __init__(self, host: str, direct: Sequence[socket.socket], proxy: socket.socket, server: TLSServer) -> None:
         self._host = host
-        self._direct = direct
-        self._proxy = proxy
-        self._loop = asyncio.new_event_loop()
-        self._relays: set[asyncio.Task[None]] = set()
-        self._stopping = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, name="lab:gateway", daemon=True)
-        self._thread.start()
+        self._listeners = (proxy, *direct)
+        self._server = server
+        self._is_proxy = False
+        self._asking: set[socket.socket] = set()  # clients of the proxy that have not said where to
+        self._lock = threading.Lock()  # no client is handed over to a server that is not shown any more
+        self._loops = (
+            AcceptLoop(direct, self._adopt, self._lock, "lab:gateway"),
+            AcceptLoop([proxy], self._begin, self._lock, "lab:proxy"),
+        )
 
     def stop(self) -> None:
-        """Close the listeners and all connections."""
-        with contextlib.suppress(RuntimeError):  # it has been stopped
-            self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(_STOP)
+        """Accept no more connections, and cut those that are open."""
+        for each in self._loops:
+            each.stop()
+        self.show(self._server, is_proxy=False)
 
     def settle(self, timeout: float) -> None:
-        """Wait until clients that have ended are gone: all that they sent has reached the server then.
-
-        Args:
-            timeout: seconds to wait at most, for clients that are still there.
-        """
+        """Wait until all connections that clients have made are handed over, at most `timeout` seconds."""
         deadline = steady() + timeout
-        while steady() < deadline and (self._relays or self._has_backlog()):
+        while self._is_busy() and steady() < deadline:
             threading.Event().wait(_LOOK)
 
-    def disconnect(self) -> None:
-        """Cut all connections: the server that is shown is about to change."""
-        asyncio.run_coroutine_threadsafe(self._cut(), self._loop).result(_STOP)
+    def show(self, server: TLSServer, *, is_proxy: bool) -> None:
+        """Cut all connections, and show another server, which may answer CONNECT itself."""
+        with self._lock:
+            self._server.disconnect()
+            self._server, self._is_proxy = server, is_proxy
+            for each in self._asking:
+                with contextlib.suppress(OSError):  # the client was faster
+                    each.shutdown(socket.SHUT_RDWR)
+            self._asking.clear()
 
-    def _has_backlog(self) -> bool:
-        return any(is_ready(each, selectors.EVENT_READ, timeout=0) for each in (*self._direct, self._proxy))
+    def _is_busy(self) -> bool:
+        with self._lock:
+            return bool(self._asking) or any(is_ready(each, selectors.EVENT_READ, 0) for each in self._listeners)
 
-    def _run(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._serve())
+    def _adopt(self, sock: socket.socket, address: tuple[str, int], unread: bytes = b"") -> None:
+        self._server._adopt(sock, address, unread)  # noqa: SLF001 - of the same package
 
-    async def _serve(self) -> None:
-        servers = [await asyncio.start_server(self._begin(self._relay), sock=each) for each in self._direct]
-        servers.append(await asyncio.start_server(self._begin(self._relay_proxied), sock=self._proxy))
-        await self._stopping.wait()
-        for server in servers:
-            server.close()
-        await self._cut()
+    def _begin(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        self._asking.add(sock)
+        threading.Thread(target=self._ask, args=(sock, address), daemon=True).start()
 
-    def _begin(self, relay: _Relay) -> _Relay:
-        async def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            if task is None or self._stopping.is_set():
-                writer.transport.abort()
-                return
-            self._relays.add(task)
-            try:
-                with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                    await relay(reader, writer)
-            finally:
-                self._relays.discard(task)
-                writer.close()
-
-        return begin
-
-    async def _cut(self) -> None:
-        relays = list(self._relays)
-        for each in relays:
-            each.cancel()
-        await asyncio.gather(*relays, return_exceptions=True)
-
-    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, first: bytes = b"") -> None:
-        """Pass on what either side sends, until both have said their last."""
-        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.port)
-        try:
-            server_writer.write(first)
-            pumps = [asyncio.ensure_future(_pump(*ends)) for ends in ((reader, server_writer), (server_reader, writer))]
-            try:
-                await asyncio.gather(*pumps)  # the first error ends both
-            finally:
-                for each in pumps:
-                    each.cancel()
-        finally:
-            server_writer.close()
-
-    async def _relay_proxied(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve a client that takes this for its proxy (RFC 9110 §9.3.6; RFC 9112 §3.2.2 for plain HTTP)."""
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-        except asyncio.LimitOverrunError:
-            return
+    def _ask(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        """Find out where a client of the proxy wants to go (RFC 9110 §9.3.6; RFC 9112 §3.2.2 for plain HTTP)."""
+        unread = b""
+        with contextlib.suppress(OSError):
+            sock.settimeout(None)
+            while END_OF_HEAD not in unread and len(unread) < _HEAD_LIMIT and (data := sock.recv(_HEAD_LIMIT)):
+                unread += data
+        head, end, rest = unread.partition(END_OF_HEAD)
         method, target = (*head.decode("latin-1").split(maxsplit=2), "", "")[:2]
         is_tunnel = method == "CONNECT"
-        if not self._is_host(target.rpartition(":")[0] if is_tunnel else _host_of(target)):
-            writer.write(_ELSEWHERE)
-            await writer.drain()
-        elif is_tunnel and not self.is_tunneling:
-            writer.write(_CONNECTED)
-            await self._relay(reader, writer)
-        else:
-            await self._relay(reader, writer, head)
-
-    def _is_host(self, name: str) -> bool:
-        try:
-            return normalize_host(name) == self._host
-        except HostError:
-            return False
+        name = target.rpartition(":")[0] if is_tunnel else _host_of(target)
+        with self._lock, contextlib.suppress(OSError):
+            is_cut = sock not in self._asking
+            self._asking.discard(sock)
+            if end and not is_cut:
+                if canonical(name) == self._host:
+                    if is_tunnel and not self._is_proxy:
+                        sock.sendall(CONNECTED)
+                        unread = rest
+                    self._adopt(sock, address, unread)
+                    return
+                sock.sendall(NO_TUNNEL)
+        sock.close()
 
 
 def _host_of(url: str) -> str:
@@ -159,16 +112,3 @@ def _host_of(url: str) -> str:
         return urlsplit(url).hostname or ""
     except ValueError:
         return ""
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Pass on what comes, and then its end.
-
-    Raises:
-        OSError: a side is gone.
-    """
-    while data := await reader.read(_CHUNK):
-        writer.write(data)
-        await writer.drain()
-    with contextlib.suppress(OSError, RuntimeError):  # closed by the other direction
-        writer.write_eof()

@@ -1,6 +1,6 @@
-"""A network namespace of Linux in which a host's name leads to loopback, and the lab's CA is one of the system's.
+"""A Linux network namespace where a host's name leads to loopback, and the lab's CA is one of the system's.
 
-A client runs in it as it is, with its real URL and without a proxy. See namespaces(7).
+An unchanged client runs in it, with its real URL and without a proxy. See namespaces(7).
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import struct
 import sys
 import tempfile
 from pathlib import Path
-
-__all__ = ["NamespaceError", "enter", "trust"]
 
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000  # <sched.h>
 _MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000  # <sys/mount.h>
@@ -31,11 +29,11 @@ class NamespaceError(Exception):
 
 
 def enter(host: str, folder: Path) -> None:
-    """Move this process into a namespace of its own, for good. It may have one thread only.
+    """Move this process into a namespace of its own, for good. It must have one thread only.
 
     Args:
         host: the name that leads to loopback.
-        folder: for the file that lies over ``/etc/hosts``; it must exist as long as the process.
+        folder: for a file in the place of ``/etc/hosts``; it must exist as long as the process.
 
     Raises:
         NamespaceError: it is not Linux, or not permitted.
@@ -61,9 +59,6 @@ def enter(host: str, folder: Path) -> None:
 
 def trust(ca_pem: str) -> None:
     """Add a CA to those of the system, within the namespace.
-
-    Args:
-        ca_pem: its certificate, as PEM.
 
     Raises:
         NamespaceError: it is not permitted.

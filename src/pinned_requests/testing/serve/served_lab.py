@@ -8,29 +8,27 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from pinned_requests.testing.lab.attack import Attack, excerpt
 from pinned_requests.testing.lab.attackers import ATTACKERS
-from pinned_requests.testing.lab.audit import AuditResult, run
+from pinned_requests.testing.lab.audit import result_of, run
 from pinned_requests.testing.lab.mitm_lab import MITMLab
 from pinned_requests.testing.serve.gateway import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import TracebackType
     from typing import Self
 
     from pinned_requests.core.pin import Pin
+    from pinned_requests.testing.lab.attack import Attack
     from pinned_requests.testing.lab.attackers import AttackerName
+    from pinned_requests.testing.lab.audit import AuditResult
     from pinned_requests.testing.lab.takeover import Takeover
-
-__all__ = ["HONEST", "ServedLab", "controlled", "result_of"]
 
 HONEST = "honest"
 """The name of the host's own server among those that take turns."""
 
 _ADDRESS = "127.0.0.1"
 _BACKLOG = 128  # connections
-_SETTLE = 0.5  # seconds for connections of an ended client to be read to their end
+_SETTLE = 0.5  # seconds for connections of an ended client to be handed over
 
 _NO_CONTROL = "But it has sent no request to the host's own server, so its refusal tells nothing."
 _COME = "The client must make a new connection, to the lab's address or proxy."
@@ -41,17 +39,15 @@ _ASK_HONEST = (
 
 
 class ServedLab:
-    """The lab of one host, for the time of a ``with`` block.
-
-    It begins with the host's own server. Everything listens on loopback.
+    """The lab of one host on loopback, for the time of a ``with`` block. It begins with the host's own server.
 
     Args:
         host: a DNS name or an IP address, in any spelling, without port.
         ports: where to listen as the host; 0 is any free one.
-        max_tls: what attackers speak at most in `show`.
+        max_tls: of attackers in `show`.
 
     Attributes:
-        lab: whose CA, pins and keys these are.
+        lab: has the CA, pins and keys.
         host: the host, in lower case and A-labels.
         port: where the host is.
         proxy_port: where the explicit proxy is.
@@ -84,16 +80,14 @@ class ServedLab:
             started.enter_context(self._honest)
             direct = [started.enter_context(_listener(port)) for port in self._ports]
             proxy = started.enter_context(_listener(0))
-            self.gateway = Gateway(self.host, direct, proxy, self._honest.port)
+            self.gateway = Gateway(self.host, direct, proxy, self._honest._server)  # noqa: SLF001 - of the same package
             started.callback(self.gateway.stop)
             self.port = direct[0].getsockname()[1]
             self.proxy_port = proxy.getsockname()[1]
             self._at_the_end = started.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._at_the_end.close()
 
     @property
@@ -102,7 +96,7 @@ class ServedLab:
         return self._attack.attacker if self._attack else HONEST
 
     def settle(self) -> None:
-        """Wait until all that ended clients have sent is read."""
+        """Wait until everything from ended clients is read."""
         self.gateway.settle(_SETTLE)
         _ = self._honest.requests  # it waits for the server
 
@@ -110,14 +104,12 @@ class ServedLab:
         """Begin with another client: show the host's own server, and forget all verdicts."""
         with self._lock:
             self.show(HONEST)
-            self.gateway.disconnect()
+            self._point_at(self._honest)
             self._verdicts.clear()
             self.has_control = False
 
     def show(self, name: str) -> None:
-        """Put an attacker, or the host's own server, in the place of the one that is shown.
-
-        Connections that are open are cut. The verdict on the attacker that leaves is kept.
+        """Show an attacker, or the host's own server. Open connections are cut, and the verdict until then is kept.
 
         Args:
             name: one of `ATTACKERS`, or `HONEST`.
@@ -137,30 +129,21 @@ class ServedLab:
                 self._point_at(attack)
 
     def attack(self, name: str, patience: float | None = None) -> Attack:
-        """Return an attacker in the host's place that has not begun.
-
-        Args:
-            name: one of `ATTACKERS`.
-            patience: seconds until a hanging connection is closed; None: when the attacker leaves.
-
-        Raises:
-            ValueError: there is no such attacker.
-            ImportError: it needs a library that is not installed.
-        """
+        """Return an attacker that has not begun; arguments and errors are those of `run`."""
         attack = self.lab._attack(self.host, cast("AttackerName", name), None, patience)  # noqa: SLF001 - of the same package
         if self.has_control:
             attack.count_any_refusal()
         return attack
 
     def run(self, call: Callable[[], object], name: AttackerName, patience: float) -> AuditResult:
-        """Run a client against an attacker, while the host's own server is shown before and after.
+        """Run a client against an attacker; before and after, the host's own server is shown.
 
-        Where a server cannot tell whether it decided, it is run once more, over TLS 1.2: see `Attack.limit_to_tls_1_2`.
+        A client that is undecided is run once more, over TLS 1.2: see `Attack.limit_to_tls_1_2`.
 
         Args:
             call: makes a request to the host. What it raises is a result.
             name: of the attacker.
-            patience: seconds until a hanging connection is closed.
+            patience: seconds until a hanging connection is closed; None: when the attacker leaves.
 
         Raises:
             ValueError: there is no such attacker.
@@ -185,8 +168,7 @@ class ServedLab:
             self._point_at(self._honest)
 
     def _point_at(self, server: Takeover) -> None:
-        self.gateway.disconnect()
-        self.gateway.port, self.gateway.is_tunneling = server.port, server.is_proxy
+        self.gateway.show(server._server, is_proxy=server.is_proxy)  # noqa: SLF001 - of the same package
 
     def _leave(self) -> None:
         attack, self._attack = self._attack, None
@@ -196,7 +178,7 @@ class ServedLab:
             self._verdicts[attack.attacker] = result_of(attack)
 
     def verdicts(self) -> list[AuditResult]:
-        """Return the newest verdict on the client for each attacker that it has met, that of now included."""
+        """Return the newest verdict on the client for each attacker that it has met."""
         with self._lock:
             found = {each.attacker: each for each in self._verdicts.values()}
             if self._attack:
@@ -204,13 +186,13 @@ class ServedLab:
             return [controlled(each, has_control=self.has_control) for each in found.values()]
 
     def placeholders(self) -> dict[str, str]:
-        """Return what a client must be told, by the names that stand for it in a command."""
-        pins = [str(pin) for pin in self._honest.pins]
+        """Return what a client must be told, by the names of the placeholders in a command."""
+        pins = _texts(self._honest.pins)
         return {
             "host": self.host,
             "address": _ADDRESS,
             "port": str(self.port),
-            "url": f"https://{self._bracketed}/",
+            "url": f"https://[{self.host}]/" if ":" in self.host else f"https://{self.host}/",
             "proxy": f"http://{_ADDRESS}:{self.proxy_port}",
             "ca": self.lab.ca_file,
             "pin": pins[0],
@@ -221,12 +203,11 @@ class ServedLab:
 
     def document(self) -> dict[str, Any]:
         """Return what a client and its driver must know, fit for JSON."""
-        known = self.placeholders()
         return {
             "host": self.host,
             "address": _ADDRESS,
             "port": self.port,
-            "proxy": known["proxy"],
+            "proxy": self.placeholders()["proxy"],
             "ca_file": self.lab.ca_file,
             "ca_pem": self.lab.ca_pem,
             "pins": _texts(self._honest.pins),
@@ -243,16 +224,12 @@ class ServedLab:
         start_response("200 OK", [("Content-Type", "application/json")])
         return [b"{}"]
 
-    @property
-    def _bracketed(self) -> str:
-        return f"[{self.host}]" if ":" in self.host else self.host
-
 
 def controlled(result: AuditResult, *, has_control: bool) -> AuditResult:
     """Return a result; where the client has never talked to the host's own server, its refusals are ``untested``.
 
-    A server does not see why a client hung up after the handshake: some TLS libraries (GnuTLS, for example) check the
-    CA only then. The control tells that the client accepts the lab's CA, and has all else that it wants of the host.
+    GnuTLS, for example, checks the CA after the handshake, and a server does not see why a client hung up then. The
+    control shows that it accepts the lab's CA, and has all else that it wants.
     """
     if result.verdict == "accepted":
         return result
@@ -263,32 +240,9 @@ def controlled(result: AuditResult, *, has_control: bool) -> AuditResult:
     return dataclasses.replace(result, advice=_ASK_HONEST)
 
 
-def result_of(attack: Attack, error: str = "") -> AuditResult:
-    """Return how a client fares against an attacker by now.
-
-    Args:
-        attack: the attacker.
-        error: what the client said at its end, in one line.
-    """
-    return AuditResult(
-        host=attack.host,
-        attacker=attack.attacker,
-        verdict=attack.verdict,
-        connections=attack.connections,
-        handshakes=attack.handshakes,
-        application_bytes=attack.application_bytes,
-        received=excerpt(attack.received),
-        error=error,
-        reason=attack.reason,
-        advice=attack.advice,
-    )
-
-
 def _texts(pins: Sequence[Pin]) -> list[str]:
     return [str(pin) for pin in pins]
 
 
 def _listener(port: int) -> socket.socket:
-    listener = socket.create_server((_ADDRESS, port), backlog=_BACKLOG)
-    listener.settimeout(0)
-    return listener
+    return socket.create_server((_ADDRESS, port), backlog=_BACKLOG)

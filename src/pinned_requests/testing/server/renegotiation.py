@@ -8,14 +8,17 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any
 
+try:
+    from OpenSSL import SSL
+except ImportError:
+    raise ImportError("the attacker 'renegotiation' needs pyOpenSSL: pip install 'pinned-requests[testing]'") from None
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from typing_extensions import Buffer
 
     from pinned_requests.testing.pki.authority import Credential
-
-__all__ = ["RenegotiatingTLS", "renegotiating"]
 
 _CHUNK = 65536  # bytes
 
@@ -26,21 +29,12 @@ def renegotiating(first: Iterable[Credential], later: Iterable[Credential]) -> C
     Args:
         first: what is presented in the first handshake: a credential for each kind of key.
         later: what is presented after the client's first request.
-
-    Raises:
-        ImportError: pyOpenSSL is not installed.
     """
     contexts = _context(first), _context(later)
     return lambda: RenegotiatingTLS(*contexts)
 
 
-def _context(credentials: Iterable[Credential]) -> Any:
-    try:
-        from OpenSSL import SSL  # noqa: PLC0415 - for this attacker alone
-    except ImportError:
-        raise ImportError(
-            "the attacker 'renegotiation' needs pyOpenSSL: pip install 'pinned-requests[testing]'"
-        ) from None
+def _context(credentials: Iterable[Credential]) -> SSL.Context:
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_max_proto_version(SSL.TLS1_2_VERSION)  # TLS 1.3 has no renegotiation
     context.set_options(SSL.OP_NO_TICKET)  # a client that resumed its session would get no certificate
@@ -54,32 +48,29 @@ def _context(credentials: Iterable[Credential]) -> Any:
 
 
 class RenegotiatingTLS:
-    """An engine that asks for a second handshake before it sends its first answer."""
+    """An `Engine` that asks for a second handshake before it sends its first answer."""
 
-    def __init__(self, first: Any, later: Any) -> None:
-        from OpenSSL import SSL  # noqa: PLC0415 - as above
-
-        self._errors = SSL
+    def __init__(self, first: SSL.Context, later: SSL.Context) -> None:
         self._later = later
         self._tls = SSL.Connection(first, None)
         self._tls.set_accept_state()
         self._asked = False
         self._unread = b""
         self._ended = False
-        self.renegotiated = False
+        self._renegotiated = False
 
     def feed(self, data: bytes) -> None:
-        """Take bytes from the client; none of them: it will send no more."""
+        """Take bytes from the client."""
         if data:
             self._tls.bio_write(data)
         else:
             self._ended = True
 
     def take(self) -> bytes:
-        """Return the bytes that are to be sent to the client."""
+        """Return the bytes for the client."""
         try:
-            return bytes(self._tls.bio_read(_CHUNK))
-        except self._errors.WantReadError:
+            return self._tls.bio_read(_CHUNK)
+        except SSL.WantReadError:
             return b""
 
     def do_handshake(self) -> None:
@@ -87,44 +78,44 @@ class RenegotiatingTLS:
         self._call(self._tls.do_handshake)
 
     def read(self, size: int) -> bytes:
-        """Return decrypted bytes, at most `size`; none at the end."""
+        """Return decrypted bytes."""
         if self._unread:
             data, self._unread = self._unread[:size], self._unread[size:]
             return data
         return self._call(self._tls.recv, size) or b""
 
     def write(self, data: Buffer) -> int:
-        """Encrypt bytes, and return how many: none where the second handshake was made, which comes first."""
+        """Encrypt bytes; none in the call that completes the second handshake."""
         if not self._asked:
             self._asked = True
             self._tls.set_context(self._later)
             self._tls.renegotiate()
             self._call(self._tls.do_handshake)  # sends the HelloRequest
-        while not self.renegotiated:
+        while not self._renegotiated:
             try:
-                data = self._call(self._tls.recv, _CHUNK)
-                if data is None:
+                more = self._call(self._tls.recv, _CHUNK)
+                if more is None:
                     raise ConnectionResetError("the client hung up")
-                self._unread += data
+                self._unread += more
             except ssl.SSLWantReadError:
                 if not self._tls.total_renegotiations() or self._tls.renegotiate_pending():
                     raise
-                self.renegotiated = True
+                self._renegotiated = True
                 return 0
         return int(self._call(self._tls.send, bytes(data)))
 
     def _call(self, operation: Callable[..., Any], *args: Any) -> Any:
         try:
             return operation(*args)
-        except self._errors.WantReadError:
+        except SSL.WantReadError:
             if self._ended:
                 raise ConnectionResetError("the client hung up") from None
             raise ssl.SSLWantReadError from None
-        except self._errors.ZeroReturnError:
+        except SSL.ZeroReturnError:
             return None
-        except self._errors.SysCallError:  # how some versions tell an end without TLS's own goodbye
+        except SSL.SysCallError:  # how some versions tell an end without TLS's own goodbye
             raise ConnectionResetError("the client hung up") from None
-        except self._errors.Error as error:
+        except SSL.Error as error:
             text = ", ".join(each[-1] for each in error.args[0]) if error.args and error.args[0] else "TLS failed"
             failure = ssl.SSLError(text)
             failure.reason = text.upper().replace(" ", "_")  # as Python's `ssl` names it

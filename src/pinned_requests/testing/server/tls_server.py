@@ -3,8 +3,7 @@
 Rules for the next maintainer:
 
 - The handshake is made in the connection's own thread. In the accept loop one silent client would stop all others.
-- Nothing is printed, and nothing is left behind: `TLSServer.stop` closes every socket and joins every thread.
-- What is counted, and when a connection is at rest, is `connection`'s business.
+- Nothing is printed, and `TLSServer.stop` closes every socket and joins every thread.
 """
 
 from __future__ import annotations
@@ -17,43 +16,80 @@ from typing import TYPE_CHECKING
 
 from pinned_requests.testing.clock import steady
 from pinned_requests.testing.server.connection import Connection, Face, Service, Tally, is_ready
-from pinned_requests.testing.server.messages import Handler, respond
+from pinned_requests.testing.server.http_exchange import Handler, respond
 from pinned_requests.testing.server.record import ConnectionRecord
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
-    from types import TracebackType
-    from typing import Self
+    from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
+    from typing import Any, Self
 
     from pinned_requests.testing.pki.authority import Credential
-    from pinned_requests.testing.server.messages import Request
-
-__all__ = ["TLSServer"]
+    from pinned_requests.testing.server.http_exchange import Request
 
 _BACKLOG = 128  # connections: tests open many at once
-_QUIET = 0.05  # seconds without news from an open connection: what was sent over loopback has arrived by then
+_QUIET = 0.05  # seconds without news: what was sent over loopback has arrived by then
 _SETTLE_INTERVAL = 0.005  # seconds between two looks at the sockets
+
+
+class AcceptLoop:
+    """A thread that accepts connections, and calls `begin` with the socket and address of each, under the lock."""
+
+    def __init__(
+        self,
+        listeners: Iterable[socket.socket],
+        begin: Callable[[socket.socket, Any], None],
+        lock: AbstractContextManager[Any],
+        name: str,
+    ) -> None:
+        self._listeners = listeners
+        self._begin = begin
+        self._lock = lock
+        self._wake, self._woken = socket.socketpair()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Begin what is in the backlog, and end."""
+        self._wake.close()
+        self._thread.join()
+        self._woken.close()
+
+    def _run(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._woken, selectors.EVENT_READ)
+            for listener in self._listeners:
+                listener.settimeout(0)  # a client that is gone before it is accepted must not block the loop
+                selector.register(listener, selectors.EVENT_READ)
+            is_running = True
+            while is_running:
+                for key, _ in selector.select():
+                    if key.fileobj is self._woken:
+                        is_running = False
+                        continue
+                    with self._lock, contextlib.suppress(OSError):
+                        self._begin(*key.fileobj.accept())  # type: ignore[union-attr]  # a socket
 
 
 class TLSServer:
     """An HTTP/1.1 server over TLS on an ephemeral loopback port, for the time of a ``with`` block.
 
-    Every method is answered, bodies may be chunked, and connections are kept alive. A handler that raises is answered
-    with status 500 and the exception as body.
+    Bodies may be chunked, and connections are kept alive. A handler that raises answers with status 500 and the
+    exception as body.
 
     Args:
         credential: the key and the certificates to present; None for a server that speaks plain HTTP.
-        handler: what answers the requests; None: status 200 with the body ``ok``. It runs in the connection's thread,
-            and another one may be assigned at any time.
-        host: the address to listen on; an IPv6 address works, too.
+        handler: what answers the requests, in the connection's thread; None: status 200 with the body ``ok``. Another
+            one may be assigned at any time.
+        host: the IPv4 or IPv6 address to listen on.
         context: a TLS context to use in place of the credential's default one, until `credential` is assigned.
         cleartext: whether a client that sends plain HTTP to this TLS server is answered as well, on the same port.
         tunnels_to: makes it a proxy as well: gets the target of a CONNECT request, as ``api.example.com:443``, and says
-            whether the client gets a tunnel, which leads to this same server.
+            whether the client gets a tunnel, which leads to this server.
         patience: seconds after which a connection that hangs is closed; None: when the server stops.
-        face: what is shown on a connection, by its number from 1 among those on which the client said anything; None:
-            always the credential and the handler.
+        face: what a connection shows, by its number from 1 among those on which the client said anything; None: always
+            the credential and the handler.
     """
 
     def __init__(  # noqa: PLR0913 - one keyword for each way in which a test may want a server to be odd
@@ -70,23 +106,17 @@ class TLSServer:
     ) -> None:
         self.handler = handler
         self.host = host
-        self._cleartext = cleartext
-        self._tunnels_to = tunnels_to
-        self._patience = patience
-        self._face = face
+        self._service = Service(face or self._own_face, cleartext, tunnels_to, patience)
         self._credential = credential
         self._context = context or (credential.server_context() if credential else None)
         self._tally = Tally()
         self._listener: socket.socket | None = None
-        self._accepting: threading.Thread | None = None
+        self._accepting: AcceptLoop | None = None
         self._threads: list[threading.Thread] = []
         self._port: int | None = None
 
     def start(self) -> Self:
-        """Bind a port and begin to accept connections.
-
-        Returns:
-            The server itself.
+        """Bind a port, begin to accept connections, and return the server itself.
 
         Raises:
             OSError: the address cannot be bound.
@@ -96,15 +126,13 @@ class TLSServer:
             raise RuntimeError("a server starts only once: make another TLSServer")
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         self._listener = socket.create_server((self.host, 0), family=family, backlog=_BACKLOG)
-        self._listener.settimeout(0)  # a client that is gone before it is accepted must not block the loop
         self._port = self._listener.getsockname()[1]
-        self._wake, self._woken = socket.socketpair()
-        self._accepting = threading.Thread(target=self._accept, name=f"lab:{self._port}", daemon=True)
-        self._accepting.start()
+        # Under the lock for `settle`: a connection is in the backlog or counted.
+        self._accepting = AcceptLoop([self._listener], self._begin, self._tally.changed, f"lab:{self._port}")
         return self
 
     def stop(self, timeout: float = 10.0) -> None:
-        """Close the listener and all connections, and join all threads. The counts stay readable.
+        """Close all sockets, and join all threads. The counts stay readable.
 
         Args:
             timeout: seconds to wait for a handler that is still running.
@@ -114,9 +142,7 @@ class TLSServer:
         """
         if self._listener is None or self._accepting is None:
             return
-        self._wake.close()
-        self._accepting.join()
-        self._woken.close()
+        self._accepting.stop()
         with self._tally.changed:
             self._listener.close()
             self._listener = None
@@ -130,7 +156,7 @@ class TLSServer:
             raise TimeoutError(f"a handler of the server on port {self._port} still runs after {timeout} seconds")
 
     def disconnect(self) -> None:
-        """Close all connections that are open, and go on listening: what a client sees when a server restarts."""
+        """Close all open connections, and go on listening, as a server that restarts."""
         with self._tally.changed:
             for connection in self._tally.live:
                 connection.abort()
@@ -138,14 +164,12 @@ class TLSServer:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.stop()
 
     @property
     def port(self) -> int:
-        """The port it listens on; after `stop`, the one it listened on.
+        """The port it listens on, or did before `stop`.
 
         Raises:
             RuntimeError: the server has not been started.
@@ -163,8 +187,8 @@ class TLSServer:
         """Return the URL of a path on this server.
 
         Args:
-            path: it begins with a slash, and may have a query.
-            host: the name or address to stand in the URL; whether it leads here is up to the resolver.
+            path: begins with a slash, and may have a query.
+            host: the name or address in the URL.
 
         Raises:
             RuntimeError: the server has not been started.
@@ -174,7 +198,7 @@ class TLSServer:
 
     @property
     def credential(self) -> Credential | None:
-        """What the server presents. Assign another one at any time: the next connection gets it."""
+        """What the server presents. Another one may be assigned at any time, for the next connection."""
         return self._credential
 
     @credential.setter
@@ -199,38 +223,38 @@ class TLSServer:
 
     @property
     def failed_handshakes(self) -> tuple[str, ...]:
-        """The errors of the others, as text, in order. A connection that was closed in its handshake is one of them."""
+        """The errors of the others, in order; a connection that was closed in its handshake is one of them."""
         return tuple(self._tally.failed_handshakes)
 
     @property
     def application_bytes(self) -> int:
-        """How many bytes clients sent after the handshake, decrypted, whether or not they became a request."""
-        return self._tally.application_bytes
+        """How many bytes of HTTP clients sent, decrypted, whether or not they became a request."""
+        return self._tally.received.size
 
     @property
     def received(self) -> bytes:
-        """The first 4096 of these bytes, of all connections in the order of their arrival."""
-        return self._tally.received
+        """The first 4096 of these bytes, in the order of their arrival."""
+        return self._tally.received.beginning
 
     @property
     def cleartext_bytes(self) -> int:
         """How many of these bytes came in the clear."""
-        return self._tally.cleartext_bytes
+        return self._tally.cleartext.size
 
     @property
     def cleartext(self) -> bytes:
         """The first 4096 bytes that came in the clear."""
-        return self._tally.cleartext
+        return self._tally.cleartext.beginning
 
     @property
     def leaked_bytes(self) -> int:
-        """How many of the bytes came to an attacker: all, but for those over TLS with the host's own certificate."""
-        return self._tally.leaked_bytes
+        """How many of the bytes came to an attacker: all but those over TLS with the host's own certificate."""
+        return self._tally.leaked.size
 
     @property
     def leaked(self) -> bytes:
         """The first 4096 of these bytes."""
-        return self._tally.leaked
+        return self._tally.leaked.beginning
 
     @property
     def records(self) -> tuple[ConnectionRecord, ...]:
@@ -239,15 +263,14 @@ class TLSServer:
 
     @property
     def requests(self) -> list[Request]:
-        """The requests that arrived whole, in the order of their arrival: a copy."""
+        """A copy of the requests that arrived whole, in order."""
         return list(self._tally.requests)
 
     def settle(self, timeout: float = 5.0) -> None:
         """Wait until every connection is finished, or idle: all that the clients have sent by now is read and counted.
 
-        A client may see its failure before this server has seen the end of the connection. Call this before the counts
-        are read. Where all connections have been closed, it returns at once and the counts are exact, because the end
-        of a connection comes behind its last byte; otherwise there must have been no news for 50 ms.
+        Call this before the counts are read: a client may see its failure before this server has seen the end of the
+        connection. Where all connections have been closed, the counts are exact; otherwise there was no news for 50 ms.
 
         Args:
             timeout: seconds to wait at most.
@@ -255,11 +278,11 @@ class TLSServer:
         Raises:
             TimeoutError: a handler is still running then, or a client still sending.
         """
+        tally = self._tally
         seen, since = -1, 0.0
 
         def settled() -> bool:
             nonlocal seen, since
-            tally = self._tally
             if not self._at_rest():
                 seen = -1
                 return False
@@ -272,13 +295,10 @@ class TLSServer:
         self._wait(settled, timeout, "every connection was at rest")
 
     def undecided(self, timeout: float = 0.5) -> int:
-        """Wait until each client has sent HTTP since its handshake, or hung up.
+        """Return how many clients have neither sent HTTP since their handshake nor hung up.
 
         Args:
-            timeout: seconds to wait at most: a client that has just hung up is not counted.
-
-        Returns:
-            How many are left: what they would have sent is not known.
+            timeout: seconds to wait at most for clients that are about to do so.
         """
 
         def left() -> int:
@@ -293,7 +313,7 @@ class TLSServer:
         """Wait until so many connections have been accepted since the start.
 
         Args:
-            count: the least number of connections.
+            count: at least so many.
             timeout: seconds to wait at most.
 
         Raises:
@@ -315,23 +335,19 @@ class TLSServer:
         backlog = self._listener is not None and is_ready(self._listener, selectors.EVENT_READ, timeout=0)
         return not backlog and all(connection.idle for connection in self._tally.live)
 
-    def _accept(self) -> None:
-        listener, woken = self._listener, self._woken
-        with selectors.DefaultSelector() as selector:
-            selector.register(woken, selectors.EVENT_READ)
-            selector.register(listener, selectors.EVENT_READ)  # type: ignore[arg-type]  # bound before this thread
-            while not any(key.fileobj is woken for key, _ in selector.select()):
-                # Under the lock for `settle`: a connection is in the backlog or counted.
-                with self._tally.changed, contextlib.suppress(OSError):
-                    self._begin(*listener.accept())  # type: ignore[union-attr]  # as above
+    def _adopt(self, sock: socket.socket, address: tuple[str, int], unread: bytes = b"") -> None:
+        """Serve a client that was accepted elsewhere, and of which some bytes may have been read."""
+        with self._tally.changed:
+            if self._tally.stopping:
+                sock.close()
+            else:
+                self._begin(sock, address, unread)
 
-    def _begin(self, sock: socket.socket, address: tuple[str, int]) -> None:
-        """Count a connection, and serve it in a thread of its own. The lock is held."""
+    def _begin(self, sock: socket.socket, address: tuple[str, int], unread: bytes = b"") -> None:
+        """Serve a client in a thread of its own. The lock is held."""
         sock.settimeout(0)
-        is_tls = self._context is not None or self._face is not None
         record = ConnectionRecord(address[:2])
-        service = Service(self._face or self._own_face, is_tls, self._cleartext, self._tunnels_to, self._patience)
-        connection = Connection(sock, record, service, self._tally)
+        connection = Connection(sock, record, self._service, self._tally, unread)
         self._tally.records.append(record)
         self._tally.live.add(connection)
         self._tally.tell()

@@ -1,4 +1,4 @@
-"""The manual page of the command, made of the commands themselves: `python -m pinned_requests.cli.manual`.
+"""The manual page of the command, made of the commands themselves: `python docs/manual_page.py`.
 
 `docs/pinned-requests.1` is what this prints; a test compares them, and the wheel installs it as `share/man/man1`.
 """
@@ -10,9 +10,8 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from pinned_requests.cli.app import app
 from pinned_requests.cli.errors import ExitCode
-from pinned_requests.cli.help import command_tree, walk
+from pinned_requests.cli.run import command_tree, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +37,7 @@ def manual_page() -> str:
 
 
 def _lines() -> Iterator[str]:
-    root = command_tree(app)
+    root = command_tree()
     commands = [(names, command) for names, command in walk(root) if not getattr(command, "commands", None)]
     yield '.TH PINNED\\-REQUESTS 1 "" "pinned\\-requests" "User Commands"'
     yield ".SH NAME"
@@ -95,7 +94,7 @@ def _paragraphs(help_text: str) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """Return text as man(7) takes it: backslashes and hyphens are escaped, and no line begins like a macro."""
+    """Escape backslashes and hyphens for man(7), and a line that begins like a macro."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("…", "\\[u2026]")
     return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped
 
