@@ -31,6 +31,8 @@ from support.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from pinned_requests.core.pinset import PinsLike
+
 NOW = dt.datetime(2026, 11, 22, tzinfo=dt.UTC)
 A, B, C = (Pin("spki", bytes([number]) * 32) for number in range(3))
 OLD = PinPolicy({"api.example.com": PinSet.exempt()})
@@ -38,7 +40,7 @@ NEW = PinPolicy({"api.example.com": PinSet.exempt()}, unpinned_hosts="allow")
 
 
 @pytest.mark.parametrize("given", [OLD, {"api.example.com": PinSet.exempt()}])
-def test_the_policy_in_force(given: Any) -> None:
+def test_the_policy_in_force(given: PinPolicy | dict[str, PinsLike]) -> None:
     """A policy, or a mapping that is made one."""
     assert PolicyStore(given).current == OLD
 
@@ -64,7 +66,7 @@ def test_a_wrong_policy_is_refused_and_the_old_one_stays(wrong: Any) -> None:
 
 
 @pytest.mark.parametrize("again", [lambda s: pickle.loads(pickle.dumps(s)), copy.copy, copy.deepcopy])  # noqa: S301 - our own
-def test_pickle_and_copy(again: Any) -> None:
+def test_pickle_and_copy(again: Callable[[PolicyStore], PolicyStore]) -> None:
     """The copy holds an equal policy, and goes its own way."""
     store = PolicyStore(OLD)
     other = again(store)
@@ -96,17 +98,22 @@ def _no_thread_is_left() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("answer", [OLD, {"api.example.com": PinSet.exempt()}, OLD.to_json(), OLD.to_toml().encode()])
-def test_a_callable_returns_a_policy_a_mapping_or_a_text(answer: Any) -> None:
+def test_a_callable_returns_a_policy_a_mapping_or_a_text(answer: object) -> None:
     """It is called by the constructor, and not again unless that is asked for."""
-    calls = []
-    store = PolicyStore(lambda: calls.append(1) or answer)
+    calls: list[object] = []
+
+    def source() -> object:
+        calls.append(1)
+        return answer
+
+    store = PolicyStore(source)
     assert [store.current, store.current] == [OLD, OLD]
     assert calls == [1]
     assert followers() == []
 
 
 @pytest.mark.parametrize("answer", [None, 3, "[", b"\xff", [], {"*": "x"}, object()])
-def test_the_first_load_fails_loudly(answer: Any) -> None:
+def test_the_first_load_fails_loudly(answer: object) -> None:
     """The store has no last good policy yet."""
     with pytest.raises((PolicyError, AttributeError)):
         PolicyStore(lambda: answer)
@@ -120,7 +127,7 @@ def test_the_first_load_raises_what_the_source_raises() -> None:
 
 def test_refresh_loads_in_this_thread() -> None:
     """What it raises is raised, the last good policy stays, and `last_error` says why until the next success."""
-    answers: list[Any] = [OLD, NEW, "[", OLD]
+    answers: list[PinPolicy | str] = [OLD, NEW, "[", OLD]
     store = PolicyStore(lambda: answers.pop(0))
     store.refresh()
     assert NEW is store.current
@@ -216,7 +223,7 @@ def test_a_later_failure_keeps_the_last_good_policy(caplog: pytest.LogCaptureFix
     answers = iter([OLD])
     broken = True
 
-    def source() -> Any:
+    def source() -> PinPolicy:
         if (first := next(answers, None)) is not None:
             return first
         if broken:

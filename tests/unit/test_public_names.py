@@ -14,7 +14,7 @@ import sys
 from contextlib import suppress
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -68,7 +68,7 @@ VERDICT = evaluate(POLICY, "api.example.com", Chain.of([], is_verified=True), dt
 UNPICKLABLE = {"PinnedPoolManager", "PinnedProxyManager", "PinnedSSLContext"}
 
 # How to make a value of each class; exceptions, which are not listed, take a text.
-VALUES: dict[str, Callable[[], Any]] = {
+VALUES: dict[str, Callable[[], object]] = {
     "Pin": lambda: PIN,
     "PinCheck": lambda: pinned_requests.PinCheck.of(VERDICT),
     "PinPolicy": lambda: POLICY,
@@ -89,9 +89,9 @@ VALUES: dict[str, Callable[[], Any]] = {
     ],
 )
 @pytest.mark.parametrize("again", [lambda value: pickle.loads(pickle.dumps(value)), copy.copy, copy.deepcopy])  # noqa: S301  our own
-def test_a_value_of_each_public_class_pickles_and_copies(name: str, again: Callable[[Any], Any]) -> None:
+def test_a_value_of_each_public_class_pickles_and_copies(name: str, again: Callable[[object], object]) -> None:
     """The copy is of the same class, and equal where the class says what that is."""
-    kind = getattr(pinned_requests, name)
+    kind: type = getattr(pinned_requests, name)
     value = VALUES[name]() if name in VALUES else kind("text")
     other = again(value)
     assert type(other) is kind

@@ -18,6 +18,7 @@ from pinned_requests.sources import tuf
 
 if TYPE_CHECKING:
     from types import ModuleType
+    from typing import Any
 
 DOCS = Path(__file__).parents[2] / "docs"
 REFERENCE = {path.stem: path.read_text("utf-8") for path in (DOCS / "reference").glob("*.md")}
@@ -59,9 +60,11 @@ def test_fields_of_a_pin_set() -> None:
     """The table has every field, and no other."""
     with pytest.raises(pinned_requests.PolicyError):
         PinSet.of({"pins": "sha256/" + "A" * 43 + "=", "unknown": 1})
-    values: dict[str, object] = {"expires": "2099-01-01T00:00:00Z", "on_expiry": "block", "report_only": True}
-    pins = {name: f"sha256/{c * 42}A=" for name, c in zip(("pins", "backup_pins", "blocked_pins"), "ABC", strict=True)}
-    PinSet.of({**values, **pins})
+    values: dict[str, Any] = {"expires": "2099-01-01T00:00:00Z", "on_expiry": "block", "report_only": True}
+    pins: dict[str, Any] = {
+        name: f"sha256/{c * 42}A=" for name, c in zip(("pins", "backup_pins", "blocked_pins"), "ABC", strict=True)
+    }
+    PinSet.of(values | pins)
     assert set(column("policy", "field")) == {*values, *pins, "exempt"}
 
 

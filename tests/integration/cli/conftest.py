@@ -32,6 +32,8 @@ def command(tmp_path: Path, environment: dict[str, str]) -> Callable[..., Ran]:
     """Run the command in the test's folder, and return how that went."""
 
     def run(*arguments: object, **options: Any) -> Ran:
+        if not {"stdin", "input"} & options.keys():
+            options["stdin"] = subprocess.DEVNULL
         done = subprocess.run(
             [sys.executable, "-m", "pinned_requests", *map(str, arguments)],
             cwd=tmp_path,
@@ -40,7 +42,6 @@ def command(tmp_path: Path, environment: dict[str, str]) -> Callable[..., Ran]:
             encoding="utf-8",
             timeout=WAIT,
             check=False,
-            **({} if {"stdin", "input"} & options.keys() else {"stdin": subprocess.DEVNULL}),
             **options,
         )
         assert "Traceback" not in done.stderr

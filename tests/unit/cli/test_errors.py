@@ -42,7 +42,7 @@ def test_errors_of_the_extra_remote() -> None:
     """They are known by their names: a command that does without the extra does not import it."""
     assert failure_of(SigningError("no key")) == Failure("no key", 1)
     assert failure_of(ProposalError("signed twice")) == Failure("signed twice", 1)
-    assert failure_of(RemotePolicyError("expired", "it has expired")) == Failure("it has expired", 1)
+    assert failure_of(RemotePolicyError("freeze", "it has expired")) == Failure("it has expired", 1)
     assert failure_of(RepositoryError("bad hash")) == Failure("the repository does not verify: bad hash", 1)
     assert failure_of(Timeout("lock")) == Failure("another process is changing the repository", 1)
     missing = failure_of(ModuleNotFoundError("No module named 'tuf'", name="tuf.api"))

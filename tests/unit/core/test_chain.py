@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import pickle
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +14,9 @@ from pinned_requests.core import chain as chain_module
 from pinned_requests.core.chain import Chain, SeenCertificate, see_certificate
 from pinned_requests.core.spki import spki_of_certificate
 from pinned_requests.testing import Authority, Credential
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +104,7 @@ def test_the_cache_is_bounded() -> None:
 
 
 @pytest.mark.parametrize("again", [lambda c: pickle.loads(pickle.dumps(c)), copy.copy, copy.deepcopy])  # noqa: S301 - our own
-def test_a_chain_is_a_value(ders: list[bytes], again: Any) -> None:
+def test_a_chain_is_a_value(ders: list[bytes], again: Callable[[Chain], Chain]) -> None:
     """Equal, hashable, frozen; pickle and copy give an equal one; `repr` shows subjects and pins, not the bytes."""
     chain = Chain.of(ders, is_verified=True)
     assert {chain} == {chain, again(chain)}

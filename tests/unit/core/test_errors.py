@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
@@ -29,6 +30,9 @@ from pinned_requests.exceptions import (
     UnpinnableAdapterError,
     UnpinnedHostError,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PIN = Pin("spki", bytes(32))
 SEEN = SeenCertificate("CN=api.example.com", PIN, Pin("cert", bytes(32)), frozenset((PIN,)), False, b"DER")  # noqa: FBT003 - a record
@@ -83,11 +87,13 @@ def test_a_refusal_without_details_has_them_all_the_same() -> None:
 
 @pytest.mark.parametrize("kind", REFUSALS)
 @pytest.mark.parametrize("again", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy, copy.deepcopy])  # noqa: S301 - our own
-def test_a_refusal_survives_pickle_and_copy(kind: type[PinningError], again: object) -> None:
+def test_a_refusal_survives_pickle_and_copy(
+    kind: type[PinningError], again: Callable[[PinningError], PinningError]
+) -> None:
     """Type, text and attributes come back, the request among them."""
     request = requests.Request("GET", "https://api.example.com/").prepare()
     error = kind("text", host="api.example.com", port=8443, chain=(SEEN,), expected=(PIN,), request=request)
-    other = again(error)  # type: ignore[operator]
+    other = again(error)
     assert type(error) is type(other)
     assert error.args == other.args
     assert str(error) == str(other)

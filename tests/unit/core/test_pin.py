@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from pinned_requests.core.pin import PinKind
+
 PEM, DER = serialization.Encoding.PEM, serialization.Encoding.DER
 SPKI = serialization.PublicFormat.SubjectPublicKeyInfo
 PKCS8, TRADITIONAL = serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL
@@ -45,10 +47,10 @@ class _Liar(str):
 
     __slots__ = ()
 
-    def startswith(self, *_args: Any) -> bool:
+    def startswith(self, *_args: object) -> bool:
         raise RuntimeError
 
-    def encode(self, *_args: Any) -> bytes:  # type: ignore[override]  # a liar
+    def encode(self, *_args: object) -> bytes:
         return b"A" * 43 + b"="
 
 
@@ -140,7 +142,7 @@ def test_the_slash_is_told_by_the_length() -> None:
 
 
 @given(st.sampled_from(["spki", "cert"]), st.binary(min_size=32, max_size=32))
-def test_the_canonical_spelling_parses_back(kind: Any, digest: bytes) -> None:
+def test_the_canonical_spelling_parses_back(kind: PinKind, digest: bytes) -> None:
     """`Pin.parse(str(pin)) == pin`, and every other spelling gives the same pin."""
     pin = Pin(kind, digest)
     encoded = base64.b64encode(digest).decode()
@@ -251,7 +253,7 @@ def test_the_error_says_what_was_meant(text: str, fault: str, meant: str) -> Non
 def test_spellings_of_other_programs() -> None:
     """Each is what that program prints or takes, and is read back to the same pin."""
     key, certificate = Pin("spki", DIGEST), Pin("cert", DIGEST)
-    assert {style: key.spelled(style) for style in ("canonical", "openssl", "curl", "rfc7469")} == {  # type: ignore[arg-type]  # each is one
+    assert {style: key.spelled(style) for style in ("canonical", "openssl", "curl", "rfc7469")} == {
         "canonical": f"sha256/{BASE64}",
         "openssl": BASE64,
         "curl": f"sha256//{BASE64}",
@@ -325,7 +327,7 @@ def test_a_pin_is_a_value(pin: Pin) -> None:
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
         assert pin == pickle.loads(pickle.dumps(pin, protocol))  # noqa: S301 - our own
     with pytest.raises(AttributeError):
-        pin.digest = b""  # type: ignore[misc]  # that is what is tested
+        pin.digest = b""
     assert KEY != CERT
     assert str(KEY) != KEY
 
@@ -519,7 +521,9 @@ def test_a_certificate_that_holds_a_pem_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", [PKCS8, TRADITIONAL])
 @pytest.mark.parametrize("encoding", [PEM, DER])
-def test_an_encrypted_key_is_refused(encoding: Any, form: Any, tmp_path: Path) -> None:
+def test_an_encrypted_key_is_refused(
+    encoding: serialization.Encoding, form: serialization.PrivateFormat, tmp_path: Path
+) -> None:
     """There is no pass phrase to give; the error does not show the bytes."""
     if (encoding, form) == (DER, TRADITIONAL):
         pytest.skip("there is no such format")

@@ -8,12 +8,19 @@ import pickle
 import warnings
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pinned_requests import MissingBackupPinWarning, Pin, PinFormatError, PinPolicy, PinSet, PolicyError
 from pinned_requests.core import pinset as pinset_module
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FunctionType
+    from typing import Self
+
+    from pinned_requests.core.pinset import PinsLike
 
 UTC = dt.UTC
 A, B, C, D = (Pin("spki", bytes([number]) * 32) for number in range(4))
@@ -41,14 +48,14 @@ def _nothing_warned(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=range(8),
 )
-def test_what_does_for_a_pin_set(value: Any) -> None:
+def test_what_does_for_a_pin_set(value: PinsLike) -> None:
     """The set itself, iterables of pins or their spellings, mappings of its fields."""
     assert PinSet.of(value) == PAIR
 
 
 @pytest.mark.filterwarnings("ignore::pinned_requests.MissingBackupPinWarning")
 @pytest.mark.parametrize("value", [A, str(A), [A], {"pins": A}, {"pins": BASE64}])
-def test_one_pin_does_for_a_pin_set(value: Any) -> None:
+def test_one_pin_does_for_a_pin_set(value: PinsLike) -> None:
     """Alone or in a list."""
     assert (PinSet.of(value).pins, PinSet.of(value).backup_pins, PinSet.of(value).blocked_pins) == ((A,), (), ())
 
@@ -78,7 +85,12 @@ NOTED = A.with_note("2026 leaf")
 
 def test_pins_with_notes() -> None:
     """A mapping of pin and note does for a pin, alone or among others, and `fields()` gives it back."""
-    for value in ([NOTED, B], [{"pin": str(A), "note": "2026 leaf"}, {"pin": B}], [{"pin": A, "note": "2026 leaf"}, B]):
+    values: list[list[Any]] = [
+        [NOTED, B],
+        [{"pin": str(A), "note": "2026 leaf"}, {"pin": B}],
+        [{"pin": A, "note": "2026 leaf"}, B],
+    ]
+    for value in values:
         pins = PinSet(value, {"pin": str(C), "note": "safe B"}, MappingProxyType({"pin": D}))
         assert [pin.note for pin in (*pins.pins, *pins.backup_pins, *pins.blocked_pins)] == [
             "2026 leaf",
@@ -155,7 +167,7 @@ class _NeverExpires(dt.datetime):
     def __le__(self, _other: object) -> bool:
         return False
 
-    def astimezone(self, _tz: Any = None) -> Any:
+    def astimezone(self, _tz: dt.tzinfo | None = None) -> Self:
         return self
 
 
@@ -164,7 +176,7 @@ class _NotATime(dt.datetime):
 
     year = float("nan")  # type: ignore[assignment]  # as pandas has it
 
-    def astimezone(self, _tz: Any = None) -> Any:
+    def astimezone(self, _tz: dt.tzinfo | None = None) -> Self:
         return self
 
 
@@ -226,8 +238,9 @@ class _Liar(str):
 
 def test_an_option_is_plain_text() -> None:
     """A member of an enumeration does, and becomes its text; what only claims to be equal does not."""
-    assert type(PinSet([A, B], on_expiry=_Text.BLOCK).on_expiry) is str
-    assert PinSet([A, B], on_expiry="block") == PinSet([A, B], on_expiry=_Text.BLOCK)
+    pins = PinSet([A, B], on_expiry=_Text.BLOCK)  # type: ignore[arg-type]  # its value is one of the two
+    assert type(pins.on_expiry) is str
+    assert PinSet([A, B], on_expiry="block") == pins
     with pytest.raises(PolicyError):
         PinSet([A, B], on_expiry=_Liar("evil"))
     with pytest.raises(PolicyError):
@@ -335,7 +348,7 @@ def test_a_pin_set_is_a_value() -> None:
         assert {pins} == {pins, copy.copy(pins), copy.deepcopy(pins)}
         assert repr(pins).startswith("PinSet")
         with pytest.raises(AttributeError):
-            pins.report_only = True  # type: ignore[misc]  # that is what is tested
+            pins.report_only = True
     assert PinSet([B, A, B]) == PAIR
     assert PAIR != [A, B]
     options: list[dict[str, Any]] = [
@@ -351,7 +364,7 @@ def test_a_pin_set_is_a_value() -> None:
 # The warning
 
 
-def _caught(make: Any) -> list[warnings.WarningMessage]:
+def _caught(make: Callable[[], object]) -> list[warnings.WarningMessage]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         make()
@@ -371,7 +384,7 @@ def _caught(make: Any) -> list[warnings.WarningMessage]:
         lambda: PinPolicy.from_mapping({"a.example": {"pins": A}}),
     ],
 )
-def test_one_pin_warns_at_the_line_of_the_caller(make: Any) -> None:
+def test_one_pin_warns_at_the_line_of_the_caller(make: FunctionType) -> None:
     """Two spellings of the same bytes are one pin; the warning points here, however deep it comes from."""
     (warning,) = _caught(make)
     assert MissingBackupPinWarning is warning.category
@@ -390,7 +403,7 @@ def test_one_pin_warns_at_the_line_of_the_caller(make: Any) -> None:
         PinSet.exempt,
     ],
 )
-def test_no_warning(make: Any) -> None:
+def test_no_warning(make: Callable[[], object]) -> None:
     """Two pins, a set that only reports, and an exempt one."""
     assert _caught(make) == []
 

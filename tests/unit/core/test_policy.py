@@ -15,7 +15,7 @@ from pinned_requests import Pin, PinPolicy, PinSet, PolicyError
 from pinned_requests.core import pinset as pinset_module
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 UTC = dt.UTC
 A, B, C, D = (Pin("spki", bytes([number]) * 32) for number in range(4))
@@ -97,10 +97,10 @@ def test_the_most_specific_pattern_wins_alone(
 def test_a_lookup_takes_steps_by_labels_not_by_patterns() -> None:
     """A few dictionary look-ups a label, however many patterns there are."""
 
-    class Counting(dict[Any, Any]):
+    class Counting(dict[object, object]):
         count = 0
 
-        def get(self, *args: Any) -> Any:
+        def get(self, *args: Any) -> object:
             Counting.count += 1
             return super().get(*args)
 
@@ -108,7 +108,7 @@ def test_a_lookup_takes_steps_by_labels_not_by_patterns() -> None:
             Counting.count += 1
             return super().__contains__(key)
 
-        def __iter__(self) -> Iterator[Any]:
+        def __iter__(self) -> Iterator[object]:
             raise AssertionError
 
     pairs = {f"*.h{number}.example.com": PAIR for number in range(2000)}
@@ -277,7 +277,7 @@ JSON = st.recursive(
 @pytest.mark.filterwarnings("ignore::pinned_requests.MissingBackupPinWarning")
 @pytest.mark.parametrize("make", [PinSet.of, PinPolicy, lambda value: PinPolicy({"a.example": value})])
 @given(value=JSON)
-def test_any_value_is_a_policy_or_refused(make: Any, value: Any) -> None:
+def test_any_value_is_a_policy_or_refused(make: Callable[[object], object], value: object) -> None:
     """A value, or our error, on one line that prints; nothing else."""
     try:
         made: object = make(value)

@@ -62,13 +62,13 @@ def _either_parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.usefixtures("_either_parser")
 @pytest.mark.parametrize("text", [TOML, TOML.encode(), "\ufeff" + TOML, TOML.replace("\n", "\r\n")])
-def test_toml(text: Any) -> None:
+def test_toml(text: str | bytes) -> None:
     """A table of hosts, of which each has its fields; dates are dates."""
     assert PinPolicy.from_toml(text) == POLICY
 
 
 @pytest.mark.parametrize("text", [JSON, JSON.encode(), "\ufeff" + JSON, b"\xef\xbb\xbf" + JSON.encode()])
-def test_json(text: Any) -> None:
+def test_json(text: str | bytes) -> None:
     """The same fields, with dates as text; a byte order mark, as Windows writes it, does no harm."""
     assert PinPolicy.from_json(text) == POLICY
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import shlex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,10 +14,16 @@ from pinned_requests.core.chain import Chain, SeenCertificate
 from pinned_requests.core.verdict import Outcome, Verdict, evaluate
 from pinned_requests.testing import Authority
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pinned_requests.core.pin import PinKind
+    from pinned_requests.core.pinset import PinsLike
+
 NOW = dt.datetime(2027, 3, 1, 12, 30, 15, 123456, dt.UTC)
 
 
-def pin(number: int, kind: Any = "spki") -> Pin:
+def pin(number: int, kind: PinKind = "spki") -> Pin:
     """A pin of 32 equal bytes."""
     return Pin(kind, bytes([number]) * 32)
 
@@ -27,7 +33,9 @@ def seen(number: int, subject: str, *, root: bool = True) -> SeenCertificate:
     return SeenCertificate(subject, pin(number), pin(number, "cert"), frozenset((pin(number),)), root, b"DER")
 
 
-def report(pins: Any, chain: Chain, host: str = "api.example.com", **options: Any) -> ViolationReport:
+def report(
+    pins: PinSet | Mapping[str, PinsLike], chain: Chain, host: str = "api.example.com", **options: Any
+) -> ViolationReport:
     """What is reported of this chain for this host at 443, where that pattern is pinned to these pins."""
     policy = PinPolicy({"api.example.com": pins} if isinstance(pins, PinSet) else pins, **options)
     return ViolationReport(evaluate(policy, host, chain, NOW, port=443), NOW)
@@ -166,7 +174,7 @@ def test_notes() -> None:
         ({"api.example.com": [pin(1), pin(2)]}, VERIFIED, "api.example.com:443: match", 4),
     ],
 )
-def test_other_outcomes(pins: Any, chain: Chain, first: str, lines: int) -> None:
+def test_other_outcomes(pins: PinSet | Mapping[str, PinsLike], chain: Chain, first: str, lines: int) -> None:
     """A sentence for each."""
     text = str(report(pins, chain)).splitlines()
     assert first == text[0]

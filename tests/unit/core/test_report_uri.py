@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import copy
 import pickle
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pinned_requests import InsecureURLError, PinnedSession, PinPolicy, PinSet, PolicyError, PolicyStore
 from pinned_requests.core.report_uri import MAX_URI, ReportURI
 from pinned_requests.reporting import HTTPReporter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pinned_requests.core.pinset import PinsLike
 
 PINS = [f"sha256/{c * 42}A=" for c in "AB"]
 URI = "https://reports.example.net/pins?token=secret"
@@ -71,7 +76,7 @@ WRONG: list[Any] = [
 @pytest.mark.parametrize("value", WRONG, ids=ascii)
 def test_what_is_none(value: Any) -> None:
     """Anything else is a `PolicyError`, wherever it is given, and no password stands in it."""
-    makers: list[Any] = [HTTPReporter, ReportURI.parse]
+    makers: list[Callable[[Any], object]] = [HTTPReporter, ReportURI.parse]
     if value is not None:
         makers.append(lambda uri: PinPolicy({"a.example": PINS}, report_uri=uri))
     for make in makers:
@@ -96,7 +101,7 @@ def test_what_is_none(value: Any) -> None:
 def test_on_a_host_that_the_policy_pins(pattern: str, uri: str, is_refused: bool) -> None:  # noqa: FBT001 - pytest's way
     """A wrong pin could not be reported, or only over an unchecked connection; an exempt host is accepted."""
     plain = PinPolicy({pattern: PINS})
-    makers: list[Any] = [
+    makers: list[Callable[[], object]] = [
         lambda: PinPolicy({pattern: PINS}, report_uri=uri),
         lambda: PinPolicy({pattern: {"pins": PINS, "report_only": True}}, report_uri=uri),
         lambda: PinnedSession(plain, on_violation=HTTPReporter(uri)),
@@ -111,7 +116,7 @@ def test_on_a_host_that_the_policy_pins(pattern: str, uri: str, is_refused: bool
 
 def test_on_an_exempt_host() -> None:
     """Taken out of the pattern, a host of the same domain will do."""
-    hosts = {"**.example.com": PINS, "reports.example.com": PinSet.exempt()}
+    hosts: dict[str, PinsLike] = {"**.example.com": PINS, "reports.example.com": PinSet.exempt()}
     uri = "https://reports.example.com/"
     assert PinPolicy(hosts, report_uri=uri).report_uri == uri
     PinnedSession(PinPolicy(hosts), on_violation=HTTPReporter(uri))

@@ -6,7 +6,7 @@ import hashlib
 import warnings
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import certifi
 import pytest
@@ -28,6 +28,9 @@ from pinned_requests.core.spki import (
 )
 from pinned_requests.core.x509_name import name_as_text
 from pinned_requests.testing import Authority, generate_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DER = serialization.Encoding.DER
 SPKI = serialization.PublicFormat.SubjectPublicKeyInfo
@@ -63,8 +66,7 @@ def request(key: bytes = KEY, tail: bytes = b"\xa0\x00") -> bytes:
 
 
 CERTIFICATES = [
-    Authority.create(key=generate_key(kind)).certificate_der  # type: ignore[arg-type]  # from a list
-    for kind in ("ecdsa-p256", "rsa-2048", "ed25519")
+    Authority.create(key=generate_key(kind)).certificate_der for kind in ("ecdsa-p256", "rsa-2048", "ed25519")
 ] + [Authority.create().issue("api.example.com").certificate_der]
 
 
@@ -193,7 +195,7 @@ READERS = [spki_of_certificate, spki_of_csr, spki_of_public_key, spki_of_private
 @pytest.mark.parametrize(
     "value", [None, "text", 1, bytearray(b"x"), memoryview(b"x"), bytes(MAX_SIZE + 1)], ids=range(6)
 )
-def test_what_is_no_der_is_refused(read: Any, value: Any) -> None:
+def test_what_is_no_der_is_refused(read: Callable[[Any], bytes], value: Any) -> None:
     """Of another type, or too long."""
     with pytest.raises(PinFormatError):
         read(value)
@@ -244,7 +246,7 @@ def test_a_mutated_certificate_is_refused_or_has_the_key_that_others_see(der: by
 
 @pytest.mark.parametrize("read", READERS)
 @given(data=st.binary(max_size=100))
-def test_any_bytes_are_read_or_refused(read: Any, data: bytes) -> None:
+def test_any_bytes_are_read_or_refused(read: Callable[[bytes], bytes], data: bytes) -> None:
     """Bytes, or our error; nothing else."""
     for der in (data, tlv(0x30, data), tlv(0x30, tlv(0x30, data), ALGORITHM, BITS)):
         with suppress(PinFormatError):

@@ -15,7 +15,10 @@ from pinned_requests.core.chain import Chain, SeenCertificate
 from pinned_requests.core.verdict import Outcome, Verdict, admit, evaluate, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+
+    from pinned_requests.core.pinset import OnExpiry
+    from pinned_requests.core.policy import UnpinnedHosts
 
 HOST = "api.example.com"
 NOW = dt.datetime(2027, 3, 1, tzinfo=dt.UTC)
@@ -64,7 +67,7 @@ def test_a_match_counts_at_any_depth_of_a_verified_chain(
     depth: int,
     report_only: bool,  # noqa: FBT001 - pytest's way
     where: str,
-    kind: Any,
+    kind: Callable[[int], Pin],
 ) -> None:
     """Of an unverified chain only the leaf counts, in whichever list and of whichever kind the pin is."""
     sets: dict[str, Any] = {"pins": [key(10), key(11)], "backup_pins": [key(12)], "report_only": report_only}
@@ -106,7 +109,7 @@ def test_the_first_match_from_the_leaf_is_named_and_a_key_before_a_certificate()
 @pytest.mark.parametrize("depth", [0, 1, 2])
 @pytest.mark.parametrize("chain", BOTH, ids=["verified", "unverified"])
 def test_a_key_that_the_policy_blocks_is_refused_for_every_host(
-    chain: Chain, depth: int, kind: Any, pins: PinSet | None
+    chain: Chain, depth: int, kind: Callable[[int], Pin], pins: PinSet | None
 ) -> None:
     """With any pin set of the host, at any depth, verified or not; a missing chain is also refused."""
     hosts = {HOST: pins} if pins else {}
@@ -149,7 +152,7 @@ def test_a_name_that_is_not_the_origin() -> None:
 def test_a_blocked_key_is_refused_whatever_else(
     chain: Chain,
     depth: int,
-    kind: Any,
+    kind: Callable[[int], Pin],
     report_only: bool,  # noqa: FBT001 - pytest's way
     expired: bool,  # noqa: FBT001 - pytest's way
 ) -> None:
@@ -169,7 +172,7 @@ CASES = [*itertools.product(["unpin", "block"], [-SECOND, 0 * SECOND, SECOND], [
 
 @pytest.mark.parametrize(("on_expiry", "late", "report_only", "number", "chain"), CASES)
 def test_expiry(
-    on_expiry: Any,
+    on_expiry: OnExpiry,
     late: dt.timedelta,
     report_only: bool,  # noqa: FBT001 - pytest's way
     number: int,
@@ -195,7 +198,7 @@ def test_expiry(
     "chain",
     [MISSING, Chain((), is_verified=True), Chain(VERIFIED.certificates, is_verified=True, unavailable="it is old")],
 )
-def test_no_chain_no_pass(chain: Chain, expires: Any, report_only: bool) -> None:  # noqa: FBT001 - pytest's way
+def test_no_chain_no_pass(chain: Chain, expires: dt.datetime | None, report_only: bool) -> None:  # noqa: FBT001 - pytest's way
     """An unavailable chain is refused, also where the set is report-only or its pins have expired."""
     pins = PinSet([key(0), key(1)], report_only=report_only, expires=expires)
     assert verdict(Outcome.CHAIN_UNAVAILABLE, False, pins, chain) == decide(pins, chain)  # noqa: FBT003 - a record
@@ -204,7 +207,7 @@ def test_no_chain_no_pass(chain: Chain, expires: Any, report_only: bool) -> None
 @pytest.mark.parametrize("unpinned_hosts", ["block", "allow"])
 @pytest.mark.parametrize("chain", [*BOTH, MISSING])
 @pytest.mark.parametrize("scheme", ["https", "http"])
-def test_exempt(scheme: str, chain: Chain, unpinned_hosts: Any) -> None:
+def test_exempt(scheme: str, chain: Chain, unpinned_hosts: UnpinnedHosts) -> None:
     """An exempt host is allowed with any chain, as in requests."""
     policy = PinPolicy({"**.example.com": [key(0), key(1)], HOST: PinSet.exempt()}, unpinned_hosts=unpinned_hosts)
     for result in (evaluate(policy, HOST, chain, NOW), admit(policy, scheme, HOST, None, NOW)):
@@ -228,7 +231,7 @@ def test_unpinned(chain: Chain) -> None:
     "host", ["", "a..b", "a b", "api%2eexample.com", "a" * 2000, "\ud800", None, b"api.example.com", 1, []]
 )
 @pytest.mark.parametrize("unpinned_hosts", ["block", "allow"])
-def test_a_host_without_a_form_is_refused(host: Any, unpinned_hosts: Any) -> None:
+def test_a_host_without_a_form_is_refused(host: Any, unpinned_hosts: UnpinnedHosts) -> None:
     """Never unpinned, and never another error, for any type."""
     policy = PinPolicy({HOST: [key(0), key(1)]}, unpinned_hosts=unpinned_hosts)
     result = evaluate(policy, host, VERIFIED, NOW)
@@ -263,7 +266,9 @@ def test_a_port_of_the_wrong_type_is_refused(port: Any) -> None:
         ("https", HOST, {"expires": NOW + SECOND, "on_expiry": "block"}, Outcome.UNDECIDED),
     ],
 )
-def test_what_is_decided_before_the_connection(scheme: str, host: str, options: Any, outcome: Outcome) -> None:
+def test_what_is_decided_before_the_connection(
+    scheme: str, host: str, options: dict[str, Any], outcome: Outcome
+) -> None:
     """What needs no chain; until there is one, nothing pinned is allowed."""
     policy = PinPolicy({HOST: PinSet([key(0), key(1)], **options)})
     result = admit(policy, scheme, host, 443, NOW)

@@ -15,10 +15,12 @@ from pinned_requests.editing.doubts import KINDS, WHOLE_POLICY, doubts
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pinned_requests.core.pinset import PinsLike
+
 A, B, C = (f"sha256/{letter * 42}A=" for letter in "ABC")
 NOW = dt.datetime(2026, 6, 1, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)
-GOOD = {"pins": A, "backup_pins": B}
+GOOD: dict[str, Any] = {"pins": A, "backup_pins": B}
 
 pytestmark = pytest.mark.filterwarnings("ignore::pinned_requests.MissingBackupPinWarning")
 
@@ -36,7 +38,7 @@ def test_a_pin_that_the_whole_policy_blocks() -> None:
     assert kinds([A, B], blocked_pins=C) == []
 
 
-def kinds(pins: Any, pattern: str = "api.example.com", **options: Any) -> list[str]:
+def kinds(pins: PinsLike, pattern: str = "api.example.com", **options: Any) -> list[str]:
     """Return the kinds of doubts of a policy of one entry."""
     found = list(doubts(PinPolicy({pattern: pins}, **options), NOW, 30 * DAY))
     assert {place for place, _ in found} <= {pattern, WHOLE_POLICY}
@@ -64,7 +66,7 @@ def kinds(pins: Any, pattern: str = "api.example.com", **options: Any) -> list[s
         ({**GOOD, "expires": NOW, "on_expiry": "block"}, ["pins-expired"]),
     ],
 )
-def test_pin_sets(pins: Any, expected: list[str]) -> None:
+def test_pin_sets(pins: PinsLike, expected: list[str]) -> None:
     """A set has the doubts that it gives reason for."""
     assert kinds(pins) == expected
 
@@ -120,7 +122,7 @@ def test_within(tmp_path: Path) -> None:
     """What is soon is said by `--within`."""
     path = tmp_path / "p.toml"
     expires = dt.datetime.now(dt.UTC) + 10 * DAY
-    path.write_text(PinPolicy({"a.example.com": {**GOOD, "expires": expires}}).to_toml())
+    path.write_text(PinPolicy({"a.example.com": GOOD | {"expires": expires}}).to_toml())
     assert [main(["lint", str(path), "--within", span]) for span in ("9d", "11d", "1w", "2w", "24h", "241h")] == [
         *(0, 1, 0, 1, 0),
         1,

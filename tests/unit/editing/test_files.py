@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -70,12 +69,12 @@ def test_a_change_of_others_is_not_lost(tmp_path: Path) -> None:
 def test_a_write_that_fails(failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a full disk the old content stays, no temporary file does, and the error names the file."""
 
-    def full(*_arguments: Any) -> None:
+    def full(*_arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
     path = tmp_path / "pins.toml"
     path.write_bytes(b"old")
-    monkeypatch.setattr(*((os, "fsync") if failing == "fsync" else (Path, "replace")), full)
+    monkeypatch.setattr(os if failing == "fsync" else Path, failing, full)
     with pytest.raises(OSError, match=r"pins\.toml"):
         replace(path, b"old", b"new")
     assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("pins.toml", b"old")]

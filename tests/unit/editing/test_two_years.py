@@ -81,7 +81,7 @@ class World:
             late = (
                 CLIENTS
                 if version is self.versions[0]
-                else bisect_left(self.delays, self.now - version.since + DAY / 1e6)
+                else bisect_left(self.delays, self.now - version.since + DAY / 1e6)  # type: ignore[operator]  # each has one
             )
             holders, older = max(0, late - older), max(late, older)
             for pin in self.served:

@@ -43,7 +43,9 @@ def admission(guard: Guard, host: str = HOST, port: int | None = 443) -> Admissi
     return guard.admit("https", host, port)
 
 
-def guard_of(on_violation: Any = None, pattern: str = HOST, **fields: Any) -> Guard:
+def guard_of(
+    on_violation: Callable[[ViolationReport], object] | None = None, pattern: str = HOST, **fields: Any
+) -> Guard:
     """A guard with a pin that does not fit the chain."""
     return Guard(PinPolicy({pattern: PinSet([OTHER], [BACKUP], **fields)}), on_violation=on_violation)
 
@@ -61,7 +63,7 @@ def ours(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [record for record in caplog.records if record.name == "pinned_requests"]
 
 
-def test_a_refusal(caplog: pytest.LogCaptureFixture, audited: list[Any]) -> None:
+def test_a_refusal(caplog: pytest.LogCaptureFixture, audited: list[tuple[object, ...]]) -> None:
     """It is logged with fields, audited, and reported: once each."""
     reports: list[ViolationReport] = []
     with pytest.raises(Refusal) as caught:
@@ -78,7 +80,7 @@ def test_a_refusal(caplog: pytest.LogCaptureFixture, audited: list[Any]) -> None
     assert reports == [caught.value.report]
 
 
-def test_what_is_softened_is_not_audited(caplog: pytest.LogCaptureFixture, audited: list[Any]) -> None:
+def test_what_is_softened_is_not_audited(caplog: pytest.LogCaptureFixture, audited: list[tuple[object, ...]]) -> None:
     """Report-only: logged as such and reported; no audit event, since nothing was refused."""
     reports: list[ViolationReport] = []
     meet(guard_of(reports.append, report_only=True))
@@ -88,13 +90,14 @@ def test_what_is_softened_is_not_audited(caplog: pytest.LogCaptureFixture, audit
     assert audited == []
 
 
-def test_a_guard_that_reports_to_one_sink(caplog: pytest.LogCaptureFixture, audited: list[Any]) -> None:
+def test_a_guard_that_reports_to_one_sink(caplog: pytest.LogCaptureFixture, audited: list[tuple[object, ...]]) -> None:
     """`session.check()` decides by the same policy, and tells its caller alone."""
-    guard, reports = guard_of(pytest.fail), list[ViolationReport]()
+    guard, reports = guard_of(lambda _report: pytest.fail("the sink was told")), list[ViolationReport]()
     with pytest.raises(Refusal):
         meet(guard.reporting_to(reports.append))
     assert [report.outcome for report in reports] == ["mismatch"]
-    assert ours(caplog) == audited == []
+    assert ours(caplog) == []
+    assert audited == []
 
 
 def test_an_admission_of_an_earlier_policy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +195,7 @@ def test_a_log_record_factory_that_sets_our_names(
     """`host` is a favourite: the record is logged without our fields."""
     make = logging.getLogRecordFactory()
 
-    def with_host(*args: Any, **kwargs: Any) -> logging.LogRecord:
+    def with_host(*args: object, **kwargs: object) -> logging.LogRecord:
         record = make(*args, **kwargs)
         record.host = "this-machine"
         return record

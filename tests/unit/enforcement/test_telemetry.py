@@ -6,7 +6,7 @@ import datetime as dt
 import gc
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from opentelemetry import metrics, trace
@@ -41,11 +41,11 @@ def reader() -> Iterator[InMemoryMetricReader]:
     reader.shutdown()
 
 
-def points(reader: InMemoryMetricReader, name: str = telemetry.COUNTER) -> list[tuple[Any, dict[str, Any]]]:
+def points(reader: InMemoryMetricReader, name: str = telemetry.COUNTER) -> list[tuple[float, dict[str, object]]]:
     """Every value of our counter, or of another instrument, and its attributes."""
     data = reader.get_metrics_data()
     return [
-        (point.value, dict(point.attributes))  # type: ignore[union-attr]  # of a counter
+        (point.value, dict(point.attributes))
         for resource in (data.resource_metrics if data else ())
         for scope in resource.scope_metrics
         for metric in scope.metrics

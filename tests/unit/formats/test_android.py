@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,13 +13,18 @@ from pinned_requests.core.pinset import PinSet
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.formats import read, write
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pinned_requests.core.pinset import PinsLike
+
 pytestmark = pytest.mark.filterwarnings("ignore::pinned_requests.core.errors.MissingBackupPinWarning")
 
 A, B, C = (Pin("spki", letter * 32) for letter in (b"a", b"b", b"c"))
 BASE64_A, BASE64_B, BASE64_C = (str(pin).removeprefix("sha256/") for pin in (A, B, C))
 
 
-def allowing(hosts: dict[str, Any]) -> PinPolicy:
+def allowing(hosts: Mapping[str, PinsLike]) -> PinPolicy:
     """The policy of these hosts that leaves all others alone."""
     return PinPolicy(hosts, unpinned_hosts="allow")
 
@@ -114,7 +119,7 @@ OTHERS = (
     ],
     ids=["one host", "subdomains", "address", "expiry", "nested", "other elements"],
 )
-def test_android_is_read(inner: str, hosts: dict[str, Any], losses: list[tuple[str | None, str]]) -> None:
+def test_android_is_read(inner: str, hosts: dict[str, PinsLike], losses: list[tuple[str | None, str]]) -> None:
     """A configuration means what the platform's own parser makes of it, and what is not about pins is named."""
     assert found("android", android(inner)) == (allowing(hosts), losses)
 

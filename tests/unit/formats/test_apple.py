@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import plistlib
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,13 +12,18 @@ from pinned_requests.core.pin import Pin
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.formats import read, write
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pinned_requests.core.pinset import PinsLike
+
 pytestmark = pytest.mark.filterwarnings("ignore::pinned_requests.core.errors.MissingBackupPinWarning")
 
 A, B, C = (Pin("spki", letter * 32) for letter in (b"a", b"b", b"c"))
 BASE64_A, BASE64_B, BASE64_C = (str(pin).removeprefix("sha256/") for pin in (A, B, C))
 
 
-def allowing(hosts: dict[str, Any]) -> PinPolicy:
+def allowing(hosts: Mapping[str, PinsLike]) -> PinPolicy:
     """The policy of these hosts that leaves all others alone."""
     return PinPolicy(hosts, unpinned_hosts="allow")
 
@@ -29,7 +34,7 @@ def found(name: str, text: str) -> tuple[PinPolicy, list[tuple[str | None, str]]
     return policy, [(loss.host, loss.field) for loss in losses]
 
 
-def plist(value: object) -> str:
+def plist(value: dict[str, object]) -> str:
     """The property list of `value`."""
     return plistlib.dumps(value).decode()
 
@@ -80,7 +85,7 @@ def identities(*pins: str) -> list[dict[str, str]]:
     ],
     ids=["leaves", "subdomains", "address", "leaf and CA", "the dictionary alone"],
 )
-def test_apple_is_read(text: str, hosts: dict[str, Any], losses: list[tuple[str | None, str]]) -> None:
+def test_apple_is_read(text: str, hosts: dict[str, PinsLike], losses: list[tuple[str | None, str]]) -> None:
     """Subdomains are those with one label more; of pins that must both match those of the leaf stay."""
     assert found("apple", text) == (allowing(hosts), [(None, "depth"), *losses])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,13 +11,18 @@ from pinned_requests.core.pin import Pin
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.formats import read, write
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pinned_requests.core.pinset import PinsLike
+
 pytestmark = pytest.mark.filterwarnings("ignore::pinned_requests.core.errors.MissingBackupPinWarning")
 
 A, B = Pin("spki", b"a" * 32), Pin("spki", b"b" * 32)
 BASE64_A, BASE64_B = (str(pin).removeprefix("sha256/") for pin in (A, B))
 
 
-def allowing(hosts: dict[str, Any]) -> PinPolicy:
+def allowing(hosts: Mapping[str, PinsLike]) -> PinPolicy:
     """The policy of these hosts that leaves all others alone."""
     return PinPolicy(hosts, unpinned_hosts="allow")
 

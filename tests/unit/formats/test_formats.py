@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +15,9 @@ from pinned_requests.core.pin import Pin
 from pinned_requests.core.pinset import PinSet
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.formats import FORMATS, Loss, read, write
+
+if TYPE_CHECKING:
+    from pinned_requests.core.pinset import PinsLike
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 A, B, C = (Pin("spki", letter * 32) for letter in (b"a", b"b", b"c"))
@@ -161,7 +165,7 @@ def test_losses_name_what_is_left_out() -> None:
 
 def test_an_entry_that_is_left_out_names_what_holds_there_instead() -> None:
     """The pins of a wider pattern, where it stays."""
-    hosts = {
+    hosts: dict[str, PinsLike] = {
         "**.example.com": [A, B],
         "a.example.com:8443": [B, C],
         "b.example.com": [Pin("cert", b"d" * 32), Pin("cert", b"e" * 32)],
@@ -204,7 +208,7 @@ def test_one_host_of_a_policy_file() -> None:
 
 def test_a_pattern_keeps_the_entries_within_it() -> None:
     """`host=` of a pattern writes the exempt host and the other pins within it, so that both still hold."""
-    hosts = {
+    hosts: dict[str, PinsLike] = {
         "**.example.com": [A, B],
         "a.example.com": PinSet.exempt(),
         "b.example.com": [B, C],
@@ -237,7 +241,11 @@ def test_a_pattern_around_an_exempt_host_is_not_written_where_it_would_pin_that_
 
 def test_a_record_stands_for_no_report_only_entry() -> None:
     """DNS has records for a port: those of the plain host would enforce what is only reported on that port."""
-    hosts = {"a.example": [A, B], "a.example:443": PinSet([A, B], report_only=True), "b.example": [A, C]}
+    hosts: dict[str, PinsLike] = {
+        "a.example": [A, B],
+        "a.example:443": PinSet([A, B], report_only=True),
+        "b.example": [A, C],
+    }
     text, losses = write("tlsa", PinPolicy(hosts))
     assert ".a.example." not in text
     assert {(loss.host, loss.field) for loss in losses} >= {("a.example", "host"), ("a.example:443", "host")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +12,11 @@ from pinned_requests.core.pin import Pin
 from pinned_requests.core.pinset import PinSet
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.formats import read, write
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pinned_requests.core.pinset import PinsLike
 
 pytestmark = pytest.mark.filterwarnings("ignore::pinned_requests.core.errors.MissingBackupPinWarning")
 
@@ -22,7 +27,7 @@ CERTIFICATE = Pin("cert", b"c" * 32)
 HEADER = f'pin-sha256="{BASE64_A}"; pin-sha256="{BASE64_B}"'
 
 
-def allowing(hosts: dict[str, Any]) -> PinPolicy:
+def allowing(hosts: Mapping[str, PinsLike]) -> PinPolicy:
     """The policy of these hosts that leaves all others alone."""
     return PinPolicy(hosts, unpinned_hosts="allow")
 
@@ -70,7 +75,7 @@ def header(text: str, host: str = "api.example.com") -> tuple[PinPolicy, list[st
     ],
     ids=["enforced", "in capitals", "reported", "aged report", "more directives", "too old", "too old by a second"],
 )
-def test_header_is_read(text: str, policy: dict[str, Any], losses: list[str]) -> None:
+def test_header_is_read(text: str, policy: dict[str, PinsLike], losses: list[str]) -> None:
     """What RFC 7469 §2.1 allows is read, and what it has ignored is named."""
     assert header(text) == (allowing(policy), losses)
 
@@ -157,7 +162,7 @@ def test_header_at_the_end_of_time() -> None:
         ),
     ],
 )
-def test_header_is_written(hosts: dict[str, Any], text: str, losses: list[str]) -> None:
+def test_header_is_written(hosts: dict[str, PinsLike], text: str, losses: list[str]) -> None:
     """The header that a host is to send, with the time that is left."""
     written = write("rfc7469", allowing(hosts), now=NOW)
     assert (text, losses) == (written.text, [loss.field for loss in written.losses])
@@ -168,7 +173,7 @@ def test_header_is_written(hosts: dict[str, Any], text: str, losses: list[str]) 
     [[A], [A, CERTIFICATE], PinSet([A, B], expires=NOW), PinSet.exempt()],
     ids=["no backup", "no backup that can be said", "expired", "exempt"],
 )
-def test_header_that_would_be_ignored_is_not_written(pins: Any) -> None:
+def test_header_that_would_be_ignored_is_not_written(pins: PinsLike) -> None:
     """A header that no user agent would note pins of is an error."""
     with pytest.raises(PolicyError):
         write("rfc7469", allowing({"api.example.com": pins}), now=NOW)

@@ -21,6 +21,7 @@ from pinned_requests.formats.selection import select
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pinned_requests.core.pinset import PinsLike
     from pinned_requests.formats import Loss
 
 pytestmark = pytest.mark.filterwarnings("ignore::pinned_requests.core.errors.MissingBackupPinWarning")
@@ -216,7 +217,7 @@ def in_the_text(name: str, text: str, pattern: str) -> PinPolicy:
     return read(name, text, host=host, now=NOW).policy
 
 
-HOSTS = ("example.com", "x.example.com", "x.y.example.com", "api.example.com", "x.api.example.com", "b.example.com")
+HOSTS = ["example.com", "x.example.com", "x.y.example.com", "api.example.com", "x.api.example.com", "b.example.com"]
 HOSTS += ("a.b.example.com", "x.a.b.example.com", "example.org", "x.example.org", "localhost", "192.0.2.1", "[::1]")
 
 
@@ -240,7 +241,11 @@ def test_a_text_pins_no_host_that_the_policy_does_not_pin(name: str, policy: Pin
 @pytest.mark.parametrize("name", FOREIGN)
 def test_some_text_is_written_around_an_exempt_host(name: str) -> None:
     """The test above has something to compare: what can be said is said."""
-    hosts = {"**.example.com": [SOME, OTHER], "api.example.com": PinSet.exempt(), "example.org": [SOME, OTHER]}
+    hosts: dict[str, PinsLike] = {
+        "**.example.com": [SOME, OTHER],
+        "api.example.com": PinSet.exempt(),
+        "example.org": [SOME, OTHER],
+    }
     text, _ = write(name, PinPolicy(hosts), host="example.org" if FORMATS[name].is_hostless else None, now=NOW)
     written = in_the_text(name, text, "example.org")
     assert [strictness(written.lookup(host, 443)) for host in ("api.example.com", "example.org")] == [0, 2]

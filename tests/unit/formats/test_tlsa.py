@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,7 +13,10 @@ from pinned_requests.core.policy import PinPolicy
 from pinned_requests.formats import read, write
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    from pinned_requests.core.pinset import PinsLike
 
 pytestmark = pytest.mark.filterwarnings("ignore::pinned_requests.core.errors.MissingBackupPinWarning")
 
@@ -21,7 +24,7 @@ A, B = Pin("spki", b"a" * 32), Pin("spki", b"b" * 32)
 CERTIFICATE = Pin("cert", b"c" * 32)
 
 
-def allowing(hosts: dict[str, Any]) -> PinPolicy:
+def allowing(hosts: Mapping[str, PinsLike]) -> PinPolicy:
     """The policy of these hosts that leaves all others alone."""
     return PinPolicy(hosts, unpinned_hosts="allow")
 
@@ -74,7 +77,7 @@ _443._udp.a.example. TLSA 3 1 1 {HEX_B}
     ],
     ids=["dig", "other case", "any port", "zone file", "other records", "other hashes"],
 )
-def test_tlsa_is_read(text: str, hosts: dict[str, Any], losses: list[str]) -> None:
+def test_tlsa_is_read(text: str, hosts: dict[str, PinsLike], losses: list[str]) -> None:
     """Records are read as RFC 6698 §2.2 and RFC 1035 §5.1 write them."""
     policy, fields = records(text)
     assert (policy, sorted(fields)) == (allowing(hosts), sorted(losses))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import plistlib
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,13 +13,18 @@ from pinned_requests.core.pinset import PinSet
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.formats import read, write
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pinned_requests.core.pinset import PinsLike
+
 pytestmark = pytest.mark.filterwarnings("ignore::pinned_requests.core.errors.MissingBackupPinWarning")
 
 A, B, C = (Pin("spki", letter * 32) for letter in (b"a", b"b", b"c"))
 BASE64_A, BASE64_B, BASE64_C = (str(pin).removeprefix("sha256/") for pin in (A, B, C))
 
 
-def allowing(hosts: dict[str, Any]) -> PinPolicy:
+def allowing(hosts: Mapping[str, PinsLike]) -> PinPolicy:
     """The policy of these hosts that leaves all others alone."""
     return PinPolicy(hosts, unpinned_hosts="allow")
 
@@ -30,7 +35,7 @@ def found(name: str, text: str) -> tuple[PinPolicy, list[tuple[str | None, str]]
     return policy, [(loss.host, loss.field) for loss in losses]
 
 
-def plist(value: object) -> str:
+def plist(value: dict[str, object]) -> str:
     """The property list of `value`."""
     return plistlib.dumps(value).decode()
 
@@ -78,7 +83,7 @@ HASHES = {"TSKPublicKeyHashes": [BASE64_A, BASE64_B]}
     ],
     ids=["one host", "reported", "expiry", "excluded", "other keys", "the dictionary alone"],
 )
-def test_trustkit_is_read(text: str, hosts: dict[str, Any], losses: list[tuple[str | None, str]]) -> None:
+def test_trustkit_is_read(text: str, hosts: dict[str, PinsLike], losses: list[tuple[str | None, str]]) -> None:
     """Pins are enforced unless the text says otherwise, and expire at midnight UTC."""
     assert found("trustkit", text) == (allowing(hosts), losses)
 
@@ -141,7 +146,7 @@ def test_trustkit_is_written() -> None:
 def test_trustkit_is_not_given_what_it_aborts_the_app_for() -> None:
     """One pin, a name without a suffix, and an exemption from nothing or of several hosts are left out."""
     exempt = PinSet.exempt()
-    hosts = {
+    hosts: dict[str, PinsLike] = {
         "**.a.example": [A, B],
         "x.example": [A, B],
         "localhost": [A, B],

@@ -83,8 +83,8 @@ def history_of(operator: Operator, renewals: int, choose: random.Random, every: 
     for number in range(renewals + 1):
         begins = START + number * operator.renews_after * DAY - dt.timedelta(hours=1)  # as Let's Encrypt backdates
         issuer = choose.choice(operator.issuers)
-        key = 1000 if operator.reuses_key else 1000 + number
-        issued.append((begins, Pin("cert", (5000 + number).to_bytes(32, "big")), pin(key), pin(issuer)))
+        key_number = 1000 if operator.reuses_key else 1000 + number
+        issued.append((begins, Pin("cert", (5000 + number).to_bytes(32, "big")), pin(key_number), pin(issuer)))
     seen: list[Seen] = []
     for at in itertools.count():
         now = START + (1 + at * every) * DAY  # the first check comes a day after the first certificate

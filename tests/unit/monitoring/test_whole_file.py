@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pinned_requests.monitoring import whole_file
 from pinned_requests.monitoring.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.Mon
     def fail(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(whole_file.os, "fsync", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="No space") as raised:
         write_whole(path, b"new")
     assert raised.value.filename == str(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,13 +14,17 @@ from pinned_requests.publishing.keys import KeyFolder, KeyRing, SigningError, ho
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tuf.api.metadata import Key
+
 
 def folders(base: Path, *names: str) -> list[KeyFolder]:
     """Return key folders, which do not exist yet."""
     return [KeyFolder(base / name) for name in names]
 
 
-def made(base: Path, names: str, counts: dict[str, tuple[int, int]], online: str | None = None) -> dict[str, Any]:
+def made(
+    base: Path, names: str, counts: dict[str, tuple[int, int]], online: str | None = None
+) -> dict[str, Counter[str | None]]:
     """Hold a ceremony, and return role → how many keys each holder has."""
     here = folders(base, *names.split())
     ceremony = Ceremony(Keys(here, None if online is None else KeyFolder(base / online), (), {}), counts)
@@ -55,14 +59,18 @@ def test_several_holders(tmp_path: Path) -> None:
         ("", {}, "root has no key"),
     ],
 )
-def test_keys_that_do_not_fit_the_holders(tmp_path: Path, names: str, counts: Any, text: str) -> None:
+def test_keys_that_do_not_fit_the_holders(
+    tmp_path: Path, names: str, counts: dict[str, tuple[int, int]], text: str
+) -> None:
     """Nothing is made."""
     with pytest.raises(PolicyError, match=text):
         made(tmp_path, names, counts)
     assert list(tmp_path.iterdir()) == []
 
 
-def handed_in(base: Path, *names: str, roles: tuple[str, ...] = ("root", "targets")) -> list[Any]:
+def handed_in(
+    base: Path, *names: str, roles: tuple[str, ...] = ("root", "targets")
+) -> list[dict[str, tuple[Key, ...]]]:
     """Let holders make keys elsewhere, and return what they hand in."""
     for folder in folders(base, *names):
         for role in roles:
@@ -93,7 +101,7 @@ def test_keys_of_holders_elsewhere(tmp_path: Path) -> None:
         ({"root": (1, 1), "targets": (2, 2)}, "root has 2 keys but N is 1"),
     ],
 )
-def test_numbers_that_do_not_fit_the_keys(tmp_path: Path, counts: Any, text: str) -> None:
+def test_numbers_that_do_not_fit_the_keys(tmp_path: Path, counts: dict[str, tuple[int, int]], text: str) -> None:
     """No key is added in silence, and none is left out."""
     keys = Keys(folders(tmp_path, "online"), None, handed_in(tmp_path, "alice", "bob"), {})
     with pytest.raises(PolicyError, match=text):

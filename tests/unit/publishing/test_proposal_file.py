@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -89,7 +89,7 @@ JSON = st.recursive(
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), value=JSON)
-def test_any_value_in_any_place(office: Office, data: st.DataObject, value: Any) -> None:
+def test_any_value_in_any_place(office: Office, data: st.DataObject, value: object) -> None:
     """Gives a proposal that is refused or the same as before, or an error of ours."""
     state = office.repository.load()
     proposal = propose(state, {}, policy=("pins.json", NEW), renewed=["root"])

@@ -15,29 +15,33 @@ from pinned_requests.publishing.review import LIVE, OFFLINE, Lockout, UnseenErro
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pinned_requests.core.pinset import PinsLike
+
 A, B, C, D = (f"sha256/{letter * 42}A=" for letter in "ABCD")
 HOST = "api.example.com"
 NOW = dt.datetime(2026, 6, 1, tzinfo=dt.UTC)
 PAST, FUTURE = "2026-05-31T00:00:00Z", "2026-06-02T00:00:00Z"
 
 
-def policy(pins: Any, host: str = HOST, **options: Any) -> PinPolicy:
+def policy(pins: PinsLike, host: str = HOST, **options: Any) -> PinPolicy:
     """Return a policy of one host, which may have one pin."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MissingBackupPinWarning)
         return PinPolicy({host: pins}, **options)
 
 
-def found(old: PinPolicy | None, new: PinPolicy, look_up: Callable[[str, int], Chain] | None = None) -> list[Any]:
+def found(
+    old: PinPolicy | None, new: PinPolicy, look_up: Callable[[str, int], Chain] | None = None
+) -> list[tuple[str, str]]:
     """Return the place and kind of what is found."""
     return [(each.place, each.kind) for each in review(old, new, NOW, look_up).lockouts]
 
 
-PAIR = {"pins": A, "backup_pins": B}
-CASES: list[tuple[str, str, Any, PinPolicy, PinPolicy]] = [  # kind, place, published, new, its cure
+PAIR: dict[str, Any] = {"pins": A, "backup_pins": B}
+CASES: list[tuple[str, str, PinPolicy | None, PinPolicy, PinPolicy]] = [  # kind, place, published, new, its cure
     ("no-backup-pin", HOST, None, policy(A), policy([A, B])),
     ("no-backup-pin", HOST, None, policy([A, B], blocked_pins=B), policy([A, B], blocked_pins=C)),
-    ("no-backup-pin", HOST, None, policy({**PAIR, "blocked_pins": A}), policy({**PAIR, "blocked_pins": C})),
+    ("no-backup-pin", HOST, None, policy(PAIR | {"blocked_pins": A}), policy(PAIR | {"blocked_pins": C})),
     ("no-backup-pin", HOST, None, policy(A), policy({"pins": A, "report_only": True})),
     (
         "blocked-pin-accepted",
@@ -46,13 +50,13 @@ CASES: list[tuple[str, str, Any, PinPolicy, PinPolicy]] = [  # kind, place, publ
         policy([A, B], blocked_pins=[A, B]),
         policy([A, B, C, D], blocked_pins=[A, B]),
     ),
-    ("pins-expired", HOST, None, policy({**PAIR, "expires": PAST}), policy({**PAIR, "expires": FUTURE})),
+    ("pins-expired", HOST, None, policy(PAIR | {"expires": PAST}), policy(PAIR | {"expires": FUTURE})),
     (
         "pins-expired",
         HOST,
         None,
-        policy({**PAIR, "expires": PAST, "on_expiry": "block"}),
-        policy({**PAIR, "expires": FUTURE, "on_expiry": "block"}),
+        policy(PAIR | {"expires": PAST, "on_expiry": "block"}),
+        policy(PAIR | {"expires": FUTURE, "on_expiry": "block"}),
     ),
     ("no-common-pin", HOST, policy([A, B]), policy([C, D]), policy([B, C])),
     ("no-common-pin", HOST, policy([A, B]), policy([B, C, D], blocked_pins=B), policy([A, C, D], blocked_pins=B)),
@@ -106,7 +110,7 @@ def test_a_published_policy_that_cannot_be_read() -> None:
 @pytest.mark.parametrize(
     "old", [{"exempt": True}, {"pins": [A, B], "report_only": True}, {"pins": [A, B], "expires": PAST}]
 )
-def test_what_the_published_policy_does_not_enforce(old: dict[str, Any]) -> None:
+def test_what_the_published_policy_does_not_enforce(old: PinsLike) -> None:
     """Clients accept any key of that host now, so that other pins are no surprise."""
     assert found(policy(old), policy([C, D])) == []
 

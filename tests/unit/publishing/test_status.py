@@ -209,7 +209,9 @@ def test_a_snapshot_that_names_another_version(office: Office) -> None:
         if metadata is state.timestamp:
             state.timestamp.signed.snapshot_meta = meta_file(state.snapshot)
         role = state.root.signed.roles[metadata.signed.type]
-        metadata.sign(office.ring.signer(state.root.signed.keys[role.keyids[0]]))
+        signer = office.ring.signer(state.root.signed.keys[role.keyids[0]])
+        assert signer is not None
+        metadata.sign(signer)
         (office.folder / "metadata" / name).write_bytes(metadata.to_bytes())
     with pytest.raises(RepositoryError, match="has version 2"):
         office.repository.load()

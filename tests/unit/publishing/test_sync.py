@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from tuf.api.exceptions import RepositoryError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NEW = PinPolicy({"new.example.com": PinSet.exempt()})
 
 
-def sound(folder: Path, root: bytes) -> Any:
+def sound(folder: Path, root: bytes) -> PinPolicy | str | None:
     """Return the policy that a client takes, who ships this root."""
     found = status(lambda name: (folder / name).read_bytes(), datetime.now(UTC), root)
     assert found.findings == ()

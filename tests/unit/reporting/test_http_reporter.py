@@ -21,7 +21,7 @@ from pinned_requests.reporting import HTTPReporter, http
 from pinned_requests.reporting.http import shared_reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 NOW = dt.datetime(2027, 3, 1, tzinfo=dt.UTC)
 URL = "https://reports.example.net/secret-token"
@@ -51,7 +51,7 @@ class Post:
         self.works = True
         self.attempted = threading.Event()
 
-    def __call__(self, _session: Any, report: ViolationReport) -> bool:
+    def __call__(self, _session: object, report: ViolationReport) -> bool:
         """As `HTTPReporter._post`, of which it takes the place in the class."""
         self.attempts += 1
         if self.works:
@@ -293,7 +293,7 @@ def test_no_thread_to_be_had(post: Post, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])  # noqa: S301 - our own
-def test_copies(post: Post, again: Any) -> None:
+def test_copies(post: Post, again: Callable[[HTTPReporter], HTTPReporter]) -> None:
     """A copy posts to the same URL, and has a queue of its own; neither shows the path."""
     reporter = HTTPReporter(URL)
     post.works = False

@@ -7,7 +7,7 @@ import logging
 import socket
 import ssl
 import threading
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 import requests
@@ -46,12 +46,12 @@ def raises(error: BaseException | type[BaseException]) -> Callable[[], NoReturn]
     return source
 
 
-def of_half(_: object = None) -> Any:
+def of_half(_: object = None) -> str:
     """Return half of the text."""
     return TEXT[: len(TEXT) // 2]
 
 
-BROKEN: dict[str, Callable[[], Any]] = {
+BROKEN: dict[str, Callable[[], object]] = {
     "refuses the connection": raises(ConnectionRefusedError(111, "Connection refused")),
     "is not in the DNS": raises(socket.gaierror(-2, "Name or service not known")),
     "is silent": raises(TimeoutError("timed out")),
@@ -90,10 +90,10 @@ def test_there_are_26_kinds() -> None:
 def test_the_last_good_policy_stays(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     """Over a hundred looks; then the vault is healthy, and so is the store."""
     caplog.set_level(logging.INFO, "pinned_requests")
-    source: list[Callable[[], Any]] = [lambda: TEXT]
+    source: list[Callable[[], object]] = [lambda: TEXT]
     told: list[BaseException] = []
 
-    def ask() -> Any:
+    def ask() -> object:
         return source[0]()
 
     store = PolicyStore(ask, on_error=told.append)

@@ -66,14 +66,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 class Source:
     """Returns what it holds; it can fail and hang."""
 
-    def __init__(self, policy: Any = OLD) -> None:
+    def __init__(self, policy: object = OLD) -> None:
         self.policy = policy
         self.calls = 0
         self.error: Exception | None = None
         self.go_on = threading.Event()
         self.go_on.set()
 
-    def __call__(self) -> Any:
+    def __call__(self) -> object:
         """Answer."""
         self.calls += 1
         self.go_on.wait(20)
@@ -92,7 +92,7 @@ def source() -> Iterator[Source]:
     wait_until(lambda: not followers())
 
 
-def chain_of(*pins: Pin) -> Any:
+def chain_of(*pins: Pin) -> Chain:
     """A verified chain of certificates with these keys."""
 
     class Seen:
@@ -101,7 +101,7 @@ def chain_of(*pins: Pin) -> Any:
             self.pins = frozenset([pin])
             self.subject, self.der, self.is_self_issued = "CN=x", b"", True
 
-    return Chain(tuple(Seen(pin) for pin in pins), is_verified=True, unavailable=None)  # type: ignore[arg-type]
+    return Chain(tuple(Seen(pin) for pin in pins), is_verified=True, unavailable=None)  # type: ignore[misc]  # has what is read
 
 
 def connect(guard: Guard, *pins: Pin, may_wait: bool = True) -> Outcome:
@@ -360,14 +360,14 @@ def test_a_wrong_bound_is_refused(value: Any) -> None:
 
 
 @pytest.fixture
-def handled() -> Iterator[Callable[[Callable[[], object]], None]]:
+def handled() -> Iterator[Callable[[Callable[[], object]], object]]:
     """Call a function at each SIGUSR1."""
     before = signal.getsignal(signal.SIGUSR1)
-    yield lambda handler: signal.signal(signal.SIGUSR1, lambda *_: handler())  # type: ignore[func-returns-value]
+    yield lambda handler: signal.signal(signal.SIGUSR1, lambda *_: handler())
     signal.signal(signal.SIGUSR1, before)
 
 
-def test_a_second_signal_while_the_first_one_loads(handled: Any) -> None:
+def test_a_second_signal_while_the_first_one_loads(handled: Callable[[Callable[[], object]], object]) -> None:
     """Its `refresh()` returns, and the first one loads again, so that the newest policy is in force."""
     answers = iter([OLD, OLD, NEW])
     stores: list[PolicyStore] = []
@@ -385,12 +385,14 @@ def test_a_second_signal_while_the_first_one_loads(handled: Any) -> None:
     assert store.current is NEW
 
 
-def test_a_failed_load_is_followed_by_the_one_that_was_asked_for(handled: Any) -> None:
+def test_a_failed_load_is_followed_by_the_one_that_was_asked_for(
+    handled: Callable[[Callable[[], object]], object],
+) -> None:
     """The signal came when the source was already broken."""
-    answers: list[Any] = [OLD, "[", NEW]
+    answers: list[PinPolicy | str] = [OLD, "[", NEW]
     stores: list[PolicyStore] = []
 
-    def load() -> Any:
+    def load() -> PinPolicy | str:
         answer = answers.pop(0)
         if answer == "[":
             signal.raise_signal(signal.SIGUSR1)
@@ -445,13 +447,13 @@ def test_a_look_that_does_not_end_does_not_hold_refresh_up(source: Source, monke
 
 def test_an_interrupted_load_is_over() -> None:
     """Ctrl-C in the middle of one does not keep later ones from being made."""
-    answers: list[Any] = [OLD, KeyboardInterrupt(), NEW]
+    answers: list[PinPolicy | BaseException] = [OLD, KeyboardInterrupt(), NEW]
 
     def load() -> PinPolicy:
         answer = answers.pop(0)
         if isinstance(answer, BaseException):
             raise answer
-        return answer  # type: ignore[no-any-return]  # one of three
+        return answer
 
     store = PolicyStore(load)
     with pytest.raises(KeyboardInterrupt):
@@ -611,7 +613,9 @@ def test_a_source_that_does_not_answer_shows(source: Source, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("empty", [{}, "{}", "", b"", '{"hosts": {}}', "# being written\n", "unpinned_hosts='allow'"])
-def test_an_empty_policy_replaces_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty: Any) -> None:
+def test_an_empty_policy_replaces_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty: dict[str, object] | str | bytes
+) -> None:
     """It is one that is being written, whatever it comes from."""
     source = Source()
     path = tmp_path / ("pins.json" if "{" in str(empty) else "pins.toml")

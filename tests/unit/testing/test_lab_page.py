@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import html
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,10 +14,14 @@ from pinned_requests.testing.lab.explanations import EXPLANATIONS
 from pinned_requests.testing.lab.masking import MASK, masked_error, masked_request
 from pinned_requests.testing.lab.page import as_page
 
+if TYPE_CHECKING:
+    from pinned_requests.testing.lab.attackers import AttackerName
+    from pinned_requests.testing.lab.verdict import Verdict
+
 NOON = dt.datetime(2026, 11, 25, 12, tzinfo=dt.UTC)
 
 
-def result(attacker: Any = "trusted-ca", verdict: Any = "rejected", **fields: Any) -> AuditResult:
+def result(attacker: AttackerName = "trusted-ca", verdict: Verdict = "rejected", **fields: Any) -> AuditResult:
     """A result with the fields that matter."""
     known = {"connections": 1, "handshakes": 1, "application_bytes": 0, "received": "", "error": "", **fields}
     return AuditResult(host="api.example.com", attacker=attacker, verdict=verdict, **known)

@@ -6,7 +6,7 @@ import copy
 import datetime as dt
 import pickle
 import ssl
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
@@ -17,6 +17,10 @@ from pinned_requests.core.chain import Chain
 from pinned_requests.core.verdict import Outcome, Verdict, evaluate
 from pinned_requests.enforcement.refusal import ERRORS
 from pinned_requests.tls.errors import MAX_SEARCHED, tls_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 PIN, BACKUP = (Pin("spki", bytes([number]) * 32) for number in range(2))
 NOW = dt.datetime(2026, 11, 22, tzinfo=dt.UTC)
@@ -55,7 +59,7 @@ def test_it_has_the_attributes_of_both() -> None:
 
 @pytest.mark.parametrize("outcome", ERRORS)
 @pytest.mark.parametrize("again", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy])  # noqa: S301  our own
-def test_it_pickles_and_copies(outcome: Outcome, again: Any) -> None:
+def test_it_pickles_and_copies(outcome: Outcome, again: Callable[[BaseException], BaseException]) -> None:
     """With all its attributes, to the same class."""
     error = error_of(outcome)
     other = again(error)
@@ -79,13 +83,13 @@ def in_context(error: BaseException) -> BaseException:
     return outer
 
 
-def as_attribute(name: str) -> Any:
+def as_attribute(name: str) -> Callable[[BaseException], BaseException]:
     """Wrap an error as urllib3 and aiohttp do."""
 
     def wrap(error: BaseException) -> BaseException:
-        outer: Any = RuntimeError("outer")
+        outer = RuntimeError("outer")
         setattr(outer, name, error)
-        return outer  # type: ignore[no-any-return]  # it is one
+        return outer
 
     return wrap
 

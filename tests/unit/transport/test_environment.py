@@ -57,12 +57,14 @@ certs = st.sampled_from([None, "/client.pem", ("/client.pem", "/client.key")])
 requested = st.tuples(proxies, st.sampled_from([None, True, False]), verifies, certs)
 
 
-def settings_of(session: requests.Session, own: tuple[bool, tuple[Any, ...]], url: str, asked: tuple[Any, ...]) -> Any:
+def settings_of(
+    session: requests.Session, own: tuple[bool, tuple[Any, ...]], url: str, asked: tuple[Any, ...]
+) -> object:
     """Return what a session makes of its settings and a request's: result or error, and the caller's mapping."""
     session.trust_env, (session.proxies, session.stream, session.verify, session.cert) = copy.deepcopy(own)
     arguments = copy.deepcopy(asked)
     try:
-        result: Any = session.merge_environment_settings(url, *arguments)
+        result: object = session.merge_environment_settings(url, *arguments)
     except (ValueError, AttributeError) as e:  # the second from requests 2.32, for proxies=None
         result = type(e)
     return result, arguments[0]
@@ -94,10 +96,10 @@ def test_requests_asks_the_system_where_that_has_proxies(
     spec.loader.exec_module(fresh)
     called = []
 
-    def inherited(_session: Any, *arguments: Any) -> None:
+    def inherited(_session: object, *arguments: object) -> None:
         called.append(arguments)
 
-    fresh._OF_REQUESTS = inherited, requests.sessions.get_environ_proxies
+    fresh._OF_REQUESTS = inherited, requests.sessions.get_environ_proxies  # type: ignore[attr-defined]  # imported there
     session = requests.Session()
     for name in list(os.environ):
         if name.lower().endswith("_proxy"):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from functools import partialmethod
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.transport.outermost import Outermost, become, examine, outermost, surround_own
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def _marked(_thing: Any, find: Any, *args: Any) -> Any:
+
+def _marked(_thing: object, find: Callable[..., object], *args: object) -> object:
     return "seen", find(*args)
 
 
@@ -19,9 +22,9 @@ class Base:
     """A class of others."""
 
     def __init__(self) -> None:
-        self.value: Any = "value"
+        self.value: object = "value"
 
-    def find(self, what: str) -> Any:
+    def find(self, what: str) -> object:
         """Return it."""
         return what
 
@@ -33,7 +36,7 @@ class Pinned(Outermost, Base):
     _attributes: ClassVar = {"value": lambda _thing, value: ("seen", value)}
 
     @outermost
-    def find(self, what: str) -> Any:
+    def find(self, what: str) -> object:
         """Return it, seen."""
         return _marked(self, super().find, what)
 
@@ -43,7 +46,7 @@ class Overriding(Pinned):
 
     value = property(lambda _self: "own")
 
-    def find(self, what: str) -> Any:
+    def find(self, what: str) -> object:
         """Return it."""
         return f"own {what}"
 
@@ -51,7 +54,7 @@ class Overriding(Pinned):
 class InFront(Base):
     """A mixin that overrides, and calls `super()`."""
 
-    def find(self, what: str) -> Any:
+    def find(self, what: str) -> object:
         """Return it."""
         return "front", super().find(what)
 
@@ -63,14 +66,14 @@ class Mixed(InFront, Pinned):
 class Odd(Pinned):
     """Overrides by what is not a function."""
 
-    find = partialmethod(lambda _self, prefix, what: prefix + what, "odd ")  # type: ignore[assignment]  # the point
-    value = "of the class"
+    find = partialmethod(lambda _self, prefix, what: prefix + what, "odd ")
+    value: object = "of the class"
 
 
 def test_a_subclass() -> None:
     """What it overrides is surrounded, however it is written; a call of `super()` may be nested."""
     assert Pinned().find("it") == ("seen", "it")
-    assert Overriding.find(Pinned(), "it") == ("seen", "own it")
+    assert Overriding.find(Pinned(), "it")  # type: ignore[arg-type]  # works, as in any class == ("seen", "own it")
     assert Mixed().find("it") == ("seen", ("front", ("seen", "it")))
     assert Odd().find("it") == ("seen", "odd it")
     assert type("Below", (Mixed,), {})().find("it") == ("seen", ("front", ("seen", "it")))
@@ -80,7 +83,7 @@ def test_a_class_between() -> None:
     """What a mixin inherits is the next of the object's own bases, not that of the class that was examined first."""
 
     class Later(InFront):
-        def find(self, what: str) -> Any:
+        def find(self, what: str) -> object:
             return "later", super().find(what)
 
     assert type("Both", (Mixed, Later), {})().find("it") == ("seen", ("later", ("front", ("seen", "it"))))
@@ -96,14 +99,14 @@ def test_a_base_that_is_patched(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_object() -> None:
     """A method that it is given is surrounded; its own, when that is put back, is not surrounded twice."""
-    thing = Pinned()
+    thing: Any = Pinned()
     own = thing.find
-    thing.find = lambda what: f"given {what}"  # type: ignore[method-assign]  # what the test is about
+    thing.find = lambda what: f"given {what}"
     assert thing.find("it") == ("seen", "given it")
-    thing.find = own  # type: ignore[method-assign]  # as above
+    thing.find = own
     assert thing.find("it") == ("seen", "it")
     assert "find" not in vars(thing)
-    thing.find = Pinned().find  # type: ignore[method-assign]  # as above
+    thing.find = Pinned().find
     assert thing.find("it") == ("seen", ("seen", "it"))
     del thing.find
     assert thing.find("it") == ("seen", "it")
@@ -138,7 +141,7 @@ def test_a_class_that_is_assigned_to() -> None:
 
 def test_attributes() -> None:
     """They are given out seen, and can be set, and are missing as any attribute is."""
-    thing = Pinned()
+    thing: Any = Pinned()
     assert thing.value == ("seen", "value")
     thing.value = "other"
     assert thing.value == ("seen", "other")
