@@ -75,7 +75,7 @@ def test_nothing_is_kept_of_a_refused_connection(scene: Scene) -> None:
             session.get(server.url())
         assert scene.toll(server) == (attempt, attempt, 0)
         assert server.open_connections == 0
-    pools: Any = session.get_adapter(server.url()).poolmanager.pools  # type: ignore[attr-defined]
+    pools: Any = session.get_adapter(server.url()).poolmanager.pools  # type: ignore[attr-defined]  # an HTTPAdapter
     for key in pools.keys():  # noqa: SIM118  it is urllib3's container, which does not iterate
         assert [kept for kept in pools[key].pool.queue if kept is not None and not kept.is_closed] == []
 

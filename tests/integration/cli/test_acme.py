@@ -84,7 +84,7 @@ class Server:
         renewal.key.write_bytes(credential.key_pem)
         return renewal
 
-    def shell(self, script: str, *, stdin: bytes = b"", **variables: str) -> subprocess.CompletedProcess[bytes]:
+    def shell(self, script: str, stdin: bytes = b"", **variables: str) -> subprocess.CompletedProcess[bytes]:
         """Run a script as an ACME client does."""
         return subprocess.run(
             ["sh", "-c", script],
@@ -128,7 +128,7 @@ def test_hooks(client: str, server: Server) -> None:
     found = re.search(r"-(?:hook|reloadcmd|cmd) '([^']*)'", block(client))
     assert found is not None
     renewal = server.renewed(keeps_key=True)
-    done = server.shell(found[1], **HOOKS[client](renewal))
+    done = server.shell(found[1], b"", **HOOKS[client](renewal))
     assert (done.returncode, done.stderr) == (0, b"")
     assert server.has_reloaded
     served = (server.live / "fullchain.pem").read_bytes()
@@ -136,7 +136,7 @@ def test_hooks(client: str, server: Server) -> None:
     assert (server.live / "privkey.pem").stat().st_mode & 0o077 == 0
 
     renewal = server.renewed(keeps_key=False)
-    done = server.shell(found[1], **HOOKS[client](renewal))
+    done = server.shell(found[1], b"", **HOOKS[client](renewal))
     assert done.returncode == 1
     assert b"publish a policy that accepts" in done.stdout
     assert not server.has_reloaded
