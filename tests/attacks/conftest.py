@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
 from support.lab import Certificates
+from support.proxy import Proxy
 from support.scene import Scene
 
 if TYPE_CHECKING:
@@ -28,25 +28,6 @@ def scene(cast: Certificates) -> Iterator[Scene]:
     """Set the scene for one test; all that it opens is closed afterwards, the sessions first."""
     with contextlib.ExitStack() as opened:
         yield Scene(cast, opened)
-
-
-class Proxy(NamedTuple):
-    """A real HTTP proxy, and what it takes to be let in."""
-
-    port: int
-    user: str = "proxy-user"
-    password: str = "proxy-password"  # noqa: S105  of a proxy that lives for the time of the tests
-
-    @property
-    def url(self) -> str:
-        """Its URL, with the credentials."""
-        return f"http://{self.user}:{self.password}@127.0.0.1:{self.port}"
-
-    @property
-    def secrets(self) -> tuple[bytes, ...]:
-        """What must not come to anybody else."""
-        token = base64.b64encode(f"{self.user}:{self.password}".encode())
-        return self.password.encode(), token, b"Proxy-Authorization"
 
 
 @pytest.fixture(scope="session")

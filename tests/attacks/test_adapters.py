@@ -47,15 +47,24 @@ from pinned_requests.testing import Response
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from pinned_requests.testing import TLSServer
+    from urllib3 import HTTPConnectionPool
+
+    from pinned_requests.core.pinset import PinsLike
+    from pinned_requests.testing import MITMLab, TLSServer
+    from support.proxy import Proxy
     from support.scene import Scene
+
+    Verify = bool | str  # as in requests
+    Cert = str | tuple[str, str] | None
+    Send = Callable[[requests.Session, str], requests.Response]
+    WayIn = Callable[[Scene, PinPolicy, BaseAdapter], tuple[PinnedSession, Send]]
 
 SECRET = "the-secret-of-the-request"  # noqa: S105  what the attacker is after
 CIPHER = "ECDHE-ECDSA-CHACHA20-POLY1305"
 ROUNDS = 25  # requests a thread
 
 
-def pinned(scene: Scene, *hosts: str, **options: Any) -> Any:
+def pinned(scene: Scene, *hosts: str, **options: Any) -> PinnedSession:
     """Make a session with the pin of the honest server's key, for localhost and for other names of it."""
     pins = scene.pins_of(scene.honest)
     return scene.trusting(PinnedSession(dict.fromkeys(("localhost", *hosts), pins), **options))
@@ -92,25 +101,31 @@ class OwnProxyManager(HTTPAdapter):
 class OwnVerification(HTTPAdapter):
     """Sets verification by itself."""
 
-    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+    def cert_verify(self, conn: HTTPSConnectionPool, url: str, verify: Verify, cert: Cert) -> None:
         """Set it on the pool."""
         del url, cert
-        conn.cert_reqs, conn.ca_certs = "CERT_REQUIRED", verify
+        conn.cert_reqs, conn.ca_certs = "CERT_REQUIRED", str(verify)
 
 
 class Old(HTTPAdapter):
     """Written before requests 2.32, and made to work with it in the way that its notes advised."""
 
-    def get_connection(self, url: str, proxies: Any = None) -> Any:
+    def get_connection(self, url: str, proxies: dict[str, str] | None = None) -> HTTPConnectionPool:
         """Return the pool for a URL."""
         proxy = requests.utils.select_proxy(url, proxies)
         manager = self.proxy_manager_for(proxy) if proxy else self.poolmanager
         return manager.connection_from_url(url)
 
-    def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
+    def get_connection_with_tls_context(
+        self,
+        request: requests.PreparedRequest,
+        verify: Verify,
+        proxies: dict[str, str] | None = None,
+        cert: Cert = None,
+    ) -> HTTPConnectionPool:
         """Return the pool for a request."""
         del verify, cert
-        return self.get_connection(request.url, proxies)
+        return self.get_connection(request.url or "", proxies)
 
 
 class Everything(WithoutSuper, OwnProxyManager, OwnVerification, Old):
@@ -124,18 +139,24 @@ class OwnPool(HTTPAdapter):
         super().__init__()
         self.own = PoolManager()
 
-    def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
+    def get_connection_with_tls_context(
+        self,
+        request: requests.PreparedRequest,
+        verify: Verify,
+        proxies: dict[str, str] | None = None,
+        cert: Cert = None,
+    ) -> HTTPConnectionPool:
         """Return a pool that nothing else has seen."""
         del verify, cert
-        proxy = requests.utils.select_proxy(request.url, proxies)
+        proxy = requests.utils.select_proxy(request.url or "", proxies)
         return (
             ProxyManager(proxy, proxy_headers=self.proxy_headers(proxy)) if proxy else self.own
-        ).connection_from_url(request.url)
+        ).connection_from_url(request.url or "")
 
-    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+    def cert_verify(self, conn: HTTPSConnectionPool, url: str, verify: Verify, cert: Cert) -> None:
         """Set it on the pool."""
         del url, cert
-        conn.cert_reqs, conn.ca_certs = "CERT_REQUIRED", verify
+        conn.cert_reqs, conn.ca_certs = "CERT_REQUIRED", str(verify)
 
 
 class Hooked(HTTPAdapter):
@@ -143,8 +164,8 @@ class Hooked(HTTPAdapter):
 
     def __init__(self) -> None:
         super().__init__()
-        self.get_connection_with_tls_context = super().get_connection_with_tls_context
-        self.cert_verify = lambda pool, *_: vars(pool).update(cert_reqs="CERT_NONE")
+        self.get_connection_with_tls_context = super().get_connection_with_tls_context  # type: ignore[method-assign]  # a hook
+        self.cert_verify = lambda pool, *_: vars(pool).update(cert_reqs="CERT_NONE")  # type: ignore[method-assign]  # a hook
 
 
 class Ciphers(HTTPAdapter):
@@ -169,22 +190,22 @@ class Ciphers(HTTPAdapter):
 class Kind(NamedTuple):
     """A class of adapters, and what shows that one does what it is for."""
 
-    base: Any
+    base: type[HTTPAdapter]
     arguments: tuple[Any, ...] = ()
     options: Mapping[str, Any] = MappingProxyType({})
-    works: Callable[[Any, TLSServer], Any] = lambda adapter, _server: adapter
+    works: Callable[[Any, TLSServer], object] = lambda adapter, _server: adapter
 
-    def make(self) -> Any:
+    def make(self) -> HTTPAdapter:
         """Make an adapter as its user does."""
         return self.base(*self.arguments, **self.options)
 
-    def make_beside(self, policy: Any) -> Any:
+    def make_beside(self, policy: Mapping[str, PinsLike]) -> PinnedAdapter:
         """Make one of a class that has `PinnedAdapter` in front."""
         both = type(f"Pinned{self.base.__name__}", (PinnedAdapter, self.base), {})
         return both(policy, *self.arguments, **self.options)
 
 
-def connection_of(adapter: Any) -> Any:
+def connection_of(adapter: HTTPAdapter) -> Any:
     """Return the one idle connection of an adapter."""
     managers = [adapter.poolmanager, *adapter.proxy_manager.values()]
     pools = [manager.pools[key] for manager in managers for key in manager.pools.keys()]  # noqa: SIM118  urllib3's container does not iterate
@@ -192,12 +213,12 @@ def connection_of(adapter: Any) -> Any:
     return connection
 
 
-def retries_kept(adapter: Any, _server: Any) -> bool:
+def retries_kept(adapter: HTTPAdapter, _server: TLSServer) -> bool:
     """See that the settings are those of the user."""
     return (adapter.max_retries.total, adapter._pool_maxsize) == (3, 4)
 
 
-def keeps_alive(adapter: Any, _server: Any) -> bool:
+def keeps_alive(adapter: HTTPAdapter, _server: TLSServer) -> bool:
     """See that the option is set on the socket."""
     return bool(connection_of(adapter).sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
 
@@ -231,9 +252,10 @@ DIRECT_ALONE = {"SourceAddress", "SocketOptions", "TCPKeepAlive"}  # the server 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")  # of Hooked, which does not verify
 @pytest.mark.filterwarnings("ignore:'ssl_version' option is deprecated")  # what SSLAdapter is for
 @pytest.mark.filterwarnings("ignore:ssl.PROTOCOL_TLSv1_2 is deprecated:DeprecationWarning")
-def test_adapters_of_others(scene: Scene, proxy: Any, name: str, through: str, how: str) -> None:
+def test_adapters_of_others(scene: Scene, proxy: Proxy, name: str, through: str, how: str) -> None:
     """A man in the middle, and an adapter that others wrote without a thought of pins."""
     kind = PINNABLE[name]
+    session: requests.Session
     if how == "in place":
         session = pinned(scene)
         adapter = kind.make()
@@ -429,7 +451,7 @@ def test_an_adapter_keeps_its_policy(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("through", ["direct", "proxy"])
-def test_idle_connections_of_an_adopted_pool(scene: Scene, proxy: Any, through: str) -> None:
+def test_idle_connections_of_an_adopted_pool(scene: Scene, proxy: Proxy, through: str) -> None:
     """An adapter comes with connections that nobody looked at: what is sent from now on does not go over them."""
     adapter = HTTPAdapter()
     plain, session = scene.trusting(requests.Session()), pinned(scene)
@@ -452,7 +474,7 @@ def test_idle_connections_of_an_adopted_pool(scene: Scene, proxy: Any, through: 
     assert scene.toll(server)[:2] == (2, 2)
 
 
-def answer(request: Any) -> requests.Response:
+def answer(request: requests.PreparedRequest) -> requests.Response:
     """Make a response out of nothing."""
     raw = HTTPResponse(io.BytesIO(b"own"), status=200, preload_content=False)
     return HTTPAdapter().build_response(request, raw)
@@ -460,7 +482,7 @@ def answer(request: Any) -> requests.Response:
 
 def speak(url: str, *, say: str = "sendall") -> bytes:
     """Ask without a look at any key."""
-    parts = requests.utils.urlparse(url)
+    parts = urlsplit(url)
     context = ssl._create_unverified_context()  # noqa: S323  the one of an adapter that cares for nothing
     with socket.create_connection((parts.hostname, parts.port or 443), 10) as sock:
         tls = context.wrap_socket(sock) if parts.scheme == "https" else sock
@@ -473,20 +495,20 @@ def speak(url: str, *, say: str = "sendall") -> bytes:
 class Sockets(HTTPAdapter):
     """Opens its own sockets."""
 
-    def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Speak by itself."""
         del args, kwargs
-        speak(request.url)
+        speak(request.url or "")
         return answer(request)
 
 
 class SocketsWithSend(HTTPAdapter):
     """Opens its own sockets, and calls their `send()`: not the one that it inherits."""
 
-    def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Speak by itself."""
         del args, kwargs
-        parts = requests.utils.urlparse(request.url)
+        parts = urlsplit(request.url or "")
         context = ssl._create_unverified_context()  # noqa: S323  the one of an adapter that cares for nothing
         with socket.create_connection((parts.hostname, parts.port or 443), 10) as sock:
             tls = context.wrap_socket(sock) if parts.scheme == "https" else sock
@@ -503,7 +525,7 @@ class Wrapping(HTTPAdapter):
         super().__init__(**kwargs)
         self.inner = HTTPAdapter()
 
-    def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Let the inner one send."""
         return self.inner.send(request, *args, **kwargs)
 
@@ -511,7 +533,7 @@ class Wrapping(HTTPAdapter):
 class Fresh(HTTPAdapter):
     """Hands on to an adapter that it makes for each request."""
 
-    def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Let the new one send."""
         return HTTPAdapter().send(request, *args, **kwargs)
 
@@ -519,10 +541,10 @@ class Fresh(HTTPAdapter):
 class Bare(BaseAdapter):
     """No HTTPAdapter at all."""
 
-    def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Speak by itself."""
         del args, kwargs
-        speak(request.url)
+        speak(request.url or "")
         return answer(request)
 
     def close(self) -> None:
@@ -541,19 +563,19 @@ class Replaced(HTTPAdapter):
 
     def __init__(self) -> None:
         super().__init__()
-        self.send = lambda request, **_: speak(request.url) and answer(request)
+        self.send = lambda request, **_: speak(request.url or "") and answer(request)  # type: ignore[assignment, method-assign]  # the wrapper
 
 
 UNPINNABLE = [Sockets, SocketsWithSend, Wrapping, Fresh, Bare, Duck, Replaced]
 
 
-def get(session: Any, url: str) -> requests.Response:
+def get(session: requests.Session, url: str) -> requests.Response:
     """Send in the usual way."""
     response: requests.Response = session.get(url)
     return response
 
 
-def by_mount(scene: Scene, policy: PinPolicy, adapter: Any) -> Any:
+def by_mount(scene: Scene, policy: PinPolicy, adapter: BaseAdapter) -> tuple[PinnedSession, Send]:
     """Mount it."""
     session = scene.trusting(PinnedSession(policy))
     session.mount("https://", adapter)
@@ -561,39 +583,39 @@ def by_mount(scene: Scene, policy: PinPolicy, adapter: Any) -> Any:
     return session, get
 
 
-def by_item(scene: Scene, policy: PinPolicy, adapter: Any) -> Any:
+def by_item(scene: Scene, policy: PinPolicy, adapter: BaseAdapter) -> tuple[PinnedSession, Send]:
     """Put it where mount() would."""
     session = scene.trusting(PinnedSession(policy))
     session.adapters["https://"] = session.adapters["http://"] = adapter
     return session, get
 
 
-def by_adapters(scene: Scene, policy: PinPolicy, adapter: Any) -> Any:
+def by_adapters(scene: Scene, policy: PinPolicy, adapter: BaseAdapter) -> tuple[PinnedSession, Send]:
     """Replace all adapters."""
     session = scene.trusting(PinnedSession(policy))
     session.adapters = OrderedDict({"https://": adapter, "http://": adapter})
     return session, get
 
 
-def by_get_adapter(scene: Scene, policy: PinPolicy, adapter: Any) -> Any:
+def by_get_adapter(scene: Scene, policy: PinPolicy, adapter: BaseAdapter) -> tuple[PinnedSession, Send]:
     """Replace the look-up on the session."""
     session = scene.trusting(PinnedSession(policy))
-    session.get_adapter = lambda url: adapter if url else None
+    session.get_adapter = lambda url: adapter  # type: ignore[method-assign]  # noqa: ARG005  the way in
     return session, get
 
 
-def by_unbound_get_adapter(scene: Scene, policy: PinPolicy, adapter: Any) -> Any:
+def by_unbound_get_adapter(scene: Scene, policy: PinPolicy, adapter: BaseAdapter) -> tuple[PinnedSession, Send]:
     """Replace the look-up on the session by that of requests."""
     session, _ = by_mount(scene, policy, adapter)
-    session.get_adapter = lambda url: requests.Session.get_adapter(session, url)
+    session.get_adapter = lambda url: requests.Session.get_adapter(session, url)  # type: ignore[method-assign]  # the way in
     return session, get
 
 
-def by_subclass(scene: Scene, policy: PinPolicy, adapter: Any) -> Any:
+def by_subclass(scene: Scene, policy: PinPolicy, adapter: BaseAdapter) -> tuple[PinnedSession, Send]:
     """Override the look-up in a subclass."""
 
     class Own(PinnedSession):
-        def get_adapter(self, url: str) -> Any:
+        def get_adapter(self, url: str) -> BaseAdapter:
             """Find the same for every URL."""
             del url
             return adapter
@@ -601,16 +623,16 @@ def by_subclass(scene: Scene, policy: PinPolicy, adapter: Any) -> Any:
     return scene.trusting(Own(policy)), get
 
 
-def by_subclass_of_subclass(scene: Scene, policy: PinPolicy, adapter: Any) -> Any:
+def by_subclass_of_subclass(scene: Scene, policy: PinPolicy, adapter: BaseAdapter) -> tuple[PinnedSession, Send]:
     """Override the look-up, and call the inherited one, in a subclass of a subclass."""
 
     class Own(PinnedSession):
-        def get_adapter(self, url: str) -> Any:
+        def get_adapter(self, url: str) -> BaseAdapter:
             """Ask requests' own, unbound."""
             return requests.Session.get_adapter(self, url)
 
     class Further(Own):
-        def get_adapter(self, url: str) -> Any:
+        def get_adapter(self, url: str) -> BaseAdapter:
             """Ask the inherited one."""
             super().get_adapter(url)
             return adapter
@@ -621,15 +643,15 @@ def by_subclass_of_subclass(scene: Scene, policy: PinPolicy, adapter: Any) -> An
 class Mixin:
     """Finds the same adapter for every URL."""
 
-    found: Any = None
+    found: BaseAdapter
 
-    def get_adapter(self, url: str) -> Any:
+    def get_adapter(self, url: str) -> BaseAdapter:
         """Find it."""
         del url
         return self.found
 
 
-def by_mixin(scene: Scene, policy: PinPolicy, adapter: Any) -> Any:
+def by_mixin(scene: Scene, policy: PinPolicy, adapter: BaseAdapter) -> tuple[PinnedSession, Send]:
     """Mix in another look-up in front."""
 
     class Own(Mixin, PinnedSession):
@@ -638,11 +660,11 @@ def by_mixin(scene: Scene, policy: PinPolicy, adapter: Any) -> Any:
     return scene.trusting(Own(policy)), get
 
 
-def by_unbound_send(scene: Scene, policy: PinPolicy, adapter: Any) -> Any:
+def by_unbound_send(scene: Scene, policy: PinPolicy, adapter: BaseAdapter) -> tuple[PinnedSession, Send]:
     """Call the methods of `requests.Session` with the pinned session."""
     session, _ = by_mount(scene, policy, adapter)
 
-    def send(session: Any, url: str) -> requests.Response:
+    def send(session: requests.Session, url: str) -> requests.Response:
         prepared = requests.Session.prepare_request(session, requests.Request("GET", url))
         return requests.Session.send(session, prepared)
 
@@ -664,7 +686,7 @@ WAYS_IN = [
 
 @pytest.mark.parametrize("way_in", WAYS_IN)
 @pytest.mark.parametrize("kind", UNPINNABLE)
-def test_what_cannot_be_pinned(scene: Scene, kind: Any, way_in: Any) -> None:
+def test_what_cannot_be_pinned(scene: Scene, kind: type[BaseAdapter], way_in: WayIn) -> None:
     """It connects in a way of its own, where nobody could look at the key: it gets no request for a pinned host."""
     policy = PinPolicy({"localhost": scene.pins_of(scene.honest), "127.0.0.1": PinSet.exempt()}, unpinned_hosts="block")
     session, send = way_in(scene, policy, kind())
@@ -687,7 +709,7 @@ def test_what_cannot_be_pinned(scene: Scene, kind: Any, way_in: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", UNPINNABLE)
-def test_what_cannot_be_pinned_where_unpinned_hosts_are_allowed(scene: Scene, kind: Any) -> None:
+def test_what_cannot_be_pinned_where_unpinned_hosts_are_allowed(scene: Scene, kind: type[BaseAdapter]) -> None:
     """It carries what is for other hosts, as ever, and is refused for the pinned one whether by redirect or not."""
     policy = PinPolicy({"localhost": scene.pins_of(scene.honest)}, unpinned_hosts="allow")
     session, _ = by_mount(scene, policy, kind())
@@ -714,7 +736,7 @@ def test_mixin_behind(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("way_in", WAYS_IN)
-def test_whichever_way_an_adapter_comes_it_is_pinned(scene: Scene, way_in: Any) -> None:
+def test_whichever_way_an_adapter_comes_it_is_pinned(scene: Scene, way_in: WayIn) -> None:
     """The ways in of the last tests, with an adapter that can be pinned."""
     adapter = HTTPAdapter()
     session, send = way_in(scene, PinPolicy({"localhost": scene.pins_of(scene.honest)}), adapter)
@@ -736,7 +758,7 @@ def test_wrapped_on_the_object(scene: Scene) -> None:
         return response
 
     adapter.send = traced
-    pins = {"localhost": scene.pins_of(scene.honest), "127.0.0.1": PinSet.exempt()}
+    pins: dict[str, PinsLike] = {"localhost": scene.pins_of(scene.honest), "127.0.0.1": PinSet.exempt()}
     session = scene.trusting(PinnedSession(pins))
     session.mount("https://", adapter)
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
@@ -749,11 +771,11 @@ def test_wrapped_on_the_object(scene: Scene) -> None:
 
 @pytest.mark.parametrize("prefix", ["file://", "mock://", "http+unix://", "ftp://"])
 @pytest.mark.parametrize("kind", [Bare, Duck, HTTPAdapter])
-def test_other_schemes(scene: Scene, prefix: str, kind: Any) -> None:
+def test_other_schemes(scene: Scene, prefix: str, kind: type[BaseAdapter]) -> None:
     """What is no http is none of the pins' business: the adapter is not touched."""
 
-    class Silent(kind):  # type: ignore[misc]  the base is a parameter
-        def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
+    class Silent(kind):  # type: ignore[misc, valid-type]  # the base is a parameter
+        def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
             """Answer by itself."""
             del args, kwargs
             return answer(request)
@@ -789,12 +811,14 @@ def test_mount_never_raises(scene: Scene, adapter: Any) -> None:
 class WithoutAPort(HTTPAdapter):
     """Makes a pool as urllib3 lets one: without a port, which is then the default one."""
 
-    def get_connection_with_tls_context(self, request: Any, *_args: Any, **_kwargs: Any) -> Any:
+    def get_connection_with_tls_context(
+        self, request: requests.PreparedRequest, *_args: Any, **_kwargs: Any
+    ) -> HTTPSConnectionPool:
         """Make a pool for each request."""
-        return HTTPSConnectionPool(urlsplit(request.url).hostname)
+        return HTTPSConnectionPool(urlsplit(request.url or "").hostname or "")
 
 
-def test_a_pool_without_a_port_has_the_default_one(mitm_lab: Any, scene: Scene) -> None:
+def test_a_pool_without_a_port_has_the_default_one(mitm_lab: MITMLab, scene: Scene) -> None:
     """Pins for port 443 hold for it; the lab leads that port to the attacker, whose certificate is believed."""
     with mitm_lab.honest("api.example.com") as honest:
         session = PinnedSession({"api.example.com:443": [*honest.pins, scene.backup]}, unpinned_hosts="allow")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import ssl
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
@@ -19,6 +19,8 @@ from pinned_requests.testing import Authority, Credential
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cryptography.x509 import Certificate
+
     from pinned_requests import PinnedSession
     from support.scene import Scene
 
@@ -28,7 +30,7 @@ MAX_LINES = 20  # of a sequence in an error, so that whoever is refused does not
 
 
 @pytest.fixture(params=[ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["TLS1.2", "TLS1.3"])
-def scene(request: pytest.FixtureRequest, scene: Scene) -> Any:
+def scene(request: pytest.FixtureRequest, scene: Scene) -> Scene:
     """Set the scene for one TLS version."""
     scene.tls = request.param
     return scene
@@ -56,7 +58,7 @@ def test_leaf_of_another_trusted_root(scene: Scene) -> None:
 
 @pytest.mark.parametrize("pin_of", [Pin.from_certificate, Pin.fingerprint], ids=["key", "certificate"])
 @pytest.mark.parametrize("depth", [0, 1], ids=["leaf", "intermediate"])
-def test_trusted_certificate_of_another_key(scene: Scene, pin_of: Callable[[Any], Pin], depth: int) -> None:
+def test_trusted_certificate_of_another_key(scene: Scene, pin_of: Callable[[Certificate], Pin], depth: int) -> None:
     """The attacker has a certificate from another CA below the same root, which the pin is not of."""
     session: PinnedSession = scene.pinned(pin_of(scene.honest.chain[depth]))
     server, mitm = scene.serve(scene.honest), scene.serve(scene.attacker)
@@ -85,7 +87,7 @@ def test_renewed_certificate_with_the_same_key(scene: Scene) -> None:
 @pytest.mark.parametrize("pin_of", [Pin.from_certificate, Pin.fingerprint], ids=["key", "certificate"])
 @pytest.mark.parametrize("depth", [0, 1], ids=["leaf", "intermediate"])
 def test_pinned_certificate_appended_to_a_trusted_chain(
-    scene: Scene, *, depth: int, pin_of: Callable[[Any], Pin], verified: bool
+    scene: Scene, *, depth: int, pin_of: Callable[[Certificate], Pin], verified: bool
 ) -> None:
     """The attacker serves its own trusted chain, and behind it the pinned certificate, of which it has no key."""
     session: PinnedSession = scene.pinned(pin_of(scene.honest.chain[depth]))
@@ -144,7 +146,7 @@ def test_pinned_authority_of_an_unverified_honest_server(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("pin_of", [Pin.from_certificate, Pin.fingerprint], ids=["key", "certificate"])
-def test_impostor_of_a_self_signed_server(scene: Scene, pin_of: Callable[[Any], Pin]) -> None:
+def test_impostor_of_a_self_signed_server(scene: Scene, pin_of: Callable[[Certificate], Pin]) -> None:
     """A self-signed appliance is safe by the pin of its leaf; another one of the same name is refused."""
     appliance = Credential.self_signed("localhost")
     session: PinnedSession = scene.pinned(pin_of(appliance.certificate))

@@ -11,7 +11,7 @@ import socket
 import ssl
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
@@ -27,6 +27,8 @@ from pinned_requests import (
 from pinned_requests.testing import Response
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from support.scene import Scene
 
 BOUND = 30.0  # seconds, so that a test that waits for it in vain is seen
@@ -116,7 +118,9 @@ WAITING = [by_session, by_manager, by_socket]
 
 
 @pytest.mark.parametrize("connect", WAITING)
-def test_the_next_connection_gets_through(scene: Scene, source: Source, connect: Any) -> None:
+def test_the_next_connection_gets_through(
+    scene: Scene, source: Source, connect: Callable[[Scene, PolicyStore, int], object]
+) -> None:
     """By one handshake."""
     server = scene.serve(scene.honest, handler=lambda _: Response())
     connect(scene, source.store, server.port)
@@ -124,7 +128,9 @@ def test_the_next_connection_gets_through(scene: Scene, source: Source, connect:
 
 
 @pytest.mark.parametrize("connect", WAITING)
-def test_an_attacker_gets_nothing(scene: Scene, source: Source, connect: Any) -> None:
+def test_an_attacker_gets_nothing(
+    scene: Scene, source: Source, connect: Callable[[Scene, PolicyStore, int], object]
+) -> None:
     """The newest policy confirms the refusal; one handshake, one look, no byte."""
     mitm = scene.serve(scene.attacker, handler=lambda _: Response())
     for _ in range(3):
@@ -138,7 +144,9 @@ def test_an_attacker_gets_nothing(scene: Scene, source: Source, connect: Any) ->
 
 
 @pytest.mark.parametrize("connect", [by_asyncio, by_polling])
-def test_what_must_not_block_does_not_wait(scene: Scene, source: Source, connect: Any) -> None:
+def test_what_must_not_block_does_not_wait(
+    scene: Scene, source: Source, connect: Callable[[Scene, PolicyStore, int], object]
+) -> None:
     """It is refused at once, the look goes on beside, and the next connection gets through."""
     server = scene.serve(scene.honest, handler=lambda _: Response())
     source.go_on.clear()

@@ -90,7 +90,7 @@ def test_report_only_refuses_a_blocked_key(scene: Scene) -> None:
 
 
 @pytest.fixture(params=["session", "adapter", "manager"])
-def ask(request: pytest.FixtureRequest, scene: Scene) -> Callable[..., str]:
+def ask(request: pytest.FixtureRequest, scene: Scene) -> Callable[..., Callable[..., str]]:
     """A function that asks a server on a client that has pins with some fields."""
 
     def make(**fields: Any) -> Callable[..., str]:
@@ -99,8 +99,8 @@ def ask(request: pytest.FixtureRequest, scene: Scene) -> Callable[..., str]:
         if request.param == "manager":
             manager = PinnedPoolManager(policy, ca_certs=scene.bundle, cert_reqs="CERT_REQUIRED", **options)
             scene.opened.callback(manager.clear)
-            return lambda server, **headers: manager.request("GET", server.url(), headers=headers).data.decode()  # type: ignore[no-any-return]  # urllib3's
-        session: Any = PinnedSession(policy, **options) if request.param == "session" else requests.Session()
+            return lambda server, **headers: manager.request("GET", server.url(), headers=headers).data.decode()
+        session = PinnedSession(policy, **options) if request.param == "session" else requests.Session()
         if request.param == "adapter":
             session.mount("https://", PinnedAdapter(policy, **options))
         scene.trusting(session)
@@ -122,7 +122,11 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[dt.datetime], None]:
 
 @EITHER
 def test_a_second_before_expiry_pins_are_satisfied(
-    scene: Scene, ask: Any, at: Any, caplog: pytest.LogCaptureFixture, on_expiry: str
+    scene: Scene,
+    ask: Callable[..., Callable[..., str]],
+    at: Callable[[dt.datetime], None],
+    caplog: pytest.LogCaptureFixture,
+    on_expiry: str,
 ) -> None:
     """Nothing is said of the expiry yet."""
     at(EXPIRES - SECOND)
@@ -135,7 +139,11 @@ def test_a_second_before_expiry_pins_are_satisfied(
 
 @EITHER
 def test_a_second_before_expiry_pins_refuse(
-    scene: Scene, ask: Any, at: Any, caplog: pytest.LogCaptureFixture, on_expiry: str
+    scene: Scene,
+    ask: Callable[..., Callable[..., str]],
+    at: Callable[[dt.datetime], None],
+    caplog: pytest.LogCaptureFixture,
+    on_expiry: str,
 ) -> None:
     """The attacker gets no byte."""
     at(EXPIRES - SECOND)
@@ -150,7 +158,12 @@ def test_a_second_before_expiry_pins_refuse(
 @THEN
 @pytest.mark.parametrize("key", ["honest", "attacker"])
 def test_expired_pins_that_block(  # noqa: PLR0913, PLR0917 - one argument a thing that varies
-    scene: Scene, ask: Any, at: Any, caplog: pytest.LogCaptureFixture, late: dt.timedelta, key: str
+    scene: Scene,
+    ask: Callable[..., Callable[..., str]],
+    at: Callable[[dt.datetime], None],
+    caplog: pytest.LogCaptureFixture,
+    late: dt.timedelta,
+    key: str,
 ) -> None:
     """No server is connected to, whoever it is."""
     at(EXPIRES + late)
@@ -166,7 +179,12 @@ def test_expired_pins_that_block(  # noqa: PLR0913, PLR0917 - one argument a thi
 @THEN
 @pytest.mark.parametrize("key", ["honest", "attacker"])
 def test_expired_pins_that_fall_back(  # noqa: PLR0913, PLR0917 - one argument a thing that varies
-    scene: Scene, ask: Any, at: Any, caplog: pytest.LogCaptureFixture, late: dt.timedelta, key: str
+    scene: Scene,
+    ask: Callable[..., Callable[..., str]],
+    at: Callable[[dt.datetime], None],
+    caplog: pytest.LogCaptureFixture,
+    late: dt.timedelta,
+    key: str,
 ) -> None:
     """Every server with a valid certificate is accepted; this is warned of once, and reported once a connection."""
     at(EXPIRES + late)

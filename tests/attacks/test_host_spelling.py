@@ -133,7 +133,7 @@ def led_to(monkeypatch: pytest.MonkeyPatch) -> Callable[[TLSServer], None]:
     genuine = socket.getaddrinfo
 
     def lead(server: TLSServer) -> None:
-        def getaddrinfo(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
+        def getaddrinfo(host: str | bytes, port: int | None, *args: Any, **kwargs: Any) -> object:
             name = (host.decode() if isinstance(host, bytes) else host).lower().rstrip(".")
             if name.endswith((".example", "example.com")):
                 host = server.host
@@ -189,7 +189,7 @@ ERRORS = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, Un
 @WAYS
 @pytest.mark.parametrize(("pattern", "spelling"), NAMES)
 def test_another_spelling_of_a_pinned_host(
-    scene: Scene, led_to: Any, pattern: str, spelling: str, get: Callable[..., int]
+    scene: Scene, led_to: Callable[[TLSServer], None], pattern: str, spelling: str, get: Callable[..., int]
 ) -> None:
     """The attacker sits where the name leads, and the client, or a redirect, spells that name otherwise."""
     mitm = scene.serve(scene.attacker, host=host_of(pattern))
@@ -205,10 +205,11 @@ def test_another_spelling_of_a_pinned_host(
     assert len(server.requests) == 1
 
 
-def test_these_spellings_lead_to_the_attacker(scene: Scene, led_to: Any) -> None:
+def test_these_spellings_lead_to_the_attacker(scene: Scene, led_to: Callable[[TLSServer], None]) -> None:
     """The test above is not empty: without a pin nearly all these spellings bring the request to the attacker."""
     astray: list[str] = []
-    for pattern, spelling in (getattr(entry, "values", entry) for entry in NAMES):
+    names: list[Any] = [getattr(entry, "values", entry) for entry in NAMES]
+    for pattern, spelling in names:
         if host_of(pattern) == "::1" and not LOOPBACK6:
             continue
         with TLSServer(scene.attacker, host=host_of(pattern)) as mitm:
@@ -223,7 +224,9 @@ def test_these_spellings_lead_to_the_attacker(scene: Scene, led_to: Any) -> None
 
 @pytest.mark.parametrize("url", [*HAND_MADE, *HAND_MADE_ASTRAY])
 @pytest.mark.parametrize("kind", ["session", "adapter"])
-def test_prepared_request_with_a_url_of_another_spelling(scene: Scene, led_to: Any, url: str, kind: str) -> None:
+def test_prepared_request_with_a_url_of_another_spelling(
+    scene: Scene, led_to: Callable[[TLSServer], None], url: str, kind: str
+) -> None:
     """A prepared request carries a URL that two parsers may read differently; the connection decides."""
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
     policy = policy_of(scene, "api.example.com")
@@ -252,7 +255,7 @@ def test_prepared_request_with_a_url_of_another_spelling(scene: Scene, led_to: A
 @pytest.mark.parametrize(
     "spelling", ["API.example.com", "api.example.com.", "user@api.example.com", "api%2eexample.com"]
 )
-def test_redirect_to_another_spelling(scene: Scene, led_to: Any, spelling: str) -> None:
+def test_redirect_to_another_spelling(scene: Scene, led_to: Callable[[TLSServer], None], spelling: str) -> None:
     """An unpinned server redirects to the pinned host, in a spelling of its choice."""
     mitm = scene.serve(scene.attacker)
     led_to(mitm)
@@ -268,7 +271,9 @@ def test_redirect_to_another_spelling(scene: Scene, led_to: Any, spelling: str) 
 
 
 @WAYS
-def test_a_long_prefix_or_another_port_is_no_way_around(scene: Scene, led_to: Any, get: Callable[..., int]) -> None:
+def test_a_long_prefix_or_another_port_is_no_way_around(
+    scene: Scene, led_to: Callable[[TLSServer], None], get: Callable[..., int]
+) -> None:
     """The host alone decides: a pinned host is pinned on any port and path."""
     mitm = scene.serve(scene.attacker)
     led_to(mitm)

@@ -32,6 +32,7 @@ from pinned_requests.testing import Credential
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pinned_requests.testing import Authority, TLSServer
     from support.scene import Scene
 
 pytestmark = pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
@@ -40,10 +41,10 @@ NEVER = "2999-01-01T00:00:00Z"
 
 
 @pytest.fixture(params=["session", "adapter"])
-def session_with(request: pytest.FixtureRequest, scene: Scene) -> Callable[[PolicyStore], Any]:
+def session_with(request: pytest.FixtureRequest, scene: Scene) -> Callable[[PolicyStore], requests.Session]:
     """A function that makes a session on a store: a `PinnedSession`, or a plain one with a `PinnedAdapter`."""
 
-    def make(store: PolicyStore) -> Any:
+    def make(store: PolicyStore) -> requests.Session:
         if request.param == "session":
             return scene.trusting(PinnedSession(store))
         session = requests.Session()
@@ -54,12 +55,14 @@ def session_with(request: pytest.FixtureRequest, scene: Scene) -> Callable[[Poli
     return make
 
 
-def pins_of(scene: Scene, credential: Any, **fields: Any) -> PinSet:
+def pins_of(scene: Scene, credential: Credential | Authority, **fields: Any) -> PinSet:
     """Pin a credential's key."""
     return PinSet([Pin.from_certificate(credential.certificate)], [scene.backup], **fields)
 
 
-def refused_without_a_byte(scene: Scene, server: Any, error: type[PinningError], send: Callable[[], object]) -> int:
+def refused_without_a_byte(
+    scene: Scene, server: TLSServer, error: type[PinningError], send: Callable[[], object]
+) -> int:
     """Send a request that must be refused, and return how many handshakes it took."""
     before = scene.toll(server)
     with pytest.raises(error) as caught:
@@ -71,7 +74,7 @@ def refused_without_a_byte(scene: Scene, server: Any, error: type[PinningError],
     return int(after.handshakes - before.handshakes)
 
 
-def test_the_policy_drops_the_key(scene: Scene, session_with: Any) -> None:
+def test_the_policy_drops_the_key(scene: Scene, session_with: Callable[[PolicyStore], requests.Session]) -> None:
     """The server's key is not pinned any more: the open connection is closed, one fresh one tried, and refused."""
     store = PolicyStore({"localhost": pins_of(scene, scene.honest)})
     session, server = session_with(store), scene.serve(scene.honest)
@@ -87,7 +90,7 @@ def test_the_policy_drops_the_key(scene: Scene, session_with: Any) -> None:
     assert session.get(server.url()).text == "ok"
 
 
-def test_the_policy_blocks_the_key(scene: Scene, session_with: Any) -> None:
+def test_the_policy_blocks_the_key(scene: Scene, session_with: Callable[[PolicyStore], requests.Session]) -> None:
     """The key is known to be compromised since the connection was opened, though it is pinned as well."""
     store = PolicyStore({"localhost": pins_of(scene, scene.honest)})
     session, server = session_with(store), scene.serve(scene.honest)
@@ -100,7 +103,7 @@ def test_the_policy_blocks_the_key(scene: Scene, session_with: Any) -> None:
         assert session.get(server.url()).text == "ok"
 
 
-def test_the_key_was_rotated(scene: Scene, session_with: Any) -> None:
+def test_the_key_was_rotated(scene: Scene, session_with: Callable[[PolicyStore], requests.Session]) -> None:
     """The server got a new key, and then the policy: one fresh handshake, and the request succeeds on it."""
     renewed = scene.intermediate.issue("localhost")
     store = PolicyStore({"localhost": pins_of(scene, scene.honest)})
@@ -117,7 +120,9 @@ def test_the_key_was_rotated(scene: Scene, session_with: Any) -> None:
     assert [request.peer == server.requests[0].peer for request in server.requests] == [True, True, False, False]
 
 
-def test_the_attacker_cuts_the_connection(scene: Scene, session_with: Any) -> None:
+def test_the_attacker_cuts_the_connection(
+    scene: Scene, session_with: Callable[[PolicyStore], requests.Session]
+) -> None:
     """The man in the middle lets the first connection through and takes the second: it is a new one, and looked at."""
     store = PolicyStore({"localhost": pins_of(scene, scene.honest)})
     session, server = session_with(store), scene.serve(scene.honest)
@@ -128,7 +133,9 @@ def test_the_attacker_cuts_the_connection(scene: Scene, session_with: Any) -> No
     assert session.get(server.url()).text == "ok"
 
 
-def test_the_pins_expire(scene: Scene, session_with: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pins_expire(
+    scene: Scene, session_with: Callable[[PolicyStore], requests.Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The pins of an open connection expire, and the policy blocks the host then: no handshake is made."""
     expires = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
     store = PolicyStore({"localhost": pins_of(scene, scene.honest, expires=expires, on_expiry="block")})
@@ -148,7 +155,9 @@ def test_the_pins_expire(scene: Scene, session_with: Any, monkeypatch: pytest.Mo
     assert session.get(server.url()).text == "ok"
 
 
-def test_the_pins_expire_and_fall_back(scene: Scene, session_with: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pins_expire_and_fall_back(
+    scene: Scene, session_with: Callable[[PolicyStore], requests.Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By default expired pins fall back to CA validation, which an unverified connection has not had."""
     expires = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
     store = PolicyStore({"localhost": pins_of(scene, scene.honest, expires=expires)})
@@ -159,7 +168,7 @@ def test_the_pins_expire_and_fall_back(scene: Scene, session_with: Any, monkeypa
     assert session.get(server.url()).text == "ok"
 
 
-def test_the_host_gets_pinned(scene: Scene, session_with: Any) -> None:
+def test_the_host_gets_pinned(scene: Scene, session_with: Callable[[PolicyStore], requests.Session]) -> None:
     """A connection from the time when the host had no pins is evaluated once it has, and has none to show."""
     store = PolicyStore(PinPolicy({"elsewhere.example.com": PinSet.exempt()}, unpinned_hosts="allow"))
     session, mitm = session_with(store), scene.serve(scene.attacker)
@@ -171,7 +180,9 @@ def test_the_host_gets_pinned(scene: Scene, session_with: Any) -> None:
     assert session.get(mitm.url()).text == "ok"
 
 
-def test_an_open_connection_satisfies_new_pins(scene: Scene, session_with: Any) -> None:
+def test_an_open_connection_satisfies_new_pins(
+    scene: Scene, session_with: Callable[[PolicyStore], requests.Session]
+) -> None:
     """The honest twin: what satisfies the new policy goes on without another handshake."""
     store = PolicyStore(PinPolicy({"elsewhere.example.com": PinSet.exempt()}, unpinned_hosts="allow"))
     session, server = session_with(store), scene.serve(scene.honest)
@@ -182,7 +193,9 @@ def test_an_open_connection_satisfies_new_pins(scene: Scene, session_with: Any) 
     assert scene.toll(server)[:2] == (1, 1)
 
 
-def test_the_policy_closes_itself_to_unpinned_hosts(scene: Scene, session_with: Any) -> None:
+def test_the_policy_closes_itself_to_unpinned_hosts(
+    scene: Scene, session_with: Callable[[PolicyStore], requests.Session]
+) -> None:
     """Unpinned hosts were allowed, by https and by http, and are not any more."""
     store = PolicyStore(PinPolicy({"elsewhere.example.com": PinSet.exempt()}, unpinned_hosts="allow"))
     session, server, plain = session_with(store), scene.serve(scene.attacker), scene.serve(None)
@@ -201,17 +214,19 @@ def test_the_policy_closes_itself_to_unpinned_hosts(scene: Scene, session_with: 
 
 
 @pytest.mark.parametrize("falsy", [False, 0, "", [], None], ids=repr)
-def test_an_unverified_request_does_not_weaken_a_verified_one(scene: Scene, session_with: Any, falsy: Any) -> None:
+def test_an_unverified_request_does_not_weaken_a_verified_one(
+    scene: Scene, session_with: Callable[[PolicyStore], requests.Session], falsy: Any
+) -> None:
     """A connection made under any falsy `verify`, which requests takes for False, is not used for one that verifies."""
     appliance = Credential.self_signed("localhost")
     session, server = session_with(PolicyStore({"localhost": pins_of(scene, appliance)})), scene.serve(appliance)
 
     def unverified() -> requests.Response:
         if falsy is not None:
-            return session.get(server.url(), verify=falsy)  # type: ignore[no-any-return]
+            return session.get(server.url(), verify=falsy)
         session.verify = False
         try:
-            return session.get(server.url())  # type: ignore[no-any-return]
+            return session.get(server.url())
         finally:
             session.verify = scene.bundle
 
@@ -227,7 +242,9 @@ def test_an_unverified_request_does_not_weaken_a_verified_one(scene: Scene, sess
 
 
 @pytest.mark.parametrize("falsy", [False, 0, "", []], ids=repr)
-def test_a_verified_request_does_not_strengthen_an_unverified_one(scene: Scene, session_with: Any, falsy: Any) -> None:
+def test_a_verified_request_does_not_strengthen_an_unverified_one(
+    scene: Scene, session_with: Callable[[PolicyStore], requests.Session], falsy: Any
+) -> None:
     """The other way round: the CA that is pinned counts for the verified request alone."""
     store = PolicyStore({"localhost": pins_of(scene, scene.intermediate)})
     session, server = session_with(store), scene.serve(scene.honest)

@@ -198,11 +198,11 @@ class ContextAdapter(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **keywords: Any) -> None:
         """Make the pools with the context."""
-        super().init_poolmanager(*args, **keywords, ssl_context=self.context, **self.settings())
+        super().init_poolmanager(*args, **keywords | self.settings(), ssl_context=self.context)
 
-    def proxy_manager_for(self, *args: Any, **keywords: Any) -> Any:
+    def proxy_manager_for(self, *args: Any, **keywords: Any) -> urllib3.ProxyManager:
         """The same for a proxy."""
-        return super().proxy_manager_for(*args, **keywords, ssl_context=self.context, **self.settings())
+        return super().proxy_manager_for(*args, **keywords | self.settings(), ssl_context=self.context)
 
     def settings(self) -> dict[str, Any]:
         """What urllib3 must be told beside the context, or it would write into that."""
@@ -239,7 +239,7 @@ def with_async_httpx(context: ssl.SSLContext) -> None:
     asyncio.run(get())
 
 
-def with_aiohttp(context: Any) -> None:
+def with_aiohttp(context: ssl.SSLContext | aiohttp.Fingerprint) -> None:
     """A client on aiohttp."""
 
     async def get() -> None:
@@ -390,7 +390,7 @@ def falls_back(lab: MITMLab, server: HonestServer) -> None:
 class DirectAdapter(ContextAdapter):
     """Pins direct connections, and forgets those through a proxy."""
 
-    def proxy_manager_for(self, *args: Any, **keywords: Any) -> Any:
+    def proxy_manager_for(self, *args: Any, **keywords: Any) -> urllib3.ProxyManager:
         """Make the pools for a proxy as requests does."""
         return HTTPAdapter.proxy_manager_for(self, *args, **keywords)
 
@@ -414,7 +414,7 @@ class SplittingManager(urllib3.PoolManager):
 
     pinned: ssl.SSLContext
 
-    def urlopen(self, method: str, url: str, redirect: bool = True, **keywords: Any) -> Any:  # noqa: FBT001, FBT002 - as in urllib3
+    def urlopen(self, method: str, url: str, redirect: bool = True, **keywords: Any) -> urllib3.BaseHTTPResponse:  # type: ignore[override]  # noqa: FBT001, FBT002 - as in urllib3
         """Take the pinned context for the host."""
         is_pinned = urlsplit(url).hostname in {HOST, f"{HOST}."}
         self.connection_pool_kw["ssl_context"] = self.pinned if is_pinned else None

@@ -24,7 +24,7 @@ SECRET = "the-secret-of-the-request"  # noqa: S105  what the attacker is after
 
 def session_of(scene: Scene, **options: Any) -> PinnedSession:
     """Make a session with the pin of the honest server's key."""
-    return scene.pinned(Pin.from_certificate(scene.honest.certificate), options=options)  # type: ignore[no-any-return]
+    return scene.pinned(Pin.from_certificate(scene.honest.certificate), options=options)
 
 
 def redirect_to(server: TLSServer) -> dict[str, Response]:
@@ -52,7 +52,7 @@ def test_plain_requests_is_fooled(scene: Scene) -> None:
     ids=["none", "int", "backoff", "each", "any-method"],
 )
 @pytest.mark.parametrize("tls", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_no_retry_gives_the_attacker_another_try(scene: Scene, max_retries: Any, tls: ssl.TLSVersion) -> None:
+def test_no_retry_gives_the_attacker_another_try(scene: Scene, max_retries: int | Retry, tls: ssl.TLSVersion) -> None:
     """A retry would only tell the attacker more, and hide the refusal behind another error."""
     scene.tls = tls
     session = session_of(scene, max_retries=max_retries)
@@ -75,7 +75,7 @@ def test_nothing_is_kept_of_a_refused_connection(scene: Scene) -> None:
             session.get(server.url())
         assert scene.toll(server) == (attempt, attempt, 0)
         assert server.open_connections == 0
-    pools: Any = session.get_adapter(server.url()).poolmanager.pools  # type: ignore[attr-defined]
+    pools: Any = session.get_adapter(server.url()).poolmanager.pools  # type: ignore[attr-defined]  # an HTTPAdapter
     for key in pools.keys():  # noqa: SIM118  it is urllib3's container, which does not iterate
         assert [kept for kept in pools[key].pool.queue if kept is not None and not kept.is_closed] == []
 

@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 import urllib.request
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 import certifi
@@ -77,7 +77,7 @@ def with_async_httpx() -> bytes:
     return asyncio.run(get())
 
 
-def with_aiohttp(*, check: Any = True) -> bytes:
+def with_aiohttp(*, check: bool | ssl.SSLContext | aiohttp.Fingerprint = True) -> bytes:
     """A client on aiohttp, with its `ssl` argument."""
 
     async def get() -> bytes:
@@ -258,7 +258,7 @@ def test_a_client_that_hangs_up_as_the_block_ends(mitm_lab: MITMLab, polite: boo
 def test_a_client_that_leaves_its_refused_connection_to_the_garbage_collector(mitm_lab: MITMLab) -> None:
     """It has refused: nothing can be sent on that connection any more."""
     with mitm_lab.impersonate(HOST) as attack:
-        cycle: list[Any] = [EARLY_CONTEXT.wrap_socket(socket.create_connection((HOST, 443)), server_hostname=HOST)]
+        cycle: list[object] = [EARLY_CONTEXT.wrap_socket(socket.create_connection((HOST, 443)), server_hostname=HOST)]
         cycle.append(cycle)
         del cycle
     attack.assert_rejected()

@@ -162,7 +162,7 @@ class Mitmproxy:
 
     def take(self) -> Take:
         """Return what it got since the last call, once all its clients are gone: then nothing more can come."""
-        events: list[list[Any]] = []
+        events: list[tuple[str, int, str]] = []
 
         def gone() -> bool:
             events[:] = self._events()[self._offset :]
@@ -175,7 +175,7 @@ class Mitmproxy:
         plaintext = "\n".join(content for kind, _, content in events if kind == "plaintext")
         return Take(kinds.count("connected"), kinds.count("hello"), plaintext)
 
-    def _events(self) -> list[list[Any]]:
+    def _events(self) -> list[tuple[str, int, str]]:
         text = self._record.read_text() if self._record.exists() else ""
         return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
@@ -230,25 +230,26 @@ def route(request: pytest.FixtureRequest, mitmproxy: Mitmproxy, monkeypatch: pyt
     if kind == "HTTPS_PROXY":
         monkeypatch.setenv(kind, proxy)
     servers = mitmproxy.intercepted, mitmproxy.passed
-    return Route(*(server.url() for server in servers), {"https": proxy} if kind == "proxies" else None)
+    to_intercepted, to_passed = (server.url() for server in servers)
+    return Route(to_intercepted, to_passed, {"https": proxy} if kind == "proxies" else None)
 
 
-def get(session: Any, url: str, **options: Any) -> str:
+def get(session: requests.Session, url: str, **options: Any) -> str:
     """Send a secret in the path and in a header."""
     return str(session.get(url + SECRET, headers={"X-Api-Key": SECRET}, **options).text)
 
 
-def post(session: Any, url: str, **options: Any) -> str:
+def post(session: requests.Session, url: str, **options: Any) -> str:
     """Send a secret in the body."""
     return str(session.post(url, data=SECRET, **options).text)
 
 
-def chunked(session: Any, url: str, **options: Any) -> str:
+def chunked(session: requests.Session, url: str, **options: Any) -> str:
     """Send a body that is made while it is sent."""
     return str(session.post(url, data=(part.encode() for part in ["begin", SECRET]), **options).text)
 
 
-def stream(session: Any, url: str, **options: Any) -> str:
+def stream(session: requests.Session, url: str, **options: Any) -> str:
     """Read the answer bit by bit."""
     with session.get(url + SECRET, stream=True, **options) as response:
         return b"".join(response.iter_content(1)).decode()

@@ -41,6 +41,12 @@ from pinned_requests.transport.adapter import pin_adapter
 from pinned_requests.transport.connection import Pinning
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pinned_requests import ViolationReport
+    from pinned_requests.core.pinset import PinsLike
+    from pinned_requests.transport.context import TLSSettings
     from support.scene import Scene
 
 SECRET = "the-secret-of-the-request"  # noqa: S105  what the attacker is after
@@ -54,9 +60,9 @@ class Resolving(HTTPAdapter):
 
     named = True
 
-    def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Send to the address."""
-        host = urlsplit(request.url).hostname
+        host = urlsplit(request.url or "").hostname or ""
         if self.named:
             self.poolmanager.connection_pool_kw["assert_hostname"] = host
         request.url = request.url.replace(host, "127.0.0.1", 1)
@@ -76,9 +82,9 @@ class PinnedResolving(Resolving, PinnedAdapter):
 
 @pytest.mark.parametrize("others", ["allow", "exempt"])
 @pytest.mark.parametrize("kind", [Resolving, Rewriting, PinnedResolving])
-def test_an_adapter_that_connects_to_another_host(scene: Scene, kind: Any, others: str) -> None:
+def test_an_adapter_that_connects_to_another_host(scene: Scene, kind: type[HTTPAdapter], others: str) -> None:
     """The URL's host decides: where the adapter connects to does not unpin it."""
-    hosts: dict[str, Any] = {"localhost": scene.pins_of(scene.honest)}
+    hosts: dict[str, PinsLike] = {"localhost": scene.pins_of(scene.honest)}
     if others == "exempt":
         hosts["127.0.0.1"] = PinSet.exempt()
     policy = PinPolicy(hosts, unpinned_hosts="block" if others == "exempt" else "allow")
@@ -95,10 +101,10 @@ def test_an_adapter_that_connects_to_another_host(scene: Scene, kind: Any, other
 class Copying(HTTPAdapter):
     """Leaves the request as it is, and sends a copy to the address."""
 
-    def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a copy; or a request of its own, and then the one that it was given."""
         copied = request.copy()
-        copied.url = request.url.replace(urlsplit(request.url).hostname, "127.0.0.1", 1)
+        copied.url = request.url.replace(urlsplit(request.url or "").hostname or "", "127.0.0.1", 1)
         if urlsplit(request.url).path == "/secret":
             return super().send(copied, *args, **kwargs)
         if copied.url != request.url:
@@ -109,9 +115,9 @@ class Copying(HTTPAdapter):
 class Making(HTTPAdapter):
     """Sends a request of its own to the address, twice if the first fails."""
 
-    def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Send another request."""
-        url = request.url.replace(urlsplit(request.url).hostname, "127.0.0.1", 1)
+        url = request.url.replace(urlsplit(request.url or "").hostname or "", "127.0.0.1", 1)
         made = requests.Request(request.method, url, headers=request.headers).prepare()
         try:
             return super().send(made, *args, **kwargs)
@@ -121,7 +127,7 @@ class Making(HTTPAdapter):
 
 @pytest.mark.parametrize("is_ours", [False, True])
 @pytest.mark.parametrize("kind", [Copying, Making])
-def test_an_adapter_that_sends_another_request(scene: Scene, kind: Any, *, is_ours: bool) -> None:
+def test_an_adapter_that_sends_another_request(scene: Scene, kind: type[HTTPAdapter], *, is_ours: bool) -> None:
     """A copy of a request, or another in its place, is for the host of the URL that came to the adapter."""
     policy = PinPolicy({"localhost": scene.pins_of(scene.honest)}, unpinned_hosts="allow")
     session = scene.trusting(requests.Session() if is_ours else PinnedSession(policy))
@@ -138,7 +144,7 @@ def test_a_look_up_of_attributes_of_its_own(scene: Scene) -> None:
     """A class whose `__getattribute__` does not call the inherited one is refused where it is made or used."""
 
     class Plain(HTTPAdapter):
-        def __getattribute__(self, name: str) -> Any:
+        def __getattribute__(self, name: str) -> object:
             return object.__getattribute__(self, name)
 
     session = scene.pinned(Pin.from_certificate(scene.honest.certificate))
@@ -156,7 +162,7 @@ def test_the_look_up_of_another_session(scene: Scene) -> None:
     """`b.get_adapter = a.get_adapter`: the adapter belongs to the session with the other policy, and is refused."""
     theirs = scene.trusting(PinnedSession({"localhost": scene.pins_of(scene.attacker)}))
     ours = scene.trusting(PinnedSession({"localhost": scene.pins_of(scene.honest)}))
-    ours.get_adapter = theirs.get_adapter
+    ours.get_adapter = theirs.get_adapter  # type: ignore[method-assign]  # the attack
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
     with pytest.raises(UnpinnableAdapterError):
         ours.get(mitm.url(), auth=("user", SECRET))
@@ -173,7 +179,7 @@ def test_two_sessions_that_pin_one_adapter_at_once(scene: Scene, monkeypatch: py
 
     pinned_class = module._pinned_class
 
-    def slow(base: Any) -> Any:
+    def slow(base: Any) -> type[HTTPAdapter]:
         entered.set()
         go.wait(10)
         return pinned_class(base)
@@ -228,9 +234,9 @@ def test_an_adapter_with_a_state_of_its_own(scene: Scene) -> None:
 # --- Managers, pools and connections ---------------------------------------------------------------------------------
 
 
-def own_pool(url: str, bundle: str) -> Any:
+def own_pool(url: str | None, bundle: str) -> urllib3.HTTPConnectionPool:
     """A pool that no manager of ours has made."""
-    return urllib3.connectionpool.connection_from_url(url, ca_certs=bundle)
+    return urllib3.connectionpool.connection_from_url(url or "", ca_certs=bundle)
 
 
 @pytest.mark.parametrize(
@@ -286,7 +292,7 @@ class OwnPool:
     def __init__(self, host: str, port: int, **_: Any) -> None:
         self.inner = urllib3.HTTPSConnectionPool(host, port, cert_reqs="CERT_NONE")
 
-    def urlopen(self, method: str, url: str, **_: Any) -> Any:
+    def urlopen(self, method: str, url: str, **_: Any) -> urllib3.BaseHTTPResponse:
         """Send without a look at any key."""
         return self.inner.urlopen(method, url, headers={"X": SECRET})
 
@@ -303,18 +309,18 @@ def test_a_pool_class_that_is_not_urllib3s(scene: Scene) -> None:
     blocking = PinPolicy(policy.hosts, unpinned_hosts="allow", blocked_pins=[scene.backup])
     for each, host in ((policy, "localhost"), (blocking, "localhost"), (blocking, "127.0.0.1")):
         manager = PinnedPoolManager(each)
-        manager.pool_classes_by_scheme = {"https": OwnPool}  # type: ignore[dict-item]  # what the test is about
+        manager.pool_classes_by_scheme = {"https": OwnPool}
         with pytest.raises(UnpinnableAdapterError):
             manager.request("GET", mitm.url(host=host))
     assert scene.toll(mitm) == (0, 0, 0)
     manager = PinnedPoolManager(policy)
-    manager.pool_classes_by_scheme = {"https": OwnPool}  # type: ignore[dict-item]  # as above
+    manager.pool_classes_by_scheme = {"https": OwnPool}
     assert manager.request("GET", mitm.url(host="127.0.0.1")).data == b"ok"
     manager.clear()
 
 
 def test_the_client_certificate_is_not_for_the_proxy(
-    scene: Scene, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The context of the handshake with a proxy, also with one that forwards, has no client certificate."""
     from pinned_requests.transport import connection  # noqa: PLC0415  to see which settings are asked for
@@ -322,11 +328,14 @@ def test_the_client_certificate_is_not_for_the_proxy(
     client = tmp_path / "client.pem"
     credential = scene.root.issue("client.example.com")
     client.write_bytes(credential.key_pem + credential.certificate_pem)
-    asked: list[Any] = []
-    shared_context = connection.shared_context
-    monkeypatch.setattr(
-        connection, "shared_context", lambda settings: asked.append(settings) or shared_context(settings)
-    )
+    asked: list[TLSSettings] = []
+    shared_context = connection.shared_context  # type: ignore[attr-defined]  # imported there
+
+    def asking(settings: TLSSettings) -> ssl.SSLContext:
+        asked.append(settings)
+        return shared_context(settings)
+
+    monkeypatch.setattr(connection, "shared_context", asking)
     proxy = scene.serve(scene.honest)
     manager = PinnedProxyManager(
         {"start.test": PinSet.exempt()}, proxy.url(), ca_certs=scene.bundle, cert_file=str(client)
@@ -399,7 +408,7 @@ def test_a_policy_that_changes_while_a_sink_runs(scene: Scene, *, is_kept_alive:
     mitm = scene.serve(scene.attacker)
     calls = 0
 
-    def react(_report: Any) -> None:
+    def react(_report: ViolationReport) -> None:
         nonlocal calls
         calls += 1
         if calls == 1 + is_kept_alive:
@@ -444,14 +453,16 @@ def test_a_policy_that_changes_before_a_connection_of_its_own_begins(scene: Scen
 @pytest.mark.parametrize(
     ("base", "host_session"), [(HTTPAdapter, "pinned"), (PinnedAdapter, "pinned"), (PinnedAdapter, "plain")]
 )
-def test_a_class_that_hides_its_subclasses(scene: Scene, base: Any, host_session: str) -> None:
+def test_a_class_that_hides_its_subclasses(scene: Scene, base: type[HTTPAdapter], host_session: str) -> None:
     """A base that keeps `__init_subclass__` to itself hides no override."""
 
     class Hiding:
         def __init_subclass__(cls) -> None:
             pass
 
-    def find(_self: Any, request: Any, *_args: Any, **_kwargs: Any) -> Any:
+    def find(
+        _self: object, request: requests.PreparedRequest, *_args: object, **_kwargs: object
+    ) -> urllib3.HTTPConnectionPool:
         return own_pool(request.url, scene.bundle)
 
     kind = type("Own", (Hiding, base), {"get_connection_with_tls_context": find})
@@ -473,17 +484,17 @@ def test_an_override_with_the_attributes_of_ours(scene: Scene, kind: str) -> Non
 
     class Adapter(PinnedAdapter):
         @functools.wraps(PinnedAdapter.get_connection_with_tls_context)
-        def get_connection_with_tls_context(self, request: Any, *_: Any, **__: Any) -> Any:
+        def get_connection_with_tls_context(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> Any:  # type: ignore[override]  # fewer parameters
             return own_pool(request.url, scene.bundle)
 
     class Session(PinnedSession):
         @functools.wraps(PinnedSession.get_adapter)
-        def get_adapter(self, *_: Any, **__: Any) -> Any:
+        def get_adapter(self, *_: Any, **__: Any) -> HTTPAdapter:  # type: ignore[override]  # as above
             return HTTPAdapter()
 
     class Manager(PinnedPoolManager):
         @functools.wraps(PinnedPoolManager.connection_from_host)
-        def connection_from_host(self, *_: Any, **__: Any) -> Any:
+        def connection_from_host(self, *_: Any, **__: Any) -> Any:  # type: ignore[override]  # as above
             return own_pool(current.url(), scene.bundle)
 
     session: Any = scene.trusting(Session(pins) if kind == "session" else requests.Session())
@@ -505,7 +516,7 @@ def test_a_look_up_that_caches_itself(scene: Scene) -> None:
 
     class Session(PinnedSession):
         @functools.cached_property
-        def get_adapter(self) -> Any:
+        def get_adapter(self) -> Callable[..., HTTPAdapter]:
             """Find an adapter that nothing else has seen."""
             return lambda *_, **__: HTTPAdapter()
 
@@ -539,17 +550,17 @@ def test_a_manager_that_is_made_when_it_is_needed(scene: Scene) -> None:
     """An adapter with a property of its own for its manager: that is asked, and what it returns is pinned."""
 
     class Lazy(HTTPAdapter):
-        made: Any = None
+        made: PoolManager | None = None
 
         @property
-        def poolmanager(self) -> Any:
+        def poolmanager(self) -> PoolManager:
             """Make a manager."""
             if self.made is None:
                 self.made = PoolManager(ca_certs=scene.bundle)
             return self.made
 
         @poolmanager.setter
-        def poolmanager(self, _: Any) -> None:
+        def poolmanager(self, _: PoolManager) -> None:
             """Keep the own one."""
 
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
@@ -563,7 +574,7 @@ def test_a_manager_that_is_made_when_it_is_needed(scene: Scene) -> None:
 
 def test_a_class_that_is_assigned_to(scene: Scene) -> None:
     """A method that a class of adapters gets after its adapter was mounted is pinned, too."""
-    kind: Any = type("Own", (HTTPAdapter,), {})
+    kind: type[HTTPAdapter] = type("Own", (HTTPAdapter,), {})
     session = scene.trusting(PinnedSession({"localhost": scene.pins_of(scene.honest)}))
     session.mount("https://", kind())
     pinned_class: Any = type(session.get_adapter("https://localhost/"))
@@ -618,7 +629,7 @@ def test_a_full_pool(scene: Scene) -> None:
 def test_block_while_the_policy_changes(scene: Scene) -> None:
     """`unpinned_hosts="block"` holds also if the store changes while the guard is made."""
     pins = {"localhost": scene.pins_of(scene.honest)}
-    block, allow = (PinPolicy(pins, unpinned_hosts=each) for each in ("block", "allow"))  # type: ignore[arg-type]  # a str to mypy
+    block, allow = (PinPolicy(pins, unpinned_hosts=each) for each in ("block", "allow"))
 
     class Changing(PolicyStore):
         answers = iter([block, block, allow])
@@ -634,7 +645,7 @@ def test_block_while_the_policy_changes(scene: Scene) -> None:
 # --- Contexts --------------------------------------------------------------------------------------------------------
 
 
-def test_default_authorities_that_change(scene: Scene, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_authorities_that_change(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a CA bundle of its own, a manager trusts what OpenSSL trusts now: a withdrawn CA is not trusted."""
     bundle = tmp_path / "ca.pem"
     bundle.write_bytes(scene.root.certificate_pem)
@@ -658,10 +669,8 @@ def test_a_request_that_could_not_be_made_unverified(scene: Scene) -> None:
     """A context that checks host names refuses CERT_NONE: it was not used unverified, and still vouches."""
 
     class Own(HTTPAdapter):
-        def init_poolmanager(self, *args: Any, **kwargs: Any) -> Any:
-            return super().init_poolmanager(
-                *args, ssl_context=ssl.create_default_context(cafile=scene.bundle), **kwargs
-            )
+        def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+            super().init_poolmanager(*args, ssl_context=ssl.create_default_context(cafile=scene.bundle), **kwargs)
 
     session = scene.pinned(Pin.from_certificate(scene.root.certificate))
     session.mount("https://", Own())
@@ -685,8 +694,8 @@ def test_check_says_what_get_does(scene: Scene) -> None:
             super().__init__(host, port)
 
     class Plainly(HTTPAdapter):
-        def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-            pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> urllib3.HTTPConnectionPool:
+            pool = super().get_connection_with_tls_context(*args, **kwargs)
             pool.ConnectionCls = Plain
             return pool
 

@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pytest
 import requests
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from pinned_requests import ViolationReport
     from pinned_requests.testing import Credential, Request, TLSServer
     from support.lab import Certificates
+    from support.proxy import Proxy as BasicProxy
     from support.scene import Scene
 
 SECRET = "the-secret-of-the-request"  # noqa: S105  what the attacker is after
@@ -181,7 +182,7 @@ def https_proxy(tmp_path_factory: pytest.TempPathFactory, cast: Certificates) ->
 
 
 @pytest.fixture(scope="session")
-def basic_proxy(proxy: Any) -> Proxy:
+def basic_proxy(proxy: BasicProxy) -> Proxy:
     """proxy.py with basic authentication: that of the other tests."""
     assert (proxy.user, proxy.password) == (USER, PASSWORD)
     return Proxy(proxy.url)
@@ -224,6 +225,9 @@ def socks5_basic_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pro
         yield Proxy(f"socks5h://{USER}:{PASSWORD}@127.0.0.1:{port}")
 
 
+ManagerT = TypeVar("ManagerT", PinnedPoolManager, PinnedProxyManager)
+
+
 class Traveller:
     """Who sends the requests of one test, and what is at hand for it."""
 
@@ -237,7 +241,7 @@ class Traveller:
 
     def proxy(self, name: str | None) -> Proxy | None:
         """Return the proxy of a name, started if need be."""
-        return name and self._request.getfixturevalue(name)
+        return None if name is None else self._request.getfixturevalue(name)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -247,7 +251,7 @@ class Traveller:
         policy = PinPolicy({"localhost": pin_set, "127.0.0.1": PinSet.exempt()})
         return {"pins": policy, "on_violation": self.reports.append}
 
-    def session(self, kind: str = "session") -> Any:
+    def session(self, kind: str = "session") -> requests.Session:
         """Make a pinned session, one with an adapter of the user's, or a plain one with a pinned adapter."""
         options = self.options
         if kind == "adapter":
@@ -260,7 +264,7 @@ class Traveller:
             session.mount("https://", HTTPAdapter(max_retries=3))
         return self.scene.trusting(session)
 
-    def manager(self, kind: Any, *args: Any, **kwargs: Any) -> Any:
+    def manager(self, kind: Callable[..., ManagerT], *args: Any, **kwargs: Any) -> ManagerT:
         """Make a manager of urllib3's."""
         options = self.options
         manager = kind(
@@ -309,7 +313,7 @@ class Way:
 
         def ask(server: TLSServer) -> str:
             body: str = send(traveller.scene, session, server, options)
-            used = [*session.get_adapter(server.url()).proxy_manager]
+            used = [*session.get_adapter(server.url()).proxy_manager]  # type: ignore[attr-defined]  # an HTTPAdapter
             assert used == ([proxy.url] if proxy else [])
             return body
 
@@ -351,25 +355,25 @@ class ManagerWay(Way):
         return ask
 
 
-def get(_scene: Any, session: Any, server: TLSServer, options: Any) -> str:
+def get(_scene: Scene, session: requests.Session, server: TLSServer, options: dict[str, Any]) -> str:
     """Send a request in the usual way."""
     return str(session.get(server.url(f"/{SECRET}?{SECRET}"), **options).text)
 
 
-def prepared(_scene: Any, session: Any, server: TLSServer, options: Any) -> str:
+def prepared(_scene: Scene, session: requests.Session, server: TLSServer, options: dict[str, Any]) -> str:
     """Send a request that was prepared by hand."""
     options = dict(options)
     request = session.prepare_request(requests.Request("PUT", server.url(), data=SECRET, auth=options.pop("auth")))
     return str(session.send(request, **options).text)
 
 
-def stream(_scene: Any, session: Any, server: TLSServer, options: Any) -> str:
+def stream(_scene: Scene, session: requests.Session, server: TLSServer, options: dict[str, Any]) -> str:
     """Read the answer bit by bit."""
     with session.get(server.url(), stream=True, **options) as response:
         return b"".join(response.iter_content(1)).decode()
 
 
-def chunked(_scene: Any, session: Any, server: TLSServer, options: Any) -> str:
+def chunked(_scene: Scene, session: requests.Session, server: TLSServer, options: dict[str, Any]) -> str:
     """Send a body that is made while it is sent."""
     response = session.post(server.url(), data=(part.encode() for part in [SECRET, SECRET]), **options)
     if response.request.url == server.url():
@@ -380,7 +384,7 @@ def chunked(_scene: Any, session: Any, server: TLSServer, options: Any) -> str:
 def redirected(role: str, host: str) -> Callable[..., str]:
     """Ask a server that is let pass, and be sent on by it."""
 
-    def send(scene: Scene, session: Any, server: TLSServer, options: Any) -> str:
+    def send(scene: Scene, session: requests.Session, server: TLSServer, options: dict[str, Any]) -> str:
         # Closed, because proxy.py sends what comes next over a connection to wherever the first request went.
         answer = Response(307, (("Location", server.url()), ("Connection", "close")))
         first = scene.serve(getattr(scene, role, None), handler={"/": answer})
@@ -750,7 +754,7 @@ def test_rebuild_auth(traveller: Traveller) -> None:
     """A subclass that keeps the credentials for hosts that it trusts is asked, as in requests, and still pinned."""
 
     class Trusting(PinnedSession):
-        def rebuild_auth(self, prepared_request: Any, response: Any) -> None:
+        def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
             """Keep them."""
 
     scene, options = traveller.scene, traveller.options
@@ -758,6 +762,7 @@ def test_rebuild_auth(traveller: Traveller) -> None:
     both = PinPolicy({**pins, "127.0.0.1": pins["localhost"]})
     session = scene.trusting(Trusting(both, on_violation=options["on_violation"]))
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
+    led_to = ""
     first = scene.serve(scene.honest, handler=lambda _: Response(302, (("Location", led_to),)))
     led_to = mitm.url(host="127.0.0.1")
     with pytest.raises(PinMismatchError) as caught:

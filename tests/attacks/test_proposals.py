@@ -24,6 +24,7 @@ from pinned_requests.publishing.state import ROLES
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pinned_requests.publishing.state import State
     from support.publisher import Publisher
 
 THIEVES = PinPolicy({"thief.example.com": PinSet.exempt()})
@@ -42,7 +43,7 @@ class Ceremony:
         self.proposal = propose(self.state, {}, policy=("pins.json", new))
 
     @property
-    def state(self) -> Any:
+    def state(self) -> State:
         """The present state."""
         return self.machine.load()
 

@@ -19,18 +19,22 @@ from pinned_requests import (
 )
 
 if TYPE_CHECKING:
+    from pinned_requests.testing import Credential
+    from support.proxy import Proxy
     from support.scene import Scene
 
 SECRET = "the-secret-of-the-request"  # noqa: S105  what the attacker is after
 
 
-def pins_of(scene: Scene, credential: Any) -> dict[str, Any]:
+def pins_of(scene: Scene, credential: Credential) -> dict[str, list[Pin]]:
     """Pin a credential's key for localhost."""
     return {"localhost": [Pin.from_certificate(credential.certificate), scene.backup]}
 
 
 @pytest.fixture(params=["session", "adapter"])
-def store_and_session(request: pytest.FixtureRequest, scene: Scene, proxy: Any) -> tuple[PolicyStore, Any]:
+def store_and_session(
+    request: pytest.FixtureRequest, scene: Scene, proxy: Proxy
+) -> tuple[PolicyStore, requests.Session]:
     """A session that goes through the proxy, and the store of its policy, which pins the honest server's key."""
     store = PolicyStore(pins_of(scene, scene.honest))
     session = PinnedSession(store) if request.param == "session" else requests.Session()
@@ -41,7 +45,9 @@ def store_and_session(request: pytest.FixtureRequest, scene: Scene, proxy: Any) 
     return store, scene.trusting(session)
 
 
-def test_man_in_the_middle_behind_the_proxy(scene: Scene, proxy: Any, store_and_session: Any) -> None:
+def test_man_in_the_middle_behind_the_proxy(
+    scene: Scene, proxy: Proxy, store_and_session: tuple[PolicyStore, requests.Session]
+) -> None:
     """The proxy, or somebody behind it, leads the tunnel to an attacker whom the client's trust store accepts."""
     _, session = store_and_session
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
@@ -58,7 +64,7 @@ def test_man_in_the_middle_behind_the_proxy(scene: Scene, proxy: Any, store_and_
     assert [secret for secret in proxy.secrets if secret.lower() in server.received.lower()] == []
 
 
-def test_retries_through_the_proxy(scene: Scene, proxy: Any) -> None:
+def test_retries_through_the_proxy(scene: Scene, proxy: Proxy) -> None:
     """A refusal in a tunnel is not retried either."""
     session = scene.pinned(Pin.from_certificate(scene.honest.certificate), options={"max_retries": 5})
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
@@ -69,7 +75,7 @@ def test_retries_through_the_proxy(scene: Scene, proxy: Any) -> None:
     assert session.get(server.url(), proxies=proxies).text == "ok"
 
 
-def test_proxy_of_the_environment(scene: Scene, proxy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_of_the_environment(scene: Scene, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who controls the environment chooses the proxy, and gets no further by that."""
     session = scene.pinned(Pin.from_certificate(scene.honest.certificate))
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
@@ -78,7 +84,7 @@ def test_proxy_of_the_environment(scene: Scene, proxy: Any, monkeypatch: pytest.
         session.get(mitm.url())
     assert scene.toll(mitm) == (1, 1, 0)
     assert session.get(server.url()).text == "ok"
-    assert session.get_adapter(server.url()).proxy_manager  # it did go through the proxy
+    assert session.get_adapter(server.url()).proxy_manager  # type: ignore[attr-defined]  # it went through the proxy
 
 
 def test_the_proxy_itself_is_the_man_in_the_middle(scene: Scene) -> None:
@@ -92,7 +98,9 @@ def test_the_proxy_itself_is_the_man_in_the_middle(scene: Scene) -> None:
     assert session.get(server.url()).text == "ok"
 
 
-def test_a_pooled_tunnel_after_a_change_of_policy(scene: Scene, store_and_session: Any) -> None:
+def test_a_pooled_tunnel_after_a_change_of_policy(
+    scene: Scene, store_and_session: tuple[PolicyStore, requests.Session]
+) -> None:
     """A tunnel that is open is evaluated for each request: it is closed, and one fresh tunnel tried."""
     store, session = store_and_session
     server = scene.serve(scene.honest)

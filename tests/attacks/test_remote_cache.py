@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from pinned_requests.testing import Response
     from support.publisher import Publisher
 
 EVIL = PinPolicy({"evil.example.com": PinSet.exempt()})
@@ -59,10 +60,10 @@ class CachedClient:
         assert (store.current, store.last_error) == (self.old, None)
 
 
-class Down(dict[str, Any]):
+class Down(dict[str, "Response | bytes"]):
     """Every path is forged, with nothing of use."""
 
-    def get(self, *_: Any) -> Any:
+    def get(self, *_: object) -> Any:
         """Return the one answer."""
         return b"the network is down"
 
@@ -281,11 +282,16 @@ def test_a_temporary_name_that_was_guessed(tmp_path: Path, monkeypatch: pytest.M
     """It has 128 random bits. If it is there all the same, nothing is written through it."""
     victim = tmp_path / "victim"
     victim.write_text("of the user")
-    names = []
+    names: list[str] = []
     with PrivateFolder.opened(tmp_path / "folder", make=True) as folder:
         original = os.replace
+
+        def noting(source: str, *args: Any, **kwargs: Any) -> None:
+            names.append(source)
+            original(source, *args, **kwargs)
+
         with monkeypatch.context() as patch:
-            patch.setattr(os, "replace", lambda *args, **kwargs: (names.append(args[0]), original(*args, **kwargs)))
+            patch.setattr(os, "replace", noting)
             folder.write("a", b"1")
             folder.write("a", b"2")
         assert len(set(names)) == 2

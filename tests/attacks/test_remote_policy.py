@@ -24,7 +24,11 @@ from pinned_requests.testing import Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import tzinfo
     from pathlib import Path
+    from typing import Any
+
+    from tuf.api.metadata import Metadata, Root
 
     from support.publisher import Publisher
 
@@ -138,7 +142,7 @@ def test_one_key_where_two_must_sign(
 class CarelessRepository(Repository):
     """Signs with whatever keys there are, and does not care whether they are enough."""
 
-    def _sign(self, role: str, metadata: Any, judges: Any, days: Any) -> None:
+    def _sign(self, role: str, metadata: Metadata[Any], judges: list[Root], days: int | None) -> None:
         generous = deepcopy(judges)
         for judge in generous:
             judge.roles[role].threshold = 1
@@ -213,7 +217,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch, offset: timedelta) -> None:
 
     class Clock(datetime):
         @classmethod
-        def now(cls, tz: Any = None) -> Any:
+        def now(cls, tz: tzinfo | None = None) -> Any:
             return datetime.now(UTC).astimezone(tz) + offset
 
     class Module:
@@ -279,12 +283,11 @@ def test_what_is_no_metadata(subscription: Subscription, metadata: bytes) -> Non
 def test_a_signed_target_that_is_no_policy(subscription: Subscription, text: str) -> None:
     """A publisher's mistake is signed as well as anything else: it is not taken, and the cache keeps the old policy."""
 
-    class Mistake:
-        @staticmethod
-        def to_json() -> str:
+    class Mistake(PinPolicy):
+        def to_json(self) -> str:
             return text
 
-    subscription.publisher.publish(Mistake())
+    subscription.publisher.publish(Mistake(subscription.new.hosts))
     subscription.refused("policy")
     assert subscription.publisher.store().current == subscription.old
     subscription.publisher.publish(subscription.new)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pinned_requests import PinPolicy
+    from pinned_requests.testing import Request, Response
     from support.publisher import Publisher
     from support.scene import Scene
 
@@ -180,7 +181,12 @@ def test_a_server_that_says_nothing(
     """Silence is cut by the time-out of a read, before the deadline."""
     monkeypatch.setattr(fetcher, "READ", 0.2)
     monkeypatch.setattr(fetcher, "DEADLINE", 20.0)
-    store = client_of(flooding(lambda: [time.sleep(1) or b""]).url, publishing(), policies)
+
+    def pieces() -> Iterable[bytes]:
+        time.sleep(1)
+        return [b""]
+
+    store = client_of(flooding(pieces).url, publishing(), policies)
     assert refused(store, "slow", policies[0]) < 3 * DEADLINE
 
 
@@ -191,8 +197,9 @@ def test_a_server_that_is_slow_and_honest(
     publisher = publishing()
     publisher.publish(policies[1])
     answer = publisher.server.handler
+    assert callable(answer)
 
-    def slowly(request: Any) -> Any:
+    def slowly(request: Request) -> Response:
         time.sleep(0.1)
         return answer(request)
 

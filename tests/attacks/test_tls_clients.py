@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
     from typing import Self
 
+    from pinned_requests import ViolationReport
+    from pinned_requests.testing import Credential
     from support.lab import Certificates
     from support.scene import Scene
 
@@ -51,7 +53,7 @@ FIRST, SECOND = b"\xfe" * 500, b"\xff" * 500  # the parts of an upload
 SECRET = {"Authorization": "Bearer the-secret-token"}
 
 
-def pins_of(scene: Scene, credential: Any, **fields: Any) -> dict[str, PinSet]:
+def pins_of(scene: Scene, credential: Credential, **fields: Any) -> dict[str, PinSet]:
     """Pin a key for localhost."""
     return {"localhost": PinSet([Pin.from_certificate(credential.certificate)], [scene.backup], **fields)}
 
@@ -128,7 +130,9 @@ UPLOADS = [
 
 
 @pytest.mark.parametrize("upload", UPLOADS)
-def test_a_policy_swap_stops_an_upload(scene: Scene, upload: Any) -> None:
+def test_a_policy_swap_stops_an_upload(
+    scene: Scene, upload: Callable[[PinnedSSLContext, str, Callable[[], object]], int]
+) -> None:
     """The key is not pinned any more: the rest of the body stays here, and no retry brings it to the server."""
     server = scene.serve(scene.honest)
     context = pinned(scene)
@@ -141,7 +145,9 @@ def test_a_policy_swap_stops_an_upload(scene: Scene, upload: Any) -> None:
 
 
 @pytest.mark.parametrize("upload", UPLOADS)
-def test_there_and_back_in_an_upload(scene: Scene, upload: Any) -> None:
+def test_there_and_back_in_an_upload(
+    scene: Scene, upload: Callable[[PinnedSSLContext, str, Callable[[], object]], int]
+) -> None:
     """What counts at a write is the policy in force. It accepts the key again."""
     server = scene.serve(scene.honest)
     context = pinned(scene)
@@ -190,7 +196,7 @@ class H2Server:
                         self._answer(connection, event)
                 tls.sendall(connection.data_to_send())
 
-    def _answer(self, connection: h2.connection.H2Connection, event: Any) -> None:
+    def _answer(self, connection: h2.connection.H2Connection, event: h2.events.RequestReceived) -> None:
         path = dict(event.headers)[b":path"].decode()
         self.paths.append(path)
         connection.send_headers(event.stream_id, [(":status", "200")])
@@ -256,7 +262,7 @@ def test_a_kept_alive_connection_is_refused(scene: Scene, change: str) -> None:
 
 def test_report_only_is_reported_once_a_connection(scene: Scene) -> None:
     """However many requests it carries."""
-    reports: list[Any] = []
+    reports: list[ViolationReport] = []
     server = scene.serve(scene.attacker)
     context = pinned(scene, pins_of(scene, scene.honest, report_only=True), on_violation=reports.append)
     for connections in (1, 2):
@@ -291,7 +297,9 @@ def scheme(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def proxy_ports(cast: Certificates, start_proxy: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> Any:
+def proxy_ports(
+    cast: Certificates, start_proxy: Callable[..., int], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, int], Credential]:
     """Start proxy.py twice, and return the ports, and the certificate of the one with TLS."""
     folder: Path = tmp_path_factory.mktemp("tls-proxy")
     credential = cast.intermediate.issue("127.0.0.1")
@@ -302,7 +310,7 @@ def proxy_ports(cast: Certificates, start_proxy: Callable[..., int], tmp_path_fa
 
 
 @pytest.fixture
-def way(scene: Scene, scheme: str, proxy_ports: Any) -> Way:
+def way(scene: Scene, scheme: str, proxy_ports: tuple[dict[str, int], Credential]) -> Way:
     """The proxy has a key of its own, and a host of its own in the policy."""
     ports, credential = proxy_ports
     proxy_pins = PinSet([Pin.from_certificate(credential.certificate)], [scene.backup])
@@ -392,7 +400,7 @@ def in_a_loop(main: Callable[[], Awaitable[object]]) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _loop, details: told.append(details))
         await main()
 
-    told: list[Any] = []
+    told: list[dict[str, Any]] = []
     try:
         asyncio.run(run())
     finally:
@@ -437,7 +445,7 @@ def refused_by_aiohttp(context: PinnedSSLContext, url: str) -> None:
         refused_by_aiohttp,
     ],
 )
-def test_a_refused_client_leaves_nothing_behind(scene: Scene, client: Callable[[Any, str], None]) -> None:
+def test_a_refused_client_leaves_nothing_behind(scene: Scene, client: Callable[[PinnedSSLContext, str], None]) -> None:
     """No descriptor stays open while the garbage collector is off, and no handler of the loop is called."""
     mitm = scene.serve(scene.attacker)
     context = pinned(scene)

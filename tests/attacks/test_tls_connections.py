@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 import pytest
 
@@ -36,9 +36,13 @@ from pinned_requests.enforcement.guard import Guard
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from pinned_requests import ViolationReport
+    from pinned_requests.core.verdict import Verdict
+    from pinned_requests.testing import TLSServer
     from support.scene import Scene
 
 SECRET = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Secret: the-secret\r\n\r\n"
+ResultT = TypeVar("ResultT")
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
 
@@ -48,13 +52,13 @@ def pinned_context(scene: Scene, **options: Any) -> PinnedSSLContext:
     return PinnedSSLContext({"localhost": pins}, **{"cafile": scene.bundle, **options})
 
 
-def make_file(tls: Any, mode: str) -> Any:
+def make_file(tls: ssl.SSLSocket, mode: Literal["wb", "rb"]) -> object:
     """Use the socket as a file, unbuffered."""
     with tls.makefile(mode, buffering=0) as file:
         return file.write(SECRET) if mode == "wb" else file.read(1)
 
 
-def send_file(tls: Any) -> Any:
+def send_file(tls: ssl.SSLSocket) -> object:
     """Send a file of the file system."""
     with tempfile.TemporaryFile() as file:
         file.write(SECRET)
@@ -65,7 +69,7 @@ def send_file(tls: Any) -> Any:
 # A non-blocking socket refuses `sendfile()` and `makefile()` by itself.
 BLOCKING_ALONE = {"sendfile", "makefile-write", "makefile-read"}
 
-SENDING: dict[str, Callable[[Any], Any]] = {
+SENDING: dict[str, Callable[[ssl.SSLSocket], object]] = {
     "write": lambda tls: tls.write(SECRET),
     "send": lambda tls: tls.send(SECRET),
     "sendall": lambda tls: tls.sendall(SECRET),
@@ -73,7 +77,7 @@ SENDING: dict[str, Callable[[Any], Any]] = {
     "makefile-write": lambda tls: make_file(tls, "wb"),
     "do_handshake": lambda tls: tls.do_handshake(),
 }
-SOCKET_CALLS: dict[str, Callable[[Any], Any]] = {
+SOCKET_CALLS: dict[str, Callable[[ssl.SSLSocket], object]] = {
     **SENDING,
     "sendto": lambda tls: tls.sendto(SECRET, ("127.0.0.1", 1)),
     "read": lambda tls: tls.read(),
@@ -85,7 +89,7 @@ SOCKET_CALLS: dict[str, Callable[[Any], Any]] = {
     "makefile-read": lambda tls: make_file(tls, "rb"),
     "unwrap": lambda tls: tls.unwrap(),
 }
-OBJECT_CALLS: dict[str, Callable[[Any], Any]] = {
+OBJECT_CALLS: dict[str, Callable[[ssl.SSLObject], object]] = {
     "write": lambda tls: tls.write(SECRET),
     "read": lambda tls: tls.read(),
     "read-into": lambda tls: tls.read(1, bytearray(1)),
@@ -95,7 +99,7 @@ OBJECT_CALLS: dict[str, Callable[[Any], Any]] = {
 TIMEOUTS = {"blocking": None, "timeout": 10.0, "non-blocking": 0.0}
 
 
-def until_done(call: Callable[[], Any], sock: Any) -> Any:
+def until_done(call: Callable[[], ResultT], sock: ssl.SSLSocket) -> ResultT:
     """Call a method of a non-blocking socket until it neither wants to read nor to write."""
     while True:
         try:
@@ -106,7 +110,7 @@ def until_done(call: Callable[[], Any], sock: Any) -> Any:
             select.select([], [sock], [], 10)
 
 
-def open_socket(context: ssl.SSLContext, port: int, timeout: float | None = 10.0) -> Any:
+def open_socket(context: ssl.SSLContext, port: int, timeout: float | None = 10.0) -> ssl.SSLSocket:
     """Connect, and wrap the socket without a handshake."""
     sock = socket.create_connection(("127.0.0.1", port), 10)
     tls = context.wrap_socket(sock, server_hostname="localhost", do_handshake_on_connect=False)
@@ -127,7 +131,7 @@ class Pump:
         if data := self.outgoing.read():
             self.sock.sendall(data)
 
-    def do(self, call: Callable[[Any], Any]) -> Any:
+    def do(self, call: Callable[[ssl.SSLObject], ResultT]) -> ResultT:
         """Call a method until it neither wants to read nor to write."""
         while True:
             try:
@@ -141,14 +145,14 @@ class Pump:
 
 
 @pytest.fixture(params=VERSIONS, ids=["1.2", "1.3"])
-def versioned(scene: Scene, request: pytest.FixtureRequest) -> Any:
+def versioned(scene: Scene, request: pytest.FixtureRequest) -> Scene:
     """The scene, with servers that speak one version of TLS."""
     scene.tls = request.param
     return scene
 
 
 @contextlib.contextmanager
-def nothing_through(scene: Scene, server: Any, handshakes: int | None = None) -> Iterator[None]:
+def nothing_through(scene: Scene, server: TLSServer, handshakes: int | None = None) -> Iterator[None]:
     """Check that the server has got no application byte in the block, and no byte in the clear."""
     yield
     toll = scene.toll(server)
@@ -157,7 +161,7 @@ def nothing_through(scene: Scene, server: Any, handshakes: int | None = None) ->
         assert toll.handshakes == handshakes
 
 
-def test_a_plain_context_is_fooled(versioned: Any) -> None:
+def test_a_plain_context_is_fooled(versioned: Scene) -> None:
     """The attacker of these tests has a certificate that the trust store accepts."""
     mitm = versioned.serve(versioned.attacker)
     context = ssl.create_default_context(cafile=versioned.bundle)
@@ -168,7 +172,7 @@ def test_a_plain_context_is_fooled(versioned: Any) -> None:
 
 @pytest.mark.parametrize("mode", TIMEOUTS)
 @pytest.mark.parametrize("name", SOCKET_CALLS)
-def test_no_first_call_on_a_socket_sends(versioned: Any, name: str, mode: str) -> None:
+def test_no_first_call_on_a_socket_sends(versioned: Scene, name: str, mode: str) -> None:
     """OpenSSL makes the handshake inside the first read or write. Every call is refused, and every one after it."""
     mitm = versioned.serve(versioned.attacker, cleartext=True)
     expected: Any = PinMismatchError
@@ -188,7 +192,7 @@ def test_no_first_call_on_a_socket_sends(versioned: Any, name: str, mode: str) -
 
 @pytest.mark.parametrize("mode", TIMEOUTS)
 @pytest.mark.parametrize("name", SENDING)
-def test_the_honest_server_gets_it(versioned: Any, name: str, mode: str) -> None:
+def test_the_honest_server_gets_it(versioned: Scene, name: str, mode: str) -> None:
     """The same first call, and the server with the key."""
     if mode == "non-blocking" and name in BLOCKING_ALONE:
         pytest.skip("a non-blocking socket has no such call")
@@ -213,7 +217,7 @@ def test_flags_are_refused_as_by_ssl(scene: Scene) -> None:
     assert scene.toll(server).application_bytes == 0
 
 
-def test_the_handshake_is_refused_where_the_socket_is_wrapped(versioned: Any) -> None:
+def test_the_handshake_is_refused_where_the_socket_is_wrapped(versioned: Scene) -> None:
     """What `http.client` and `smtplib` do. The socket is closed, and the error is the one that clients of ssl know."""
     mitm = versioned.serve(versioned.attacker)
     sock = socket.create_connection(("127.0.0.1", mitm.port), 10)
@@ -227,7 +231,7 @@ def test_the_handshake_is_refused_where_the_socket_is_wrapped(versioned: Any) ->
 
 
 @pytest.mark.parametrize("name", OBJECT_CALLS)
-def test_no_first_call_on_an_object_sends(versioned: Any, name: str) -> None:
+def test_no_first_call_on_an_object_sends(versioned: Scene, name: str) -> None:
     """Also where the client flushes its buffer after the refusal, and goes on as if nothing was."""
     mitm = versioned.serve(versioned.attacker)
     with nothing_through(versioned, mitm):
@@ -239,7 +243,7 @@ def test_no_first_call_on_an_object_sends(versioned: Any, name: str) -> None:
                 pump.flush()
 
 
-def test_the_honest_server_gets_it_from_an_object(versioned: Any) -> None:
+def test_the_honest_server_gets_it_from_an_object(versioned: Scene) -> None:
     """The twin."""
     server = versioned.serve(versioned.honest)
     pump = Pump(pinned_context(versioned), server.port)
@@ -333,7 +337,7 @@ def test_a_live_connection_keeps_its_context(scene: Scene, kind: str, attribute:
     context = pinned_context(scene)
     pump = Pump(context, mitm.port)
     with nothing_through(scene, mitm), pump.sock, open_socket(context, mitm.port) as sock:
-        tls: Any = {"socket": sock, "object": pump.tls, "inner": sock._sslobj}[kind]
+        tls: Any = {"socket": sock, "object": pump.tls, "inner": sock._sslobj}[kind]  # type: ignore[attr-defined]  # an SSLObject
         with pytest.raises((AttributeError, TypeError, PolicyError)):
             setattr(tls, attribute, ssl.create_default_context(cafile=scene.bundle) if attribute == "context" else sock)
         with pytest.raises(PinMismatchError):
@@ -370,11 +374,12 @@ def test_an_unknown_method_of_a_later_python_is_not_reachable(scene: Scene) -> N
     with open_socket(pinned_context(scene), server.port) as tls:
         tls.do_handshake()
         with pytest.raises(AttributeError):
-            tls._sslobj.verify_client_post_handshake()  # the C object has it
-        assert tls._sslobj.uses_ktls_for_send() is False  # or CPython 3.15 would send a file by another method
+            tls._sslobj.verify_client_post_handshake()  # type: ignore[attr-defined]  # the C object has it
+        inner: Any = tls._sslobj  # type: ignore[attr-defined]  # an SSLObject
+        assert inner.uses_ktls_for_send() is False  # or CPython 3.15 would send a file by another method
         assert tls.version() == "TLSv1.3"
         assert tls.cipher()
-        assert tls.getpeercert()["subjectAltName"]
+        assert (tls.getpeercert() or {})["subjectAltName"]
         assert tls.pending() == 0
         assert tls.session_reused is False
         assert tls.selected_alpn_protocol() is None
@@ -384,12 +389,14 @@ def test_an_unknown_method_of_a_later_python_is_not_reachable(scene: Scene) -> N
     ("step", "error"),
     [("judge", ZeroDivisionError), ("judge", OSError), ("policy", ZeroDivisionError), ("admit", ZeroDivisionError)],
 )
-def test_an_error_in_the_check_refuses(scene: Scene, monkeypatch: pytest.MonkeyPatch, step: str, error: Any) -> None:
+def test_an_error_in_the_check_refuses(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, step: str, error: type[Exception]
+) -> None:
     """Whatever fails: the chain was not accepted, and the connection stays refused when the failure has passed."""
     server = scene.serve(scene.honest)
     context = pinned_context(scene)
 
-    def fail(*_: Any) -> Any:
+    def fail(*_: object) -> NoReturn:
         raise error
 
     with nothing_through(scene, server), open_socket(context, server.port) as tls:
@@ -418,10 +425,10 @@ def test_a_refused_connection_is_shut_down(scene: Scene) -> None:
 @pytest.mark.parametrize("refused", [True, False])
 def test_threads_make_one_check(scene: Scene, monkeypatch: pytest.MonkeyPatch, refused: bool) -> None:  # noqa: FBT001  a parameter
     """Whichever is first, the others wait for its check: all are refused, with one report, or none is."""
-    reports: list[Any] = []
+    reports: list[ViolationReport] = []
     judge = Guard.judge
 
-    def judge_slowly(*args: Any) -> Any:
+    def judge_slowly(*args: Any) -> Verdict:
         time.sleep(0.1)
         return judge(*args)
 

@@ -29,12 +29,13 @@ from pinned_requests.testing import Credential
 from support.fork import needs_fork
 
 if TYPE_CHECKING:
+    from pinned_requests.testing import Authority
     from support.scene import Scene
 
 SECRET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-def pins_of(scene: Scene, credential: Any, **fields: Any) -> PinSet:
+def pins_of(scene: Scene, credential: Credential | Authority, **fields: Any) -> PinSet:
     """Pin a credential's or an authority's key."""
     return PinSet([Pin.from_certificate(credential.certificate)], [scene.backup], **fields)
 
@@ -58,7 +59,12 @@ def send(context: ssl.SSLContext, port: int, host: str | None = "localhost", **o
         tls.sendall(SECRET)
 
 
-def refused(scene: Scene, context: ssl.SSLContext, error: Any = PinMismatchError, **options: Any) -> Any:
+def refused(
+    scene: Scene,
+    context: ssl.SSLContext,
+    error: type[Exception] | tuple[type[Exception], ...] = PinMismatchError,
+    **options: Any,
+) -> Exception:
     """Check that a server with another key gets nothing, and return the error."""
     mitm = scene.serve(options.pop("credential", scene.attacker), cleartext=True)
     with pytest.raises(error) as caught:
@@ -158,9 +164,9 @@ def test_a_write_by_the_class_of_c_is_noticed(scene: Scene, monkeypatch: pytest.
     """Such a write goes around the property. It is seen, and the rest of the chain does not count."""
     context = context_for(scene, pins={"localhost": pins_of(scene, scene.root)})
     accepted(scene, context)
-    original = _ssl._SSLContext._wrap_socket
+    original = _ssl._SSLContext._wrap_socket  # type: ignore[attr-defined]  # of the C class
 
-    def wrap(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def wrap(self: object, *args: Any, **kwargs: Any) -> Any:
         if self is not context:  # the server's
             return original(self, *args, **kwargs)
         tls = original(self, *args, **kwargs) if moment == "after" else None
@@ -176,9 +182,9 @@ def test_a_write_that_comes_too_late_is_noticed(scene: Scene, monkeypatch: pytes
     context = context_for(scene, pins={"localhost": pins_of(scene, scene.root)})
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    original = _ssl._SSLContext._wrap_socket
+    original = _ssl._SSLContext._wrap_socket  # type: ignore[attr-defined]  # of the C class
 
-    def wrap(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def wrap(self: object, *args: Any, **kwargs: Any) -> Any:
         tls = original(self, *args, **kwargs)
         if self is context:
             _ssl._SSLContext.check_hostname.__set__(self, 1)  # type: ignore[attr-defined]  # of the C class
@@ -232,7 +238,11 @@ def test_a_session_to_resume_is_refused(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("allow", [False, True])
-def test_a_session_that_is_resumed_all_the_same_has_no_chain(scene: Scene, monkeypatch: Any, allow: bool) -> None:  # noqa: FBT001  a parameter
+def test_a_session_that_is_resumed_all_the_same_has_no_chain(
+    scene: Scene,
+    monkeypatch: pytest.MonkeyPatch,
+    allow: bool,  # noqa: FBT001  a parameter
+) -> None:
     """By the C class, which no check of arguments sees: without a chain there is no match."""
     server = scene.serve(scene.honest, context=tickets(scene))
     context = context_for(scene, unpinned_hosts="allow" if allow else "block")
@@ -241,10 +251,10 @@ def test_a_session_that_is_resumed_all_the_same_has_no_chain(scene: Scene, monke
         tls.sendall(SECRET)
         tls.recv(100)
         session = tls.session
-    original = _ssl._SSLContext._wrap_socket
+    original = _ssl._SSLContext._wrap_socket  # type: ignore[attr-defined]  # of the C class
     wrapped: list[Any] = []
 
-    def wrap(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def wrap(self: object, *args: Any, **kwargs: Any) -> Any:
         if self is not context:  # the server's
             return original(self, *args, **kwargs)
         wrapped.append(original(self, *args, **{**kwargs, "session": session}))
@@ -270,7 +280,7 @@ def test_a_pre_shared_key_has_no_chain(scene: Scene) -> None:
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.maximum_version = ssl.TLSVersion.TLSv1_2
     server.set_ciphers("PSK")
-    server.set_psk_server_callback(lambda _identity: b"key")
+    server.set_psk_server_callback(lambda _identity: b"key")  # type: ignore[attr-defined, unused-ignore]  # since 3.13
     mitm = scene.serve(scene.attacker, context=server)
     with pytest.raises(ChainUnavailableError):
         send(context, mitm.port)

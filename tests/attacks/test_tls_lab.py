@@ -100,7 +100,7 @@ CLIENTS = [with_httpx, with_async_httpx, with_aiohttp, with_asyncio, with_http_c
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_every_attacker_is_refused(mitm_lab: MITMLab, client: Callable[[Any], bytes]) -> None:
+def test_every_attacker_is_refused(mitm_lab: MITMLab, client: Callable[[ssl.SSLContext], bytes]) -> None:
     """The honest server is believed, with the key in use and with the backup key."""
     api = mitm_lab.honest(HOST, {"/things": THINGS.decode()})
     pins = PinSet(api.pins, backup_pins=api.backup_pins, blocked_pins=[mitm_lab.revoked_pin])
@@ -113,7 +113,7 @@ def test_every_attacker_is_refused(mitm_lab: MITMLab, client: Callable[[Any], by
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_without_pins_the_client_is_fooled(mitm_lab: MITMLab, client: Callable[[Any], bytes]) -> None:
+def test_without_pins_the_client_is_fooled(mitm_lab: MITMLab, client: Callable[[ssl.SSLContext], bytes]) -> None:
     """The same clients with a plain context: the lab is not blind."""
     context = ssl.create_default_context()
     audit = mitm_lab.audit(lambda: client(context), HOST, attackers=["trusted-ca", "self-signed"])

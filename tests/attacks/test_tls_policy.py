@@ -35,15 +35,26 @@ from support.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from pinned_requests import ViolationReport
+    from pinned_requests.core.verdict import Verdict
+    from pinned_requests.testing import Credential
     from support.scene import Scene
+
+    Write = Callable[[bytes], None]
+    Connect = Callable[[ssl.SSLContext, int], Write]
 
 LIFE = 0.5  # seconds of pins and policies that end while a connection is open: less than SETTLED
 PART = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
 
 
-def pins_of(scene: Scene, credential: Any, **fields: Any) -> PinSet:
+def pins_of(scene: Scene, credential: Credential, **fields: Any) -> PinSet:
     """Pin a credential's key."""
     return PinSet([Pin.from_certificate(credential.certificate)], [scene.backup], **fields)
+
+
+def issuer_of(scene: Scene) -> Pin:
+    """The pin of the honest server's CA."""
+    return Pin.from_certificate(scene.intermediate.certificate)
 
 
 @pytest.fixture(params=["fixed", "followed"])
@@ -54,11 +65,11 @@ def store(request: pytest.FixtureRequest, scene: Scene) -> PolicyStore:
 
 
 @pytest.fixture(params=["socket", "object"])
-def connection(request: pytest.FixtureRequest) -> Iterator[Any]:
+def connection(request: pytest.FixtureRequest) -> Iterator[Connect]:
     """A function that makes an open connection of a context, and returns its write method."""
-    opened: list[Any] = []
+    opened: list[socket.socket] = []
 
-    def connect(context: ssl.SSLContext, port: int) -> Any:
+    def connect(context: ssl.SSLContext, port: int) -> Write:
         sock = socket.create_connection(("127.0.0.1", port), 10)
         opened.append(sock)
         if request.param == "socket":
@@ -86,7 +97,7 @@ def connection(request: pytest.FixtureRequest) -> Iterator[Any]:
         each.close()
 
 
-def test_a_new_policy_holds_from_the_next_write_on(scene: Scene, store: PolicyStore, connection: Any) -> None:
+def test_a_new_policy_holds_from_the_next_write_on(scene: Scene, store: PolicyStore, connection: Connect) -> None:
     """In the middle of an upload. The key is not pinned any more, so nothing more goes out."""
     server = scene.serve(scene.honest)
     write = connection(PinnedSSLContext(store, cafile=scene.bundle), server.port)
@@ -101,7 +112,7 @@ def test_a_new_policy_holds_from_the_next_write_on(scene: Scene, store: PolicySt
     assert scene.toll(server).application_bytes == len(PART)
 
 
-def test_there_and_back_between_two_writes(scene: Scene, store: PolicyStore, connection: Any) -> None:
+def test_there_and_back_between_two_writes(scene: Scene, store: PolicyStore, connection: Connect) -> None:
     """The policy in force accepts the chain: what held in between does not matter."""
     server = scene.serve(scene.honest)
     write = connection(PinnedSSLContext(store, cafile=scene.bundle), server.port)
@@ -152,12 +163,12 @@ def test_a_connection_stays_refused_when_the_policy_comes_back(scene: Scene, kin
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        (lambda scene: {"localhost": pins_of(scene, scene.honest, blocked_pins=[scene.issuer])}, BlockedKeyError),
+        (lambda scene: {"localhost": pins_of(scene, scene.honest, blocked_pins=[issuer_of(scene)])}, BlockedKeyError),
         (
-            lambda scene: PinPolicy({"localhost": pins_of(scene, scene.honest)}, blocked_pins=[scene.issuer]),
+            lambda scene: PinPolicy({"localhost": pins_of(scene, scene.honest)}, blocked_pins=[issuer_of(scene)]),
             BlockedKeyError,
         ),
-        (lambda scene: PinPolicy({"localhost": PinSet.exempt()}, blocked_pins=[scene.issuer]), BlockedKeyError),
+        (lambda scene: PinPolicy({"localhost": PinSet.exempt()}, blocked_pins=[issuer_of(scene)]), BlockedKeyError),
         (lambda scene: {"other.example.com": pins_of(scene, scene.honest)}, UnpinnedHostError),
         (
             lambda scene: {
@@ -175,9 +186,14 @@ def test_a_connection_stays_refused_when_the_policy_comes_back(scene: Scene, kin
     ],
     ids=["blocked", "blocked-for-all", "blocked-exempt", "unpinned", "expired", "another-port"],
 )
-def test_other_changes(scene: Scene, store: PolicyStore, connection: Any, change: Any, error: Any) -> None:
+def test_other_changes(
+    scene: Scene,
+    store: PolicyStore,
+    connection: Connect,
+    change: Callable[[Scene], PinPolicy | dict[str, PinSet]],
+    error: type[Exception],
+) -> None:
     """A key that is blocked, a host that is not pinned any more, pins that have expired, an entry for another port."""
-    scene.issuer = Pin.from_certificate(scene.intermediate.certificate)
     server = scene.serve(scene.honest)
     write = connection(PinnedSSLContext(store, cafile=scene.bundle), server.port)
     write(PART)
@@ -188,9 +204,11 @@ def test_other_changes(scene: Scene, store: PolicyStore, connection: Any, change
 
 
 @pytest.mark.parametrize("on_expiry", ["block", "unpin"])
-def test_expiry_holds_on_open_connections(scene: Scene, store: PolicyStore, connection: Any, on_expiry: str) -> None:
+def test_expiry_holds_on_open_connections(
+    scene: Scene, store: PolicyStore, connection: Connect, on_expiry: str
+) -> None:
     """No policy changes; the time does. With "unpin" the CA validation of the handshake is what is left."""
-    reports: list[Any] = []
+    reports: list[ViolationReport] = []
     server = scene.serve(scene.honest)
     context = PinnedSSLContext(store, cafile=scene.bundle, on_violation=reports.append)
     write = connection(context, server.port)
@@ -218,7 +236,7 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return pass_by
 
 
-def test_a_policy_that_is_too_old_refuses(scene: Scene, connection: Any) -> None:
+def test_a_policy_that_is_too_old_refuses(scene: Scene, connection: Connect) -> None:
     """`max_age` holds on open connections."""
     policy = PinPolicy({"localhost": pins_of(scene, scene.honest)})
     server = scene.serve(scene.honest)
@@ -232,7 +250,7 @@ def test_a_policy_that_is_too_old_refuses(scene: Scene, connection: Any) -> None
 
 
 @pytest.mark.parametrize("clock", [0, 1], ids=["monotonic", "wall"])
-def test_a_clock_that_is_set(scene: Scene, connection: Any, later: Callable[[], None], clock: int) -> None:
+def test_a_clock_that_is_set(scene: Scene, connection: Connect, later: Callable[[], None], clock: int) -> None:
     """A policy is as old as the clock says that says more: the wall clock can be set back, the other stand still."""
     policy = PinPolicy({"localhost": pins_of(scene, scene.honest)})
     server = scene.serve(scene.honest)
@@ -250,7 +268,7 @@ def test_a_clock_that_is_set(scene: Scene, connection: Any, later: Callable[[], 
 
 @pytest.mark.parametrize("begin", [2998, 3000])
 def test_a_clock_that_is_put_right(
-    scene: Scene, connection: Any, monkeypatch: pytest.MonkeyPatch, later: Callable[[], None], begin: int
+    scene: Scene, connection: Connect, monkeypatch: pytest.MonkeyPatch, later: Callable[[], None], begin: int
 ) -> None:
     """Pins that had expired by it are in force again, and those that had not have expired."""
     is_expired = begin == 3000
@@ -272,9 +290,14 @@ def test_a_clock_that_is_put_right(
 
 def test_a_source_of_new_objects_is_waited_for_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """An equal policy in a new object, as from a vault that is parsed at each look, does not make it wait again."""
-    judged: list[Any] = []
+    judged: list[object] = []
     judge = guard.Guard.judge
-    monkeypatch.setattr(guard.Guard, "judge", lambda *args: judged.append(args) or judge(*args))
+
+    def noting(*args: Any) -> Verdict:
+        judged.append(args)
+        return judge(*args)
+
+    monkeypatch.setattr(guard.Guard, "judge", noting)
     pins = pins_of(scene, scene.honest)
     store = PolicyStore(lambda: PinPolicy({"localhost": pins}), refresh_after=0.05, confirm_refusals=5)
     server = scene.serve(scene.attacker)
@@ -284,7 +307,7 @@ def test_a_source_of_new_objects_is_waited_for_once(scene: Scene, monkeypatch: p
     assert len(judged) == 2
 
 
-def test_a_store_that_never_settles_refuses(scene: Scene, connection: Any) -> None:
+def test_a_store_that_never_settles_refuses(scene: Scene, connection: Connect) -> None:
     """Another policy at each look is never the one that has accepted the chain."""
 
     class Unsettled(PolicyStore):
@@ -299,7 +322,7 @@ def test_a_store_that_never_settles_refuses(scene: Scene, connection: Any) -> No
     assert scene.toll(server).application_bytes == 0
 
 
-def test_a_policy_that_comes_back_is_evaluated_again(scene: Scene, connection: Any) -> None:
+def test_a_policy_that_comes_back_is_evaluated_again(scene: Scene, connection: Connect) -> None:
     """A refusal is put off for a newer policy, which is gone before the chain was evaluated by it."""
     strict, lax = (PinPolicy({"localhost": pins_of(scene, each)}) for each in (scene.honest, scene.attacker))
 
@@ -324,9 +347,9 @@ def test_a_policy_that_comes_back_is_evaluated_again(scene: Scene, connection: A
     assert scene.toll(server).application_bytes == 0
 
 
-def test_report_only_is_reported_once_a_connection(scene: Scene, connection: Any) -> None:
+def test_report_only_is_reported_once_a_connection(scene: Scene, connection: Connect) -> None:
     """However much is written; another connection is another report."""
-    reports: list[Any] = []
+    reports: list[ViolationReport] = []
     pins = pins_of(scene, scene.honest, report_only=True)
     context = PinnedSSLContext({"localhost": pins}, cafile=scene.bundle, on_violation=reports.append)
     server = scene.serve(scene.attacker)
@@ -341,7 +364,7 @@ def test_report_only_is_reported_once_a_connection(scene: Scene, connection: Any
 
 def test_a_refusal_is_reported_once(scene: Scene) -> None:
     """However often the client tries."""
-    reports: list[Any] = []
+    reports: list[ViolationReport] = []
     mitm = scene.serve(scene.attacker)
     pins = {"localhost": pins_of(scene, scene.honest)}
     context = PinnedSSLContext(pins, cafile=scene.bundle, on_violation=reports.append)
@@ -360,7 +383,7 @@ def test_a_sink_that_uses_the_connection(scene: Scene) -> None:
     mitm = scene.serve(scene.attacker)
     errors: list[Exception] = []
 
-    def use(_report: Any) -> None:
+    def use(_report: ViolationReport) -> None:
         try:
             tls.sendall(PART)
         except Exception as error:
@@ -377,12 +400,12 @@ def test_a_sink_that_uses_the_connection(scene: Scene) -> None:
     assert all(isinstance(error, PinningError) for error in errors)
 
 
-def test_a_sink_that_changes_the_policy(scene: Scene, connection: Any) -> None:
+def test_a_sink_that_changes_the_policy(scene: Scene, connection: Connect) -> None:
     """The new policy holds for the write in which the sink is called."""
     mitm = scene.serve(scene.attacker)
     store = PolicyStore({"localhost": pins_of(scene, scene.honest, report_only=True)})
 
-    def enforce(_report: Any) -> None:
+    def enforce(_report: ViolationReport) -> None:
         store.set({"localhost": pins_of(scene, scene.honest)})
 
     context = PinnedSSLContext(store, cafile=scene.bundle, on_violation=enforce)
@@ -394,7 +417,7 @@ def test_a_sink_that_changes_the_policy(scene: Scene, connection: Any) -> None:
 @pytest.mark.parametrize("moment", ["handshake", "open"])
 def test_no_handler_of_the_loop_is_called(scene: Scene, moment: str) -> None:
     """A loop tells its handler of errors that are not those of a connection. A refusal is one of a connection."""
-    told: list[Any] = []
+    told: list[dict[str, Any]] = []
     server = scene.serve(scene.attacker if moment == "handshake" else scene.honest, handler=lambda _request: Response())
     store = PolicyStore({"localhost": pins_of(scene, scene.honest)})
     context = PinnedSSLContext(store, cafile=scene.bundle)

@@ -23,24 +23,26 @@ from pinned_requests import (
 from pinned_requests.core.verdict import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from pinned_requests.core.pinset import PinsLike
+    from pinned_requests.testing import Credential
     from support.scene import Scene
 
 
-def pins_of(scene: Scene, *credentials: Any) -> dict[str, PinSet]:
+def pins_of(scene: Scene, *credentials: Credential) -> dict[str, PinSet]:
     """Pin keys for localhost."""
     return {"localhost": PinSet([Pin.from_certificate(each.certificate) for each in credentials], [scene.backup])}
 
 
-def session_of(scene: Scene, store: Any, **options: Any) -> PinnedSession:
+def session_of(scene: Scene, store: PolicyStore | Mapping[str, PinsLike], **options: Any) -> PinnedSession:
     """Make a session that accepts either server, with a context that decides by another store."""
     context = PinnedSSLContext(store, cafile=scene.bundle)
     return PinnedSession(pins_of(scene, scene.honest, scene.attacker), ssl_context=context, **options)
 
 
 @pytest.mark.parametrize("max_retries", [0, 5, Retry(5, backoff_factor=10)])
-def test_a_refusal_of_the_context_is_the_public_error(scene: Scene, max_retries: Any) -> None:
+def test_a_refusal_of_the_context_is_the_public_error(scene: Scene, max_retries: int | Retry) -> None:
     """urllib3 would retry the error of ssl, and report it under another name. There is one handshake."""
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
     with session_of(scene, pins_of(scene, scene.honest), max_retries=max_retries) as session:
@@ -122,7 +124,7 @@ def test_plain_requests_with_the_context(scene: Scene, verify: bool) -> None:  #
     context = PinnedSSLContext(pins_of(scene, scene.honest), cafile=scene.bundle)
 
     class Adapter(requests.adapters.HTTPAdapter):
-        def init_poolmanager(self, *args: Any, **kwargs: Any) -> Any:
+        def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
             return super().init_poolmanager(*args, **kwargs, ssl_context=context)
 
     with requests.Session() as session:

@@ -45,9 +45,18 @@ from pinned_requests import (
 from pinned_requests.testing import Authority, Credential, Response, TLSServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from urllib3 import HTTPSConnectionPool
+
+    from pinned_requests.core.pinset import PinsLike
+    from pinned_requests.core.policy import UnpinnedHosts
+    from pinned_requests.testing import Request
+    from support.proxy import Proxy
     from support.scene import Scene
+
+    Verify = bool | str  # as in requests
+    Cert = str | tuple[str, str] | None
 
 SECRET = "the-secret-of-the-request"  # noqa: S105  what the attacker is after
 
@@ -67,9 +76,9 @@ class OwnContext(HTTPAdapter):
         self.context = context
         super().__init__()
 
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> Any:
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Hand the context to the pool manager."""
-        return super().init_poolmanager(*args, ssl_context=self.context, **kwargs)
+        super().init_poolmanager(*args, ssl_context=self.context, **kwargs)
 
 
 def context_of(scene: Scene) -> ssl.SSLContext:
@@ -154,7 +163,7 @@ def forge(scene: Scene) -> Credential:
 def test_digest_auth_is_judged_by_the_policy_of_its_session(scene: Scene) -> None:
     """`HTTPDigestAuth` sends again by `response.connection.send()`; the adapter is refused on a second session."""
 
-    def challenge(request: Any) -> Response:
+    def challenge(request: Request) -> Response:
         if "Authorization" in dict(request.headers):
             return Response(body=b"in")
         return Response(401, headers=(("WWW-Authenticate", 'Digest realm="r", nonce="n", qop="auth"'),))
@@ -187,10 +196,10 @@ AMBIGUOUS = [
 @pytest.mark.filterwarnings("ignore:URLs without a scheme:FutureWarning")
 @pytest.mark.parametrize("url", AMBIGUOUS)
 @pytest.mark.parametrize("unpinned_hosts", ["block", "allow"])
-def test_urls_that_parsers_read_differently(scene: Scene, url: str, unpinned_hosts: Any) -> None:
+def test_urls_that_parsers_read_differently(scene: Scene, url: str, unpinned_hosts: UnpinnedHosts) -> None:
     """None of them makes the proxy forward something to a host that must be pinned, whichever parser reads it."""
     proxy = scene.serve(None)
-    hosts = {"pinned.test": scene.pins_of(scene.honest), "start.test": PinSet.exempt()}
+    hosts: dict[str, PinsLike] = {"pinned.test": scene.pins_of(scene.honest), "start.test": PinSet.exempt()}
     manager = PinnedProxyManager(PinPolicy(hosts, unpinned_hosts=unpinned_hosts), proxy.url())
     pool = manager.connection_from_url("http://start.test/")
     for send in (manager.urlopen, manager.request, partial(pool.urlopen, assert_same_host=False)):
@@ -211,7 +220,7 @@ def test_a_redirect_to_such_a_url(scene: Scene) -> None:
     for location in AMBIGUOUS:
         to = Response(302, headers=(("Location", location),))
         proxy = scene.serve(None, handler=lambda request, to=to: Response() if "pinned" in request.path else to)
-        hosts = {"pinned.test": scene.pins_of(scene.honest), "start.test": PinSet.exempt()}
+        hosts: dict[str, PinsLike] = {"pinned.test": scene.pins_of(scene.honest), "start.test": PinSet.exempt()}
         manager = PinnedProxyManager(hosts, proxy.url())
         with contextlib.suppress(PinningError, urllib3.exceptions.HTTPError, ValueError):
             manager.request("GET", "http://start.test/", headers={"X": SECRET}, retries=3)
@@ -225,9 +234,9 @@ def test_a_redirect_to_such_a_url(scene: Scene) -> None:
 def test_a_url_without_a_scheme_or_host(scene: Scene) -> None:
     """`evil.test/secret` is plain http:// to urllib3; a URL without a host is refused under any policy."""
     proxy = scene.serve(None)
-    hosts = {"pinned.test": scene.pins_of(scene.honest), "start.test": PinSet.exempt()}
+    hosts: dict[str, PinsLike] = {"pinned.test": scene.pins_of(scene.honest), "start.test": PinSet.exempt()}
     for unpinned_hosts in ("block", "allow"):
-        manager = PinnedProxyManager(PinPolicy(hosts, unpinned_hosts=unpinned_hosts), proxy.url())  # type: ignore[arg-type]  # a str to mypy
+        manager = PinnedProxyManager(PinPolicy(hosts, unpinned_hosts=unpinned_hosts), proxy.url())
         with pytest.raises(InsecureURLError):
             manager.urlopen("GET", "pinned.test/secret")
         pool = manager.connection_from_url("http://start.test/")
@@ -281,11 +290,12 @@ def test_a_proxy_that_is_asked_for_a_page_of_its_own(scene: Scene) -> None:
 
 @pytest.mark.parametrize("way", ["poolmanager", "proxy_manager_for", "proxy_manager", "get_connection"])
 @pytest.mark.filterwarnings("ignore:`get_connection` has been deprecated:DeprecationWarning")
-def test_managers_and_pools_out_of_an_adapter(scene: Scene, proxy: Any, way: str) -> None:
+def test_managers_and_pools_out_of_an_adapter(scene: Scene, proxy: Proxy, way: str) -> None:
     """A manager or pool that is taken out of the adapter is pinned, and raises the public error."""
     session = scene.pinned(Pin.from_certificate(scene.honest.certificate))
     mitm, server = scene.serve(scene.attacker), scene.serve(scene.honest)
     adapter = session.get_adapter(mitm.url())
+    assert isinstance(adapter, HTTPAdapter)
 
     def pool_to(url: str) -> Any:
         if way == "poolmanager":
@@ -295,7 +305,7 @@ def test_managers_and_pools_out_of_an_adapter(scene: Scene, proxy: Any, way: str
         if way == "proxy_manager":
             adapter.proxy_manager["mine"] = PoolManager(ca_certs=scene.bundle)
             return adapter.proxy_manager["mine"].connection_from_url(url)
-        pool = adapter.get_connection(url)
+        pool: Any = adapter.get_connection(url)
         pool.ca_certs = scene.bundle
         return pool
 
@@ -310,7 +320,7 @@ def test_managers_and_pools_out_of_an_adapter(scene: Scene, proxy: Any, way: str
 
 def speak(url: str) -> requests.Response:
     """Send a request over a socket of its own, which checks no key."""
-    parts = requests.utils.urlparse(url)
+    parts = urlsplit(url)
     context = ssl._create_unverified_context()  # noqa: S323  of an adapter that checks nothing
     with socket.create_connection((parts.hostname, parts.port), 10) as sock, context.wrap_socket(sock) as tls:
         tls.sendall(f"GET / HTTP/1.1\r\nHost: {parts.hostname}\r\nX: {SECRET}\r\n\r\n".encode())
@@ -322,40 +332,40 @@ def speak(url: str) -> requests.Response:
 class Own(HTTPAdapter):
     """Opens a socket of its own."""
 
-    def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Send without the inherited method."""
         del args, kwargs
-        return speak(request.url)
+        return speak(request.url or "")
 
 
 class Unpinned(Own, PinnedAdapter):
     """Has `PinnedAdapter` among its bases, and does not send through it."""
 
 
-def replaced(pins: Any) -> PinnedAdapter:
+def replaced(pins: Mapping[str, PinsLike]) -> PinnedAdapter:
     """An instance whose `send` was replaced."""
     adapter = PinnedAdapter(pins)
-    adapter.send = lambda request, **_: speak(request.url)  # type: ignore[method-assign]  # the attack
+    adapter.send = lambda request, **_: speak(request.url or "")  # type: ignore[method-assign]  # the attack
     return adapter
 
 
-def patched(pins: Any) -> PinnedAdapter:
+def patched(pins: Mapping[str, PinsLike]) -> PinnedAdapter:
     """An instance of a subclass whose `send` was replaced on the class."""
 
     class Patched(PinnedAdapter):
         pass
 
-    Patched.send = lambda self, request, **_: speak(request.url)  # type: ignore[method-assign]  # noqa: ARG005  the attack
+    Patched.send = lambda self, request, **_: speak(request.url or "")  # type: ignore[method-assign]  # noqa: ARG005  the attack
     return Patched(pins)
 
 
-def disguised(pins: Any) -> PinnedAdapter:
+def disguised(pins: Mapping[str, PinsLike]) -> PinnedAdapter:
     """An instance of a subclass whose `send` looks like the inherited one, as `functools.wraps()` makes it."""
 
     class Disguised(PinnedAdapter):
         @functools.wraps(PinnedAdapter.send)
-        def send(self, request: Any, *_: Any, **__: Any) -> Any:
-            return speak(request.url)
+        def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:  # type: ignore[override]  # fewer parameters
+            return speak(request.url or "")
 
     return Disguised(pins)
 
@@ -363,20 +373,28 @@ def disguised(pins: Any) -> PinnedAdapter:
 class Swapping(PinnedAdapter):
     """Overrides both methods that see its pools."""
 
-    def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
+    def get_connection_with_tls_context(
+        self,
+        request: requests.PreparedRequest,
+        verify: Verify,
+        proxies: dict[str, str] | None = None,
+        cert: Cert = None,
+    ) -> HTTPConnectionPool:
         """Return a pool of its own."""
         del verify, proxies, cert
-        return urllib3.connectionpool.connection_from_url(request.url, cert_reqs="CERT_NONE")
+        return urllib3.connectionpool.connection_from_url(request.url or "", cert_reqs="CERT_NONE")
 
-    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+    def cert_verify(self, conn: HTTPSConnectionPool, url: str, verify: Verify, cert: Cert) -> None:
         """Leave the pool as it is."""
 
 
 @pytest.mark.parametrize("host_session", ["pinned", "plain"])
 @pytest.mark.parametrize("make", [Unpinned, replaced, patched, disguised])
-def test_pinned_adapters_that_do_not_send_through_requests(scene: Scene, make: Any, host_session: str) -> None:
+def test_pinned_adapters_that_do_not_send_through_requests(
+    scene: Scene, make: Callable[[Mapping[str, PinsLike]], PinnedAdapter], host_session: str
+) -> None:
     """They are refused for a pinned host, on a pinned session and on a plain one, and used for an exempt one."""
-    pins = {"localhost": scene.pins_of(scene.honest), "127.0.0.1": PinSet.exempt()}
+    pins: dict[str, PinsLike] = {"localhost": scene.pins_of(scene.honest), "127.0.0.1": PinSet.exempt()}
     session = scene.trusting(PinnedSession(pins) if host_session == "pinned" else requests.Session())
     session.mount("https://", make(pins))
     mitm = scene.serve(scene.attacker)
@@ -388,19 +406,19 @@ def test_pinned_adapters_that_do_not_send_through_requests(scene: Scene, make: A
 
 
 @pytest.mark.parametrize("base", [HTTPAdapter, PinnedAdapter])
-def test_a_decorated_send_is_not_refused(scene: Scene, base: Any) -> None:
+def test_a_decorated_send_is_not_refused(scene: Scene, base: type[HTTPAdapter]) -> None:
     """The twin of the disguised one: a decorator that calls what it wraps, around a `send()` that calls `super()`."""
 
-    def traced(send: Any) -> Any:
+    def traced(send: Callable[..., requests.Response]) -> Callable[..., requests.Response]:
         @functools.wraps(send)
-        def call(*args: Any, **kwargs: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> requests.Response:
             return send(*args, **kwargs)
 
         return call
 
-    class Traced(base):  # type: ignore[misc]  # a parameter
+    class Traced(base):  # type: ignore[misc, valid-type]  # a parameter
         @traced
-        def send(self, *args: Any, **kwargs: Any) -> Any:
+        def send(self, *args: Any, **kwargs: Any) -> requests.Response:
             return super().send(*args, **kwargs)
 
     pins = {"localhost": scene.pins_of(scene.honest)}
@@ -451,7 +469,7 @@ def test_a_mounted_adapter_is_pinned_before_any_look_up(scene: Scene) -> None:
 class Lax(HTTPAdapter):
     """Brings a pinned manager with a policy of its own."""
 
-    def __init__(self, store: Any, bundle: str) -> None:
+    def __init__(self, store: PolicyStore, bundle: str) -> None:
         self.store, self.bundle = store, bundle
         super().__init__()
 
@@ -469,7 +487,7 @@ def test_an_adapter_with_a_laxer_manager_inside(scene: Scene) -> None:
     with pytest.raises(UnpinnableAdapterError):
         session.get(mitm.url(), auth=("user", SECRET))
     with pytest.raises(UnpinnableAdapterError):
-        session.get_adapter(mitm.url()).poolmanager.connection_from_url(mitm.url())
+        session.get_adapter(mitm.url()).poolmanager.connection_from_url(mitm.url())  # type: ignore[attr-defined]  # an HTTPAdapter
     session.close()  # a manager that is refused can be closed
     assert scene.toll(mitm) == (0, 0, 0)
     store = PolicyStore({"localhost": scene.pins_of(scene.honest)})
@@ -555,7 +573,8 @@ def test_block_beside_a_store_outlasts_its_policies(scene: Scene) -> None:
     """`unpinned_hosts="block"` is the session's word, also when a later policy of the store allows unpinned hosts."""
     pins = {"localhost": scene.pins_of(scene.honest)}
     store = PolicyStore(PinPolicy(pins))
-    strict, lax = (scene.trusting(PinnedSession(store, **options)) for options in ({"unpinned_hosts": "block"}, {}))
+    strict = scene.trusting(PinnedSession(store, unpinned_hosts="block"))
+    lax = scene.trusting(PinnedSession(store))
     server = scene.serve(scene.honest)
     store.set(PinPolicy(pins, unpinned_hosts="allow"))
     with pytest.raises(UnpinnedHostError):
@@ -567,7 +586,7 @@ def test_block_beside_a_store_outlasts_its_policies(scene: Scene) -> None:
 def test_credentials_for_a_pinned_proxy_do_not_travel_in_plain_text(scene: Scene) -> None:
     """A proxy with an entry of its own is not spoken to over `http://`; one without an entry is."""
     stand_in, server = scene.serve(None), scene.serve(None)
-    own = {"127.0.0.1": scene.pins_of(scene.honest), "localhost": PinSet.exempt()}
+    own: dict[str, PinsLike] = {"127.0.0.1": scene.pins_of(scene.honest), "localhost": PinSet.exempt()}
     session = scene.trusting(PinnedSession(PinPolicy(own, unpinned_hosts="allow")))
     session.proxies = dict.fromkeys(("http", "https"), f"http://user:{SECRET}@127.0.0.1:{stand_in.port}")
     for url in (server.url(), "https://api.example.com/"):

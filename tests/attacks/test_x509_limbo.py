@@ -102,7 +102,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """Run the server, to which all connections of urllib3 go whatever their host."""
     server = Server()
     monkeypatch.setattr(
-        urllib3.connection.connection,
+        urllib3.util.connection,
         "create_connection",
         lambda _address, timeout=None, **_: socket.create_connection(server.address, PATIENCE),  # noqa: ARG005  its name
     )
@@ -123,7 +123,7 @@ def test_answers_are_those_of_requests(server: Server, tmp_path: Path, caplog: p
             counts[f"skipped: {case}"] += 1
             continue
         server.context = case.context
-        right_pins = {case.host: [Pin.from_certificate(case.leaf.encode()), BACKUP_PIN]}
+        right_pins: dict[str, list[Pin | str]] = {case.host: [Pin.from_certificate(case.leaf.encode()), BACKUP_PIN]}
         wrong_pins = {case.host: [WRONG_PIN, BACKUP_PIN]}
         # Also without validation, so that all handshakes come to their end and the pin alone decides.
         for verify in (case.bundle, False):

@@ -48,7 +48,7 @@ def key(root: Authority) -> Credential:
     return root.issue(HOST, "www.example.com")
 
 
-def pin_of(certified: Any) -> Pin:
+def pin_of(certified: Credential | Authority) -> Pin:
     """The SPKI pin of a credential or an authority."""
     return Pin.from_certificate(certified.certificate)
 

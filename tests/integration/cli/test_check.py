@@ -23,8 +23,9 @@ from pinned_requests.testing import Authority, Credential
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from pinned_requests.core.pinset import PinsLike
     from support.lab import Lab
 
 NOW = dt.datetime.now(dt.UTC)
@@ -41,7 +42,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def pin_of(certified: Any) -> Pin:
+def pin_of(certified: Credential | Authority) -> Pin:
     """Return the SPKI pin of a credential or an authority."""
     return Pin.from_certificate(certified.certificate)
 
@@ -52,7 +53,7 @@ class Checker:
     def __init__(self, lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
         self._lab, self._capsys = lab, capsys
 
-    def __call__(self, hosts: Any, *arguments: object, **options: Any) -> Any:
+    def __call__(self, hosts: Mapping[str, PinsLike], *arguments: object, **options: Any) -> Any:
         """Return what `check --json` prints for a policy; the exit code says whether there is more than information."""
         Path("pins.json").write_text(PinPolicy(hosts, **options).to_json())
         code = main(["check", "pins.json", "--ca-bundle", self._lab.bundle, "--json", *map(str, arguments)])
@@ -62,7 +63,7 @@ class Checker:
         SCHEMA.validate(said)
         return said
 
-    def kinds(self, hosts: Any, *arguments: object, **options: Any) -> list[str]:
+    def kinds(self, hosts: Mapping[str, PinsLike], *arguments: object, **options: Any) -> list[str]:
         """Return the kinds of findings of the one host."""
         [host] = self(hosts, *arguments, **options)["hosts"]
         return [finding["kind"] for finding in host["findings"]]
@@ -173,15 +174,18 @@ def test_pins_that_expire(  # noqa: PLR0913  two of them are fixtures
 def test_expired_pins_that_do_not_match_either(lab: Lab, check: Checker, on_expiry: str) -> None:
     """Who renews expired pins is told that the server has other keys by now, or one that is blocked."""
     server = lab.serve(lab.honest)
-    pins = {"pins": [NOBODYS, lab.backup], "expires": NOW - DAY, "on_expiry": on_expiry}
+    pins: dict[str, Any] = {"pins": [NOBODYS, lab.backup], "expires": NOW - DAY, "on_expiry": on_expiry}
     name = f"localhost:{server.port}"
     assert check.kinds({name: pins}) == ["mismatch", "pins-expired"]
-    assert check.kinds({name: {**pins, "blocked_pins": [pin_of(lab.honest)]}}) == ["blocked-key", "pins-expired"]
+    assert check.kinds({name: pins | {"blocked_pins": [pin_of(lab.honest)]}}) == ["blocked-key", "pins-expired"]
 
 
 def test_a_policy_of_exempt_hosts_and_patterns(capsys: pytest.CaptureFixture[str]) -> None:
     """It names hosts, and is not told otherwise: none that it names has pins."""
-    hosts: Any = {"a.example.com": {"exempt": True}, "*.example.com": {"pins": [NOBODYS, Pin("spki", bytes(32))]}}
+    hosts: dict[str, PinsLike] = {
+        "a.example.com": {"exempt": True},
+        "*.example.com": {"pins": [NOBODYS, Pin("spki", bytes(32))]},
+    }
     Path("pins.json").write_text(PinPolicy(hosts).to_json())
     assert main(["check", "pins.json"]) == 2
     assert "the policy pins no host by its name" in capsys.readouterr().err
@@ -380,7 +384,7 @@ def alternating(*credentials: Credential, asked_for: list[str | None]) -> ssl.SS
     contexts = itertools.cycle([credential.server_context() for credential in credentials])
     first = credentials[0].server_context()
 
-    def choose(tls: Any, name: str | None, _context: object) -> None:
+    def choose(tls: ssl.SSLObject, name: str | None, _context: object) -> None:
         asked_for.append(name)
         tls.context = next(contexts)
 
@@ -392,7 +396,7 @@ def test_samples(lab: Lab, check: Checker, monkeypatch: pytest.MonkeyPatch) -> N
     """As many connections are made, in turns to all addresses, and show that another server has another issuer."""
     resolve, names = socket.getaddrinfo, []
 
-    def two_addresses(host: str, *arguments: Any, **options: Any) -> Any:
+    def two_addresses(host: str, *arguments: Any, **options: Any) -> object:
         names.append(host)
         if host != "localhost":
             return resolve(host, *arguments, **options)
@@ -425,7 +429,11 @@ def test_which_hosts(lab: Lab, check: Checker) -> None:
     """Without hosts those that the policy names; with hosts those, which its patterns may match."""
     server = lab.serve(lab.honest)
     pins = [pin_of(lab.honest), lab.backup]
-    policy = {f"localhost:{server.port}": pins, "**.localhost": pins, "exempt.example": {"exempt": True}}
+    policy: dict[str, PinsLike] = {
+        f"localhost:{server.port}": pins,
+        "**.localhost": pins,
+        "exempt.example": {"exempt": True},
+    }
     said = check(policy)
     assert [host["host"] for host in said["hosts"]] == [f"localhost:{server.port}"]
     assert said["not_checked"] == ["**.localhost"]
@@ -453,9 +461,9 @@ def test_many_hosts_at_a_time(lab: Lab, check: Checker) -> None:
     most, asked, lock = [0], [0], threading.Lock()
     servers = [lab.serve(lab.honest) for _ in range(6)]
     policy = {f"localhost:{server.port}": [pin_of(lab.honest), lab.backup] for server in servers}
-    handshake = sampling.handshake
+    handshake = sampling.handshake  # type: ignore[attr-defined]  # imported there
 
-    def counted(*arguments: Any) -> Any:
+    def counted(*arguments: Any) -> object:
         with lock:
             asked[0] += 1
             most[0] = max(most[0], asked[0])

@@ -7,7 +7,7 @@ import os
 import stat
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -19,6 +19,7 @@ from pinned_requests.cli.app import Format
 from pinned_requests.cli.check_reports.nagios import State
 
 if TYPE_CHECKING:
+    from pinned_requests.core.pinset import PinsLike
     from support.lab import Lab
 
 NOBODYS = Pin("spki", bytes(range(32)))
@@ -40,9 +41,9 @@ class Checker:
         self.fine, self.other = (f"localhost:{lab.serve(lab.honest).port}" for _ in range(2))
         self.leaf = Pin.from_certificate(lab.honest.certificate)
 
-    def __call__(self, *arguments: str, other: Any, expires: str | None = None) -> tuple[int, str]:
+    def __call__(self, *arguments: str, other: PinsLike, expires: str | None = None) -> tuple[int, str]:
         """Return the exit code and what was printed."""
-        fine: Any = {"pins": self.leaf, "backup_pins": self._lab.backup, "expires": expires}
+        fine: PinsLike = {"pins": self.leaf, "backup_pins": self._lab.backup, "expires": expires}
         Path("pins.json").write_text(PinPolicy({self.fine: fine, self.other: other}).to_json())
         code = main(["check", "pins.json", "--ca-bundle", self._lab.bundle, *arguments])
         printed = self._capsys.readouterr()

@@ -53,5 +53,5 @@ def test_demo_fails_where_pinning_does(session: type, monkeypatch: pytest.Monkey
 
 def test_demo_fails_where_requests_is_not_fooled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor where the attack it shows did not take place."""
-    monkeypatch.setattr(requests.Session, "get", lambda *_args, **_kwargs: Refusing.get(None))  # type: ignore[arg-type]
+    monkeypatch.setattr(requests.Session, "get", lambda *_args, **_kwargs: Refusing.get(None))  # type: ignore[arg-type]  # it does not read it
     assert main(["demo"]) == 1

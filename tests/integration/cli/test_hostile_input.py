@@ -6,7 +6,7 @@ import json
 import plistlib
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -15,6 +15,7 @@ from pinned_requests.formats import FORMATS
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from typing import IO
 
 pytestmark = [
     pytest.mark.slow,
@@ -66,7 +67,7 @@ class Run(NamedTuple):
 def measured(tmp_path: Path, environment: dict[str, str]) -> Callable[..., list[Run]]:
     """Run commands, each a list of arguments, and measure the memory of each."""
 
-    def run(*commands: list[object], stdin: Any = subprocess.DEVNULL) -> list[Run]:
+    def run(*commands: list[object], stdin: int | IO[bytes] = subprocess.DEVNULL) -> list[Run]:
         done = subprocess.run(
             [sys.executable, "-c", MEASURED, json.dumps([[*map(str, arguments)] for arguments in commands])],
             cwd=tmp_path,

@@ -24,6 +24,7 @@ from support.fork import needs_fork
 
 if TYPE_CHECKING:
     import socket
+    from typing import NoReturn
 
     from support.lab import Lab
 
@@ -281,10 +282,10 @@ def test_the_least_locale(name: str, running: Running) -> None:
 def test_ctrl_c(name: str, desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """In the midst of a connection: 130, in silence, and no file is changed."""
 
-    def interrupt(*_arguments: Any, **_options: Any) -> Any:
+    def interrupt(*_arguments: object, **_options: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    def interrupt_connecting(connecting: socket.socket, *_arguments: Any) -> Any:
+    def interrupt_connecting(connecting: socket.socket, *_arguments: object) -> NoReturn:
         connecting.close()  # a socket that is left to the collector warns
         raise KeyboardInterrupt
 
@@ -304,7 +305,7 @@ def test_ctrl_c_while_it_prints(
     """Where no connection is made, which is when a command is fastest: 130, in silence."""
     words = desk.words(COMMANDS[name])
 
-    def interrupt(*_arguments: Any, **_options: Any) -> Any:
+    def interrupt(*_arguments: object, **_options: object) -> NoReturn:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sys.stdout, "write", interrupt)
@@ -387,7 +388,7 @@ def test_widths(
         words = desk.words(COMMANDS[name])
         shutil.copytree(".", before := tmp_path_factory.mktemp("before"), dirs_exist_ok=True)
         assert main(words) == COMMANDS[name].code
-        shown = sys.stdout.getvalue()  # type: ignore[attr-defined]  # it is a Terminal
+        shown = sys.stdout.getvalue()
         assert "\x1b" not in shown
         assert all(len(line) <= max(columns, 80) for line in shown.splitlines() if line[:1] in "┏┃┡│├└")
         monkeypatch.chdir(before)  # as it was, for the next width

@@ -18,6 +18,9 @@ from pinned_requests.cli import main
 from pinned_requests.testing import Authority, Credential, generate_key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
     from support.lab import Lab
 
 OPENSSL = pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl on PATH")
@@ -218,7 +221,7 @@ def test_formats_that_there_are_not(lab: Lab, capsys: pytest.CaptureFixture[str]
 def test_neither_a_file_nor_a_host(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that cannot be resolved may be that of a file, mistyped."""
 
-    def unresolved(*_args: Any, **_kwargs: Any) -> Any:
+    def unresolved(*_args: object, **_kwargs: object) -> NoReturn:
         raise socket.gaierror(socket.EAI_NONAME, "unknown")
 
     monkeypatch.setattr(socket, "getaddrinfo", unresolved)
@@ -227,7 +230,7 @@ def test_neither_a_file_nor_a_host(capsys: pytest.CaptureFixture[str], monkeypat
     assert "there is no file of that name" in capsys.readouterr().err
 
 
-def test_through_a_proxy(lab: Lab, start_proxy: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_through_a_proxy(lab: Lab, start_proxy: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     """The chain is the server's own; a proxy that does not answer is named as what is wrong."""
     server = lab.serve(lab.honest)
     host = f"localhost:{server.port}"

@@ -22,8 +22,9 @@ from pinned_requests.publishing.repository import Repository
 from pinned_requests.testing import Response, TLSServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from pinned_requests.testing import Request
 
 pytestmark = pytest.mark.slow
 
@@ -78,7 +79,7 @@ class Desk:
     def fetched(self) -> PinPolicy:
         """Return what a new client makes of it."""
 
-        def answer(request: Any) -> Response:
+        def answer(request: Request) -> Response:
             path = self.folder / request.path.lstrip("/")
             return Response(body=path.read_bytes()) if path.is_file() else Response(404)
 
@@ -90,7 +91,7 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def desk(tmp_path: Path) -> Desk:
     """Make room."""
     return Desk(tmp_path)
 
@@ -239,7 +240,12 @@ def test_a_wrong_policy_is_not_published(desk: Desk, text: str) -> None:
 )
 def test_a_wrong_command_line(desk: Desk, arguments: tuple[str, ...]) -> None:
     """It ends with 2, and makes nothing."""
-    names = {"FOLDER": desk.folder, "KEYS": desk.keys, "POLICY": desk.policy, "OTHER": desk.more_keys}
+    names: dict[str, object] = {
+        "FOLDER": desk.folder,
+        "KEYS": desk.keys,
+        "POLICY": desk.policy,
+        "OTHER": desk.more_keys,
+    }
     names["INSIDE"] = desk.folder / ".." / desk.folder.name / "keys"
     names["targets=POLICY=x:1"] = f"targets={desk.policy}=x:1"
     code, error = invoke(*(names.get(each, each) for each in arguments))

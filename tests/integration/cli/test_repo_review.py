@@ -14,8 +14,9 @@ from pinned_requests.cli import main
 from pinned_requests.testing import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Mapping
 
+    from pinned_requests.testing import Request, TLSServer
     from support.lab import Lab
 
 A, B, C, D = (f"sha256/{letter * 42}A=" for letter in "ABCD")
@@ -25,8 +26,8 @@ HOST = "api.example.com"
 class Ran:
     """How a command went."""
 
-    def __init__(self, code: int, captured: Any) -> None:
-        self.code, self.out, self.err = code, captured.out, captured.err
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
 
     @property
     def document(self) -> Any:
@@ -41,7 +42,7 @@ def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
     def run(*arguments: object) -> Ran:
         code = main(["repo", *map(str, arguments)])
-        return Ran(code, capsys.readouterr())
+        return Ran(code, *capsys.readouterr())
 
     assert run("init", "repository", "--keys", "keys", "--plain").code == 0
     return run
@@ -51,7 +52,7 @@ def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 def publish(repo: Callable[..., Ran]) -> Callable[..., Ran]:
     """Publish a policy in the shape of a file."""
 
-    def run(hosts: dict[str, Any], *arguments: object, **options: Any) -> Ran:
+    def run(hosts: Mapping[str, object], *arguments: object, **options: Any) -> Ran:
         Path("pins.json").write_text(json.dumps({"hosts": hosts, **options}))
         return repo("publish", "repository", "pins.json", "--keys", "keys", *arguments)
 
@@ -62,7 +63,7 @@ def published() -> PinPolicy | None:
     """Return the policy of the newest targets."""
     targets = [*Path("repository/targets").glob("*")]
     newest = max(targets, key=lambda path: path.stat().st_mtime_ns, default=None)
-    return newest and PinPolicy.from_json(newest.read_bytes())
+    return None if newest is None else PinPolicy.from_json(newest.read_bytes())
 
 
 LOCKS_OUT = [
@@ -75,7 +76,9 @@ LOCKS_OUT = [
 
 
 @pytest.mark.parametrize(("hosts", "sentence"), LOCKS_OUT)
-def test_a_policy_that_locks_out_is_refused(publish: Callable[..., Ran], hosts: Any, sentence: str) -> None:
+def test_a_policy_that_locks_out_is_refused(
+    publish: Callable[..., Ran], hosts: dict[str, object], sentence: str
+) -> None:
     """With 1 and a sentence that names the host. Nothing is written; with `--force` it goes out."""
     first = {HOST: {"pins": [A, B]}}
     assert publish(first).code == 0
@@ -119,23 +122,27 @@ def test_a_damaged_publication_is_not_compared(publish: Callable[..., Ran]) -> N
     assert publish({HOST: {"pins": [A, C]}}, "--force").code == 0
 
 
+class Live:
+    """A server with the honest key, and policies for it that are published after a look."""
+
+    def __init__(self, lab: Lab, publish: Callable[..., Ran]) -> None:
+        self._publish, self._with_bundle = publish, ("--live", "--ca-bundle", lab.bundle)
+        self.server = lab.serve(lab.honest)
+        self.host = f"localhost:{self.server.port}"
+        self.key = str(lab.pins["localhost"][0])
+
+    def publish(self, *pins: str, looks: bool = True, **options: Any) -> Ran:
+        """Publish a policy with these pins."""
+        return self._publish({self.host: {"pins": pins}}, *(self._with_bundle if looks else ()), **options)
+
+
 @pytest.fixture
-def live(lab: Lab, publish: Callable[..., Ran]) -> Iterator[Any]:
+def live(lab: Lab, publish: Callable[..., Ran]) -> Live:
     """Run a server with the honest key, and publish policies for it after a look."""
-    with_bundle = ("--live", "--ca-bundle", lab.bundle)
-
-    class Live:
-        server = lab.serve(lab.honest)
-        host = f"localhost:{server.port}"
-        key = str(lab.pins["localhost"][0])
-
-        def publish(self, *pins: str, looks: bool = True, **options: Any) -> Ran:
-            return publish({self.host: {"pins": pins}}, *(with_bundle if looks else ()), **options)
-
-    return Live()
+    return Live(lab, publish)
 
 
-def test_live_servers_have_a_key_of_both_policies(live: Any) -> None:
+def test_live_servers_have_a_key_of_both_policies(live: Live) -> None:
     """The way of a rotation: each step goes out as long as the server's key is in the policy before and after it."""
     assert live.publish(live.key, A).code == 0
     assert live.publish(live.key, B).code == 0
@@ -149,14 +156,14 @@ def test_live_servers_have_a_key_of_both_policies(live: Any) -> None:
     assert not live.server.application_bytes
 
 
-def test_a_blocked_key_that_is_served_is_not_published(live: Any) -> None:
+def test_a_blocked_key_that_is_served_is_not_published(live: Live) -> None:
     """Before a key is blocked the server has to have another."""
     done = live.publish(A, live.key, blocked_pins=[live.key, B])
     assert done.code == 1
     assert f"{live.host}: it presents {live.key}, which the new policy blocks" in done.err
 
 
-def test_a_leaf_of_the_new_policy_below_an_issuer_of_the_old(lab: Lab, live: Any) -> None:
+def test_a_leaf_of_the_new_policy_below_an_issuer_of_the_old(lab: Lab, live: Live) -> None:
     """Policies without a pin in common go out where a look proves that one chain satisfies both."""
     issuer = str(Pin.from_certificate(lab.root.certificate))
     assert live.publish(issuer, A).code == 0
@@ -164,7 +171,7 @@ def test_a_leaf_of_the_new_policy_below_an_issuer_of_the_old(lab: Lab, live: Any
     assert live.publish(live.key, B).code == 0
 
 
-def test_a_server_that_is_down_is_not_passed(live: Any) -> None:
+def test_a_server_that_is_down_is_not_passed(live: Live) -> None:
     """What cannot be checked is refused, with the reason."""
     live.server.stop()
     done = live.publish(live.key, A)
@@ -199,10 +206,10 @@ def test_a_proposal_is_reviewed_by_everybody(repo: Callable[..., Ran], publish: 
     assert repo(*merge, "--force").code == 1  # it is of the past
 
 
-def served(lab: Lab, forged: dict[str, bytes]) -> Any:
+def served(lab: Lab, forged: dict[str, bytes]) -> TLSServer:
     """Serve the repository over https."""
 
-    def answer(request: Any) -> Response:
+    def answer(request: Request) -> Response:
         path = Path("repository") / request.path.lstrip("/")
         if request.path in forged:
             return Response(body=forged[request.path])

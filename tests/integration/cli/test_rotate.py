@@ -21,6 +21,9 @@ from pinned_requests.cli import main
 from pinned_requests.testing import Authority
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import tzinfo
+
     from support.lab import Lab
 
 COMMENT = "# Pins of the shop; owner: the platform team.\n"
@@ -67,7 +70,7 @@ class Desk:
     def serve_key(self, path: str) -> None:
         """Let the CA sign for a key, and the server present it."""
         key = load_pem_private_key(Path(path).read_bytes(), None)
-        self.server.credential = self._lab.root.issue("127.0.0.1", "localhost", key=key)
+        self.server.credential = self._lab.root.issue("127.0.0.1", "localhost", key=key)  # type: ignore[arg-type]  # an EC key
 
     def stage(self) -> str:
         """Return the stage that `rotate status` sees."""
@@ -85,7 +88,7 @@ def pass_time(monkeypatch: pytest.MonkeyPatch, span: timedelta) -> None:
 
     class Later(datetime):
         @classmethod
-        def now(cls, tz: Any = None) -> Any:
+        def now(cls, tz: tzinfo | None = None) -> Any:
             return datetime.now(tz) + span
 
     for module in ("rotate", "can_serve"):
@@ -213,7 +216,7 @@ def test_a_full_disk(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be written whole leaves all as it was: no key, the old policy, the old history."""
     before = {path.name: path.read_bytes() for path in Path().iterdir()}
 
-    def full(self: Path, target: Any) -> None:
+    def full(self: Path, target: Path | str) -> None:
         if Path(target).name == "pins.toml":
             raise OSError(28, "No space left on device")
         os.rename(self, target)  # noqa: PTH104  what is replaced here is Path.replace
@@ -252,7 +255,9 @@ def test_first_contact(desk: Desk) -> None:
     assert [*doubts] == [desk.host]
 
 
-def test_first_contact_through_a_proxy(lab: Lab, start_proxy: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_first_contact_through_a_proxy(
+    lab: Lab, start_proxy: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
     """It can show its own certificate: the doubt is named."""
     proxy = f"http://127.0.0.1:{start_proxy()}"
     server = lab.serve(lab.honest)
@@ -348,7 +353,8 @@ def test_advice_can_be_pasted(lab: Lab, capsys: pytest.CaptureFixture[str]) -> N
     server = lab.serve(lab.honest)
     name = "the shop's pins.toml"
     assert main(["init", f"127.0.0.1:{server.port}", "--output", name, "--ca-bundle", lab.bundle]) == 0
-    server.credential = lab.root.issue("127.0.0.1", key=load_pem_private_key(Path("backup.key").read_bytes(), None))
+    key = load_pem_private_key(Path("backup.key").read_bytes(), None)
+    server.credential = lab.root.issue("127.0.0.1", key=key)  # type: ignore[arg-type]  # an EC key
     capsys.readouterr()
     assert main(["rotate", "status", name, f"127.0.0.1:{server.port}", "--ca-bundle", lab.bundle]) == 0
     [line] = [line.strip() for line in capsys.readouterr().out.splitlines() if "rotate next" in line]

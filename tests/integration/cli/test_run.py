@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
@@ -123,7 +123,7 @@ def test_closed_streams(closing: str, environment: dict[str, str], tmp_path: Pat
 def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Ctrl-C ends with 130, in silence."""
 
-    def interrupt(*_arguments: Any, **_options: Any) -> int:
+    def interrupt(*_arguments: object, **_options: object) -> int:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pinned_requests.cli.demo.demo", interrupt)
@@ -137,7 +137,7 @@ def test_errors_of_the_system(
 ) -> None:
     """They end with 2 and a sentence."""
 
-    def fail(*_arguments: Any, **_options: Any) -> int:
+    def fail(*_arguments: object, **_options: object) -> int:
         raise error
 
     monkeypatch.setattr("pinned_requests.cli.demo.demo", fail)

@@ -28,6 +28,7 @@ from support.fork import needs_fork
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from pinned_requests.testing import Request, TLSServer
     from support.lab import Lab
@@ -82,7 +83,7 @@ def test_the_policy_says_where_to(lab: Lab, kind: str) -> None:
         json.dumps({"report_uri": uri, "hosts": {"localhost": [str(pin) for pin in lab.pins["localhost"]]}})
     )
     for _ in range(2):
-        session: Any = PinnedSession(policy) if kind == "session" else requests.Session()
+        session = PinnedSession(policy) if kind == "session" else requests.Session()
         if kind == "adapter":
             session.mount("https://", PinnedAdapter(policy))
         lab.trusting(session)
@@ -130,7 +131,7 @@ def test_the_report_server_is_validated(lab: Lab, monkeypatch: pytest.MonkeyPatc
     assert len(deliveries(collector)) == 1
 
 
-def test_no_cookie_no_credentials_no_redirect(lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_no_cookie_no_credentials_no_redirect(lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Neither what the server sets, nor what ~/.netrc has, nor anywhere it sends us."""
     netrc = tmp_path / "netrc"
     netrc.write_text("default login somebody password hidden\n")

@@ -15,7 +15,7 @@ import pytest
 
 from pinned_requests import InsecureURLError, PinnedSession, PinPolicy, PolicyError, ViolationReport
 from pinned_requests.core.verdict import admit
-from pinned_requests.reporting import JSONLinesReporter, jsonlines
+from pinned_requests.reporting import JSONLinesReporter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,18 +104,20 @@ def test_several_processes(tmp_path: Path, lines: int) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such lock")
 def test_whoever_comes_second_rotates_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process renames the file between our look and our lock: that of its reports that is new stays."""
+    import fcntl  # noqa: PLC0415  not on Windows
+
     path = tmp_path / "reports.jsonl"
     size = len(report("a.example.com").to_json()) + 1
     mine, other = (JSONLinesReporter(path, max_bytes=size, backups=1) for _ in range(2))
     mine(report("a.example.com"))
-    lock = jsonlines.fcntl.flock
+    lock = fcntl.flock
 
     def late(file: int, operation: int) -> None:
-        monkeypatch.setattr(jsonlines.fcntl, "flock", lock)
+        monkeypatch.setattr(fcntl, "flock", lock)
         other(report("b.example.com"))
         lock(file, operation)
 
-    monkeypatch.setattr(jsonlines.fcntl, "flock", late)
+    monkeypatch.setattr(fcntl, "flock", late)
     mine._rotate(size)
     assert hosts(tmp_path / "reports.jsonl.1", path) == ["a.example.com", "b.example.com"]
 
@@ -130,7 +132,7 @@ def test_a_file_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCapture
 
 
 @pytest.mark.parametrize("options", [{"max_bytes": 0}, {"max_bytes": 1.5}, {"backups": 0}, {"backups": True}])
-def test_wrong_options(tmp_path: Path, options: Any) -> None:
+def test_wrong_options(tmp_path: Path, options: dict[str, Any]) -> None:
     """A size that is none is said at once."""
     with pytest.raises(PolicyError):
         JSONLinesReporter(tmp_path / "reports.jsonl", **options)

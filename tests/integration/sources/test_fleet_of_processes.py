@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from typing import Any
 
 import pytest
 
@@ -41,7 +40,7 @@ def test_a_vault_that_was_down() -> None:
     looks: Counter[int] = Counter()
     is_down = threading.Event()
 
-    def answer(_request: Any) -> Response:
+    def answer(_request: object) -> Response:
         looks[int(time.monotonic())] += 1
         return Response(503) if is_down.is_set() else Response(body=b'[hosts."a.example"]\nexempt = true\n')
 

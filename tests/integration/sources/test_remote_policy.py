@@ -29,8 +29,10 @@ from pinned_requests.sources.tuf import RemotePolicyError, metadata
 from pinned_requests.sources.tuf.folder import PrivateFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 
     from support.lab import Lab
     from support.publisher import Publisher
@@ -110,7 +112,7 @@ def test_over_tls_and_a_proxy(
     publisher = publishing()
     publisher.publish(policies[1])
     server = lab.serve(lab.honest, handler=publisher._answer)
-    arguments = {"root": publisher.root, "cache_dir": publisher.base / "cache"}
+    arguments: dict[str, Any] = {"root": publisher.root, "cache_dir": publisher.base / "cache"}
     urls = server.url("/metadata"), server.url("/targets")
     with pytest.raises(RemotePolicyError) as caught:
         PolicyStore.from_tuf(*urls, **arguments)
@@ -139,7 +141,7 @@ def test_a_private_ca_and_a_proxy_by_argument(
     publisher.publish(policies[1])
     server = lab.serve(lab.honest, handler=publisher._answer)
     urls = server.url("/metadata"), server.url("/targets")
-    arguments = {"root": publisher.root, "cache_dir": None, "verify": lab.bundle}
+    arguments: dict[str, Any] = {"root": publisher.root, "cache_dir": None, "verify": lab.bundle}
     for port in (9, start_proxy()):
         arguments["proxies"] = {"https": f"http://127.0.0.1:{port}"}
         if port == 9:
@@ -319,7 +321,7 @@ def test_a_thief_who_drives_up_version_numbers(
     assert store.current == policies[2]
 
 
-def far_ahead(signed: Any, days: int | None) -> None:
+def far_ahead(signed: Root | Timestamp | Snapshot | Targets, days: int | None) -> None:
     """Leave a million versions out."""
     signed.version += 1_000_000
     renew(signed, days)
@@ -392,7 +394,7 @@ def test_a_change_that_is_cut_short_breaks_nothing(
     publisher = publishing()
     publisher.publish(policies[1])
     old = publisher.store()
-    write = repository_module.write
+    write = repository_module.write  # type: ignore[attr-defined]  # imported there
 
     class CutShortError(Exception):
         pass
@@ -400,7 +402,7 @@ def test_a_change_that_is_cut_short_breaks_nothing(
     for at in range(5):
         left = iter(range(at))
 
-        def some(path: Any, data: bytes, left: Any = left) -> None:
+        def some(path: Path, data: bytes, left: Iterator[int] = left) -> None:
             if next(left, None) is None:
                 raise CutShortError
             write(path, data)
@@ -512,7 +514,9 @@ for _ in range(10):
 
 
 @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda store: pickle.loads(pickle.dumps(store))])  # noqa: S301 - our own
-def test_copies_and_pickles(publishing: Callable[..., Publisher], policies: Sequence[PinPolicy], again: Any) -> None:
+def test_copies_and_pickles(
+    publishing: Callable[..., Publisher], policies: Sequence[PinPolicy], again: Callable[[PolicyStore], PolicyStore]
+) -> None:
     """A copy has the policy, and follows on its own."""
     publisher = publishing()
     publisher.publish(policies[1])

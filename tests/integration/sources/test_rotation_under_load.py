@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,8 +18,10 @@ from pinned_requests import Pin, PinPolicy
 from pinned_requests.testing import Response, TLSServer
 
 if TYPE_CHECKING:
+    import ssl
     from pathlib import Path
 
+    from pinned_requests.testing import Credential
     from support.lab import Lab
 
 PROCESSES, THREADS = 2, 4
@@ -80,7 +82,7 @@ class Origin:
         self._gate = threading.Event()
         self._gate.set()
 
-    def change(self, policy: PinPolicy, credential: Any = None) -> None:
+    def change(self, policy: PinPolicy, credential: Credential | None = None) -> None:
         """Replace the policy, and the key with it if there is another."""
         self._gate.clear()
         new = self.path.with_suffix(".new")
@@ -91,13 +93,13 @@ class Origin:
         new.replace(self.path)
         self._gate.set()
 
-    def present(self, credential: Any) -> None:
+    def present(self, credential: Credential) -> None:
         """Present another key from now on."""
         context = credential.server_context()
         context.sni_callback = self._wait
         self.server._context = self._context = context
 
-    def _wait(self, tls: Any, _name: object, _context: object) -> None:
+    def _wait(self, tls: ssl.SSLObject, _name: object, _context: object) -> None:
         if not self._gate.is_set():
             self._gate.wait(10)
         tls.context = self._context
@@ -113,8 +115,8 @@ def test_rotations_under_load(lab: Lab, tmp_path: Path) -> None:
         "first": first.certificate,
         "second": second.certificate,
         "third": third.certificate,
-        "old_ca": old_ca.certificate_pem,
-        "new_ca": new_ca.certificate_pem,
+        "old_ca": old_ca.certificate,
+        "new_ca": new_ca.certificate,
     }
     keys = {name: Pin.from_certificate(certificate) for name, certificate in certificates.items()}
 
@@ -128,7 +130,7 @@ def test_rotations_under_load(lab: Lab, tmp_path: Path) -> None:
     mitm = lab.serve(lab.attacker, handler=lambda _: Response())
     origin = Origin(honest, path)
     origin.present(first)
-    command = [sys.executable, "-c", WORKER, path, honest.url(), mitm.url(), lab.bundle, str(THREADS)]
+    command = [sys.executable, "-c", WORKER, str(path), honest.url(), mitm.url(), lab.bundle, str(THREADS)]
     workers = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(PROCESSES)
     ]

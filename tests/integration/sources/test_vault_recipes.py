@@ -289,6 +289,7 @@ class MountedSecret:
         """Do nothing: all is in the folder."""
 
 
+Vault = SecretsManager | KeyValueVault | Keyring | MountedSecret
 VAULTS = [SecretsManager, KeyValueVault, Keyring, MountedSecret]
 
 
@@ -315,7 +316,7 @@ def run(section: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def vault(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def vault(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Vault]:
     """Open a vault with nothing in it."""
     opened = request.param(tmp_path, monkeypatch)
     yield opened
@@ -323,7 +324,7 @@ def vault(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.fixture
-def recipe(vault: Any, lab: Lab) -> Recipe:
+def recipe(vault: Vault, lab: Lab) -> Recipe:
     """Run the recipe with the server's key and a backup in the vault."""
     now, following, backup = (lab.root.issue("localhost") for _ in range(3))
     vault.put(policy(now, backup))
@@ -332,7 +333,7 @@ def recipe(vault: Any, lab: Lab) -> Recipe:
 
 
 @pytest.mark.parametrize("vault", VAULTS, indirect=True)
-def test_a_rotated_key(vault: Any, recipe: Recipe) -> None:
+def test_a_rotated_key(vault: Vault, recipe: Recipe) -> None:
     """After a refresh the old key is refused and the new one accepted, on the session and its open connection."""
     assert recipe.get() == 200
     vault.put(policy(recipe.next, recipe.backup))
@@ -346,7 +347,7 @@ def test_a_rotated_key(vault: Any, recipe: Recipe) -> None:
 
 
 @pytest.mark.parametrize("vault", VAULTS, indirect=True)
-def test_a_vault_that_is_down(vault: Any, recipe: Recipe) -> None:
+def test_a_vault_that_is_down(vault: Vault, recipe: Recipe) -> None:
     """The last good policy stays, and still refuses; once the vault is back, so is its policy."""
     before = recipe.store.current
     vault.go_away()
@@ -372,7 +373,7 @@ def test_a_vault_that_is_down(vault: Any, recipe: Recipe) -> None:
 @pytest.mark.parametrize(
     "text", ["no policy", '[hosts."localhost"]\npins = ["sha256/', '[hosts."localhost"]\npin = []']
 )
-def test_a_vault_that_holds_no_policy(vault: Any, recipe: Recipe, text: str) -> None:
+def test_a_vault_that_holds_no_policy(vault: Vault, recipe: Recipe, text: str) -> None:
     """What cannot be read is a failed load, and the last good policy stays."""
     before = recipe.store.current
     vault.put(text)
@@ -384,14 +385,14 @@ def test_a_vault_that_holds_no_policy(vault: Any, recipe: Recipe, text: str) -> 
 
 
 @pytest.mark.parametrize("vault", VAULTS, indirect=True)
-def test_an_empty_vault(vault: Any) -> None:
+def test_an_empty_vault(vault: Vault) -> None:
     """The recipe fails where it makes its store: there is no session without pins."""
     with pytest.raises(vault.is_empty):
         run(vault.section)
 
 
 @pytest.mark.parametrize("vault", [SecretsManager, KeyValueVault], indirect=True)
-def test_a_vault_that_hangs(vault: Any, recipe: Recipe) -> None:
+def test_a_vault_that_hangs(vault: Vault, recipe: Recipe) -> None:
     """The recipe's time-out ends the load; until then, requests are made as ever."""
     failures: list[Exception] = []
 

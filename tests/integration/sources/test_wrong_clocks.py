@@ -6,15 +6,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pinned_requests import Pin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from pinned_requests import PinPolicy
     from support.lab import Lab
     from support.publisher import Publisher
 
@@ -85,7 +86,7 @@ else:
 """
 
 
-def run(clock: str | None, program: str, *arguments: Any) -> str:
+def run(clock: str | None, program: str, *arguments: object) -> str:
     """Run a program at a time, and return what it prints."""
     environment = dict(os.environ)
     if clock is not None:
@@ -103,7 +104,7 @@ def test_files_and_vaults(tmp_path: Path, clock: str) -> None:
 
 
 def test_a_repository_on_a_clock_of_the_past_and_of_the_future(
-    publishing: Callable[..., Publisher], policies: Any, tmp_path: Path
+    publishing: Callable[..., Publisher], policies: Sequence[PinPolicy], tmp_path: Path
 ) -> None:
     """In the past it is followed; in the future all has expired, which is said; a cache of either does no harm."""
     publisher = publishing()

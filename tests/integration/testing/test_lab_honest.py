@@ -25,7 +25,11 @@ def pinned(server: HonestServer) -> PinnedSession:
 
 def test_a_mapping_of_paths(mitm_lab: MITMLab) -> None:
     """Text, bytes and whole responses are answered; other paths are not found."""
-    pages = {"/text": "text", "/bytes": b"bytes", "/teapot": Response(418, (("X-Kind", "short and stout"),), b"tea")}
+    pages: dict[str, Response | bytes | str] = {
+        "/text": "text",
+        "/bytes": b"bytes",
+        "/teapot": Response(418, (("X-Kind", "short and stout"),), b"tea"),
+    }
     with mitm_lab.honest(HOST, pages):
         assert requests.get(f"https://{HOST}/text?query", timeout=5).text == "text"
         assert requests.get(f"https://{HOST}:8443/bytes", timeout=5).content == b"bytes"
@@ -43,7 +47,7 @@ def test_a_wsgi_application(mitm_lab: MITMLab) -> None:
         start_response("201 Created", [("Content-Type", "text/plain"), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")])
         return [b"made ", b"it"]
 
-    with mitm_lab.honest(HOST, validator(application)):  # type: ignore[arg-type]
+    with mitm_lab.honest(HOST, validator(application)):
         url = f"https://{HOST}:8443/caf%C3%A9/x?a=b&c"
         response = requests.post(url, b"payload", headers={"X-Extra": "1", "Content-Type": "a/b"}, timeout=5)
     assert (response.status_code, response.content) == (201, b"made it")
@@ -89,7 +93,7 @@ def test_an_application_that_fails(mitm_lab: MITMLab) -> None:
 def test_what_is_no_application(mitm_lab: MITMLab) -> None:
     """It is refused at once."""
     with pytest.raises(TypeError, match="WSGI"):
-        mitm_lab.honest(HOST, "hello")  # type: ignore[arg-type]
+        mitm_lab.honest(HOST, "hello")  # type: ignore[arg-type]  # what is tested
 
 
 def test_the_default_answer(mitm_lab: MITMLab) -> None:
@@ -134,4 +138,4 @@ def test_rotation_to_an_unknown_key(mitm_lab: MITMLab) -> None:
 def test_rotation_to_something_else(mitm_lab: MITMLab) -> None:
     """There are two kinds of keys to rotate to."""
     with mitm_lab.honest(HOST) as server, pytest.raises(ValueError, match="'backup' or 'unknown'"):
-        server.rotate("other")  # type: ignore[arg-type]
+        server.rotate("other")  # type: ignore[arg-type]  # what is tested

@@ -14,6 +14,7 @@ import ssl
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -30,8 +31,11 @@ from pinned_requests.testing.server import connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
+    from types import ModuleType
 
+    from pinned_requests.core.pinset import PinsLike
     from pinned_requests.testing import Attack, HonestServer
 
 HOST = "api.example.com"
@@ -43,7 +47,7 @@ def plain() -> None:
     requests.get(URL, timeout=5)
 
 
-def pins_of(server: HonestServer) -> dict[str, Any]:
+def pins_of(server: HonestServer) -> dict[str, PinsLike]:
     """A policy that pins an honest server."""
     return {HOST: {"pins": server.pins, "backup_pins": server.backup_pins}}
 
@@ -55,18 +59,18 @@ def failure_of(attack: Attack) -> str:
     return str(failure.value)
 
 
-def failing(call: Callable[[], Any]) -> None:
+def failing(call: Callable[[], object]) -> None:
     """Call it, and ignore exceptions."""
     with contextlib.suppress(Exception):
         call()
 
 
-def frozen_by_freezegun(date: str) -> Any:
+def frozen_by_freezegun(date: str) -> AbstractContextManager[object]:
     """Stop Python's clocks."""
     return freezegun.freeze_time(date)
 
 
-def frozen_by_time_machine(date: str) -> Any:
+def frozen_by_time_machine(date: str) -> AbstractContextManager[object]:
     """Stop Python's clocks in C."""
     return time_machine.travel(date, tick=False)
 
@@ -75,7 +79,7 @@ def frozen_by_time_machine(date: str) -> Any:
 @pytest.mark.parametrize("freeze", [frozen_by_freezegun, frozen_by_time_machine])
 @pytest.mark.parametrize("date", ["2001-01-01", "2099-01-01"])
 @pytest.mark.parametrize("where", ["lab", "block", "client"])
-def test_a_frozen_clock(freeze: Callable[[str], Any], date: str, where: str) -> None:
+def test_a_frozen_clock(freeze: Callable[[str], AbstractContextManager[object]], date: str, where: str) -> None:
     """Certificates are valid by the clock that OpenSSL reads, wherever Python's is stopped, and waiting ends."""
     with contextlib.ExitStack() as stack:
         if where == "lab":
@@ -85,7 +89,7 @@ def test_a_frozen_clock(freeze: Callable[[str], Any], date: str, where: str) -> 
             stack.enter_context(freeze(date))
         server = lab.honest(HOST)
         for attacker in ("trusted-ca", "expired"):
-            with lab.impersonate(HOST, as_=attacker) as attack, contextlib.ExitStack() as inner:  # type: ignore[arg-type]
+            with lab.impersonate(HOST, as_=attacker) as attack, contextlib.ExitStack() as inner:
                 if where == "client":
                     inner.enter_context(freeze(date))
                 with contextlib.suppress(requests.exceptions.SSLError):
@@ -98,12 +102,12 @@ def test_a_frozen_clock(freeze: Callable[[str], Any], date: str, where: str) -> 
             assert server.connections == 1  # the connection is still open: this has waited for it to be quiet
 
 
-def of_requests(ca: Any) -> None:
+def of_requests(ca: str) -> None:
     """A client on requests."""
     requests.get(URL, timeout=5, verify=ca)
 
 
-def of_httpx(ca: Any) -> None:
+def of_httpx(ca: str) -> None:
     """A client on httpx and asyncio, whose TLS is over memory."""
 
     async def get() -> None:
@@ -113,7 +117,7 @@ def of_httpx(ca: Any) -> None:
     asyncio.run(get())
 
 
-def of_aiohttp(ca: Any) -> None:
+def of_aiohttp(ca: str) -> None:
     """A client on aiohttp."""
 
     async def get() -> None:
@@ -124,14 +128,14 @@ def of_aiohttp(ca: Any) -> None:
     asyncio.run(get())
 
 
-def of_urllib3(ca: Any) -> None:
+def of_urllib3(ca: str) -> None:
     """A client on urllib3."""
     with urllib3.PoolManager(ca_certs=ca) as pool:
         pool.request("GET", URL, retries=False)
 
 
 @pytest.mark.parametrize("client", [of_requests, of_httpx, of_aiohttp, of_urllib3])
-def test_a_ca_bundle_of_its_own(mitm_lab: MITMLab, tmp_path: Path, client: Callable[[Any], None]) -> None:
+def test_a_ca_bundle_of_its_own(mitm_lab: MITMLab, tmp_path: Path, client: Callable[[str], None]) -> None:
     """A client with a private CA refuses the lab's CA, and shows nothing of the key; with `ca_file` it is tested."""
     bundle = tmp_path / "ca.pem"
     bundle.write_bytes(Authority.create("Private CA").certificate_pem)
@@ -145,7 +149,7 @@ def test_a_ca_bundle_of_its_own(mitm_lab: MITMLab, tmp_path: Path, client: Calla
 
 
 # What a client says of a certificate whose CA it does not know proves nothing, but where the CA is the point.
-UNKNOWN_CA = {
+UNKNOWN_CA: dict[Any, str] = {
     **dict.fromkeys(["trusted-ca", "chain-stuffing", "revoked-key", "own-ca-revoked-key"], "untested"),
     **dict.fromkeys(["leaked-intermediate", "same-name-ca", "expired", "wrong-host", "own-ca-expired"], "untested"),
     **dict.fromkeys(["own-ca-wrong-host", "downgrade", "second-connection", "renegotiation"], "untested"),
@@ -164,7 +168,7 @@ def test_all_attackers_and_a_ca_bundle_of_its_own(mitm_lab: MITMLab, tmp_path: P
         audit.assert_rejected()
     assert str(failure.value).count("give a client that has a CA bundle of its own `lab.ca_file`") == 1
     audits = [
-        mitm_lab.audit(lambda verify=verify: requests.get(URL, verify=verify, timeout=5), HOST, attackers=UNKNOWN_CA)
+        mitm_lab.audit(partial(requests.get, URL, verify=verify, timeout=5), HOST, attackers=UNKNOWN_CA)
         for verify in (True, mitm_lab.ca_file)
     ]
     assert [each.verdict for each in audits[0]] == [each.verdict for each in audits[1]]
@@ -265,7 +269,7 @@ def test_a_probe_beside_a_client_that_was_redirected(mitm_lab: MITMLab) -> None:
 
 
 @pytest.mark.parametrize("library", [requests, httpx])
-def test_a_client_that_gives_up_after_the_second_handshake(mitm_lab: MITMLab, library: Any) -> None:
+def test_a_client_that_gives_up_after_the_second_handshake(mitm_lab: MITMLab, library: ModuleType) -> None:
     """It has accepted the attacker's certificate, and hangs up because its time is over."""
     with mitm_lab.impersonate(HOST, as_="renegotiation") as attack, contextlib.suppress(Exception):
         library.get(URL, timeout=0.05)
@@ -403,7 +407,7 @@ def test_a_client_that_resumes_its_session(mitm_lab: MITMLab, version: ssl.TLSVe
             tls.sendall(b"GET / HTTP/1.1\r\nHost: api.example.com\r\n\r\n")
             assert tls.recv(4096).startswith(b"HTTP/1.1 200")
             sessions[0] = tls.session
-            return tls.session_reused
+            return bool(tls.session_reused)
 
     with mitm_lab.honest(HOST):
         assert [get(), get(), get()] == [False, True, True]
@@ -438,7 +442,7 @@ def test_no_attacker_and_one(mitm_lab: MITMLab) -> None:
         mitm_lab.audit(plain, HOST, attackers=[])
     assert [each.attacker for each in mitm_lab.audit(plain, HOST, attackers="trusted-ca")] == ["trusted-ca"]
     with pytest.raises(ValueError, match="no attacker"):
-        mitm_lab.audit(plain, HOST, attackers="trusted")  # type: ignore[arg-type]
+        mitm_lab.audit(plain, HOST, attackers="trusted")  # type: ignore[arg-type]  # what is tested
 
 
 def test_labs_of_several_threads() -> None:

@@ -7,13 +7,15 @@ import os
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image, ImageStat
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from support.chromium import Chromium
 
 pytestmark = pytest.mark.slow
 
@@ -98,7 +100,7 @@ def test_what_the_page_says(page: Path) -> None:
         assert hidden not in text
 
 
-def test_in_a_browser(page: Path, browser: Any) -> None:
+def test_in_a_browser(page: Path, browser: Chromium) -> None:
     """It is drawn, as wide as the window, in both colour schemes; it asks for nothing, and nothing goes wrong."""
     for size in (browser.DESKTOP, browser.PHONE):
         brightness = []

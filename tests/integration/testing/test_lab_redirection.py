@@ -24,7 +24,7 @@ HOST = "api.example.com"
 REQUEST = b"GET / HTTP/1.1\r\nHost: api.example.com\r\n\r\n"
 
 
-def talk(address: Any, family: int = socket.AF_INET) -> bytes:
+def talk(address: tuple[Any, ...] | str, family: int = socket.AF_INET) -> bytes:
     """Connect with a bare socket, send a request in the clear, and return the first bytes of the answer."""
     with socket.socket(family, socket.SOCK_STREAM) as sock:
         sock.settimeout(5)
@@ -109,7 +109,7 @@ def test_a_name_over_ipv6(mitm_lab: MITMLab) -> None:
         infos = socket.getaddrinfo(HOST, 443, socket.AF_INET6, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
         ((*_, address),) = infos
         assert talk(address, socket.AF_INET6) == b"HTTP/1.1 200"
-        with socket.create_connection(address[:2], timeout=5) as sock:
+        with socket.create_connection((str(address[0]), address[1]), timeout=5) as sock:
             assert sock.getpeername() == address
     assert attack.connections == 2
 
@@ -186,9 +186,9 @@ def test_unix_sockets_and_strange_hosts_are_left_alone(mitm_lab: MITMLab) -> Non
             sock.connect("/nowhere/at.all")
         for host in (None, "", b"\xff", "a..b", 5):
             with pytest.raises((OSError, TypeError, UnicodeError)):
-                socket.getaddrinfo(host, None)
+                socket.getaddrinfo(host, None)  # type: ignore[arg-type]  # 5 is none
         with socket.socket() as sock, pytest.raises(TypeError):
-            sock.connect(())  # type: ignore[arg-type]
+            sock.connect(())
 
 
 def test_blocks_within_blocks(mitm_lab: MITMLab) -> None:
@@ -334,7 +334,8 @@ def test_nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch, use: Callable[[
 
 def test_what_others_patch_within_a_block_stays(mitm_lab: MITMLab, monkeypatch: pytest.MonkeyPatch) -> None:
     """The end of the block does not undo it, and puts back the rest."""
-    before, theirs = traces(), socket.gethostbyname
+    before = traces()
+    theirs: object = socket.gethostbyname
     with monkeypatch.context() as patch:
         patch.setattr(socket, "getaddrinfo", socket.getaddrinfo)  # put back at the end in any case
         with mitm_lab.impersonate(HOST):
@@ -379,4 +380,4 @@ def test_what_is_no_host(mitm_lab: MITMLab, host: Any) -> None:
 def test_an_attacker_that_there_is_not(mitm_lab: MITMLab) -> None:
     """The error names those that there are."""
     with pytest.raises(ValueError, match="trusted-ca"):
-        mitm_lab.impersonate(HOST, as_="nation-state")  # type: ignore[arg-type]
+        mitm_lab.impersonate(HOST, as_="nation-state")  # type: ignore[arg-type]  # what is tested

@@ -24,6 +24,7 @@ from pinned_requests.testing.serve.served_lab import HONEST, ServedLab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Literal
 
 HOST = "api.example.com"
 WAIT = 5.0  # seconds: far longer than anything here takes
@@ -265,7 +266,7 @@ def start(*arguments: str) -> subprocess.Popen[bytes]:
 @pytest.mark.parametrize(
     ("how", "expected"), [("stdin", 0), (signal.SIGTERM, 0), (signal.SIGHUP, 0), (signal.SIGINT, 130)]
 )
-def test_it_stops_within_a_second(how: Any, expected: int, tmp_path: Path) -> None:
+def test_it_stops_within_a_second(how: signal.Signals | Literal["stdin"], expected: int, tmp_path: Path) -> None:
     """Also with a client that is connected; no file is left, but for the one that was asked for."""
     output = tmp_path / "lab.json"
     process = start("--json", "--output", str(output), "--attacker", "hang")

@@ -149,7 +149,7 @@ def test_what_the_context_checks_is_checked(
     """Validity, name and issuer are checked as the context says."""
     context = of_certifi()
     context.check_hostname = checks_name
-    with mitm_lab.impersonate(HOST, as_=attacker):  # type: ignore[arg-type]
+    with mitm_lab.impersonate(HOST, as_=attacker):  # type: ignore[arg-type]  # a name of one
         assert over(context) is not checks_name
 
 

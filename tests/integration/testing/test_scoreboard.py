@@ -5,18 +5,21 @@ from __future__ import annotations
 import importlib
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pinned_requests.testing import ATTACKERS
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "scoreboard.md").read_text("utf-8")
 
 
 @pytest.fixture
-def scoreboard(monkeypatch: pytest.MonkeyPatch) -> Any:
+def scoreboard(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The program, which is not installed."""
     monkeypatch.syspath_prepend(ROOT)
     return importlib.import_module("benchmarks.scoreboard")
@@ -37,7 +40,7 @@ def without_the_rest(text: str) -> list[str]:
     return re.sub(r"(?:^\|.*\n)+|^Made on .*\n|^## With.*\n", "", text, flags=re.MULTILINE).split()
 
 
-def test_the_page_is_what_the_command_prints(scoreboard: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_is_what_the_command_prints(scoreboard: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     """For two clients and four attackers: the same words, columns, rows and verdicts."""
     chosen, clients = ["trusted-ca", "self-signed", "downgrade", "own-ca-revoked-key"], ["requests", "`PinnedSession`"]
     options = [f"--client={each}" for each in clients] + [f"--attacker={each}" for each in chosen]
@@ -54,7 +57,7 @@ def test_the_page_is_what_the_command_prints(scoreboard: Any, capsys: pytest.Cap
     }
 
 
-def test_the_page_is_whole(scoreboard: Any) -> None:
+def test_the_page_is_whole(scoreboard: ModuleType) -> None:
     """Every client and every attacker is in it, nothing is open, and what is promised of the pinned ones holds."""
     found = tables(PAGE)
     assert list(found) == list(scoreboard.CLIENTS)
@@ -66,7 +69,7 @@ def test_the_page_is_whole(scoreboard: Any) -> None:
     assert found["`PinnedSession`"]["rejected"] == found["`PinnedPoolManager`"]["rejected"] == "20 of 20"
 
 
-def test_a_client_that_refuses_the_host_is_not_judged(scoreboard: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_refuses_the_host_is_not_judged(scoreboard: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that never sends a request would reject every attacker."""
     client = scoreboard.CLIENTS["requests"]
     idle = type(client)(client.group, lambda _lab: lambda _place: None)

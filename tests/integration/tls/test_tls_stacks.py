@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from pinned_requests.testing import TLSServer
     from support.lab import Lab
 
 WAIT = 30.0  # seconds
@@ -116,7 +117,7 @@ class Street:
         self.mitm = self.serve(lab.attacker)
         self.impostors = [self.mitm]
 
-    def serve(self, credential: Credential) -> Any:
+    def serve(self, credential: Credential) -> TLSServer:
         """Start a server of this version."""
         context = credential.server_context(minimum_version=self._version, maximum_version=self._version)
         context.set_alpn_protocols([self._alpn])
@@ -138,6 +139,7 @@ class Street:
         honest, mitm = self.honest.url(), self.mitm.url()
         intermediate, root = lab.honest.chain[1:]
         stuffed = self.impostor(lab.attacker.with_served(*lab.attacker.served, intermediate, root))
+        assert lab.honest.issuer is not None
         forger = Authority.forge(lab.honest.issuer).issue("localhost")
         forged = self.impostor(forger.with_served(forger.certificate, intermediate, root))
         stranger = self.impostor(Credential.self_signed("localhost"))
@@ -221,6 +223,8 @@ def test_truststore_where_the_system_verifies(lab: Lab, tmp_path: Path) -> None:
     """
     careless = lab.attacker.issuer
     pinned = lab.honest.issuer
+    assert careless is not None
+    assert pinned is not None
     bridge = _impostor_below(careless, pinned)
     mitm = lab.serve(lab.attacker.with_served(lab.attacker.certificate, bridge, *pinned.chain))
     server = lab.serve(lab.honest)

@@ -22,15 +22,18 @@ from pinned_requests import InsecureURLError, PinMismatchError, PinnedAdapter, P
 from pinned_requests.testing import Authority, Response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from pinned_requests.core.pinset import PinsLike
     from support.lab import Lab
+
+    Make = Callable[[type[requests.Session], dict[str, Any], Mapping[str, PinsLike]], Any]
 
 TOKEN = {"access_token": "the-token", "token_type": "Bearer"}
 # What the constructors of others are given.
 OAUTH = {"token": TOKEN}
-GOOGLE = {"credentials": AnonymousCredentials()}  # type: ignore[no-untyped-call]
+GOOGLE = {"credentials": AnonymousCredentials()}
 CACHE = {"backend": "memory", "cache_name": "test"}
 BASE_URL = {"base_url": "https://localhost/"}
 CLASSES = [
@@ -41,7 +44,7 @@ CLASSES = [
 ]
 
 
-def mounted(other: Any, arguments: dict[str, Any], pins: Any) -> Any:
+def mounted(other: Any, arguments: dict[str, Any], pins: Mapping[str, PinsLike]) -> Any:
     """Make a session of the other class, and mount a PinnedAdapter."""
     session = other(**arguments)
     session.mount("https://", PinnedAdapter(pins))
@@ -49,30 +52,30 @@ def mounted(other: Any, arguments: dict[str, Any], pins: Any) -> Any:
     return session
 
 
-def pinned_first(other: Any, arguments: dict[str, Any], pins: Any) -> Any:
+def pinned_first(other: Any, arguments: dict[str, Any], pins: Mapping[str, PinsLike]) -> Any:
     """Make a session of both classes, ours first, with pins as an argument."""
 
-    class MySession(PinnedSession, other):  # type: ignore[misc]
+    class MySession(PinnedSession, other):
         pass
 
     return MySession(pins, **arguments)
 
 
-def pinned_first_by_attribute(other: Any, arguments: dict[str, Any], pins: Any) -> Any:
+def pinned_first_by_attribute(other: Any, arguments: dict[str, Any], pins: Mapping[str, PinsLike]) -> Any:
     """Make a session of both classes, ours first, with pins as a class attribute."""
     declared = pins
 
-    class MySession(PinnedSession, other):  # type: ignore[misc]
+    class MySession(PinnedSession, other):
         pins = declared
 
     return MySession(**arguments)
 
 
-def pinned_last(other: Any, arguments: dict[str, Any], pins: Any) -> Any:
+def pinned_last(other: Any, arguments: dict[str, Any], pins: Mapping[str, PinsLike]) -> Any:
     """Make a session of both classes, ours last: the other's constructor need not hand on arguments."""
     declared = pins
 
-    class MySession(other, PinnedSession):  # type: ignore[misc]
+    class MySession(other, PinnedSession):
         pins = declared
 
     return MySession(**arguments)
@@ -80,9 +83,7 @@ def pinned_last(other: Any, arguments: dict[str, Any], pins: Any) -> Any:
 
 @pytest.mark.parametrize("make", [mounted, pinned_first, pinned_first_by_attribute, pinned_last])
 @pytest.mark.parametrize(("other", "arguments"), CLASSES)
-def test_a_session_class_of_others(
-    lab: Lab, other: Any, arguments: dict[str, Any], make: Callable[[Any, Any, Any], Any]
-) -> None:
+def test_a_session_class_of_others(lab: Lab, other: Any, arguments: dict[str, Any], make: Make) -> None:
     """The right key works, the wrong one is refused without a byte, and the class does what it is for."""
     server, mitm = lab.serve(lab.honest), lab.serve(lab.attacker)
     session = lab.trusting(make(other, arguments, lab.pins))
@@ -112,9 +113,7 @@ def test_a_session_class_of_others(
 
 @pytest.mark.parametrize("make", [pinned_first, pinned_first_by_attribute, pinned_last])
 @pytest.mark.parametrize(("other", "arguments"), CLASSES)
-def test_a_mixed_class_keeps_its_guard(
-    lab: Lab, other: Any, arguments: dict[str, Any], make: Callable[[Any, Any, Any], Any]
-) -> None:
+def test_a_mixed_class_keeps_its_guard(lab: Lab, other: Any, arguments: dict[str, Any], make: Make) -> None:
     """Adapters that are mounted later are pinned, and `http://` to a pinned host is refused."""
     plain, mitm = lab.serve(None), lab.serve(lab.attacker)
     session = lab.trusting(make(other, arguments, lab.pins))
@@ -137,7 +136,7 @@ class Choosing(requests.Session):
 
 
 @pytest.mark.parametrize("make", [pinned_first, pinned_first_by_attribute, pinned_last])
-def test_a_mixed_class_that_chooses_adapters(lab: Lab, make: Callable[[Any, Any, Any], Any]) -> None:
+def test_a_mixed_class_that_chooses_adapters(lab: Lab, make: Make) -> None:
     """Whatever it chooses is pinned as well."""
     server, mitm = lab.serve(lab.honest), lab.serve(lab.attacker)
     session = lab.trusting(make(Choosing, {}, lab.pins))
@@ -189,14 +188,14 @@ def test_a_cached_session_revalidates_over_pinned_connections(lab: Lab) -> None:
     assert server.application_bytes == before
 
 
-class Refreshing(Credentials):  # type: ignore[misc]
+class Refreshing(Credentials):
     """Credentials that ask a server for their token."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
         self.url = url
 
-    def refresh(self, request: Any) -> None:
+    def refresh(self, request: Callable[..., Any]) -> None:
         """Ask, with a secret."""
         self.token = request(self.url, method="POST", body=b"secret").data.decode()
 

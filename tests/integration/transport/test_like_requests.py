@@ -12,7 +12,7 @@ import socket
 import threading
 import warnings
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 import requests
@@ -28,9 +28,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from pinned_requests.testing import TLSServer
     from support.lab import Lab
 
 PROXIES = {"https": "http://127.0.0.1:1"}
+
+
+ResultT = TypeVar("ResultT")
 
 
 def both() -> tuple[requests.Session, PinnedSession]:
@@ -38,7 +42,7 @@ def both() -> tuple[requests.Session, PinnedSession]:
     return requests.Session(), PinnedSession({"unrelated.test": PinSet.exempt()}, unpinned_hosts="allow")
 
 
-def probed(lab: Lab, probe: Callable[[Any], Any], *, trusts: bool = True) -> tuple[Any, Any]:
+def probed(lab: Lab, probe: Callable[[Any], ResultT], *, trusts: bool = True) -> tuple[ResultT, ResultT]:
     """Return what the probe makes of a session of requests, and of ours."""
     results = []
     for session in both():
@@ -49,7 +53,7 @@ def probed(lab: Lab, probe: Callable[[Any], Any], *, trusts: bool = True) -> tup
     return results[0], results[1]
 
 
-def outcome(action: Callable[[], Any]) -> list[object]:
+def outcome(action: Callable[[], object]) -> list[Any]:
     """Return what an action gives, or the class and the causes of what it raises; and what it warns of."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -80,18 +84,19 @@ def value_of(value: Any) -> Any:
 def test_public_attributes(lab: Lab) -> None:
     """The same names, with the same values, besides `policy` and `check`; and the methods take the same arguments."""
 
-    def names(session: Any) -> set[str]:
+    def names(session: requests.Session) -> set[str]:
         return {name for name in dir(session) if not name.startswith("_")} - {"policy", "check"}
 
-    def values(session: Any) -> dict[str, Any]:
+    def values(session: requests.Session) -> dict[str, Any]:
         return {name: value_of(value) for name, value in vars(session).items() if name in names(session)}
 
-    def attributes(session: Any) -> dict[str, bool]:
+    def attributes(session: requests.Session) -> dict[str, bool]:
         return {name: callable(getattr(session, name)) for name in names(session)}
 
-    for probe in (names, attributes):
-        plain, pinned = probed(lab, probe)
-        assert pinned == plain
+    probes: list[Callable[[requests.Session], object]] = [names, attributes]
+    for probe in probes:
+        same, ours_too = probed(lab, probe)
+        assert ours_too == same
     plain, pinned = probed(lab, values)
     adapters = [each.pop("adapters") for each in (plain, pinned)]
     assert pinned == plain
@@ -118,7 +123,7 @@ def test_signatures() -> None:
 def test_truth_and_mounting(lab: Lab) -> None:
     """Adapters are sorted as those of requests are, keep their identity, and are found by the same rule."""
 
-    def probe(session: Any) -> Any:
+    def probe(session: requests.Session) -> Any:
         adapters = {prefix: HTTPAdapter(max_retries=2) for prefix in ("https://a", "https://abc", "HTTPS://ab", "x://")}
         for prefix, adapter in adapters.items():
             session.mount(prefix, adapter)
@@ -146,7 +151,7 @@ def test_what_is_sent_and_received(lab: Lab) -> None:
     }
     servers = []
 
-    def probe(session: Any) -> Any:
+    def probe(session: requests.Session) -> Any:
         server = lab.serve(lab.honest, handler=pages)
         servers.append(server)
         called: list[str] = []
@@ -248,7 +253,7 @@ def test_odd_urls(lab: Lab, url: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each raises what it raises there; names are not looked up outside of this machine."""
     real = socket.getaddrinfo
 
-    def local_only(host: Any, *args: Any, **kwargs: Any) -> Any:
+    def local_only(host: str | bytes | None, *args: Any, **kwargs: Any) -> object:
         if str(host).strip(".").lower() in ("localhost", "127.0.0.1", "0x7f.1", "::1", "::1%lo"):
             return real(host, *args, **kwargs)
         if host in (None, ""):
@@ -273,7 +278,7 @@ def test_prepared_requests_with_odd_urls(lab: Lab) -> None:
     """A URL that was written into a prepared request, past all checks of requests."""
     for url in ("https:///path", "https://[::1", "", None, "https://localhost:99999/", "nonsense"):
 
-        def probe(session: Any, url: Any = url) -> Any:
+        def probe(session: requests.Session, url: Any = url) -> Any:
             prepared = session.prepare_request(requests.Request("GET", "https://localhost/"))
             prepared.url = url
             return outcome(lambda: session.send(prepared, timeout=5))
@@ -298,7 +303,7 @@ def test_invalid_certificates(lab: Lab) -> None:
         server = lab.serve(credential)
         for options in ({}, {"verify": False}, {"verify": ""}, {"verify": 0}, {"verify": True}):
 
-            def probe(session: Any, server: Any = server, options: Any = options) -> Any:
+            def probe(session: requests.Session, server: TLSServer = server, options: dict[str, Any] = options) -> Any:
                 return outcome(lambda: session.get(server.url(), **options))
 
             plain, pinned = probed(lab, probe)
@@ -340,7 +345,8 @@ def test_wrong_files(lab: Lab, tmp_path: Path) -> None:
     ]
     for options in settings:
         plain, pinned = probed(
-            lab, lambda session, options=options: outcome(lambda: session.get(server.url(), **options))
+            lab,
+            lambda session: outcome(lambda: session.get(server.url(), **options)),  # noqa: B023  called at once
         )
         assert pinned == plain, options
 
@@ -351,7 +357,7 @@ def test_no_server(lab: Lab) -> None:
     stop = threading.Event()
     silent = lab.serve(lab.honest, handler=lambda _: (stop.wait(5), Response())[1])
     port = 1  # nobody listens there
-    actions: list[Callable[[Any], Any]] = [
+    actions: list[Callable[[Any], object]] = [
         lambda s: s.get(f"https://localhost:{port}/"),
         lambda s: s.get(f"http://localhost:{port}/"),
         lambda s: s.get("https://nowhere.invalid/"),
@@ -374,7 +380,7 @@ def test_no_server(lab: Lab) -> None:
     ]
     try:
         for number, action in enumerate(actions):
-            plain, pinned = probed(lab, lambda session, action=action: outcome(lambda: action(session)))
+            plain, pinned = probed(lab, lambda session: outcome(lambda: action(session)))  # noqa: B023  called at once
             assert pinned == plain, number
     finally:
         stop.set()
@@ -383,7 +389,7 @@ def test_no_server(lab: Lab) -> None:
 def test_retries_are_made(lab: Lab) -> None:
     """As often as the adapter is told to, for what is no refusal."""
 
-    def probe(session: Any) -> Any:
+    def probe(session: requests.Session) -> Any:
         server = lab.serve(lab.honest, handler=lambda _: Response(503))
         retry = Retry(2, status_forcelist=[503], backoff_factor=0)
         session.mount("https://", HTTPAdapter(max_retries=retry))
@@ -401,7 +407,7 @@ def test_retries_are_made(lab: Lab) -> None:
 def test_pickled_state(lab: Lab) -> None:
     """Besides our own keys the same, of sessions and adapters; also in the copy that is made of it."""
 
-    def probe(session: Any) -> Any:
+    def probe(session: requests.Session) -> Any:
         session.headers["X-Mine"] = "kept"
         copied = pickle.loads(pickle.dumps(session))  # noqa: S301  our own bytes
         adapters = [each.adapters["https://"] for each in (session, copied)]
@@ -422,14 +428,14 @@ def test_pools(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "client.pem").write_bytes(client.key_pem + client.certificate_pem)
     server, plain_server = lab.serve(lab.honest), lab.serve(None)
 
-    def probe(session: Any) -> Any:
+    def probe(session: requests.Session) -> Any:
         for _ in range(2):
             session.get(server.url())
             session.get(server.url(), verify=False)
             session.get(server.url(host="127.0.0.1"))
             session.get(server.url(), cert=str(tmp_path / "client.pem"))
             session.get(plain_server.url())
-        pools = {prefix: adapter.poolmanager.pools for prefix, adapter in session.adapters.items()}
+        pools = {prefix: adapter.poolmanager.pools for prefix, adapter in session.adapters.items()}  # type: ignore[attr-defined]  # HTTPAdapters
         keys = {prefix: list(each.keys()) for prefix, each in pools.items()}
         counts = {
             prefix: [(each[key].num_connections, each[key].num_requests, each[key].pool.qsize()) for key in each.keys()]  # noqa: SIM118  it has no iterator
@@ -461,7 +467,9 @@ def test_settings_of_the_environment(lab: Lab, monkeypatch: pytest.MonkeyPatch, 
             for trust_env in (True, False):
                 for verify in (True, lab.bundle):
 
-                    def probe(session: Any, trust_env: Any = trust_env, verify: Any = verify) -> Any:
+                    def probe(
+                        session: requests.Session, *, trust_env: bool = trust_env, verify: bool | str = verify
+                    ) -> Any:
                         session.trust_env, session.verify = trust_env, verify
                         count = len(server.requests)
                         result = outcome(lambda: session.get(server.url()))

@@ -27,21 +27,26 @@ from pinned_requests import (
 from pinned_requests.testing import Authority, Credential, Response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+    from typing import Literal
 
+    from pinned_requests.core.pinset import PinsLike
+    from pinned_requests.testing import TLSServer
     from support.lab import Certificates, Lab
 
 WAIT = 20.0  # seconds
 
 
 @pytest.fixture
-def managers(lab: Lab) -> Iterator[Any]:
+def managers(lab: Lab) -> Iterator[Callable[..., PinnedPoolManager]]:
     """Make managers that trust the root, and clear them after the test."""
-    made: list[Any] = []
+    made: list[PinnedPoolManager] = []
 
-    def make(pins: Any = None, **options: Any) -> Any:
-        settings = {} if "ssl_context" in options or "cert_reqs" in options else {"ca_certs": lab.bundle}
+    def make(pins: PolicyStore | PinPolicy | Mapping[str, PinsLike] | None = None, **options: Any) -> PinnedPoolManager:
+        settings: dict[str, Any] = (
+            {} if "ssl_context" in options or "cert_reqs" in options else {"ca_certs": lab.bundle}
+        )
         made.append(PinnedPoolManager(lab.pins if pins is None else pins, **settings, **options))
         return made[-1]
 
@@ -50,14 +55,14 @@ def managers(lab: Lab) -> Iterator[Any]:
         each.clear()
 
 
-def assert_nothing_leaked(mitm: Any, handshakes: int = 1) -> None:
+def assert_nothing_leaked(mitm: TLSServer, handshakes: int = 1) -> None:
     """Assert that an attacker got so many handshakes, and nothing after them."""
     mitm.settle()
     assert (mitm.connections, mitm.handshakes, mitm.application_bytes) == (handshakes, handshakes, 0)
     assert mitm.open_connections == 0
 
 
-def test_right_and_wrong_key(lab: Lab, managers: Any) -> None:
+def test_right_and_wrong_key(lab: Lab, managers: Callable[..., PinnedPoolManager]) -> None:
     """The honest server answers over one connection, the attacker gets one handshake; the error says what was seen."""
     server, mitm = lab.serve(lab.honest), lab.serve(lab.attacker)
     manager = managers()
@@ -73,7 +78,7 @@ def test_right_and_wrong_key(lab: Lab, managers: Any) -> None:
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2])
-def test_each_depth(lab: Lab, managers: Any, depth: int) -> None:
+def test_each_depth(lab: Lab, managers: Callable[..., PinnedPoolManager], depth: int) -> None:
     """A leaf, an intermediate and a root can be pinned."""
     server = lab.serve(lab.honest)
     manager = managers({"localhost": [Pin.from_certificate(lab.honest.chain[depth]), lab.backup]})
@@ -81,12 +86,12 @@ def test_each_depth(lab: Lab, managers: Any, depth: int) -> None:
 
 
 @pytest.mark.parametrize("by", ["connection_from_host", "connection_from_url", "connection_from_context"])
-def test_its_pools(lab: Lab, managers: Any, by: str) -> None:
+def test_its_pools(lab: Lab, managers: Callable[..., PinnedPoolManager], by: str) -> None:
     """They are pinned by themselves, however they were got, and raise the same error."""
     server, mitm = lab.serve(lab.honest), lab.serve(lab.attacker)
     manager = managers()
 
-    def pool_of(target: Any) -> Any:
+    def pool_of(target: TLSServer) -> urllib3.HTTPConnectionPool:
         if by == "connection_from_url":
             return manager.connection_from_url(target.url())
         if by == "connection_from_host":
@@ -106,7 +111,9 @@ def test_its_pools(lab: Lab, managers: Any, by: str) -> None:
 
 
 @pytest.mark.parametrize("retries", [None, False, 5, Retry(5, backoff_factor=0), Retry(connect=5, other=5)])
-def test_a_refusal_is_not_retried(lab: Lab, managers: Any, retries: Any) -> None:
+def test_a_refusal_is_not_retried(
+    lab: Lab, managers: Callable[..., PinnedPoolManager], retries: Retry | Literal[False] | int | None
+) -> None:
     """One handshake, one error; for a request as for the whole manager."""
     mitm = lab.serve(lab.attacker)
     with pytest.raises(PinMismatchError):
@@ -116,7 +123,7 @@ def test_a_refusal_is_not_retried(lab: Lab, managers: Any, retries: Any) -> None
     assert_nothing_leaked(mitm, 2)
 
 
-def test_other_failures_are_retried(lab: Lab, managers: Any) -> None:
+def test_other_failures_are_retried(lab: Lab, managers: Callable[..., PinnedPoolManager]) -> None:
     """As urllib3 does, and its errors are its own."""
     server = lab.serve(lab.honest, handler=lambda _: Response(503))
     with pytest.raises(urllib3.exceptions.MaxRetryError):
@@ -130,7 +137,7 @@ def test_other_failures_are_retried(lab: Lab, managers: Any) -> None:
     assert (stranger.connections, stranger.application_bytes) == (2, 0)
 
 
-def test_refused_without_a_connection(lab: Lab, managers: Any) -> None:
+def test_refused_without_a_connection(lab: Lab, managers: Callable[..., PinnedPoolManager]) -> None:
     """`http://` to a pinned host, and any host that is not pinned; from the manager and from its pools."""
     plain, server = lab.serve(None), lab.serve(lab.honest)
     manager = managers()
@@ -151,7 +158,7 @@ def test_refused_without_a_connection(lab: Lab, managers: Any) -> None:
     assert plain.connections == 1
 
 
-def test_redirects(lab: Lab, managers: Any) -> None:
+def test_redirects(lab: Lab, managers: Callable[..., PinnedPoolManager]) -> None:
     """Each step is looked at: to another server, to `http://`, to a host that is not pinned."""
     mitm, plain = lab.serve(lab.attacker), lab.serve(None)
     to = {
@@ -160,7 +167,7 @@ def test_redirects(lab: Lab, managers: Any) -> None:
         "/plain": plain.url(),
         "/unpinned": "https://unpinned.example.com/",
     }
-    pages: dict[str, Any] = {path: Response(302, (("Location", target),)) for path, target in to.items()}
+    pages: dict[str, Response | bytes] = {path: Response(302, (("Location", target),)) for path, target in to.items()}
     server = lab.serve(lab.honest, handler={**pages, "/": b"arrived"})
     manager = managers()
     assert manager.request("GET", server.url("/here")).data == b"arrived"
@@ -172,7 +179,7 @@ def test_redirects(lab: Lab, managers: Any) -> None:
     assert plain.connections == 0
 
 
-def test_a_changed_policy(lab: Lab, managers: Any) -> None:
+def test_a_changed_policy(lab: Lab, managers: Callable[..., PinnedPoolManager]) -> None:
     """It holds for connections that are open, and the old one holds again when it is back."""
     server = lab.serve(lab.honest)
     store = PolicyStore(lab.pins)
@@ -192,7 +199,7 @@ def test_a_changed_policy(lab: Lab, managers: Any) -> None:
     assert manager.request("GET", server.url()).data == b"ok"
 
 
-def test_a_callback(lab: Lab, managers: Any) -> None:
+def test_a_callback(lab: Lab, managers: Callable[..., PinnedPoolManager]) -> None:
     """It is told of each violation, and its failure changes nothing."""
     reports: list[ViolationReport] = []
 
@@ -207,11 +214,13 @@ def test_a_callback(lab: Lab, managers: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-def test_unverified(lab: Lab, managers: Any) -> None:
+def test_unverified(lab: Lab, managers: Callable[..., PinnedPoolManager]) -> None:
     """With `cert_reqs`, `assert_hostname=False` or `assert_fingerprint` the leaf alone counts."""
     server = lab.serve(lab.honest)
     leaf, intermediate = (Pin.from_certificate(each) for each in lab.honest.chain[:2])
-    fingerprint = lab.honest.certificate.fingerprint(lab.honest.certificate.signature_hash_algorithm).hex()
+    algorithm = lab.honest.certificate.signature_hash_algorithm
+    assert algorithm is not None
+    fingerprint = lab.honest.certificate.fingerprint(algorithm).hex()
     for options in (
         {"cert_reqs": "CERT_NONE"},
         {"assert_hostname": False},
@@ -224,7 +233,9 @@ def test_unverified(lab: Lab, managers: Any) -> None:
 
 
 @pytest.mark.parametrize("assert_hostname", [None, "localhost"])
-def test_another_name_in_the_certificate(lab: Lab, managers: Any, assert_hostname: str | None) -> None:
+def test_another_name_in_the_certificate(
+    lab: Lab, managers: Callable[..., PinnedPoolManager], assert_hostname: str | None
+) -> None:
     """`server_hostname` is looked up as well where it is pinned; the URL's host decides."""
     server, mitm = lab.serve(lab.honest), lab.serve(lab.attacker)
     pins = {"127.0.0.1": lab.pins["localhost"]}
@@ -238,7 +249,7 @@ def test_another_name_in_the_certificate(lab: Lab, managers: Any, assert_hostnam
     assert_nothing_leaked(mitm)
 
 
-def test_a_context_of_the_callers(lab: Lab, managers: Any) -> None:
+def test_a_context_of_the_callers(lab: Lab, managers: Callable[..., PinnedPoolManager]) -> None:
     """It is used, and is the same afterwards."""
     server, mitm = lab.serve(lab.honest), lab.serve(lab.attacker)
     context = lab.root.client_context()
@@ -257,7 +268,7 @@ def test_a_context_of_the_callers(lab: Lab, managers: Any) -> None:
     assert_nothing_leaked(mitm)
 
 
-def test_options_of_urllib3(lab: Lab, managers: Any, tmp_path: Path) -> None:
+def test_options_of_urllib3(lab: Lab, managers: Callable[..., PinnedPoolManager], tmp_path: Path) -> None:
     """They come to where they belong."""
     clients = Authority.create("Our Clients")
     client = clients.issue("client.example.com")
@@ -279,7 +290,7 @@ def test_options_of_urllib3(lab: Lab, managers: Any, tmp_path: Path) -> None:
     assert server.requests[0].header("X-Mine") == "kept"
     assert manager.connection_from_url(server.url()).pool.maxsize == 2
     with pytest.raises(PolicyError):
-        PinnedPoolManager(None)  # type: ignore[arg-type]
+        PinnedPoolManager(None)  # type: ignore[arg-type]  # what is tested
     with pytest.raises(PolicyError):
         PinnedProxyManager({"localhost": "nonsense"}, "http://127.0.0.1:1")
 

@@ -22,16 +22,17 @@ from pinned_requests import (
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from pinned_requests.core.pinset import PinsLike
     from support.lab import Lab
 
 PINS = {"api.example.com": ["sha256/" + "A" * 43 + "=", "sha256/" + "B" * 42 + "A="]}
 URL = "https://api.example.com/things"
 
 
-def adapter_session(pins: Any) -> requests.Session:
+def adapter_session(pins: Mapping[str, PinsLike]) -> requests.Session:
     """Make a plain session with a pinned adapter."""
     session = requests.Session()
     session.mount("https://", PinnedAdapter(pins))
@@ -42,7 +43,7 @@ MAKES = pytest.mark.parametrize("make", [PinnedSession, adapter_session])
 
 
 @MAKES
-def test_responses(lab: Lab, make: Any) -> None:
+def test_responses(lab: Lab, make: Callable[[Mapping[str, PinsLike]], requests.Session]) -> None:
     """The answer is the mock's, for pinned hosts too; nothing is connected to. What it lets past is pinned."""
     mitm, server = lab.serve(lab.attacker), lab.serve(lab.honest)
     with make(PINS) as session, responses.RequestsMock() as mock:
@@ -75,7 +76,7 @@ def test_responses_as_decorator() -> None:
 
 
 @MAKES
-def test_requests_mock(make: Any) -> None:
+def test_requests_mock(make: Callable[[Mapping[str, PinsLike]], requests.Session]) -> None:
     """As a context manager for all sessions, and for one."""
     with make(PINS) as session:
         with requests_mock.Mocker() as mock:
@@ -94,13 +95,13 @@ def test_requests_mock_as_decorator() -> None:
     """The mock is an argument of the function."""
 
     @requests_mock.Mocker()
-    def decorated(mock: Any) -> Any:
+    def decorated(mock: Any) -> object:
         mock.post(URL, json={"mocked": True})
         with PinnedSession(PINS) as session:
             assert session.post(URL, json={"a": 1}).json() == {"mocked": True}
         return mock.last_request.json()
 
-    assert decorated() == {"a": 1}
+    assert decorated() == {"a": 1}  # type: ignore[call-arg, unused-ignore]  # the mock is added
 
 
 def test_requests_mock_as_adapter(lab: Lab) -> None:
@@ -126,7 +127,8 @@ def test_requests_mock_with_real_http(lab: Lab, scope: str) -> None:
     """What goes to a real server is pinned as without the mock, and afterwards everything is as before."""
     server, mitm, plain = lab.serve(lab.honest), lab.serve(lab.attacker), lab.serve(None)
     session = lab.trusting(PinnedSession({**PINS, **lab.pins}))
-    with requests_mock.Mocker(real_http=True, **({"session": session} if scope == "session" else {})) as mock:
+    options: dict[str, Any] = {"session": session} if scope == "session" else {}
+    with requests_mock.Mocker(real_http=True, **options) as mock:
         mock.get(URL, text="mocked")
         assert session.get(URL).text == "mocked"
         assert session.get(server.url()).text == "ok"
@@ -174,7 +176,7 @@ def test_httpserver_with_another_key(lab: Lab, https_server: HTTPServer) -> None
 
 
 @MAKES
-def test_vcrpy(lab: Lab, tmp_path: Path, make: Any) -> None:
+def test_vcrpy(lab: Lab, tmp_path: Path, make: Callable[[Mapping[str, PinsLike]], requests.Session]) -> None:
     """It records what comes over a pinned connection, and plays it when the server is gone."""
     cassette = str(tmp_path / "cassette.yaml")
     server = lab.serve(lab.honest, handler={"/things": b"recorded"})
@@ -193,7 +195,9 @@ def test_vcrpy(lab: Lab, tmp_path: Path, make: Any) -> None:
 
 
 @MAKES
-def test_vcrpy_does_not_record_an_attacker(lab: Lab, tmp_path: Path, make: Any) -> None:
+def test_vcrpy_does_not_record_an_attacker(
+    lab: Lab, tmp_path: Path, make: Callable[[Mapping[str, PinsLike]], requests.Session]
+) -> None:
     """He gets no byte, there is nothing to record, and with the cassette gone the session is pinned as before."""
     mitm, server = lab.serve(lab.attacker), lab.serve(lab.honest)
     session = lab.trusting(make(lab.pins))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
@@ -59,7 +59,7 @@ def test_what_is_a_redirect_can_be_said_by_others(way: str, lab: Lab, monkeypatc
     last = lab.serve(lab.honest)
     server = lab.serve(lab.honest, handler=lambda _: Response(200, headers=(("X-Go-To", last.url()),)))
 
-    def find(response: Any) -> str | None:
+    def find(response: requests.Response) -> str | None:
         asked.append(response.status_code)
         where: str | None = response.headers.get("X-Go-To")
         return where

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+import urllib3
 from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3 import Retry
 from urllib3.exceptions import InsecureRequestWarning
@@ -40,8 +41,9 @@ from pinned_requests import (
 from pinned_requests.testing import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
+    from pinned_requests.core.pinset import PinsLike
     from support.lab import Lab
 
 PINS = ["sha256/" + "A" * 43 + "=", "sha256/" + "B" * 42 + "A="]
@@ -49,7 +51,7 @@ THREADS = 16
 WAIT = 20.0  # seconds
 
 
-def refuses_and_works(lab: Lab, session: Any) -> None:
+def refuses_and_works(lab: Lab, session: requests.Session) -> None:
     """Assert that a session refuses the attacker, who gets nothing, and reaches the honest server."""
     mitm, server = lab.serve(lab.attacker), lab.serve(lab.honest)
     with pytest.raises(PinMismatchError):
@@ -81,7 +83,7 @@ def test_module_functions(lab: Lab, name: str) -> None:
 def test_module_functions_take_what_those_of_requests_take(lab: Lab) -> None:
     """Bodies by position, `json`, and a HEAD that does not follow redirects."""
     server = lab.serve(lab.honest, handler={"/": b"ok", "/moved": Response(302, (("Location", "/"),))})
-    options = {"pins": lab.pins, "verify": lab.bundle}
+    options: dict[str, Any] = {"pins": lab.pins, "verify": lab.bundle}
     pinned_requests.post(server.url(), b"data", **options)
     pinned_requests.post(server.url(), None, {"a": 1}, **options)
     pinned_requests.put(server.url(), b"data", **options)
@@ -95,7 +97,9 @@ def test_module_functions_take_what_those_of_requests_take(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("wrap", [dict, PinPolicy, PolicyStore, lambda pins: PolicyStore(PinPolicy(pins))])
-def test_what_pins_may_be(lab: Lab, wrap: Callable[[Any], Any]) -> None:
+def test_what_pins_may_be(
+    lab: Lab, wrap: Callable[[Mapping[str, PinsLike]], PolicyStore | PinPolicy | Mapping[str, PinsLike]]
+) -> None:
     """A mapping, a policy or a store."""
     session = lab.trusting(PinnedSession(wrap(lab.pins)))
     assert session.policy == PinPolicy(lab.pins)
@@ -123,6 +127,7 @@ def test_defaults_are_those_of_requests(lab: Lab) -> None:
     """Without options an adapter is set up as HTTPAdapter is."""
     plain = HTTPAdapter()
     for adapter in lab.trusting(PinnedSession(lab.pins)).adapters.values():
+        assert isinstance(adapter, HTTPAdapter)
         assert adapter.max_retries.total == plain.max_retries.total
         for name in ("_pool_connections", "_pool_maxsize", "_pool_block", "config"):
             assert getattr(adapter, name) == getattr(plain, name)
@@ -143,13 +148,16 @@ def test_options_as_class_attributes(lab: Lab) -> None:
 
     session = lab.trusting(API())
     assert session.policy == PinPolicy(lab.pins, unpinned_hosts="allow")
-    assert {(each.max_retries.total, each._pool_maxsize) for each in session.adapters.values()} == {(4, 5)}
+    adapters: list[Any] = [*session.adapters.values()]
+    assert {(each.max_retries.total, each._pool_maxsize) for each in adapters} == {(4, 5)}
     refuses_and_works(lab, session)
     assert len(reports) == 1
 
     other = lab.trusting(API({"other.example.com": PINS}, unpinned_hosts="block", max_retries=1))
     assert other.policy == PinPolicy({"other.example.com": PINS})
-    assert other.get_adapter("https://other.example.com/").max_retries.total == 1
+    adapter = other.get_adapter("https://other.example.com/")
+    assert isinstance(adapter, HTTPAdapter)
+    assert adapter.max_retries.total == 1
 
 
 def test_subclass_with_a_constructor_of_its_own(lab: Lab) -> None:
@@ -221,7 +229,7 @@ def test_wrong_configuration_as_class_attributes() -> None:
     with pytest.raises(PolicyError, match="needs pins"):
         API()
     with pytest.raises(PolicyError):
-        PinnedAdapter(None)  # type: ignore[arg-type]
+        PinnedAdapter(None)  # type: ignore[arg-type]  # what is tested
     with pytest.raises(PinFormatError):
         PinnedAdapter({"api.example.com": "nonsense"})
 
@@ -308,15 +316,21 @@ class OldAdapter(HTTPAdapter):
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:  # noqa: FBT001, FBT002  as in requests
         """Make a pool manager of its own."""
-        self.poolmanager = requests.adapters.PoolManager(
+        self.poolmanager = urllib3.PoolManager(
             num_pools=connections, maxsize=maxsize, block=block, ssl_minimum_version=ssl.TLSVersion.TLSv1_2, **kwargs
         )
 
-    def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
+    def get_connection_with_tls_context(
+        self,
+        request: requests.PreparedRequest,
+        verify: bool | str,  # noqa: FBT001  as in requests
+        proxies: dict[str, str] | None = None,
+        cert: str | tuple[str, str] | None = None,
+    ) -> urllib3.HTTPConnectionPool:
         """Ask for a pool by the URL alone."""
         del verify, cert
         with pytest.warns(DeprecationWarning, match="get_connection"):
-            return self.get_connection(request.url, proxies)
+            return self.get_connection(request.url or "", proxies)
 
 
 class First(PinnedAdapter, OldAdapter):
@@ -328,7 +342,7 @@ class Second(OldAdapter, PinnedAdapter):
 
 
 @pytest.mark.parametrize("kind", [First, Second])
-def test_adapter_among_several_base_classes(lab: Lab, kind: type[Any]) -> None:
+def test_adapter_among_several_base_classes(lab: Lab, kind: Callable[..., First | Second]) -> None:
     """Another base class may override how pools are made and found: they are pinned all the same."""
     adapter = kind(lab.pins, mark="mine", max_retries=2)
     assert (adapter.mark, adapter.max_retries.total) == ("mine", 2)
@@ -392,7 +406,7 @@ def test_adapter_that_cannot_be_pinned(lab: Lab) -> None:
     assert adapter.sent == 2
 
 
-def outcome(session: Any, url: str, **kwargs: Any) -> type[BaseException]:
+def outcome(session: requests.Session, url: str, **kwargs: Any) -> type[BaseException]:
     """Return the type of what a request raises."""
     with pytest.raises(requests.exceptions.RequestException) as caught:
         session.get(url, **kwargs)
@@ -400,13 +414,15 @@ def outcome(session: Any, url: str, **kwargs: Any) -> type[BaseException]:
 
 
 @pytest.fixture
-def both(lab: Lab) -> tuple[Any, Any]:
+def both(lab: Lab) -> tuple[PinnedSession, requests.Session]:
     """A pinned session and a plain one."""
     return lab.trusting(PinnedSession(lab.pins)), lab.trusting(requests.Session())
 
 
 @pytest.mark.parametrize("timeout", [0.2, (0.2, WAIT), (0.2, None)], ids=str)
-def test_a_hanging_handshake(both: tuple[Any, Any], timeout: Any) -> None:
+def test_a_hanging_handshake(
+    both: tuple[PinnedSession, requests.Session], timeout: float | tuple[float, float | None]
+) -> None:
     """A server that accepts and says nothing: the time-out holds, and the error is that of requests."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"https://localhost:{silent.getsockname()[1]}/"
@@ -418,7 +434,7 @@ def test_a_hanging_handshake(both: tuple[Any, Any], timeout: Any) -> None:
 @pytest.mark.parametrize(
     "answer", [None, b"", b"\x15\x03\x03\x00\x02\x02\x28", b"HTTP/1.1 400 Bad Request\r\n\r\n"], ids=repr
 )
-def test_a_server_that_ends_the_handshake(both: tuple[Any, Any], answer: bytes | None) -> None:
+def test_a_server_that_ends_the_handshake(both: tuple[PinnedSession, requests.Session], answer: bytes | None) -> None:
     """It closes, says that the handshake failed, or speaks no TLS: the error is that of requests."""
 
     def serve(listener: socket.socket) -> None:
@@ -442,7 +458,7 @@ def test_a_server_that_ends_the_handshake(both: tuple[Any, Any], answer: bytes |
         assert pinned is plain
 
 
-def test_nobody_listens(both: tuple[Any, Any]) -> None:
+def test_nobody_listens(both: tuple[PinnedSession, requests.Session]) -> None:
     """A connection that is refused, and a name that leads nowhere, fail as in requests."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -26,7 +26,12 @@ from pinned_requests.testing import Authority, Credential
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+    from typing import NoReturn
 
+    from pinned_requests import ViolationReport
+    from pinned_requests.core.pinset import PinsLike
+    from pinned_requests.testing import TLSServer
     from support.lab import Lab
 
 WAIT = 20.0  # seconds
@@ -38,7 +43,12 @@ def pins_of(credential: Credential) -> list[Pin]:
     return [Pin.from_certificate(certificate) for certificate in credential.chain]
 
 
-def assert_one_handshake(server: Any, count: int = 1) -> None:
+def unexpected(report: ViolationReport) -> NoReturn:
+    """A sink that must not be told of anything."""
+    pytest.fail(f"the sink was told: {report}")
+
+
+def assert_one_handshake(server: TLSServer, count: int = 1) -> None:
     """Assert that a server got handshakes, and nothing after them, and that they are over."""
     server.settle()
     assert (server.connections, server.handshakes, server.application_bytes) == (count, count, 0)
@@ -92,7 +102,7 @@ def test_blocked_key(lab: Lab) -> None:
     blocked = pins_of(lab.honest)[1]
     session = lab.trusting(
         PinnedSession(
-            {"localhost": {"pins": lab.pins["localhost"], "blocked_pins": [blocked]}}, on_violation=pytest.fail
+            {"localhost": {"pins": lab.pins["localhost"], "blocked_pins": [blocked]}}, on_violation=unexpected
         )
     )
     check = session.check(server.url())
@@ -109,7 +119,7 @@ def test_expired(lab: Lab, on_expiry: str, connections: int) -> None:
         "expires": dt.datetime.now(dt.UTC) - DAY,
         "on_expiry": on_expiry,
     }
-    session = lab.trusting(PinnedSession({"localhost": expired}, on_violation=pytest.fail))
+    session = lab.trusting(PinnedSession({"localhost": expired}, on_violation=unexpected))
     check = session.check(server.url())
     assert (check.ok, check.outcome, check.pattern) == (False, Outcome.EXPIRED, "localhost")
     assert_one_handshake(server, connections)
@@ -118,10 +128,11 @@ def test_expired(lab: Lab, on_expiry: str, connections: int) -> None:
 def test_unpinned_and_exempt(lab: Lab) -> None:
     """The handshake is made, as `get()` would, and the chain is shown."""
     server = lab.serve(lab.honest)
-    for policy, verdict, pattern in (
+    cases: list[tuple[dict[str, PinsLike], Outcome, str | None]] = [
         ({"unrelated.test": PinSet.exempt()}, Outcome.UNPINNED, None),
         ({"localhost": PinSet.exempt(), "**.example.com": lab.pins["localhost"]}, Outcome.EXEMPT, "localhost"),
-    ):
+    ]
+    for policy, verdict, pattern in cases:
         session = lab.trusting(PinnedSession(policy, unpinned_hosts="allow"))
         check = session.check(server.url())
         assert (check.ok, check.outcome, check.pattern, check.pin) == (False, verdict, pattern, None)
@@ -202,7 +213,7 @@ def test_a_changed_policy(lab: Lab) -> None:
     assert session.get(server.url()).text == "ok"
 
 
-def test_errors_are_those_of_get(lab: Lab, tmp_path: Any) -> None:
+def test_errors_are_those_of_get(lab: Lab, tmp_path: Path) -> None:
     """No connection, an invalid certificate, an odd URL, wrong files: the same classes."""
     now = dt.datetime.now(dt.UTC)
     issuer = lab.honest.issuer
@@ -290,7 +301,7 @@ def test_a_caching_subclass_is_looked_through(lab: Lab) -> None:
     """An adapter that answers by itself must not keep the check from being made."""
 
     class Answering(PinnedAdapter):
-        def send(self, request: Any, **kwargs: Any) -> requests.Response:  # type: ignore[override]
+        def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # type: ignore[override]  # fewer parameters
             return super().send(request, **kwargs) if request.method == "BREW" else requests.Response()
 
     mitm = lab.serve(lab.attacker)
@@ -300,7 +311,7 @@ def test_a_caching_subclass_is_looked_through(lab: Lab) -> None:
     assert_one_handshake(mitm)
 
 
-def test_a_client_certificate(lab: Lab, tmp_path: Any) -> None:
+def test_a_client_certificate(lab: Lab, tmp_path: Path) -> None:
     """`session.cert` is used, as `get()` would."""
     import ssl  # noqa: PLC0415  for this test alone
 

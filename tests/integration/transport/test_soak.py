@@ -20,8 +20,8 @@ def test_memory_descriptors_and_threads_stay() -> None:
     assert done.returncode == 0, done.stderr
     figures = {}
     for line in done.stdout.splitlines():
-        name, first, _, last = line.replace(",", "").split()
-        figures[name] = int(first), int(last)
+        name, before, _, after = line.replace(",", "").split()
+        figures[name] = int(before), int(after)
     first, last = figures["resident"]
     assert last - first <= 2_000  # kB
     for name in ("descriptors", "threads"):

@@ -26,8 +26,9 @@ from pinned_requests.testing import Response
 from support.fork import in_a_child, needs_fork
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from pinned_requests.core.pinset import PinsLike
     from pinned_requests.testing import Request
     from support.lab import Lab
 
@@ -38,7 +39,7 @@ WAIT = 20.0  # seconds
 class MarkedAdapter(HTTPAdapter):
     """A plain adapter of somebody else's, with a setting of its own that it pickles."""
 
-    __attrs__ = (*HTTPAdapter.__attrs__, "mark")
+    __attrs__ = (*HTTPAdapter.__attrs__, "mark")  # type: ignore[assignment]  # a list in requests
 
     def __init__(self, mark: str, **kwargs: Any) -> None:
         self.mark = mark
@@ -52,7 +53,7 @@ class MarkedAdapter(HTTPAdapter):
 class MarkedPinnedAdapter(PinnedAdapter):
     """A pinned adapter with a setting of its own."""
 
-    __attrs__ = (*PinnedAdapter.__attrs__, "mark")
+    __attrs__ = (*PinnedAdapter.__attrs__, "mark")  # type: ignore[assignment]  # as above
 
     def __init__(self, mark: str, *args: Any, **kwargs: Any) -> None:
         self.mark = mark
@@ -78,7 +79,7 @@ DUPLICATES = pytest.mark.parametrize(
 )
 
 
-def refuses_and_works(lab: Lab, session: Any) -> None:
+def refuses_and_works(lab: Lab, session: requests.Session) -> None:
     """Assert that a session refuses the attacker, who gets nothing, and reaches the honest server, over one handshake.
 
     What the honest server answered is fetched twice, so that the connection was kept alive in between.
@@ -116,7 +117,9 @@ def test_a_session(lab: Lab, duplicate: Callable[[Any], Any]) -> None:
     [lambda pins: PinnedAdapter(pins, max_retries=4), lambda pins: MarkedPinnedAdapter("mine", pins, max_retries=4)],
     ids=["PinnedAdapter", "subclass"],
 )
-def test_an_adapter(lab: Lab, duplicate: Callable[[Any], Any], make: Callable[[Any], PinnedAdapter]) -> None:
+def test_an_adapter(
+    lab: Lab, duplicate: Callable[[Any], Any], make: Callable[[Mapping[str, PinsLike]], PinnedAdapter]
+) -> None:
     """It is mounted on a plain session, and is all that pins it."""
     adapter = make(lab.pins)
     other = duplicate(adapter)
@@ -164,7 +167,7 @@ def test_a_pool_manager_does_what_that_of_urllib3_does(lab: Lab) -> None:
 class Required(PinnedSession):
     """A subclass that gives its pins by `super().__init__`, and takes another argument."""
 
-    def __init__(self, pins: Any, token: str) -> None:
+    def __init__(self, pins: Mapping[str, PinsLike], token: str) -> None:
         super().__init__(pins, max_retries=1)
         self.headers["X-Token"] = token
 
@@ -172,34 +175,34 @@ class Required(PinnedSession):
 class Late(PinnedSession):
     """A subclass that sets its pins itself, before it calls `super().__init__()` without arguments."""
 
-    def __init__(self, pins: Any) -> None:
+    def __init__(self, pins: Mapping[str, PinsLike]) -> None:
         self.pins = pins
-        type(self).pins = None  # the option is declared, as the class attribute would be
+        type(self).pins = None  # type: ignore[assignment]  # the option is declared, as the class attribute would be
         super().__init__()
 
 
 class Mounting(PinnedSession):
     """A subclass that mounts in its constructor."""
 
-    def __init__(self, pins: Any) -> None:
+    def __init__(self, pins: Mapping[str, PinsLike]) -> None:
         super().__init__(pins)
         self.mount("https://", HTTPAdapter(max_retries=3))
 
 
-def declared(pins: Any) -> PinnedSession:
+def declared(pins: Mapping[str, PinsLike]) -> PinnedSession:
     """Make a session of a subclass that has its pins as a class attribute and no constructor."""
 
     class Declared(PinnedSession):
         pass
 
-    Declared.pins = pins  # type: ignore[attr-defined]
+    Declared.pins = pins  # type: ignore[attr-defined]  # an option as an attribute
     return Declared()
 
 
 @pytest.mark.parametrize(
     "make", [declared, lambda pins: Required(pins, "t"), Late, Mounting], ids=["declared", "required", "late", "mount"]
 )
-def test_a_subclass(lab: Lab, make: Callable[[Any], PinnedSession]) -> None:
+def test_a_subclass(lab: Lab, make: Callable[[Mapping[str, PinsLike]], PinnedSession]) -> None:
     """With and without arguments for `super().__init__`."""
     refuses_and_works(lab, lab.trusting(make(lab.pins)))
 
@@ -267,19 +270,19 @@ def test_context_manager(lab: Lab) -> None:
     refuses_and_works(lab, session)
 
 
-def session_of(pins: Any) -> Any:
+def session_of(pins: Mapping[str, PinsLike]) -> requests.Session:
     """Make a session with the adapters that it makes."""
     return PinnedSession(pins)
 
 
-def session_with_adapter_of_others(pins: Any) -> Any:
+def session_with_adapter_of_others(pins: Mapping[str, PinsLike]) -> requests.Session:
     """Make a session with an adapter that it pins in place."""
     session = PinnedSession(pins)
     session.mount("https://", MarkedAdapter("mine"))
     return session
 
 
-def session_of_requests(pins: Any) -> Any:
+def session_of_requests(pins: Mapping[str, PinsLike]) -> requests.Session:
     """Make a plain session with a pinned adapter."""
     session = requests.Session()
     session.mount("https://", PinnedAdapter(pins))
@@ -289,7 +292,7 @@ def session_of_requests(pins: Any) -> Any:
 @needs_fork
 @pytest.mark.parametrize("end", ["drop", "close"])
 @pytest.mark.parametrize("make", [session_of, session_with_adapter_of_others, session_of_requests])
-def test_fork_after_use(lab: Lab, make: Callable[[Any], Any], end: str) -> None:
+def test_fork_after_use(lab: Lab, make: Callable[[Mapping[str, PinsLike]], requests.Session], end: str) -> None:
     """The child makes its own handshake; that it drops or closes what it inherited does not end the parent's TLS."""
     server, mitm = lab.serve(lab.honest), lab.serve(lab.attacker)
     session = lab.trusting(make(lab.pins))

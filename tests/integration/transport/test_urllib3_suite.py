@@ -10,12 +10,12 @@ import os
 import subprocess
 import sys
 import tarfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from xml.etree import ElementTree as ET
 
 import pytest
-import urllib3
 
 import pinned_requests
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
+VERSION = version("urllib3")
 PLUGINS = Path(__file__).parent / "urllib3_suite"
 TESTS = (
     "test/test_poolmanager.py",
@@ -84,23 +85,23 @@ class Results(NamedTuple):
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Suite:
     """Unpack the sdist of the installed urllib3."""
     folder = tmp_path_factory.mktemp("urllib3")
-    version = f"urllib3=={urllib3.__version__}"
+    wanted = f"urllib3=={VERSION}"
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
     python = folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
     pip = (python, "-m", "pip", "--disable-pip-version-check", "-q")
-    _run([*pip, "install", version, "requests", "cryptography", *REQUIREMENTS])
+    _run([*pip, "install", wanted, "requests", "cryptography", *REQUIREMENTS])
     _run(
         [
             *(*pip, "download", "--no-binary", "urllib3", "--no-deps", "--no-build-isolation"),
-            *("--dest", folder, version),
+            *("--dest", folder, wanted),
         ]
     )
     with tarfile.open(next(folder.glob("urllib3-*.tar.gz"))) as archive:
         archive.extractall(folder, filter="data")
-    return Suite(folder / f"urllib3-{urllib3.__version__}", python)
+    return Suite(folder / f"urllib3-{VERSION}", python)
 
 
-def _run(command: list[object]) -> None:
+def _run(command: list[str | Path]) -> None:
     """Run pip, or skip where it gets nothing."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -290,7 +290,7 @@ def test_what_is_no_text_is_refused(value: Any) -> None:
 def test_a_pem_text_is_not_shown() -> None:
     """It may be a private key; the error says what to call instead."""
     secret = Authority.create().key_pem.decode()
-    for wrong in (lambda: Pin.parse(secret), lambda: Pin.from_private_key(secret)):  # type: ignore[arg-type]
+    for wrong in (lambda: Pin.parse(secret), lambda: Pin.from_private_key(secret)):  # type: ignore[arg-type]  # what is tested
         with pytest.raises(PinFormatError) as refusal:
             wrong()
         assert secret.splitlines()[1][:20] not in str(refusal.value)

@@ -69,7 +69,7 @@ def chain_seen(client_side: ssl.SSLObject) -> list[bytes]:
         return client_side.get_verified_chain()
     import _ssl  # noqa: PLC0415 - private: only where there is no public method
 
-    return [link.public_bytes(_ssl.ENCODING_DER) for link in client_side._sslobj.get_verified_chain()]  # type: ignore[attr-defined,unused-ignore]
+    return [link.public_bytes(_ssl.ENCODING_DER) for link in client_side._sslobj.get_verified_chain()]  # type: ignore[attr-defined,unused-ignore]  # private
 
 
 def der(certificate: x509.Certificate) -> bytes:

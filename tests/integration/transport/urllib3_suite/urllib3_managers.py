@@ -18,10 +18,10 @@ import urllib3.poolmanager
 from pinned_requests import PinnedPoolManager, PinnedProxyManager, PinPolicy, PinSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
 POLICY = PinPolicy({"unrelated.test": PinSet.exempt()}, unpinned_hosts="allow")
-made = []
+made: list[str] = []
 
 
 class PoolManager(PinnedPoolManager):
@@ -47,13 +47,13 @@ def _count(record_testsuite_property: Callable[[str, object], None]) -> Iterator
     record_testsuite_property("pinned_managers", len(made))
 
 
-def _with_stream(connect: Any) -> Any:
+def _with_stream(connect: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
     """Provide the stream of a connection to the proxy in urllib3's tests.
 
     The proxy expects it in an extension that only urllib3's own fork of hypercorn has, which is not on PyPI.
     """
 
-    async def connect_with_stream(self: Any, scope: Any, send: Any) -> None:
+    async def connect_with_stream(self: object, scope: dict[str, Any], send: Any) -> None:
         protocol = send.__self__.send.__self__
         scope["extensions"]["_transport"] = protocol.send.__self__.stream
         await connect(self, scope, send)
@@ -66,5 +66,5 @@ dummyserver.hypercornserver.Config.graceful_timeout = 0.1  # seconds; by default
 if "PINNED_MANAGERS" in os.environ:
     # Before the tests are imported, so that all names of theirs are these.
     for module in (urllib3, urllib3.poolmanager):
-        module.PoolManager = PoolManager
-        module.ProxyManager = ProxyManager
+        setattr(module, "PoolManager", PoolManager)  # noqa: B010  urllib3 has it, its stub alone
+        setattr(module, "ProxyManager", ProxyManager)  # noqa: B010  as above
