@@ -278,7 +278,7 @@ def test_prepared_requests_with_odd_urls(lab: Lab) -> None:
     """A URL that was written into a prepared request, past all checks of requests."""
     for url in ("https:///path", "https://[::1", "", None, "https://localhost:99999/", "nonsense"):
 
-        def probe(session: requests.Session, url: Any = url) -> Any:
+        def probe(session: requests.Session, url: str | None = url) -> Any:
             prepared = session.prepare_request(requests.Request("GET", "https://localhost/"))
             prepared.url = url
             return outcome(lambda: session.send(prepared, timeout=5))
