@@ -12,8 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pinned_requests import PinPolicy, PinSet, PolicyError
-from pinned_requests.publishing.comparison import apply, changes_of_keys
-from pinned_requests.publishing.proposal import Proposal, ProposalError, propose
+from pinned_requests.publishing.proposal import Proposal, ProposalError, apply, changes_of_keys, propose
 
 if TYPE_CHECKING:
     from support.office import Office
