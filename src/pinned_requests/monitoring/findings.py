@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from pinned_requests.monitoring.trust_store import TrustStore
 
 
+LEAF, INTERMEDIATE, ROOT = "leaf", "intermediate", "root"
+
+Certificates = tuple["SeenCertificate", ...]
+
+
 class Severity(IntEnum):
     """How bad a finding is; the greater, the worse."""
 
@@ -97,11 +102,6 @@ class Finding(NamedTuple):
     def severity(self) -> Severity:
         """How bad it is; `kind` is one of `KINDS`."""
         return KINDS[self.kind].severity
-
-
-LEAF, INTERMEDIATE, ROOT = "leaf", "intermediate", "root"
-
-Certificates = tuple["SeenCertificate", ...]
 
 
 class PinUse(NamedTuple):

@@ -60,13 +60,6 @@ class Serving(NamedTuple):
         return not self.refusals
 
 
-class KeyFile(NamedTuple):
-    """What would be served of a file."""
-
-    pins: tuple[tuple[Pin, ...], ...]  # of each certificate, leaf first; of a CSR or key its pin alone
-    hosts: tuple[str, ...]  # the names in the certificate or CSR, in canonical form, without patterns
-
-
 def can_serve(  # noqa: PLR0913  the key, the place, and what is known of the clients
     chain: Sequence[Collection[Pin]],
     host: str,
@@ -142,6 +135,13 @@ def _later(moment: datetime, span: timedelta) -> datetime:
         return _FOREVER
 
 
+class KeyFile(NamedTuple):
+    """What would be served of a file."""
+
+    pins: tuple[tuple[Pin, ...], ...]  # of each certificate, leaf first; of a CSR or key its pin alone
+    hosts: tuple[str, ...]  # the names in the certificate or CSR, in canonical form, without patterns
+
+
 def read_key_file(found: Sequence[FoundKey]) -> KeyFile:
     """Return what would be served of what a file holds, which is at least one certificate, CSR or key.
 
@@ -187,7 +187,9 @@ def _hosts(found: FoundKey) -> tuple[str, ...]:
 
 
 def published_policy(url: str, root: str | os.PathLike[str], target: str = "pins.json") -> PinPolicy:
-    """Return the policy of a repository. Whether older clients have taken it is not checked.
+    """Return the policy that a repository serves now, as its clients verify it.
+
+    Whether older clients have taken it is not checked.
 
     Args:
         url: of the folder that holds `metadata/` and `targets/`.
