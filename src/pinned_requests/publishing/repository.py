@@ -11,7 +11,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from tuf.api.metadata import Metadata, Root
 
@@ -42,15 +42,8 @@ if TYPE_CHECKING:
     from securesystemslib.signer import Key
 
     from pinned_requests.core.policy import PinPolicy
-    from pinned_requests.publishing.keys import KeyRing
+    from pinned_requests.publishing.keys import KeyRing, RoleKeys
     from pinned_requests.publishing.proposal import Proposal
-
-
-class RoleKeys(NamedTuple):
-    """The public keys of a role, and how many of them must sign."""
-
-    keys: tuple[Key, ...]
-    threshold: int
 
 
 def new_root(roles: Mapping[str, RoleKeys]) -> Metadata[Root]:

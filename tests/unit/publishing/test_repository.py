@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pinned_requests import PinPolicy, PinSet, PolicyError
+from pinned_requests.publishing.keys import RoleKeys
 from pinned_requests.publishing.proposal import ProposalError, exchange, propose
-from pinned_requests.publishing.repository import RoleKeys, new_root
+from pinned_requests.publishing.repository import new_root
 from pinned_requests.publishing.sync import write
 
 if TYPE_CHECKING:
