@@ -14,10 +14,9 @@ import pytest
 from securesystemslib.signer import SSlibKey
 
 from pinned_requests import PinPolicy, PinSet, PolicyError
-from pinned_requests.publishing.comparison import apply
-from pinned_requests.publishing.keys import KeyFolder, KeyRing, SigningError, read_public
-from pinned_requests.publishing.proposal import Proposal, ProposalError, exchange, first, propose
-from pinned_requests.publishing.repository import Repository, RoleKeys, new_root
+from pinned_requests.publishing.keys import KeyFolder, KeyRing, RoleKeys, SigningError, read_public
+from pinned_requests.publishing.proposal import Proposal, ProposalError, apply, exchange, first, propose
+from pinned_requests.publishing.repository import Repository, new_root
 from pinned_requests.publishing.signatures import join, sign, signatures
 from pinned_requests.publishing.state import ROLES
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pinned_requests import PinPolicy
-from pinned_requests.publishing.keys import KeyFolder, KeyRing
-from pinned_requests.publishing.repository import Repository, RoleKeys
+from pinned_requests.publishing.keys import KeyFolder, KeyRing, RoleKeys
+from pinned_requests.publishing.repository import Repository
 from pinned_requests.publishing.state import ROLES
 
 if TYPE_CHECKING:

@@ -10,9 +10,7 @@ from pinned_requests.cli.output import CommandError, Row, rfc3339, show_json, sh
 from pinned_requests.core.text import escape
 from pinned_requests.editing.clients import clients_of
 from pinned_requests.editing.policy_file import PolicyFile
-from pinned_requests.monitoring.key_file import KeyFile, read_key_file
-from pinned_requests.monitoring.published import published_policy
-from pinned_requests.monitoring.serving import Serving, can_serve, refusal_of
+from pinned_requests.monitoring.serving import KeyFile, Serving, can_serve, published_policy, read_key_file, refusal_of
 from pinned_requests.monitoring.target import Target, read_target
 
 if TYPE_CHECKING:

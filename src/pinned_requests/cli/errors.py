@@ -20,7 +20,7 @@ import typer
 
 from pinned_requests.cli.output import CommandError, sentence_of
 from pinned_requests.core.errors import PolicyError
-from pinned_requests.monitoring.errors import RouteError, ServerError
+from pinned_requests.monitoring.target import RouteError, ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

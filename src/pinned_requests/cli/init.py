@@ -15,8 +15,8 @@ from pinned_requests.editing.files import NewFile, check_new, create
 from pinned_requests.editing.history import first_record, history_path
 from pinned_requests.editing.policy_file import PolicyFile, note_of
 from pinned_requests.monitoring.fetch import fetch
-from pinned_requests.monitoring.first_contact import doubts_about
 from pinned_requests.monitoring.target import read_target
+from pinned_requests.monitoring.trust_store import doubts_about
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,9 +18,8 @@ from pinned_requests.core.policy_text import inline_toml
 from pinned_requests.core.text import escape, show
 from pinned_requests.editing.policy_file import note_of
 from pinned_requests.monitoring.details import Details, details_of, details_of_certificate
-from pinned_requests.monitoring.errors import UnreachableError
 from pinned_requests.monitoring.fetch import UNRESOLVED, fetch
-from pinned_requests.monitoring.target import read_target
+from pinned_requests.monitoring.target import UnreachableError, read_target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,11 +12,10 @@ from pinned_requests.core.text import escape
 from pinned_requests.editing import changes
 from pinned_requests.editing.policy_file import PolicyFile, note_of
 from pinned_requests.monitoring.details import details_of_certificate
-from pinned_requests.monitoring.errors import InvalidCertificateError
 from pinned_requests.monitoring.fetch import fetch
-from pinned_requests.monitoring.first_contact import doubts_about
 from pinned_requests.monitoring.serving import refusal_of
-from pinned_requests.monitoring.target import read_target
+from pinned_requests.monitoring.target import InvalidCertificateError, read_target
+from pinned_requests.monitoring.trust_store import doubts_about
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -78,8 +78,7 @@ def init(
 
     Example: pinned-requests repo init repository --keys keys
     """
-    from pinned_requests.publishing.ceremony import Ceremony, Keys
-    from pinned_requests.publishing.keys import KeyFolder, read_public
+    from pinned_requests.publishing.keys import Ceremony, KeyFolder, Keys, read_public
     from pinned_requests.publishing.proposal import first
     from pinned_requests.publishing.repository import Repository, new_root
 

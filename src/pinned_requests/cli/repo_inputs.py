@@ -68,8 +68,7 @@ CaBundle = Annotated[
 @contextmanager
 def opened(place: str, ca_bundle: str | None = None, *, must_exist: bool = True) -> Iterator[Callable[[str], bytes]]:
     """Yield a function that reads the files of a repository, in a folder or on the web."""
-    from pinned_requests.publishing.remote import is_url, reading
-    from pinned_requests.publishing.state import check_repository
+    from pinned_requests.publishing.state import check_repository, is_url, reading
 
     if is_url(place):
         with reading(place, ca_bundle) as read:

@@ -151,9 +151,8 @@ def sign(
     Example: pinned-requests repo sign repository proposal.json --keys alice
     """
     from pinned_requests.publishing import signatures
-    from pinned_requests.publishing.comparison import apply
-    from pinned_requests.publishing.order import write
-    from pinned_requests.publishing.trust import remember
+    from pinned_requests.publishing.proposal import apply
+    from pinned_requests.publishing.sync import write
 
     found = read_proposal(proposal)
     ring = key_ring(keys, must_exist=True)
@@ -168,7 +167,7 @@ def sign(
         print(f"Signed by {label}.")
     write(proposal, found.to_bytes())
     if state is not None:
-        remember(state, keys)
+        signatures.remember(state, keys)
     _show_signatures(found, state)
     return 0
 
@@ -221,8 +220,8 @@ def merge(
 
 def _state(proposal: "Proposal", read: Callable[[str], bytes], keys: list[Path], root: Path | None) -> "State | None":
     """Return the present state, or None for a first proposal and a repository that does not exist yet."""
+    from pinned_requests.publishing.signatures import load_for_signing
     from pinned_requests.publishing.state import FIRST_ROOT
-    from pinned_requests.publishing.trust import load_for_signing
 
     if not proposal.is_first:
         return load_for_signing(read, keys, None if root is None else root.read_bytes())
@@ -245,7 +244,7 @@ def _review(
 
 def _show(proposal: "Proposal", state: "State | None", reviewed: "Reviewed | None") -> None:
     """Print what a proposal changes."""
-    from pinned_requests.publishing.comparison import changes_of_keys
+    from pinned_requests.publishing.proposal import changes_of_keys
 
     rows = [
         Row(role, [f"version {metadata.signed.version}, valid until {metadata.signed.expires:%Y-%m-%d %H:%M} UTC"])

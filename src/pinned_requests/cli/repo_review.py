@@ -61,10 +61,9 @@ def review(
 
 def looking(timeout: float, proxy: str | None, ca_bundle: str | None) -> LookUp:
     """Return a function that gets the chain of a live server."""
-    from pinned_requests.monitoring.errors import ServerError
     from pinned_requests.monitoring.fetch import fetch
     from pinned_requests.monitoring.route import Route
-    from pinned_requests.monitoring.target import Target
+    from pinned_requests.monitoring.target import ServerError, Target
     from pinned_requests.publishing.review import UnseenError
 
     route = Route(timeout, proxy, ca_bundle).check()

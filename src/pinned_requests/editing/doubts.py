@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pinned_requests.core.host import HostPattern
-from pinned_requests.monitoring.findings import Finding
-from pinned_requests.monitoring.first_contact import public_roots
-from pinned_requests.monitoring.pin_use import authority_of
+from pinned_requests.monitoring.findings import Finding, authority_of
+from pinned_requests.monitoring.trust_store import public_roots
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pinned_requests.core.pin import Pin
     from pinned_requests.core.policy import PinPolicy
     from pinned_requests.editing.history import History
-    from pinned_requests.monitoring.served import Served
+    from pinned_requests.monitoring.fetch import Served
 
 
 class UnsafeStepError(ValueError):

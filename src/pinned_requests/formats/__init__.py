@@ -54,11 +54,6 @@ class Format(NamedTuple):
     is_hostless: bool = False
     needs_now: bool = False
 
-    @property
-    def reads(self) -> bool:
-        """Whether it can be read."""
-        return self.reader is not None
-
 
 _ALL = (
     Format(

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pinned_requests.core.host import HostPattern, is_address
 from pinned_requests.core.text import escape
 from pinned_requests.formats.export import EVERY_KIND, Abilities, export
-from pinned_requests.formats.parsing import bare_pin, domain, policy_of
-from pinned_requests.formats.plist import dump, load, typed
+from pinned_requests.formats.parsing import bare_pin, domain, dump_plist, load_plist, policy_of, typed
 from pinned_requests.formats.results import WHOLE, Loss, Reading, Writing
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ _ABILITIES = Abilities("Apple", kinds=EVERY_KIND)
 
 def read(text: str | bytes, _host: HostPattern | None, _now: datetime | None) -> Reading:
     """Read an `Info.plist`, or the `NSAppTransportSecurity` dictionary alone."""
-    root = load(text)
+    root = load_plist(text)
     security = typed(root.get(_ATS, root), dict, _ATS)
     depth = "of a pin is not kept: Apple tells leaves from CAs, and a policy matches a pin at any depth"
     losses = [Loss(None, "depth", depth)]
@@ -77,7 +76,7 @@ def write(policy: PinPolicy, _host: HostPattern | None, _now: datetime | None) -
         host: {_SUBDOMAINS: with_subdomains, _LEAF: [{_SPKI: pin.spelled("openssl")} for pin in entry.pins]}
         for host, (entry, with_subdomains) in domains.items()
     }
-    return Writing(dump({_ATS: {_DOMAINS: pinned}}), losses)
+    return Writing(dump_plist({_ATS: {_DOMAINS: pinned}}), losses)
 
 
 def _split_subtrees(exported: Export) -> None:

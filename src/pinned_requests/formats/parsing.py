@@ -1,11 +1,11 @@
-"""What readers need: bounded text, then pins, days and hosts as other systems write them, and the policy of these."""
+"""What readers need: bounded text, values as other systems write them, property lists, and the policy of these."""
 
 from __future__ import annotations
 
 import re
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pinned_requests.core.errors import PinFormatError, PolicyError
 from pinned_requests.core.host import HostPattern, is_address, normalize_host
@@ -26,6 +26,9 @@ MAX_LINE = 1 << 16  # characters of a one-line format: servers and browsers acce
 MAX_PINS = 100_000
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _BASE64_LENGTH = 44  # characters of 32 bytes in base64, padding included
+
+_T = TypeVar("_T", dict[str, Any], list[Any], str, bool)
+_NAMES = {dict: "a dictionary", list: "an array", str: "a string", bool: "true or false"}
 
 
 def bounded(text: str | bytes, **marks: str) -> str:
@@ -76,6 +79,40 @@ def parsing(what: str) -> Iterator[None]:
         raise
     except Exception as e:  # noqa: BLE001  see above
         raise PolicyError(f"invalid {what}: {escape(str(e) or type(e).__name__)}") from None
+
+
+class _OnceEach(dict[str, Any]):
+    """A dictionary in which a key can be set once. In `plistlib` the last of two equal keys wins silently."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key in self:
+            raise PolicyError(f"the key {show(key)} is listed twice; keep one of the two")
+        super().__setitem__(key, value)
+
+
+def load_plist(text: str | bytes) -> dict[str, Any]:
+    """Return the dictionary in an XML property list. The binary form is refused: `plutil -convert xml1` converts it."""
+    import plistlib  # noqa: PLC0415  only these formats need it
+
+    data = bounded_xml(text).encode("utf-8")
+    with parsing("property list"):
+        # plistlib refuses entity declarations, and loads no DTD.
+        value = plistlib.loads(data, fmt=plistlib.FMT_XML, dict_type=_OnceEach)
+    return typed(value, dict, "the property list")
+
+
+def dump_plist(value: dict[str, Any]) -> str:
+    """Return a dictionary as an XML property list, in its order."""
+    import plistlib  # noqa: PLC0415  only these formats need it
+
+    return plistlib.dumps(value, fmt=plistlib.FMT_XML, sort_keys=False).decode("utf-8")
+
+
+def typed(value: Any, kind: type[_T], what: str) -> _T:
+    """Return `value`, which must be of a type. The error calls it `what`."""
+    if not isinstance(value, kind):
+        raise PolicyError(f"{escape(what)} is {show(value)}; expected {_NAMES[kind]}")
+    return value
 
 
 def bare_pin(text: str, about: str | None) -> Pin:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.text import escape
 from pinned_requests.formats.export import Abilities, covering, export
-from pinned_requests.formats.parsing import bare_pin, domain, midnight, policy_of
-from pinned_requests.formats.plist import dump, load, typed
+from pinned_requests.formats.parsing import bare_pin, domain, dump_plist, load_plist, midnight, policy_of, typed
 from pinned_requests.formats.results import Loss, Reading, Writing
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ _DISTINCT_PINS = 2  # TrustKit aborts the app if an enforcing domain has fewer
 
 def read(text: str | bytes, _host: HostPattern | None, _now: datetime | None) -> Reading:
     """Read an `Info.plist` with a `TSKConfiguration`, or that dictionary alone."""
-    root = load(text)
+    root = load_plist(text)
     configuration = typed(root.get(_ROOT, root), dict, _ROOT)
     losses = [Loss(None, escape(key), "is left out") for key in configuration if key != _DOMAINS]
     entries = []
@@ -67,7 +66,7 @@ def write(policy: PinPolicy, _host: HostPattern | None, _now: datetime | None) -
     _leave_out_refused(exported)
     losses = exported.finish()
     domains = {pattern.host: _settings(pattern, entry) for pattern, entry in exported.entries.items()}
-    return Writing(dump({_ROOT: {_SWIZZLE: False, _DOMAINS: domains}}), losses)
+    return Writing(dump_plist({_ROOT: {_SWIZZLE: False, _DOMAINS: domains}}), losses)
 
 
 def _leave_out_refused(exported: Export) -> None:

@@ -9,10 +9,18 @@ from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import HostPattern
 from pinned_requests.core.near_miss import near_miss
 from pinned_requests.core.verdict import Outcome
-from pinned_requests.monitoring import judging
-from pinned_requests.monitoring.findings import Finding, Severity
+from pinned_requests.monitoring.findings import (
+    Finding,
+    PinUse,
+    Severity,
+    blocked_pin,
+    of_pins,
+    of_samples,
+    of_store,
+    of_time,
+    pin_uses,
+)
 from pinned_requests.monitoring.history import History, Learned, of_history
-from pinned_requests.monitoring.pin_use import PinUse, pin_uses
 from pinned_requests.monitoring.route import Route
 from pinned_requests.monitoring.sampling import (
     INVALID_CERTIFICATE,
@@ -32,7 +40,7 @@ if TYPE_CHECKING:
 
     from pinned_requests.core.pinset import PinSet
     from pinned_requests.core.policy import PinPolicy
-    from pinned_requests.monitoring.pin_use import Certificates
+    from pinned_requests.monitoring.findings import Certificates
 
 NOT_CHECKED = "not-checked"
 
@@ -197,7 +205,7 @@ def _judge(  # noqa: PLR0913, PLR0917  each an input of the judgement
     sampled = [sample(policy, target, each, now) for each in asked.contacts]
     samples = tuple(_with_outcome(policy, pins, each) for each in sampled)
     nearly = near_miss(policy, target.host, target.port) if pins is None else None
-    findings = list(judging.of_samples(policy, pins, sampled, nearly=nearly))
+    findings = list(of_samples(policy, pins, sampled, nearly=nearly))
     uses: tuple[PinUse, ...] = ()
     learned = None
     if history is not None:
@@ -211,9 +219,9 @@ def _judge(  # noqa: PLR0913, PLR0917  each an input of the judgement
         presented = [each.chain.certificates for each in samples if not each.chain.is_verified]
         remembered = {} if history is None else history.authorities
         uses = pin_uses(pins, chains, store)
-        findings += judging.of_time(pins, [*dict.fromkeys(matching)], now, options.within)
-        findings += judging.of_pins(pins, uses, matching)
-        findings += judging.of_store(pins, [*dict.fromkeys(chains)], presented, store, remembered)
+        findings += of_time(pins, [*dict.fromkeys(matching)], now, options.within)
+        findings += of_pins(pins, uses, matching)
+        findings += of_store(pins, [*dict.fromkeys(chains)], presented, store, remembered)
         if history is not None:
             if learned is not None:
                 findings += of_history(learned, uses, history.keys(str(target)), options.max_client_age)
@@ -230,7 +238,7 @@ def _judge(  # noqa: PLR0913, PLR0917  each an input of the judgement
 
 
 def _with_outcome(policy: PinPolicy, pins: PinSet | None, sample: Sample) -> Sample:
-    if judging.blocked_pin(policy, pins, sample) is not None:
+    if blocked_pin(policy, pins, sample) is not None:
         return sample._replace(outcome=Outcome.BLOCKED_KEY.value)
     if sample.outcome == INVALID_CERTIFICATE and (pins is None or pins.is_exempt):
         return sample._replace(outcome=NOT_PINNED if pins is None else Outcome.EXEMPT.value)

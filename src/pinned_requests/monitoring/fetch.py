@@ -1,14 +1,15 @@
 """A live server → its verified chain, by one handshake, without a byte of HTTP.
 
 A client sees the same chain: context and extraction of the chain are those of `transport/`. The name is asked for and
-verified, whichever address is connected to.
+verified, whichever address is connected to. `look_at_all()`: every server behind one name.
 """
 
 from __future__ import annotations
 
 import socket
 import ssl
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import requests
 import urllib3
@@ -20,9 +21,16 @@ from pinned_requests.core.pin import Pin
 from pinned_requests.core.pinset import PinSet
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.core.text import escape, show
-from pinned_requests.monitoring.errors import InvalidCertificateError, RouteError, ServerError, UnreachableError
 from pinned_requests.monitoring.route import NO_PROXY_URL, TIMEOUT, Route
-from pinned_requests.monitoring.target import HTTPS_PORT, Target, read_target
+from pinned_requests.monitoring.target import (
+    HTTPS_PORT,
+    InvalidCertificateError,
+    RouteError,
+    ServerError,
+    Target,
+    UnreachableError,
+    read_target,
+)
 from pinned_requests.transport.adapter import PinnedAdapter
 from pinned_requests.transport.chain import raw_chain
 from pinned_requests.transport.session import PinnedSession
@@ -30,7 +38,7 @@ from pinned_requests.transport.session import PinnedSession
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from pinned_requests.core.chain import Chain
+    from pinned_requests.core.chain import Chain, SeenCertificate
 
 # Pins that no key has: a handshake is made for a pinned host only, and report-only lets every chain through.
 _NO_KEY = PinSet(Pin("spki", bytes(32)), report_only=True)
@@ -38,9 +46,29 @@ _NO_KEY = PinSet(Pin("spki", bytes(32)), report_only=True)
 UNRESOLVED = "its name cannot be resolved"
 NO_CHAIN = "its certificate chain is not available"
 
+_JOBS = 8  # threads of `look_at_all()`: each holds a connection
+
 # Reasons of OpenSSL's that do not tell what is wrong.
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
 _NO_TRUSTED_ISSUER = frozenset({2, 18, 19, 20, 21})  # X509_V_ERR_…, in OpenSSL's x509_vfy.h
+
+
+class Served(NamedTuple):
+    """What one server behind the name presents."""
+
+    place: str  # its address, or the host where the address is not known
+    chain: tuple[SeenCertificate, ...]  # leaf first; unverified, the leaf alone; empty where there is none
+    problem: str | None = None  # why there is none: half a sentence, escaped
+
+    @property
+    def key(self) -> Pin | None:
+        """The pin of the key that it serves."""
+        return self.chain[0].spki_pin if self.chain else None
+
+    @property
+    def pins(self) -> set[Pin]:
+        """The pins of all certificates that it presents."""
+        return {pin for seen in self.chain for pin in seen.pins}
 
 
 def fetch_chain(  # noqa: PLR0913  each a setting of the connection
@@ -154,6 +182,33 @@ def addresses(target: Target, route: Route) -> list[str]:
     except OSError:
         raise UnreachableError(target, UNRESOLVED) from None
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def look_at_all(target: Target, route: Route) -> tuple[Served, ...]:
+    """Return what is served at each address that the route has for a server, or else that its name resolves to now.
+
+    Through a proxy it is one connection.
+
+    Raises:
+        RouteError: the proxy or the CA bundle is wrong.
+    """
+    places: list[str | None] = [None]
+    if target in route.connect_to or not route.has_proxy(target):
+        try:
+            places = list(addresses(target, route))
+        except ServerError as error:
+            return (Served(str(target), (), error.reason),)
+    with ThreadPoolExecutor(max_workers=_JOBS) as executor:
+        return tuple(executor.map(lambda place: _look(target, route, place), places))
+
+
+def _look(target: Target, route: Route, place: str | None) -> Served:
+    name = place or str(target)
+    try:
+        chain = fetch(target, route, place)
+    except ServerError as error:
+        return Served(name, (), error.reason)
+    return Served(name, chain.certificates if chain.is_verified else chain.certificates[:1])
 
 
 def _server_error(target: Target, error: Exception, timeout: float) -> ServerError:

@@ -18,15 +18,14 @@ from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.pin import Pin
 from pinned_requests.core.text import escape, show
 from pinned_requests.monitoring.details import validity
-from pinned_requests.monitoring.findings import Finding
-from pinned_requests.monitoring.pin_use import INTERMEDIATE, LEAF
+from pinned_requests.monitoring.findings import INTERMEDIATE, LEAF, Finding
 from pinned_requests.monitoring.whole_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from pinned_requests.monitoring.pin_use import Certificates, PinUse
+    from pinned_requests.monitoring.findings import Certificates, PinUse
 
 _VERSION = 1
 _MAX_SIZE = 64_000_000  # bytes: some 20,000 hosts

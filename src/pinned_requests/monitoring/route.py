@@ -17,8 +17,7 @@ from urllib3.util import parse_url
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import HostPattern, is_address, normalize_host
 from pinned_requests.core.text import show
-from pinned_requests.monitoring.errors import RouteError
-from pinned_requests.monitoring.target import Target
+from pinned_requests.monitoring.target import RouteError, Target
 from pinned_requests.transport.context import Loan, TLSSettings, shared_context
 
 if TYPE_CHECKING:

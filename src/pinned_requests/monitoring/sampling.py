@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pinned_requests.core.chain import RawChain
 from pinned_requests.core.verdict import Outcome, Verdict, evaluate
-from pinned_requests.monitoring.errors import InvalidCertificateError, ServerError
 from pinned_requests.monitoring.fetch import NO_CHAIN, addresses, handshake
+from pinned_requests.monitoring.target import InvalidCertificateError, ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

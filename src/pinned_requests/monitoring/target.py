@@ -1,4 +1,11 @@
-"""`Target`: one server, as commands and reports name it."""
+"""`Target`: one server, as commands and reports name it; and why it gave no chain.
+
+Exception
+├── ServerError               one server; a finding
+│   ├── UnreachableError          no TLS handshake
+│   └── InvalidCertificateError   a certificate that CA validation refuses
+└── RouteError                a setting for all servers is wrong: the proxy, the CA bundle
+"""
 
 from __future__ import annotations
 
@@ -41,3 +48,27 @@ def read_target(text: str) -> Target:
     if pattern.kind != "exact":
         raise PolicyError(f"{show(text)} is a pattern; name a server that it matches")
     return Target(pattern.host, HTTPS_PORT if pattern.port is None else pattern.port)
+
+
+class ServerError(Exception):
+    """A server, `target`, that gave no chain; `reason` is half a sentence, escaped."""
+
+    def __init__(self, target: Target, reason: str) -> None:
+        super().__init__(f"{target}: {reason}")
+        self.target = target
+        self.reason = reason
+
+
+class UnreachableError(ServerError):
+    """No TLS handshake was completed, for another reason than the certificate."""
+
+
+class InvalidCertificateError(ServerError):
+    """The certificate is not valid: expired, of another name, or not issued by a trusted CA.
+
+    Not an outage: an interceptor without a trusted CA looks like this.
+    """
+
+
+class RouteError(ValueError):
+    """The proxy or the CA bundle cannot be used for any server."""

@@ -1,4 +1,7 @@
-"""`TrustStore`: the CA certificates that clients trust, by key and by name. No connection is decided by it."""
+"""`TrustStore`: the CA certificates that clients trust, by key and by name. No connection is decided by it.
+
+`doubts_about()`: at the first look at a server, may the key that is about to be pinned be an interceptor's?
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import hashlib
 import re
 import ssl
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,7 +24,9 @@ from pinned_requests.core.spki import parts_of_certificate
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pinned_requests.core.chain import SeenCertificate
+    from pinned_requests.core.chain import Chain, SeenCertificate
+    from pinned_requests.monitoring.route import Route
+    from pinned_requests.monitoring.target import Target
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END", re.ASCII)
 _MAX_SIZE = 16_000_000  # bytes of a bundle; certifi's has 0.3 MB
@@ -80,6 +85,27 @@ class TrustStore:
                 by_pin[Pin("cert", hashlib.sha256(der).digest())] = der
                 by_name.setdefault(parts.subject, []).append(der)
         return _Content(by_pin, by_name)
+
+
+def doubts_about(target: Target, route: Route, chain: Chain) -> tuple[str, ...]:
+    """Return why a chain may be an interceptor's, each as half a sentence.
+
+    An interceptor with a certificate of a public CA is not seen: as at ssh's first contact, only the owner can tell.
+    """
+    found = []
+    if route.has_proxy(target):
+        found.append("it was seen through a proxy")
+    if not chain.is_verified:
+        found.append("no CA vouches for it")
+    elif public_roots().find(chain.certificates[-1].spki_pin) is None:
+        found.append(f"certifi does not hold its root, {chain.certificates[-1].subject}")
+    return tuple(found)
+
+
+@lru_cache(maxsize=1)
+def public_roots() -> TrustStore:
+    """Return certifi's roots, which requests trusts by default."""
+    return TrustStore(DEFAULT_CA_BUNDLE_PATH)
 
 
 def _certificates_in(path: Path) -> Iterator[bytes]:

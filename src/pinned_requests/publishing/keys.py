@@ -3,6 +3,8 @@
 A key folder belongs to one person or machine, whose name it has, and is never published. `signers.json` maps key ids to
 signer URIs of securesystemslib (`file2:PATH`, `gcpkms:…`, `hsm:…`, …). Its holder may hand out `public.json`.
 
+`Ceremony`: which keys a new repository has, and in which key folder each is made, decided before the first is made.
+
 Rules for the next maintainer:
 
 - A private key is created with mode 0600 and never overwritten, and no error shows its content.
@@ -14,9 +16,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -27,15 +30,17 @@ from tuf.api.exceptions import UnsignedMetadataError
 
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.text import escape, show
+from pinned_requests.publishing.state import ROLES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tuf.api.metadata import Metadata
 
 _FILE = "file2"  # securesystemslib's scheme for PEM files
 _SIGNERS, PUBLIC = "signers.json", "public.json"
 _HOLDER = "x-pinned-requests-holder"  # a field of a key in the root metadata, signed: the name of its key folder
+_OF_MACHINES = frozenset({"snapshot", "timestamp"})
 
 
 class SigningError(Exception):
@@ -203,3 +208,92 @@ class KeyRing:
                 raise SigningError(f"the key {label} does not sign: {e}") from e
             signed.append(label)
         return signed, missing
+
+
+class RoleKeys(NamedTuple):
+    """The public keys of a role, and how many of them must sign."""
+
+    keys: tuple[Key, ...]
+    threshold: int
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Where the keys of a new repository come from."""
+
+    folders: Sequence[KeyFolder]  # of one holder each; the keys that are made here go to them in turn
+    online: KeyFolder | None  # of the machine that signs snapshot and timestamp; None: one of `folders`
+    handed_in: Sequence[Mapping[str, tuple[Key, ...]]]  # the `public.json` of each holder elsewhere
+    kept_elsewhere: Mapping[str, Sequence[tuple[Path, str]]]  # role → public half and signer URI of keys in KMS or HSM
+
+
+@dataclass(frozen=True)
+class _RolePlan:
+    threshold: int
+    handed_in: tuple[Key, ...]
+    folders: tuple[KeyFolder, ...]  # where each other key is made or listed
+    kept_elsewhere: tuple[tuple[Path, str], ...]  # the first keys in `folders`, instead of key files
+
+
+class Ceremony:
+    """Plans the keys of a new repository: for each role, how many must sign, of how many keys (default: 1 of 1).
+
+    Raises:
+        PolicyError: numbers do not fit; a holder could sign alone for a role that several must sign; or a key folder
+            would get no key.
+    """
+
+    def __init__(self, keys: Keys, counts: Mapping[str, tuple[int, int]]) -> None:
+        self._plans = {role: _plan(role, keys, counts.get(role)) for role in ROLES}
+        used = {folder.path for plan in self._plans.values() for folder in plan.folders}
+        if unused := [str(folder.path) for folder in keys.folders if folder.path not in used]:
+            raise PolicyError(
+                f"{', '.join(unused)} would get no key, and the other key folders could sign alone: every role has "
+                f"fewer keys than there are key folders; give --role root=M/{len(keys.folders)}, or fewer --keys"
+            )
+
+    def try_out(self, ring: KeyRing) -> None:
+        """Check that the keys that are kept elsewhere can be reached, before others are made."""
+        self._elsewhere = {
+            role: [
+                ring.try_out(folder, *each)
+                for folder, each in zip(plan.folders, plan.kept_elsewhere, strict=False)  # they are the first ones
+            ]
+            for role, plan in self._plans.items()
+        }
+
+    def make(self, passphrase: str | None) -> dict[str, RoleKeys]:
+        """Make the keys, after `try_out()`. Without a passphrase, new key files are not encrypted."""
+        made = {}
+        for role, plan in self._plans.items():
+            elsewhere = self._elsewhere[role]
+            added = (folder.add(role, *each) for folder, each in zip(plan.folders, elsewhere, strict=False))
+            generated = (folder.generate(role, passphrase) for folder in plan.folders[len(elsewhere) :])
+            made[role] = RoleKeys((*plan.handed_in, *added, *generated), plan.threshold)
+        return made
+
+
+def _plan(role: str, keys: Keys, count: tuple[int, int] | None) -> _RolePlan:
+    handed_in = [holder[role] for holder in keys.handed_in if role in holder]
+    total = sum(map(len, handed_in))
+    elsewhere = tuple(keys.kept_elsewhere.get(role, ()))
+    if count is None and total > 1:
+        raise PolicyError(f"{role} has {total} keys; say how many must sign with --role {role}=M/{total}")
+    threshold, number = count or (1, 1)
+    if total and number != total + len(elsewhere):
+        raise PolicyError(f"{role} has {total + len(elsewhere)} keys but N is {number}; give --role {role}=M/{total}")
+    if len(elsewhere) > number:
+        raise PolicyError(
+            f"{role} has {len(elsewhere)} signers but N is {number}; give --role {role}=M/{len(elsewhere)}"
+        )
+    holders = [keys.online] if keys.online is not None and role in _OF_MACHINES else keys.folders
+    if number > total and not holders:
+        raise PolicyError(f"{role} has no key; give --holder with one, or --keys for a new one")
+    folders = tuple(holders[at % len(holders)] for at in range(number - total))
+    most = max([*map(len, handed_in), *(folders.count(folder) for folder in folders)])
+    if len(holders) + len(handed_in) > 1 and 1 < threshold <= most:
+        raise PolicyError(
+            f"--role {role}={threshold}/{number}: one of {len(holders) + len(handed_in)} key folders would get {most} "
+            "keys, and could sign alone; give more --keys, or fewer keys"
+        )
+    return _RolePlan(threshold, tuple(key for each in handed_in for key in each), folders, elsewhere)

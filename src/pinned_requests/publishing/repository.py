@@ -2,9 +2,8 @@
 
 Rules for the next maintainer:
 
-- A change is made and verified in memory. Only what a client would accept is written, in the order of `order.py`.
+- A change is made and verified in memory. Only what a client would accept is written, in the order of `sync.py`.
 - A changed role is signed with the old key and the new one, so that clients with either root accept it.
-- The lock file is beside the folder, since everything in the folder is served.
 """
 
 from __future__ import annotations
@@ -12,17 +11,14 @@ from __future__ import annotations
 from contextlib import contextmanager
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
 from tuf.api.metadata import Metadata, Root
 
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.text import show
-from pinned_requests.publishing.comparison import apply, keys_of
 from pinned_requests.publishing.keys import SigningError, label_of
-from pinned_requests.publishing.order import ordered, write
-from pinned_requests.publishing.proposal import ProposalError, target_of
+from pinned_requests.publishing.proposal import ProposalError, apply, keys_of, target_of
 from pinned_requests.publishing.state import (
     FIRST_ROOT,
     ROLES,
@@ -36,6 +32,7 @@ from pinned_requests.publishing.state import (
     meta_file,
     renew,
 )
+from pinned_requests.publishing.sync import lock_of, ordered, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -45,17 +42,8 @@ if TYPE_CHECKING:
     from securesystemslib.signer import Key
 
     from pinned_requests.core.policy import PinPolicy
-    from pinned_requests.publishing.keys import KeyRing
+    from pinned_requests.publishing.keys import KeyRing, RoleKeys
     from pinned_requests.publishing.proposal import Proposal
-
-_LOCK_WAIT = 60.0  # seconds
-
-
-class RoleKeys(NamedTuple):
-    """The public keys of a role, and how many of them must sign."""
-
-    keys: tuple[Key, ...]
-    threshold: int
 
 
 def new_root(roles: Mapping[str, RoleKeys]) -> Metadata[Root]:
@@ -230,12 +218,6 @@ class Repository:
             if (self._folder / "metadata").exists():
                 raise PolicyError(f"{show(str(self._folder / 'metadata'))} exists: this is a repository already")
             yield
-
-
-def lock_of(folder: Path) -> FileLock:
-    """Return the lock of a repository, a file beside its folder."""
-    resolved = folder.resolve()
-    return FileLock(resolved.parent / f".{resolved.name}.lock", timeout=_LOCK_WAIT)
 
 
 def _check_signed(role: str, metadata: Metadata[Any], judges: list[Root], missing: list[str]) -> None:

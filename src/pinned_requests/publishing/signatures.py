@@ -1,6 +1,7 @@
 """The signatures of a proposal: added by their holders, collected from copies, and counted.
 
-Only a valid signature by a key of the role counts. Others are dropped, and never published.
+Only a valid signature by a key of the role counts. Others are dropped, and never published. The root that a signer
+trusts is the first one that was shown, remembered in the key folder as a host key by SSH.
 """
 
 from __future__ import annotations
@@ -9,20 +10,26 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError
-from tuf.api.metadata import Metadata
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata, Root
 
-from pinned_requests.publishing.comparison import apply, judges_of, signers_of
+from pinned_requests.core.text import escape, show
 from pinned_requests.publishing.keys import SigningError, label_of
-from pinned_requests.publishing.proposal import Proposal, ProposalError
+from pinned_requests.publishing.proposal import Proposal, ProposalError, apply, judges_of, signers_of
+from pinned_requests.publishing.state import load
+from pinned_requests.publishing.sync import write
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
+    from pathlib import Path
 
     from securesystemslib.signer import Key
 
     from pinned_requests.publishing.keys import KeyRing
     from pinned_requests.publishing.state import State
+
+REMEMBERED = "root.json"  # in a key folder
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,33 @@ def signatures(proposal: Proposal, state: State | None, now: datetime) -> list[S
             )
         )
     return found
+
+
+def load_for_signing(read: Callable[[str], bytes], folders: Sequence[Path], root: bytes | None) -> State:
+    """Read and verify the current state from `root`, or from the root that the signer's key folders remember.
+
+    Raises:
+        ProposalError: the repository is not the one that was signed for before.
+    """
+    remembered = next((path for folder in folders if (path := folder / REMEMBERED).is_file()), None)
+    if root is not None or remembered is None:
+        return load(read, root)
+    try:
+        return load(read, remembered.read_bytes())
+    except RepositoryError as e:
+        raise ProposalError(
+            f"this is not the repository that was signed for before ({escape(str(e))}); if it is meant to be another "
+            f"one, remove {show(str(remembered))}"
+        ) from None
+
+
+def remember(state: State, folders: Sequence[Path]) -> None:
+    """Let key folders remember the root of a state, unless they remember a newer one."""
+    for folder in folders:
+        path = folder / REMEMBERED
+        known = Metadata[Root].from_bytes(path.read_bytes()).signed.version if path.is_file() else 0
+        if state.root.signed.version > known:
+            write(path, state.root.to_bytes())
 
 
 def _valid(metadata: Metadata[Any], keys: Mapping[str, Key]) -> dict[str, Any]:

@@ -11,15 +11,17 @@ change that was never completed.
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tuf.api.exceptions import BadVersionNumberError, RepositoryError
+from tuf.api.exceptions import BadVersionNumberError, DownloadError, DownloadHTTPError, RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.core.text import show
+from pinned_requests.sources.tuf.errors import explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +34,7 @@ HASHES = ["sha256"]
 FIRST_ROOT, TIMESTAMP = "metadata/1.root.json", "metadata/timestamp.json"
 _TARGET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.json", re.ASCII)  # a file in `targets/` itself, on any system
 MAX_ROOTS = 10_000  # a server with endless roots must not keep a reader busy
+_MISSING = frozenset({403, 404})  # what web servers and buckets answer for a file that does not exist
 
 
 class State(NamedTuple):
@@ -87,6 +90,39 @@ def load(read: Callable[[str], bytes], trusted_root: bytes | None = None) -> Sta
     state = State(root, targets, snapshot, timestamp, tuple(each.signed for each in roots))
     state.verify()
     return state
+
+
+def is_url(text: str) -> bool:
+    """Return whether the place of a repository is a URL, not a folder."""
+    return text.startswith(("https://", "http://"))
+
+
+@contextmanager
+def reading(url: str, ca_bundle: str | None = None) -> Iterator[Callable[[str], bytes]]:
+    """Return a function that reads the files of a repository, in a `with` block, with the bounds of the client.
+
+    The function raises `FileNotFoundError` for a missing file, and `RemotePolicyError` for other failures.
+
+    Args:
+        url: of the folder that has `metadata/` and `targets/`.
+        ca_bundle: path of the CA certificates to trust; None: as requests.
+    """
+    from pinned_requests.sources.tuf.fetcher import MAX_BYTES, BoundedFetcher  # noqa: PLC0415  a folder needs none
+
+    if "?" in url or "#" in url or "@" in url:
+        raise PolicyError(f"invalid URL {show(url)}: give that of a folder, without user, query and fragment")
+    base = url.rstrip("/")
+    with BoundedFetcher(ca_bundle or True) as fetcher:
+
+        def read(name: str) -> bytes:
+            try:
+                return bytes(fetcher.download_bytes(f"{base}/{name}", MAX_BYTES))
+            except DownloadError as e:
+                if isinstance(e, DownloadHTTPError) and e.status_code in _MISSING:
+                    raise FileNotFoundError(f"{base}/{name} is missing (HTTP status {e.status_code})") from None
+                raise explain(e, f"{base}/{name}") from None
+
+        yield read
 
 
 def policy_of(state: State, name: str, read: Callable[[str], bytes]) -> PinPolicy | None:

@@ -42,7 +42,7 @@ for arguments in json.loads(sys.argv[1]):
     print(json.dumps([code, out.getvalue(), err.getvalue(), peak]))
 """
 
-READABLE = [name for name, each in FORMATS.items() if each.reads]
+READABLE = [name for name, each in FORMATS.items() if each.reader]
 LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
 BOMB = f'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY l0 "lol">{LAUGHS}]>'
 QUADRATIC = f'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "{"a" * 100_000}">]>'

@@ -9,8 +9,7 @@ from tuf.api.exceptions import RepositoryError
 from pinned_requests import PolicyError
 from pinned_requests.cli.errors import Failure, failure_of
 from pinned_requests.cli.output import CommandError
-from pinned_requests.monitoring.errors import InvalidCertificateError, RouteError, UnreachableError
-from pinned_requests.monitoring.target import Target
+from pinned_requests.monitoring.target import InvalidCertificateError, RouteError, Target, UnreachableError
 from pinned_requests.publishing.keys import SigningError
 from pinned_requests.publishing.proposal import ProposalError
 from pinned_requests.sources.tuf.errors import RemotePolicyError

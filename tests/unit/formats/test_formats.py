@@ -30,7 +30,7 @@ def test_the_names() -> None:
         *("toml", "json", "curl", "rfc7469", "okhttp-kotlin", "okhttp-java"),
         *("android", "apple", "trustkit", "tlsa"),
     ]
-    assert [name for name, each in FORMATS.items() if not each.reads] == ["okhttp-kotlin", "okhttp-java"]
+    assert [name for name, each in FORMATS.items() if not each.reader] == ["okhttp-kotlin", "okhttp-java"]
 
 
 def test_no_library_is_imported_before_it_is_used() -> None:

@@ -25,7 +25,7 @@ pytestmark = [
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 PIN = "A" * 43 + "="
 HEX = "00" * 32
-READ = [name for name, each in FORMATS.items() if each.reads and name not in ("toml", "json")]
+READ = [name for name, each in FORMATS.items() if each.reader and name not in ("toml", "json")]
 XML = ["android", "apple", "trustkit"]
 
 # Seconds of processor. Each of these texts takes some tenths of one; a quadratic or exponential reader takes minutes.

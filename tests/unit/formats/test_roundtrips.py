@@ -34,7 +34,7 @@ few = settings(max_examples=60)
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
 FOREIGN = [name for name in FORMATS if name not in ("toml", "json")]
-READ = [name for name in FOREIGN if FORMATS[name].reads]
+READ = [name for name in FOREIGN if FORMATS[name].reader]
 FIELDS = ("backup_pins", "blocked_pins", "expires", "on_expiry", "report_only")
 
 SOME, OTHER, THIRD = (Pin("spki", digit * 32) for digit in (b"1", b"2", b"3"))

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from pinned_requests import Pin, PinPolicy
 from pinned_requests.core.chain import RawChain
-from pinned_requests.monitoring import check, pin_use
-from pinned_requests.monitoring.errors import UnreachableError
+from pinned_requests.monitoring import check, findings
 from pinned_requests.monitoring.sampling import Asked, Contact
+from pinned_requests.monitoring.target import UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ PINS = [Pin("spki", bytes(32)), Pin("spki", bytes(range(32)))]
 
 def test_an_interrupt_of_the_judgement(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hosts that were judged by then are returned as such, all others as not checked."""
-    number, real = itertools.count(), pin_use.pin_uses
+    number, real = itertools.count(), findings.pin_uses
 
     def survey(targets: Sequence[Target], *_: object, **__: object) -> list[Asked]:
         error = {each: UnreachableError(each, "it is asleep") for each in targets}

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from pinned_requests import Pin, PolicyError
 from pinned_requests.core.chain import see_certificate
+from pinned_requests.monitoring.findings import INTERMEDIATE, LEAF, ROOT, PinUse
 from pinned_requests.monitoring.history import (
     CHANGES,
     KEPT,
@@ -25,7 +26,6 @@ from pinned_requests.monitoring.history import (
     learn,
     of_history,
 )
-from pinned_requests.monitoring.pin_use import INTERMEDIATE, LEAF, ROOT, PinUse
 from pinned_requests.testing import Authority
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pinned_requests import PolicyError
-from pinned_requests.monitoring.errors import RouteError
 from pinned_requests.monitoring.route import Route, read_connect_to
-from pinned_requests.monitoring.target import Target
+from pinned_requests.monitoring.target import RouteError, Target
 from pinned_requests.testing import Authority
 
 if TYPE_CHECKING:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pinned_requests.monitoring.errors import RouteError
 from pinned_requests.monitoring.route import Route
 from pinned_requests.monitoring.sampling import survey
-from pinned_requests.monitoring.target import Target
+from pinned_requests.monitoring.target import RouteError, Target
 
 
 def test_an_error_of_a_thread() -> None:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pinned_requests import PolicyError
-from pinned_requests.publishing.ceremony import Ceremony, Keys
-from pinned_requests.publishing.keys import KeyFolder, KeyRing, SigningError, holder_of, read_public
+from pinned_requests.publishing.keys import Ceremony, KeyFolder, KeyRing, Keys, SigningError, holder_of, read_public
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pinned_requests import PinPolicy, PinSet, PolicyError
-from pinned_requests.publishing.comparison import apply, changes_of_keys
-from pinned_requests.publishing.proposal import Proposal, ProposalError, propose
+from pinned_requests.publishing.proposal import Proposal, ProposalError, apply, changes_of_keys, propose
 from pinned_requests.publishing.state import DAYS_FIELD
 
 if TYPE_CHECKING:

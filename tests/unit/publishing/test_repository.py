@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pinned_requests import PinPolicy, PinSet, PolicyError
-from pinned_requests.publishing.order import write
+from pinned_requests.publishing.keys import RoleKeys
 from pinned_requests.publishing.proposal import ProposalError, exchange, propose
-from pinned_requests.publishing.repository import RoleKeys, new_root
+from pinned_requests.publishing.repository import new_root
+from pinned_requests.publishing.sync import write
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pinned_requests.cli.check_reports.report import Report
     from pinned_requests.core.chain import Chain
     from pinned_requests.monitoring.check import Checked, HostCheck
-    from pinned_requests.monitoring.pin_use import PinUse
+    from pinned_requests.monitoring.findings import PinUse
     from pinned_requests.monitoring.sampling import Sample
 
 VERSION = 1  # of the format; fields may be added without another one

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pinned_requests.cli.check_reports.report import Report
     from pinned_requests.html_page import Level, Markup
     from pinned_requests.monitoring.check import HostCheck
+    from pinned_requests.monitoring.findings import PinUse
     from pinned_requests.monitoring.history import Learned
-    from pinned_requests.monitoring.pin_use import PinUse
 
 _LEVELS: dict[Severity | None, Level] = {
     Severity.CRITICAL: "critical",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from pinned_requests import PinPolicy
     from pinned_requests.monitoring.check import Checked, HostCheck
-    from pinned_requests.monitoring.pin_use import PinUse
+    from pinned_requests.monitoring.findings import PinUse
     from pinned_requests.monitoring.sampling import Sample
 
 
