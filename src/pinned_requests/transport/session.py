@@ -1,4 +1,4 @@
-"""`PinnedSession`: a `requests.Session` whose adapters are pinned.
+"""`PinnedSession`: a `requests.Session` whose adapters are pinned; and `get()` and its siblings, with `pins=`.
 
 Rule for the next maintainer: the guard belongs to the adapters. The session sees to it that each adapter that it uses,
 however it was put there or found, is pinned or refused.
@@ -13,6 +13,7 @@ import requests
 
 from pinned_requests.core.check import PinCheck
 from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.text import escape
 from pinned_requests.enforcement.guard import Guard
 from pinned_requests.enforcement.refusal import Refusal
 from pinned_requests.exceptions import PinningError, UnpinnableAdapterError
@@ -28,13 +29,13 @@ from pinned_requests.transport.connection import Pinning
 from pinned_requests.transport.environment import merge_environment_settings
 from pinned_requests.transport.origin import origins_of
 from pinned_requests.transport.outermost import Outermost, examine, outermost
-from pinned_requests.transport.redirection import follow
 from pinned_requests.transport.stand_in import RefusingAdapter, is_mock
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping
 
+    from requests import Response
     from requests.adapters import BaseAdapter
     from urllib3 import Retry
 
@@ -43,7 +44,10 @@ if TYPE_CHECKING:
     from pinned_requests.core.report import ViolationReport
     from pinned_requests.policy_store import PolicyStore
 
+    Pins = PolicyStore | PinPolicy | Mapping[str, PinsLike]
+
 _DEFAULT_PREFIXES = ("https://", "http://")
+_OF_REQUESTS = requests.Session.resolve_redirects, requests.Session.get_redirect_target
 
 
 def _pin(session: PinnedSession, prefix: str, adapter: BaseAdapter) -> None:
@@ -222,8 +226,28 @@ class PinnedSession(Outermost, requests.Session):
         return PinCheck.of(verdict)
 
     def resolve_redirects(self, resp: Any, *args: Any, **kwargs: Any) -> Any:
-        """Follow redirects as requests does; a refusal on the way says which host sent it there."""
-        return follow(self, super().resolve_redirects, resp, *args, **kwargs)
+        """Follow redirects as requests does.
+
+        Raises:
+            PinningError: a redirect was refused. The text ends with the host that sent it, without the path and query,
+                which may hold a secret.
+        """
+        inherited = super().resolve_redirects
+        # Nearly every response is none; requests parses its URL before it sees that.
+        found = getattr(inherited, "__func__", None), getattr(self.get_redirect_target, "__func__", None)
+        if found == _OF_REQUESTS and self.get_redirect_target(resp) is None:
+            return
+        last = resp
+        try:
+            for each in inherited(resp, *args, **kwargs):
+                yield each
+                last = each
+        except PinningError as error:
+            scheme, host, port = origins_of(str(last.url))[0]
+            named = f"[{host}]" if ":" in host else host
+            where = f"{scheme}://{named}" if port is None else f"{scheme}://{named}:{port}"
+            error.args = (f"{error}\n  Redirected from {escape(where)}.",)
+            raise
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         """Return the settings as requests does; a CA bundle of the environment does not reach a caller's context."""
@@ -236,3 +260,57 @@ class PinnedSession(Outermost, requests.Session):
 
     def _option(self, name: str, given: Any) -> Any:
         return getattr(self, name, None) if given is None and hasattr(type(self), name) else given
+
+
+def request(method: str, url: str, *, pins: Pins, **kwargs: Any) -> Response:
+    """Send one request on a `PinnedSession` of its own, as `requests.request` does on a session.
+
+    Args:
+        method: of the request.
+        url: of the request.
+        pins: a mapping of host patterns to pins, a `PinPolicy` or a `PolicyStore`.
+        kwargs: as for `requests.request`.
+
+    Raises:
+        PinningError: the request was refused. No byte of it was sent.
+        PolicyError: `pins` is wrong.
+        requests.exceptions.RequestException: as `requests.request`.
+    """
+    with PinnedSession(pins) as session:
+        return session.request(method, url, **kwargs)
+
+
+def get(url: str, params: Any = None, *, pins: Pins, **kwargs: Any) -> Response:
+    """Send a GET request; see `request()`."""
+    return request("get", url, pins=pins, params=params, **kwargs)
+
+
+def options(url: str, *, pins: Pins, **kwargs: Any) -> Response:
+    """Send an OPTIONS request; see `request()`."""
+    return request("options", url, pins=pins, **kwargs)
+
+
+def head(url: str, *, pins: Pins, **kwargs: Any) -> Response:
+    """Send a HEAD request, without following redirects, as `requests.head`; see `request()`."""
+    kwargs.setdefault("allow_redirects", False)
+    return request("head", url, pins=pins, **kwargs)
+
+
+def post(url: str, data: Any = None, json: Any = None, *, pins: Pins, **kwargs: Any) -> Response:
+    """Send a POST request; see `request()`."""
+    return request("post", url, pins=pins, data=data, json=json, **kwargs)
+
+
+def put(url: str, data: Any = None, *, pins: Pins, **kwargs: Any) -> Response:
+    """Send a PUT request; see `request()`."""
+    return request("put", url, pins=pins, data=data, **kwargs)
+
+
+def patch(url: str, data: Any = None, *, pins: Pins, **kwargs: Any) -> Response:
+    """Send a PATCH request; see `request()`."""
+    return request("patch", url, pins=pins, data=data, **kwargs)
+
+
+def delete(url: str, *, pins: Pins, **kwargs: Any) -> Response:
+    """Send a DELETE request; see `request()`."""
+    return request("delete", url, pins=pins, **kwargs)
