@@ -355,6 +355,22 @@ def _restore(base: type[Any], pinning: Pinning, belongs_to_session: bool) -> Pin
     return adapter  # type: ignore[no-any-return]  # of a class that is not known here
 
 
+class RefusingAdapter(BaseAdapter):
+    """Stands in for an adapter that must not carry a request."""
+
+    def __init__(self, error: PinningError) -> None:
+        super().__init__()
+        self._error = error
+
+    def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:  # noqa: ARG002  none is used
+        """Raise the reason."""
+        self._error.request = request
+        raise self._error
+
+    def close(self) -> None:
+        """Do nothing: it holds nothing."""
+
+
 def demand_unseen(guard: Guard, url: str | None, adapter: object) -> None:
     """Check that the policy lets an adapter carry a request over a connection whose chain is not checked.
 

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib3 import PoolManager, ProxyManager
 
 from pinned_requests.core.host import DEFAULT_PORTS
+from pinned_requests.core.text import show
 from pinned_requests.enforcement.guard import Guard
 from pinned_requests.enforcement.refusal import Refusal
+from pinned_requests.exceptions import UnpinnableAdapterError
 from pinned_requests.transport.connection import Pinning
 from pinned_requests.transport.origin import origins_of
 from pinned_requests.transport.outermost import Outermost, become, examine, outermost
 from pinned_requests.transport.pool import pin_pool
 from pinned_requests.transport.process import PINNING
-from pinned_requests.transport.stand_in import RefusingManager
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -166,6 +167,20 @@ class PinnedProxyManager(PinnedPoolManager, ProxyManager):
     Raises:
         PolicyError: `pins` is wrong.
     """
+
+
+class RefusingManager:
+    """Stands in for a manager that follows another policy than the adapter that it is in. It can be closed."""
+
+    def __init__(self, manager: PoolManager) -> None:
+        self.connection_pool_kw = manager.connection_pool_kw  # requests reads it for each request
+        self.clear = manager.clear
+        self._error = (
+            f"{show(manager)} follows another policy than the adapter that it is in; use one PolicyStore for both"
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        raise UnpinnableAdapterError(self._error)
 
 
 def pin_manager(adapter: Any, manager: Any) -> Any:

@@ -6,6 +6,7 @@ however it was put there or found, is pinned or refused.
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,6 +21,7 @@ from pinned_requests.exceptions import PinningError, UnpinnableAdapterError
 from pinned_requests.transport.adapter import (
     PinnedAdapter,
     PinnedHTTPAdapter,
+    RefusingAdapter,
     demand_unseen,
     handshake,
     pin_adapter,
@@ -29,7 +31,6 @@ from pinned_requests.transport.connection import Pinning
 from pinned_requests.transport.environment import merge_environment_settings
 from pinned_requests.transport.origin import origins_of
 from pinned_requests.transport.outermost import Outermost, examine, outermost
-from pinned_requests.transport.stand_in import RefusingAdapter, is_mock
 
 if TYPE_CHECKING:
     import ssl
@@ -54,7 +55,7 @@ def _pin(session: PinnedSession, prefix: str, adapter: BaseAdapter) -> None:
     """Pin an adapter in place, if its prefix fits URLs of HTTP. An error waits until the adapter is used."""
     start = str(prefix).lower()
     fits_http = start.startswith(_DEFAULT_PREFIXES) or "https://".startswith(start) or "http://".startswith(start)
-    if fits_http and not is_mock(adapter):
+    if fits_http and not _is_mock(adapter):
         with suppress(PolicyError):
             pin_adapter(adapter, session._pinned_by)  # noqa: SLF001  a part of the session
 
@@ -72,7 +73,7 @@ def _find(session: PinnedSession, find: Callable[..., BaseAdapter], url: str, *a
     """Find the adapter that will carry a request to `url`, and return it pinned, or one that refuses in its place."""
     adapter = find(*args, url=url, **kwargs)
     scheme = url.lstrip().partition(":")[0].lower()
-    if scheme not in ("https", "http") or is_mock(adapter):
+    if scheme not in ("https", "http") or _is_mock(adapter):
         return adapter
     pinning = vars(session).get("_pinned_by")
     if pinning is None:
@@ -94,6 +95,14 @@ def _find(session: PinnedSession, find: Callable[..., BaseAdapter], url: str, *a
     except Refusal as refusal:
         return RefusingAdapter(refusal.as_error())
     return adapter
+
+
+def _is_mock(adapter: object) -> bool:
+    """Say whether an adapter is requests-mock's, which answers by itself and never connects."""
+    module = sys.modules.get("requests_mock.adapter")
+    if module is None or not isinstance(adapter, module.Adapter):
+        return False
+    return type(adapter).send is module.Adapter.send and "send" not in vars(adapter)
 
 
 class PinnedSession(Outermost, requests.Session):
