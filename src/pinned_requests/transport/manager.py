@@ -12,11 +12,11 @@ from pinned_requests.core.text import show
 from pinned_requests.enforcement.guard import Guard
 from pinned_requests.enforcement.refusal import Refusal
 from pinned_requests.exceptions import UnpinnableAdapterError
+from pinned_requests.transport import process
 from pinned_requests.transport.connection import Pinning
 from pinned_requests.transport.origin import origins_of
 from pinned_requests.transport.outermost import Outermost, become, examine, outermost
 from pinned_requests.transport.pool import pin_pool
-from pinned_requests.transport.process import PINNING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -186,17 +186,15 @@ class RefusingManager:
 def pin_manager(adapter: Any, manager: Any) -> Any:
     """Pin a manager of urllib3's in place, as its adapter is, and return it. Pools that it has made already are closed.
 
-    One that is pinned by another policy is replaced by a stand-in that refuses.
-
     The class of the object changes: adapters keep managers of any class, with settings of their own.
-    (`tests/attacks/test_adapters.py` fails without it.) Another object is returned unchanged: the adapter pins its
-    pools.
+    (`tests/attacks/test_adapters.py` fails without it.) One that is pinned by another policy is replaced by a stand-in
+    that refuses. An object of another kind is returned unchanged: the adapter pins its pools.
     """
     pinning: Pinning = adapter.pinned_by
     if isinstance(manager, PinnedManager) and manager.pinned_by is pinning:  # nearly always
         return manager
     if isinstance(manager, PoolManager) and not isinstance(manager, PinnedManager):
-        with PINNING:
+        with process.pinning:
             if not isinstance(manager, PinnedManager):
                 manager_class: Any = type(manager)
                 vars(manager)["pinned_by"] = pinning

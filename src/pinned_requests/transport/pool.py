@@ -37,7 +37,6 @@ from pinned_requests.transport.connection import (
     pinned_connection_class,
 )
 from pinned_requests.transport.origin import origin_by_urllib3
-from pinned_requests.transport.process import PINNING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -76,10 +75,6 @@ class PinnedPool(HTTPConnectionPool):
         own_host, own_port = self._origin
         names = (own_host, self.conn_kw.get("server_hostname"), getattr(self, "assert_hostname", None))
         return port == own_port and _canonical(host) in {_canonical(name) for name in names if isinstance(name, str)}
-
-    def for_handshake(self) -> Handshake:
-        """Return what makes one new handshake with the settings of this pool."""
-        return Handshake(self)
 
     def _get_conn(self, timeout: float | None = None) -> Any:
         if self._process is not process.current:
@@ -234,7 +229,7 @@ def pin_pool(pool: Any, pinning: Pinning, origins: Callable[..., Iterable[Origin
     if isinstance(pool, PinnedPool) and pool.pinned_by is pinning:  # nearly always
         return pool
     if isinstance(pool, HTTPConnectionPool) and not isinstance(pool, PinnedPool):
-        with PINNING:
+        with process.pinning:
             if not isinstance(pool, PinnedPool):
                 pool_class: Any = type(pool)
                 vars(pool)["pinned_by"] = pinning
