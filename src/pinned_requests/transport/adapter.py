@@ -271,7 +271,7 @@ def handshake(adapter: PinnedHTTPAdapter, request: PreparedRequest, **settings: 
 
 
 class _HandshakeAdapter(HTTPAdapter):
-    """Sends by a `Handshake`, so that requests translates urllib3's errors as for a request."""
+    """Sends by a `Handshake`."""
 
     def __init__(self, handshake: Handshake) -> None:
         super().__init__()

@@ -107,20 +107,14 @@ class PinnedPool(HTTPConnectionPool):
             self._refuse_unseen(conn)
 
     def _admit_plain(self) -> None:
-        """Refuse plain HTTP where the policy requires TLS.
-
-        Raises:
-            Refusal: it does.
-        """
+        """Refuse plain HTTP where the policy requires TLS."""
         self.pinned_by.guard.admit(self.scheme, *self._origin, only_if_named=self._is_of_the_proxy)
 
     def _admit_forwarded(self, url: str) -> None:
-        """Decide about a URL in absolute form: the proxy connects to its host, and this pool does not see the chain.
+        """Refuse a URL in absolute form whose host is pinned, blocked or missing.
 
-        The URL is parsed as urllib3 parses it for the request line.
-
-        Raises:
-            Refusal: its host is pinned, or blocked, or missing.
+        The proxy connects to that host, and this pool does not see the chain. The URL is parsed as urllib3 parses it
+        for the request line.
         """
         guard = self.pinned_by.guard
         scheme, host, port = origin_by_urllib3(url)
@@ -141,7 +135,7 @@ class PinnedPool(HTTPConnectionPool):
     def _pin(self, connection: Any) -> PinnedHTTPSConnection | None:
         """Pin a TLS connection in place, for the origin of this pool, and return it.
 
-        None is returned for a connection without TLS, and for one that cannot be pinned where the policy allows that.
+        None: it has no TLS, or it cannot be pinned and the policy allows that.
         """
         real = connection if isinstance(connection, PinnedHTTPSConnection) else _inner(connection)
         if not isinstance(real, PinnedHTTPSConnection):
@@ -179,7 +173,7 @@ class PinnedPool(HTTPConnectionPool):
 class Handshake:
     """Makes one new handshake with the settings of a pool, sends no HTTP, and keeps the verdict.
 
-    It is a pool to `requests.adapters.HTTPAdapter.send`, so that errors are those of a request.
+    It is a pool to `HTTPAdapter.send`, so that errors are those of a request.
     """
 
     def __init__(self, pool: PinnedPool) -> None:
@@ -214,13 +208,9 @@ class Handshake:
 
 
 def pin_pool(pool: Any, pinning: Pinning, origins: Callable[..., Iterable[Origin]], *asked: Any) -> Any:
-    """Pin a pool in place, and return it. Its idle connections are not used again.
+    """Pin a pool in place, for the adapter or manager that gives it out. Its idle connections are not used again.
 
-    Args:
-        pool: a pool of urllib3's.
-        pinning: of the adapter or manager that gives it out.
-        origins: returns scheme, host and port that the pool is for.
-        asked: the arguments of `origins`, which is called for pools of other kinds alone.
+    `origins`, with the arguments `asked`, returns what the pool is for. It is called for pools of other kinds alone.
 
     Raises:
         UnpinnableAdapterError: it is not a pool of urllib3's, and the policy does not allow connections to the host
