@@ -294,8 +294,8 @@ def session_adapter(pinning: Pinning, **settings: Any) -> PinnedAdapter:
 def pin_adapter(adapter: BaseAdapter, pinning: Pinning) -> PinnedHTTPAdapter | None:
     """Pin an adapter for a session, in place, and return it; None if that is not possible.
 
-    The class of the object changes, because a mounted adapter keeps its identity and its settings, and stays pinned
-    when it is pickled or copied. (`tests/attacks/test_adapters.py` fails without it.)
+    The class of the object changes, so that a mounted adapter keeps its identity and settings, and stays pinned when
+    it is pickled or copied. (`tests/attacks/test_adapters.py` fails without it.)
 
     Raises:
         UnpinnableAdapterError: another session has pinned it, with another policy.
@@ -357,11 +357,10 @@ class RefusingAdapter(BaseAdapter):
 def demand_unseen(guard: Guard, url: str | None, adapter: object) -> None:
     """Check that the policy lets an adapter carry a request over a connection whose chain is not checked.
 
-    URLs of other schemes than `https` and `http` are not subject to the policy.
-
     Raises:
         UnpinnableAdapterError: it does not.
     """
+    # URLs of other schemes are not subject to the policy.
     origins = [origin for origin in origins_of(url) if origin[0] in ("https", "http", "")]
     if not all(guard.allows_unseen(*origin) for origin in origins):
         host = escape(origins[0][1]) or "this host"

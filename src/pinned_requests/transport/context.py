@@ -171,10 +171,9 @@ def _is_encrypted(key_file: str) -> bool:
 
 def _key(settings: TLSSettings) -> object:
     password = settings.key_password
-    secret = password.encode() if isinstance(password, str) else password
     return (
         settings._replace(key_password=None, ca_cert_data=None),
-        secret if callable(secret) else _digest(secret),  # OpenSSL calls it
+        password if callable(password) else _digest(password),  # OpenSSL calls it
         _digest(settings.ca_cert_data),
         urllib3_ssl.SSLContext,  # another class after truststore or pyOpenSSL have been injected
         _default_authorities(settings),

@@ -42,7 +42,7 @@ def _by_host(  # noqa: PLR0913, PLR0917  urllib3's signature, behind two argumen
 ) -> Any:
     if manager.proxy is not None and scheme != "https" and host:  # the pool is the proxy's, and never sees the host
         try:
-            manager.pinned_by.guard.admit(*_origin(scheme, host, port))
+            manager.pinned_by.guard.admit(*_origins(scheme, host, port)[0])
         except Refusal as refusal:
             raise refusal.as_error() from None
     return pin_pool(find(host, port, scheme, pool_kwargs), manager.pinned_by, _origins, scheme, host, port)
@@ -64,7 +64,8 @@ def _new(
 
 
 def _origins(scheme: str | None, host: str | None, port: int | None) -> list[Origin]:
-    return [_origin(scheme, host, port)]
+    name = scheme or "http"  # as urllib3
+    return [(name, host or "", port or DEFAULT_PORTS.get(name))]
 
 
 def _origins_of_context(request_context: dict[str, Any]) -> list[Origin]:
@@ -73,11 +74,6 @@ def _origins_of_context(request_context: dict[str, Any]) -> list[Origin]:
 
 def _origins_of_key(pool_key: Any) -> list[Origin]:
     return _origins(pool_key.key_scheme, pool_key.key_host, pool_key.key_port)
-
-
-def _origin(scheme: str | None, host: str | None, port: int | None) -> Origin:
-    name = scheme or "http"  # as urllib3
-    return name, host or "", port or DEFAULT_PORTS.get(name)
 
 
 class PinnedManager(Outermost, PoolManager):

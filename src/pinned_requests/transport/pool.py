@@ -6,7 +6,6 @@ with dropped connections.
 
 Rules for the next maintainer:
 
-- The pool knows the origin, so it decides about everything that needs no chain.
 - A `Refusal` becomes the public error where it leaves the outermost `urlopen()`. No pool needs to know its caller.
 - Pools are pinned in place, by a change of class: adapters and managers of others return pools of any class, and their
   callers rely on the identity of the object. (`tests/attacks/test_adapters.py` fails without it.)
@@ -125,7 +124,7 @@ class PinnedPool(HTTPConnectionPool):
             guard.enforce(guard.judge(admission, NO_ORIGIN_CHAIN))
 
     def _close_idle(self) -> None:
-        """Close the connections from before a fork, or from before the pool was pinned. Their peers are not told."""
+        """Close the connections from before a fork, or from before the pool was pinned; their peers are not told."""
         self._process = process.current
         if self.pool is not None:
             for connection in tuple(self.pool.queue):
@@ -152,7 +151,7 @@ class PinnedPool(HTTPConnectionPool):
 
     @property
     def _origin(self) -> tuple[str, int | None]:
-        """Host and port that requests are for; a pool without a port connects to the default one."""
+        """Host and port that requests are for."""
         port: Any = self.port
         if isinstance(port, str) and port.isdecimal():  # urllib3 takes that, too
             port = int(port)

@@ -70,7 +70,7 @@ def _adapters(session: PinnedSession, adapters: Any) -> Any:
 
 
 def _find(session: PinnedSession, find: Callable[..., BaseAdapter], url: str, *args: Any, **kwargs: Any) -> BaseAdapter:
-    """Find the adapter that will carry a request to `url`, and return it pinned, or one that refuses in its place."""
+    """Return the adapter that `find` gives, pinned, or one that refuses in its place."""
     adapter = find(*args, url=url, **kwargs)
     scheme = url.lstrip().partition(":")[0].lower()
     if scheme not in ("https", "http") or _is_mock(adapter):
@@ -166,12 +166,13 @@ class PinnedSession(Outermost, requests.Session):
         )
         self._pinned_by = Pinning(guard, self._option("ssl_context", ssl_context))
         settings = {
-            "max_retries": self._option("max_retries", max_retries),
-            "pool_connections": self._option("pool_connections", pool_connections),
-            "pool_maxsize": self._option("pool_maxsize", pool_maxsize),
-            "pool_block": self._option("pool_block", pool_block),
+            "max_retries": max_retries,
+            "pool_connections": pool_connections,
+            "pool_maxsize": pool_maxsize,
+            "pool_block": pool_block,
         }
-        given = {name: value for name, value in settings.items() if value is not None}
+        options = {name: self._option(name, value) for name, value in settings.items()}
+        given = {name: value for name, value in options.items() if value is not None}
         self._default_adapter = lambda: session_adapter(self._pinned_by, **given)
         super().__init__(**kwargs)
         del self._default_adapter
