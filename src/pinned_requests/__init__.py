@@ -28,9 +28,18 @@ from pinned_requests.policy_store import PolicyStore
 from pinned_requests.tls.context import PinnedSSLContext
 from pinned_requests.tls.errors import pinning_error
 from pinned_requests.transport.adapter import PinnedAdapter
-from pinned_requests.transport.api import delete, get, head, options, patch, post, put, request
 from pinned_requests.transport.manager import PinnedPoolManager, PinnedProxyManager
-from pinned_requests.transport.session import PinnedSession
+from pinned_requests.transport.session import (
+    PinnedSession,
+    delete,
+    get,
+    head,
+    options,
+    patch,
+    post,
+    put,
+    request,
+)
 
 __all__ = [
     "BlockedKeyError",

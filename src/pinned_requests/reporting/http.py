@@ -91,7 +91,9 @@ class HTTPReporter:
         with self._changed:
             if not self._takes(key, outcome):
                 return
-            self._forget()
+            while self._sent and _clock() - next(iter(self._sent.values()))[0] >= PERIOD:
+                _, (_, forgotten) = self._sent.popitem(last=False)
+                self._known[forgotten] -= 1
             if self._known[outcome] >= MAX_KEYS:
                 oldest = next((when for when, other in self._sent.values() if other is outcome), 0.0)
                 self._full_until[outcome] = oldest + PERIOD
@@ -106,11 +108,6 @@ class HTTPReporter:
                 except RuntimeError:  # no more threads, or the interpreter shuts down: the next report tries
                     return
                 self._thread = thread
-
-    def _forget(self) -> None:
-        while self._sent and _clock() - next(iter(self._sent.values()))[0] >= PERIOD:
-            _, (_, outcome) = self._sent.popitem(last=False)
-            self._known[outcome] -= 1
 
     def _takes(self, key: bytes, outcome: Outcome) -> bool:
         """Return whether a report is new and there may be room, without the lock, which threads would wait for."""

@@ -88,8 +88,7 @@ class Refresher:
         self._is_asking = False  # whether a look is wanted or under way
         self._is_asked_again = False  # by the thread that looks, from a signal handler
         self._asked_at = 0.0  # when that look was wanted or begun, by the monotonic clock
-        self._due = (math.inf, math.inf)  # when the next look is, by both clocks
-        self.wake_at = self._wake_at(math.inf)
+        self._plan(math.inf)
 
     def begin(self, store: Served) -> None:
         """Give a store its first policy: the one that the loader brings, or that it loads. Raises any error of it."""
@@ -176,7 +175,7 @@ class Refresher:
                     if not self._is_asking:
                         self._asked_at = self._clocks()[0]
                     self._looker, self._is_asking = me, True
-                    self._due, self.wake_at = (math.inf, math.inf), self._wake_at(math.inf)
+                    self._plan(math.inf)
                 self._ask(load)
             except BaseException as e:  # noqa: BLE001  raised below
                 error = e
@@ -277,7 +276,7 @@ class Refresher:
 
     def _plan(self, delay: float) -> None:
         steady, wall = self._clocks()
-        self._due = steady + delay, wall + delay
+        self._due = steady + delay, wall + delay  # by both clocks
         self.wake_at = self._wake_at(self._due[1])
 
     def _age(self, good_at: float | None) -> float:
@@ -291,8 +290,7 @@ class Refresher:
     def _want(self) -> None:
         self._is_asking = self._is_wanted = True
         self._asked_at = self._clocks()[0]
-        self._due = math.inf, math.inf
-        self.wake_at = self._wake_at(math.inf)
+        self._plan(math.inf)
         self._bell.ring()
 
     def _start(self) -> bool:

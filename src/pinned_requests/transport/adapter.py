@@ -21,13 +21,13 @@ from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.text import escape, show
 from pinned_requests.enforcement.guard import Guard
 from pinned_requests.exceptions import PinningError, UnpinnableAdapterError
+from pinned_requests.transport import process
 from pinned_requests.transport.connection import Pinning
 from pinned_requests.transport.delegation import sends_through_requests
 from pinned_requests.transport.manager import pin_manager
 from pinned_requests.transport.origin import origins_of
 from pinned_requests.transport.outermost import Outermost, become, examine, outermost, surround_own
-from pinned_requests.transport.pool import PinnedPool, pin_pool
-from pinned_requests.transport.process import PINNING
+from pinned_requests.transport.pool import Handshake, PinnedPool, pin_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from pinned_requests.core.verdict import Verdict
     from pinned_requests.policy_store import PolicyStore
     from pinned_requests.transport.origin import Origin
-    from pinned_requests.transport.pool import Handshake
 
 
 def _send(  # noqa: PLR0913, PLR0917  requests' signature, behind two arguments of ours
@@ -54,13 +53,7 @@ def _send(  # noqa: PLR0913, PLR0917  requests' signature, behind two arguments 
     proxies: dict[str, str] | None = None,
     **others: Any,
 ) -> Response:
-    """Send a request by `send`, found on the adapter, as `HTTPAdapter.send` does. `others` are those of a subclass.
-
-    Raises:
-        PinningError: the request was refused. No byte of it was sent.
-        PolicyError: `verify` or `cert` would change the caller's own `ssl_context`.
-        requests.exceptions.RequestException: as `HTTPAdapter.send`.
-    """
+    """Send a request by `send`, found on the adapter; see `PinnedHTTPAdapter.send()`."""
     verify = _verification(adapter.pinned_by, verify, cert)
     is_first, token = False, None
     try:
@@ -143,9 +136,6 @@ def _verification(pinning: Pinning, verify: Any, cert: Any) -> Any:
 
     requests takes any falsy value for False in one place, and False alone in another: the pool of an unverified
     connection would be that of verified ones.
-
-    Raises:
-        PolicyError: it, or `cert`, would change a context of the caller's.
     """
     if pinning.context is not None and (verify is not True or cert):
         raise PolicyError(
@@ -207,7 +197,8 @@ class PinnedHTTPAdapter(Outermost, HTTPAdapter):
 
     def __reduce_ex__(self, _protocol: Any) -> tuple[Any, ...]:
         """Let pickle and copy keep the pins, also if a subclass overrides `__attrs__` or `__getstate__`."""
-        return _restore, (_base_of(type(self)), self.pinned_by, self.pinned_for_session), self.__getstate__()
+        cls = vars(type(self)).get("_adopted", type(self))  # that can be imported: the one before `_pinned_class()`
+        return _restore, (cls, self.pinned_by, self.pinned_for_session), self.__getstate__()
 
 
 class PinnedAdapter(PinnedHTTPAdapter):
@@ -253,10 +244,7 @@ class PinnedAdapter(PinnedHTTPAdapter):
 def handshake(adapter: PinnedHTTPAdapter, request: PreparedRequest, **settings: Any) -> Verdict:
     """Make a new connection as `adapter` would for `request`, send nothing over it, and return the verdict on it.
 
-    Args:
-        adapter: whose settings count.
-        request: whose URL counts.
-        settings: those of `send()`.
+    `settings` are those of `send()`.
 
     Raises:
         UnpinnableAdapterError: the adapter opens connections of its own.
@@ -270,7 +258,7 @@ def handshake(adapter: PinnedHTTPAdapter, request: PreparedRequest, **settings: 
     pool = adapter.get_connection_with_tls_context(request, verify, proxies=settings.get("proxies"), cert=cert)
     if isinstance(pool, PinnedPool):
         adapter.cert_verify(pool, request.url or "", verify, cert)
-        made = pool.for_handshake()
+        made = Handshake(pool)
         try:
             _HandshakeAdapter(made).send(request, **settings)
         except RequestsConnectionError:
@@ -283,7 +271,7 @@ def handshake(adapter: PinnedHTTPAdapter, request: PreparedRequest, **settings: 
 
 
 class _HandshakeAdapter(HTTPAdapter):
-    """Sends by a `Handshake`, so that requests translates urllib3's errors as for a request."""
+    """Sends by a `Handshake`."""
 
     def __init__(self, handshake: Handshake) -> None:
         super().__init__()
@@ -306,8 +294,8 @@ def session_adapter(pinning: Pinning, **settings: Any) -> PinnedAdapter:
 def pin_adapter(adapter: BaseAdapter, pinning: Pinning) -> PinnedHTTPAdapter | None:
     """Pin an adapter for a session, in place, and return it; None if that is not possible.
 
-    The class of the object changes, because a mounted adapter keeps its identity and its settings, and stays pinned
-    when it is pickled or copied. (`tests/attacks/test_adapters.py` fails without it.)
+    The class of the object changes, so that a mounted adapter keeps its identity and settings, and stays pinned when
+    it is pickled or copied. (`tests/attacks/test_adapters.py` fails without it.)
 
     Raises:
         UnpinnableAdapterError: another session has pinned it, with another policy.
@@ -316,7 +304,7 @@ def pin_adapter(adapter: BaseAdapter, pinning: Pinning) -> PinnedHTTPAdapter | N
         return None
     changed: Any = adapter
     if not isinstance(adapter, PinnedHTTPAdapter):
-        with PINNING:
+        with process.pinning:
             if not isinstance(adapter, PinnedHTTPAdapter):
                 adapter_class: Any = type(adapter)
                 try:
@@ -340,11 +328,6 @@ def _pinned_class(base: type) -> type[PinnedHTTPAdapter]:
     return PinnedAdapter if base is HTTPAdapter else type(base.__name__, (PinnedHTTPAdapter, base), {"_adopted": base})
 
 
-def _base_of(cls: type[Any]) -> type[Any]:
-    """Return the class that can be imported: of an adopted adapter, the one that it had."""
-    return vars(cls).get("_adopted", cls)  # type: ignore[no-any-return]  # set in `_pinned_class()`
-
-
 def _restore(base: type[Any], pinning: Pinning, belongs_to_session: bool) -> PinnedHTTPAdapter:  # noqa: FBT001  for pickle
     """Return a new pinned object, for a constructor, pickle or copy to fill."""
     cls: Any = base
@@ -355,14 +338,29 @@ def _restore(base: type[Any], pinning: Pinning, belongs_to_session: bool) -> Pin
     return adapter  # type: ignore[no-any-return]  # of a class that is not known here
 
 
+class RefusingAdapter(BaseAdapter):
+    """Stands in for an adapter that must not carry a request."""
+
+    def __init__(self, error: PinningError) -> None:
+        super().__init__()
+        self._error = error
+
+    def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:  # noqa: ARG002  none is used
+        """Raise the reason."""
+        self._error.request = request
+        raise self._error
+
+    def close(self) -> None:
+        """Do nothing: it holds nothing."""
+
+
 def demand_unseen(guard: Guard, url: str | None, adapter: object) -> None:
     """Check that the policy lets an adapter carry a request over a connection whose chain is not checked.
-
-    URLs of other schemes than `https` and `http` are not subject to the policy.
 
     Raises:
         UnpinnableAdapterError: it does not.
     """
+    # URLs of other schemes are not subject to the policy.
     origins = [origin for origin in origins_of(url) if origin[0] in ("https", "http", "")]
     if not all(guard.allows_unseen(*origin) for origin in origins):
         host = escape(origins[0][1]) or "this host"

@@ -46,15 +46,10 @@ NO_ORIGIN_CHAIN = Chain.missing("a forwarding proxy makes the TLS connection to 
 
 
 class Pinning(NamedTuple):
-    """What an adapter gives to its managers, pools and connections.
-
-    Attributes:
-        guard: decides and enforces.
-        context: a context of the caller's, to be used as it is, or None.
-    """
+    """What an adapter gives to its managers, pools and connections."""
 
     guard: Guard
-    context: ssl.SSLContext | None = None
+    context: ssl.SSLContext | None = None  # of the caller's, to be used as it is
 
     def __deepcopy__(self, _memo: object) -> Pinning:
         """Return itself: a copy of an adapter follows the same policy, and can be mounted where the adapter can."""
@@ -148,11 +143,7 @@ class PinnedHTTPSConnection(HTTPSConnection):
                 hang_up(self)
 
     def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
-        """Begin a request, after a last look at the policy.
-
-        Raises:
-            Refusal: it does not accept the peers any more. The connection is closed.
-        """
+        """Begin a request, after `look_again()` if the policy has changed."""
         policy = self.pinned_by.guard.policy
         for peer in self._pinned_peers:  # nearly always one, which has been accepted by this policy
             if peer.accepted_by is not policy:

@@ -9,8 +9,7 @@ Rules for the next maintainer:
 - Everything that shapes a context is in the key, with the identity of every file: a replaced file is a new context.
 - Keys do not contain passwords. Contexts of callers are not kept.
 - A failure to build is not kept. A slow build (a file system that hangs) delays only those who wait for the same key.
-- OpenSSL copies `verify_mode` at the start of a handshake and does not tell it afterwards. A context that other code
-  can write to vouches for a chain only as long as no connection was about to use it unverified (`Loan`).
+- OpenSSL copies `verify_mode` at the start of a handshake and does not tell it afterwards: see `Loan`.
 """
 
 from __future__ import annotations
@@ -33,44 +32,30 @@ MAX_CONTEXTS = 64  # contexts: some 0.5 MB each with a CA bundle; a process with
 
 
 class TLSSettings(NamedTuple):
-    """What shapes a context, in urllib3's words.
-
-    Attributes:
-        cert_reqs: as `ssl.VerifyMode`.
-        ca_certs: path of a CA bundle.
-        ca_cert_dir: path of a folder of CA certificates, hashed as OpenSSL wants it.
-        ca_cert_data: CA certificates, in PEM text or DER bytes.
-        cert_file: path of a client certificate.
-        key_file: path of its key, where that is in another file.
-        key_password: of the key.
-        ssl_version: deprecated form of the next two.
-        minimum_version: of TLS.
-        maximum_version: of TLS.
-        check_hostname: whether `ssl` matches the host name (otherwise urllib3 does, if at all).
-    """
+    """What shapes a context, in urllib3's words."""
 
     cert_reqs: ssl.VerifyMode
-    ca_certs: str | None = None
-    ca_cert_dir: str | None = None
-    ca_cert_data: str | bytes | None = None
+    ca_certs: str | None = None  # path of a CA bundle
+    ca_cert_dir: str | None = None  # hashed as OpenSSL wants it
+    ca_cert_data: str | bytes | None = None  # PEM text or DER bytes
     cert_file: str | None = None
-    key_file: str | None = None
+    key_file: str | None = None  # where the key is in another file
     key_password: str | bytes | Callable[[], str | bytes] | None = None
-    ssl_version: int | str | None = None
+    ssl_version: int | str | None = None  # deprecated form of the next two
     minimum_version: int | None = None
     maximum_version: int | None = None
-    check_hostname: bool = True
+    check_hostname: bool = True  # by `ssl`; otherwise urllib3 does it, if at all
 
 
 class Loan:
     """The context that one handshake is made with.
 
     Args:
-        context: of the handshake.
+        context: of the handshake, which comes after this call.
         cert_reqs: what the connection asks for.
         is_shared: whether the context is ours (`shared_context()`), with `cert_reqs` in its key.
 
-    Create it before the handshake. A context that came from elsewhere (a caller, an adapter) may be written to by other
+    A context that came from elsewhere (a caller, an adapter) may be written to by other
     threads at any time, as urllib3 does for each connection. It vouches for a chain only if its `verify_mode` is
     `CERT_REQUIRED` before and after the handshake, the connection asks for that, and no connection of this library was
     ever about to use it otherwise. The last is recorded before urllib3 writes to the context: so a handshake that used
@@ -96,7 +81,7 @@ class Loan:
 
 
 def _record(context: ssl.SSLContext, cert_reqs: ssl.VerifyMode) -> None:
-    """Note that a context is used unverified; not if it refuses that, as one that checks host names does."""
+    """Note that a context is used unverified, unless it refuses that, as one that checks host names does."""
     with _recording:
         is_known = context in _used_unverified
         _used_unverified.add(context)
@@ -108,7 +93,7 @@ def _record(context: ssl.SSLContext, cert_reqs: ssl.VerifyMode) -> None:
 
 
 _recording = threading.Lock()
-# Contexts of callers that a connection was about to use without verification, for the life of the context.
+# Contexts of callers that a connection was about to use without verification.
 _used_unverified: weakref.WeakSet[ssl.SSLContext] = weakref.WeakSet()
 
 
@@ -186,10 +171,9 @@ def _is_encrypted(key_file: str) -> bool:
 
 def _key(settings: TLSSettings) -> object:
     password = settings.key_password
-    secret = password.encode() if isinstance(password, str) else password
     return (
         settings._replace(key_password=None, ca_cert_data=None),
-        secret if callable(secret) else _digest(secret),  # OpenSSL calls it
+        password if callable(password) else _digest(password),  # OpenSSL calls it
         _digest(settings.ca_cert_data),
         urllib3_ssl.SSLContext,  # another class after truststore or pyOpenSSL have been injected
         _default_authorities(settings),

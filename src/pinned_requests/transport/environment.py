@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from types import MethodType
 
 
-# On these, proxies also come from the settings of the system.
 _HAS_SYSTEM_PROXIES = sys.platform in ("darwin", "win32")
 _OF_REQUESTS = Session.merge_environment_settings, requests.sessions.get_environ_proxies  # type: ignore[attr-defined]  # not in __all__
 
@@ -26,20 +25,12 @@ _OF_REQUESTS = Session.merge_environment_settings, requests.sessions.get_environ
 def merge_environment_settings(  # noqa: PLR0913, PLR0917  requests' signature
     session: Session, inherited: MethodType, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
 ) -> Any:
-    """Return what `inherited`, the method of requests, returns.
+    """Return the settings of `session` for a request, as `inherited`, the bound method of the next class, returns them.
 
-    Args:
-        session: whose settings they are.
-        inherited: the bound method of the next class, which is called in all but the usual case.
-        url: of the request.
-        proxies: of the request.
-        stream: of the request.
-        verify: of the request.
-        cert: of the request.
+    That one is called in all but the usual case.
     """
-    # Neither overridden nor patched.
     found = getattr(inherited, "__func__", None), requests.sessions.get_environ_proxies  # type: ignore[attr-defined]  # as above
-    is_of_requests = found == _OF_REQUESTS
+    is_of_requests = found == _OF_REQUESTS  # neither overridden nor patched
     is_usual = is_of_requests and session.trust_env and not (proxies and "no_proxy" in proxies)
     if not is_usual or _HAS_SYSTEM_PROXIES or b"_proxy\n" in (names := _variables()):
         return inherited(url, proxies, stream, verify, cert)

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib3 import PoolManager, ProxyManager
 
 from pinned_requests.core.host import DEFAULT_PORTS
+from pinned_requests.core.text import show
 from pinned_requests.enforcement.guard import Guard
 from pinned_requests.enforcement.refusal import Refusal
+from pinned_requests.exceptions import UnpinnableAdapterError
+from pinned_requests.transport import process
 from pinned_requests.transport.connection import Pinning
 from pinned_requests.transport.origin import origins_of
 from pinned_requests.transport.outermost import Outermost, become, examine, outermost
 from pinned_requests.transport.pool import pin_pool
-from pinned_requests.transport.process import PINNING
-from pinned_requests.transport.stand_in import RefusingManager
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,7 +42,7 @@ def _by_host(  # noqa: PLR0913, PLR0917  urllib3's signature, behind two argumen
 ) -> Any:
     if manager.proxy is not None and scheme != "https" and host:  # the pool is the proxy's, and never sees the host
         try:
-            manager.pinned_by.guard.admit(*_origin(scheme, host, port))
+            manager.pinned_by.guard.admit(*_origins(scheme, host, port)[0])
         except Refusal as refusal:
             raise refusal.as_error() from None
     return pin_pool(find(host, port, scheme, pool_kwargs), manager.pinned_by, _origins, scheme, host, port)
@@ -63,7 +64,8 @@ def _new(
 
 
 def _origins(scheme: str | None, host: str | None, port: int | None) -> list[Origin]:
-    return [_origin(scheme, host, port)]
+    name = scheme or "http"  # as urllib3
+    return [(name, host or "", port or DEFAULT_PORTS.get(name))]
 
 
 def _origins_of_context(request_context: dict[str, Any]) -> list[Origin]:
@@ -72,11 +74,6 @@ def _origins_of_context(request_context: dict[str, Any]) -> list[Origin]:
 
 def _origins_of_key(pool_key: Any) -> list[Origin]:
     return _origins(pool_key.key_scheme, pool_key.key_host, pool_key.key_port)
-
-
-def _origin(scheme: str | None, host: str | None, port: int | None) -> Origin:
-    name = scheme or "http"  # as urllib3
-    return name, host or "", port or DEFAULT_PORTS.get(name)
 
 
 class PinnedManager(Outermost, PoolManager):
@@ -168,20 +165,32 @@ class PinnedProxyManager(PinnedPoolManager, ProxyManager):
     """
 
 
+class RefusingManager:
+    """Stands in for a manager that follows another policy than the adapter that it is in. It can be closed."""
+
+    def __init__(self, manager: PoolManager) -> None:
+        self.connection_pool_kw = manager.connection_pool_kw  # requests reads it for each request
+        self.clear = manager.clear
+        self._error = (
+            f"{show(manager)} follows another policy than the adapter that it is in; use one PolicyStore for both"
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        raise UnpinnableAdapterError(self._error)
+
+
 def pin_manager(adapter: Any, manager: Any) -> Any:
     """Pin a manager of urllib3's in place, as its adapter is, and return it. Pools that it has made already are closed.
 
-    One that is pinned by another policy is replaced by a stand-in that refuses.
-
     The class of the object changes: adapters keep managers of any class, with settings of their own.
-    (`tests/attacks/test_adapters.py` fails without it.) Another object is returned unchanged: the adapter pins its
-    pools.
+    (`tests/attacks/test_adapters.py` fails without it.) One that is pinned by another policy is replaced by a stand-in
+    that refuses. An object of another kind is returned unchanged: the adapter pins its pools.
     """
     pinning: Pinning = adapter.pinned_by
     if isinstance(manager, PinnedManager) and manager.pinned_by is pinning:  # nearly always
         return manager
     if isinstance(manager, PoolManager) and not isinstance(manager, PinnedManager):
-        with PINNING:
+        with process.pinning:
             if not isinstance(manager, PinnedManager):
                 manager_class: Any = type(manager)
                 vars(manager)["pinned_by"] = pinning

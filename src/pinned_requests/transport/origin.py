@@ -33,7 +33,7 @@ def _by_urllib(url: str) -> Origin:
 
 
 def origin_by_urllib3(url: str) -> Origin:
-    """Return scheme, host and port of a URL as urllib3 reads it; a URL without a scheme is `http`, as for urllib3."""
+    """Return scheme, host and port of a URL as urllib3 reads it."""
     try:
         parts = parse_url(url)
     except LocationParseError:

@@ -6,7 +6,6 @@ with dropped connections.
 
 Rules for the next maintainer:
 
-- The pool knows the origin, so it decides about everything that needs no chain.
 - A `Refusal` becomes the public error where it leaves the outermost `urlopen()`. No pool needs to know its caller.
 - Pools are pinned in place, by a change of class: adapters and managers of others return pools of any class, and their
   callers rely on the identity of the object. (`tests/attacks/test_adapters.py` fails without it.)
@@ -37,7 +36,6 @@ from pinned_requests.transport.connection import (
     pinned_connection_class,
 )
 from pinned_requests.transport.origin import origin_by_urllib3
-from pinned_requests.transport.process import PINNING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -77,10 +75,6 @@ class PinnedPool(HTTPConnectionPool):
         names = (own_host, self.conn_kw.get("server_hostname"), getattr(self, "assert_hostname", None))
         return port == own_port and _canonical(host) in {_canonical(name) for name in names if isinstance(name, str)}
 
-    def for_handshake(self) -> Handshake:
-        """Return what makes one new handshake with the settings of this pool."""
-        return Handshake(self)
-
     def _get_conn(self, timeout: float | None = None) -> Any:
         if self._process is not process.current:
             self._close_idle()
@@ -112,20 +106,14 @@ class PinnedPool(HTTPConnectionPool):
             self._refuse_unseen(conn)
 
     def _admit_plain(self) -> None:
-        """Refuse plain HTTP where the policy requires TLS.
-
-        Raises:
-            Refusal: it does.
-        """
+        """Refuse plain HTTP where the policy requires TLS."""
         self.pinned_by.guard.admit(self.scheme, *self._origin, only_if_named=self._is_of_the_proxy)
 
     def _admit_forwarded(self, url: str) -> None:
-        """Decide about a URL in absolute form: the proxy connects to its host, and this pool does not see the chain.
+        """Refuse a URL in absolute form whose host is pinned, blocked or missing.
 
-        The URL is parsed as urllib3 parses it for the request line.
-
-        Raises:
-            Refusal: its host is pinned, or blocked, or missing.
+        The proxy connects to that host, and this pool does not see the chain. The URL is parsed as urllib3 parses it
+        for the request line.
         """
         guard = self.pinned_by.guard
         scheme, host, port = origin_by_urllib3(url)
@@ -136,7 +124,7 @@ class PinnedPool(HTTPConnectionPool):
             guard.enforce(guard.judge(admission, NO_ORIGIN_CHAIN))
 
     def _close_idle(self) -> None:
-        """Close the connections from before a fork, or from before the pool was pinned. Their peers are not told."""
+        """Close the connections from before a fork, or from before the pool was pinned; their peers are not told."""
         self._process = process.current
         if self.pool is not None:
             for connection in tuple(self.pool.queue):
@@ -146,7 +134,7 @@ class PinnedPool(HTTPConnectionPool):
     def _pin(self, connection: Any) -> PinnedHTTPSConnection | None:
         """Pin a TLS connection in place, for the origin of this pool, and return it.
 
-        None is returned for a connection without TLS, and for one that cannot be pinned where the policy allows that.
+        None: it has no TLS, or it cannot be pinned and the policy allows that.
         """
         real = connection if isinstance(connection, PinnedHTTPSConnection) else _inner(connection)
         if not isinstance(real, PinnedHTTPSConnection):
@@ -163,7 +151,7 @@ class PinnedPool(HTTPConnectionPool):
 
     @property
     def _origin(self) -> tuple[str, int | None]:
-        """Host and port that requests are for; a pool without a port connects to the default one."""
+        """Host and port that requests are for."""
         port: Any = self.port
         if isinstance(port, str) and port.isdecimal():  # urllib3 takes that, too
             port = int(port)
@@ -184,7 +172,7 @@ class PinnedPool(HTTPConnectionPool):
 class Handshake:
     """Makes one new handshake with the settings of a pool, sends no HTTP, and keeps the verdict.
 
-    It is a pool to `requests.adapters.HTTPAdapter.send`, so that errors are those of a request.
+    It is a pool to `HTTPAdapter.send`, so that errors are those of a request.
     """
 
     def __init__(self, pool: PinnedPool) -> None:
@@ -219,13 +207,9 @@ class Handshake:
 
 
 def pin_pool(pool: Any, pinning: Pinning, origins: Callable[..., Iterable[Origin]], *asked: Any) -> Any:
-    """Pin a pool in place, and return it. Its idle connections are not used again.
+    """Pin a pool in place, for the adapter or manager that gives it out. Its idle connections are not used again.
 
-    Args:
-        pool: a pool of urllib3's.
-        pinning: of the adapter or manager that gives it out.
-        origins: returns scheme, host and port that the pool is for.
-        asked: the arguments of `origins`, which is called for pools of other kinds alone.
+    `origins`, with the arguments `asked`, returns what the pool is for. It is called for pools of other kinds alone.
 
     Raises:
         UnpinnableAdapterError: it is not a pool of urllib3's, and the policy does not allow connections to the host
@@ -234,7 +218,7 @@ def pin_pool(pool: Any, pinning: Pinning, origins: Callable[..., Iterable[Origin
     if isinstance(pool, PinnedPool) and pool.pinned_by is pinning:  # nearly always
         return pool
     if isinstance(pool, HTTPConnectionPool) and not isinstance(pool, PinnedPool):
-        with PINNING:
+        with process.pinning:
             if not isinstance(pool, PinnedPool):
                 pool_class: Any = type(pool)
                 vars(pool)["pinned_by"] = pinning

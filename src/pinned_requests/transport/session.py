@@ -1,4 +1,4 @@
-"""`PinnedSession`: a `requests.Session` whose adapters are pinned.
+"""`PinnedSession`: a `requests.Session` whose adapters are pinned; and `get()` and its siblings, with `pins=`.
 
 Rule for the next maintainer: the guard belongs to the adapters. The session sees to it that each adapter that it uses,
 however it was put there or found, is pinned or refused.
@@ -6,6 +6,7 @@ however it was put there or found, is pinned or refused.
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,12 +14,14 @@ import requests
 
 from pinned_requests.core.check import PinCheck
 from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.text import escape
 from pinned_requests.enforcement.guard import Guard
 from pinned_requests.enforcement.refusal import Refusal
 from pinned_requests.exceptions import PinningError, UnpinnableAdapterError
 from pinned_requests.transport.adapter import (
     PinnedAdapter,
     PinnedHTTPAdapter,
+    RefusingAdapter,
     demand_unseen,
     handshake,
     pin_adapter,
@@ -28,13 +31,12 @@ from pinned_requests.transport.connection import Pinning
 from pinned_requests.transport.environment import merge_environment_settings
 from pinned_requests.transport.origin import origins_of
 from pinned_requests.transport.outermost import Outermost, examine, outermost
-from pinned_requests.transport.redirection import follow
-from pinned_requests.transport.stand_in import RefusingAdapter, is_mock
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping
 
+    from requests import Response
     from requests.adapters import BaseAdapter
     from urllib3 import Retry
 
@@ -43,14 +45,17 @@ if TYPE_CHECKING:
     from pinned_requests.core.report import ViolationReport
     from pinned_requests.policy_store import PolicyStore
 
+    Pins = PolicyStore | PinPolicy | Mapping[str, PinsLike]
+
 _DEFAULT_PREFIXES = ("https://", "http://")
+_OF_REQUESTS = requests.Session.resolve_redirects, requests.Session.get_redirect_target
 
 
 def _pin(session: PinnedSession, prefix: str, adapter: BaseAdapter) -> None:
     """Pin an adapter in place, if its prefix fits URLs of HTTP. An error waits until the adapter is used."""
     start = str(prefix).lower()
     fits_http = start.startswith(_DEFAULT_PREFIXES) or "https://".startswith(start) or "http://".startswith(start)
-    if fits_http and not is_mock(adapter):
+    if fits_http and not _is_mock(adapter):
         with suppress(PolicyError):
             pin_adapter(adapter, session._pinned_by)  # noqa: SLF001  a part of the session
 
@@ -65,10 +70,10 @@ def _adapters(session: PinnedSession, adapters: Any) -> Any:
 
 
 def _find(session: PinnedSession, find: Callable[..., BaseAdapter], url: str, *args: Any, **kwargs: Any) -> BaseAdapter:
-    """Find the adapter that will carry a request to `url`, and return it pinned, or one that refuses in its place."""
+    """Return the adapter that `find` gives, pinned, or one that refuses in its place."""
     adapter = find(*args, url=url, **kwargs)
     scheme = url.lstrip().partition(":")[0].lower()
-    if scheme not in ("https", "http") or is_mock(adapter):
+    if scheme not in ("https", "http") or _is_mock(adapter):
         return adapter
     pinning = vars(session).get("_pinned_by")
     if pinning is None:
@@ -90,6 +95,14 @@ def _find(session: PinnedSession, find: Callable[..., BaseAdapter], url: str, *a
     except Refusal as refusal:
         return RefusingAdapter(refusal.as_error())
     return adapter
+
+
+def _is_mock(adapter: object) -> bool:
+    """Say whether an adapter is requests-mock's, which answers by itself and never connects."""
+    module = sys.modules.get("requests_mock.adapter")
+    if module is None or not isinstance(adapter, module.Adapter):
+        return False
+    return type(adapter).send is module.Adapter.send and "send" not in vars(adapter)
 
 
 class PinnedSession(Outermost, requests.Session):
@@ -153,12 +166,13 @@ class PinnedSession(Outermost, requests.Session):
         )
         self._pinned_by = Pinning(guard, self._option("ssl_context", ssl_context))
         settings = {
-            "max_retries": self._option("max_retries", max_retries),
-            "pool_connections": self._option("pool_connections", pool_connections),
-            "pool_maxsize": self._option("pool_maxsize", pool_maxsize),
-            "pool_block": self._option("pool_block", pool_block),
+            "max_retries": max_retries,
+            "pool_connections": pool_connections,
+            "pool_maxsize": pool_maxsize,
+            "pool_block": pool_block,
         }
-        given = {name: value for name, value in settings.items() if value is not None}
+        options = {name: self._option(name, value) for name, value in settings.items()}
+        given = {name: value for name, value in options.items() if value is not None}
         self._default_adapter = lambda: session_adapter(self._pinned_by, **given)
         super().__init__(**kwargs)
         del self._default_adapter
@@ -222,8 +236,28 @@ class PinnedSession(Outermost, requests.Session):
         return PinCheck.of(verdict)
 
     def resolve_redirects(self, resp: Any, *args: Any, **kwargs: Any) -> Any:
-        """Follow redirects as requests does; a refusal on the way says which host sent it there."""
-        return follow(self, super().resolve_redirects, resp, *args, **kwargs)
+        """Follow redirects as requests does.
+
+        Raises:
+            PinningError: a redirect was refused. The text ends with the host that sent it, without the path and query,
+                which may hold a secret.
+        """
+        inherited = super().resolve_redirects
+        # Nearly every response is none; requests parses its URL before it sees that.
+        found = getattr(inherited, "__func__", None), getattr(self.get_redirect_target, "__func__", None)
+        if found == _OF_REQUESTS and self.get_redirect_target(resp) is None:
+            return
+        last = resp
+        try:
+            for each in inherited(resp, *args, **kwargs):
+                yield each
+                last = each
+        except PinningError as error:
+            scheme, host, port = origins_of(str(last.url))[0]
+            named = f"[{host}]" if ":" in host else host
+            where = f"{scheme}://{named}" if port is None else f"{scheme}://{named}:{port}"
+            error.args = (f"{error}\n  Redirected from {escape(where)}.",)
+            raise
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         """Return the settings as requests does; a CA bundle of the environment does not reach a caller's context."""
@@ -236,3 +270,57 @@ class PinnedSession(Outermost, requests.Session):
 
     def _option(self, name: str, given: Any) -> Any:
         return getattr(self, name, None) if given is None and hasattr(type(self), name) else given
+
+
+def request(method: str, url: str, *, pins: Pins, **kwargs: Any) -> Response:
+    """Send one request on a `PinnedSession` of its own, as `requests.request` does on a session.
+
+    Args:
+        method: of the request.
+        url: of the request.
+        pins: a mapping of host patterns to pins, a `PinPolicy` or a `PolicyStore`.
+        kwargs: as for `requests.request`.
+
+    Raises:
+        PinningError: the request was refused. No byte of it was sent.
+        PolicyError: `pins` is wrong.
+        requests.exceptions.RequestException: as `requests.request`.
+    """
+    with PinnedSession(pins) as session:
+        return session.request(method, url, **kwargs)
+
+
+def get(url: str, params: Any = None, *, pins: Pins, **kwargs: Any) -> Response:
+    """Send a GET request; see `request()`."""
+    return request("get", url, pins=pins, params=params, **kwargs)
+
+
+def options(url: str, *, pins: Pins, **kwargs: Any) -> Response:
+    """Send an OPTIONS request; see `request()`."""
+    return request("options", url, pins=pins, **kwargs)
+
+
+def head(url: str, *, pins: Pins, **kwargs: Any) -> Response:
+    """Send a HEAD request, without following redirects, as `requests.head`; see `request()`."""
+    kwargs.setdefault("allow_redirects", False)
+    return request("head", url, pins=pins, **kwargs)
+
+
+def post(url: str, data: Any = None, json: Any = None, *, pins: Pins, **kwargs: Any) -> Response:
+    """Send a POST request; see `request()`."""
+    return request("post", url, pins=pins, data=data, json=json, **kwargs)
+
+
+def put(url: str, data: Any = None, *, pins: Pins, **kwargs: Any) -> Response:
+    """Send a PUT request; see `request()`."""
+    return request("put", url, pins=pins, data=data, **kwargs)
+
+
+def patch(url: str, data: Any = None, *, pins: Pins, **kwargs: Any) -> Response:
+    """Send a PATCH request; see `request()`."""
+    return request("patch", url, pins=pins, data=data, **kwargs)
+
+
+def delete(url: str, *, pins: Pins, **kwargs: Any) -> Response:
+    """Send a DELETE request; see `request()`."""
+    return request("delete", url, pins=pins, **kwargs)

@@ -35,7 +35,7 @@ try:
     from tuf.api.metadata import Metadata, Root, TargetFile
 
     from pinned_requests.sources.tuf import fetcher
-    from pinned_requests.sources.tuf.metadata import Bundle, MemoryUpdater, quiet, valid_roots
+    from pinned_requests.sources.tuf.metadata import Bundle, MemoryUpdater, follow_roots, quiet
 except ImportError as e:
     raise ImportError(
         f"signed remote policies need the extra 'remote' ({e}); run: pip install 'pinned-requests[remote]'"
@@ -166,13 +166,10 @@ class SignedPolicy(Loader):
         return Start(policy, RemotePolicyError("freeze", f"{text}; the last good policy stays in force"), bundle.saved)
 
     def _last_good(self) -> bytes | None:
-        if self._folder is None:
-            return None
-        try:
-            with PrivateFolder.opened(self._folder, make=False) as folder:
+        if self._folder is not None:
+            with suppress(FileNotFoundError), PrivateFolder.opened(self._folder, make=False) as folder:
                 return folder.read(self._good)
-        except FileNotFoundError:
-            return None
+        return None
 
     def _from_release(self, error: RemotePolicyError | None) -> Start | None:
         self.version = None
@@ -212,7 +209,7 @@ class SignedPolicy(Loader):
             seen, roots = json.loads(self._read(folder, _SEEN) or b"[{}, []]")
             if all(type(text) is str for text in [*seen, *seen.values(), *roots]):
                 json.dumps([seen, roots], ensure_ascii=False).encode()  # half a surrogate would fail later
-                return seen, valid_roots(self._root, roots)
+                return seen, follow_roots(self._root, roots)[1]
         except Exception:  # noqa: BLE001, S110  a damaged file makes python-tuf raise anything; then it is forgotten
             pass
         return {}, []

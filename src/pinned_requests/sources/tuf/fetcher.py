@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
-    from urllib3.connection import HTTPConnection
-
 DEADLINE = 60.0  # seconds for all downloads of one update
 CONNECT, READ = 10.0, 10.0  # seconds until connected, and between two reads
 MAX_BYTES = 5_000_000  # bytes of any file: the signed length, python-tuf's own bound, can be any number
@@ -110,30 +108,20 @@ class BoundedFetcher(FetcherInterface):
 
 
 class _Deadline:
-    """Shuts down all connections that it knows, at the deadline."""
+    """Shuts down all connections that it knows."""
 
     def __init__(self, seconds: float) -> None:
         self.is_over = False
-        self._connections: list[HTTPConnection] = []
-        self._sockets: list[Any] = []
+        self.connections: list[Any] = []
+        self.sockets: list[Any] = []
         self._timer = threading.Timer(seconds, self._end)
         self._timer.daemon = True
         self.start = self._timer.start
         self.cancel = self._timer.cancel
 
-    def connecting(self, connection: HTTPConnection) -> None:
-        """Watch a connection before it has a socket: a proxy may be slow to answer CONNECT."""
-        self._connections.append(connection)
-
-    def connected(self, sock: Any) -> None:
-        """Watch a socket: the connection drops its reference with the last response. Raises `TimeoutError`."""
-        self._sockets.append(sock)
-        if self.is_over:
-            raise TimeoutError("it connected after the deadline")
-
     def _end(self) -> None:
         self.is_over = True
-        for sock in [*self._sockets, *(connection.sock for connection in self._connections)]:
+        for sock in [*self.sockets, *(connection.sock for connection in self.connections)]:
             plain = getattr(sock, "socket", sock)  # urllib3 wraps TLS in TLS
             # Not SSLSocket.shutdown, which drops the TLS state that another thread is using.
             with suppress(OSError, TypeError):  # it is closed, or does not exist yet
@@ -147,9 +135,11 @@ class _Watched:
     sock: Any
 
     def connect(self) -> None:
-        self.deadline.connecting(self)  # type: ignore[arg-type]  # mixed into one
-        super().connect()  # type: ignore[misc]  # as above
-        self.deadline.connected(self.sock)
+        self.deadline.connections.append(self)  # before it has a socket: a proxy may be slow to answer CONNECT
+        super().connect()  # type: ignore[misc]  # mixed into a connection
+        self.deadline.sockets.append(self.sock)  # the connection drops its reference with the last response
+        if self.deadline.is_over:
+            raise TimeoutError("it connected after the deadline")
 
 
 class _WatchedAdapter(HTTPAdapter):

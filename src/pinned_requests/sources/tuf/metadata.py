@@ -91,7 +91,7 @@ class Bundle(NamedTuple):
             RepositoryError: a signature, a version, a length or a hash is wrong.
             RemotePolicyError: the target is missing. Delegated targets do not count.
         """
-        trusted, _ = _follow(Metadata[Root].from_bytes(root).signed, self.roots)
+        trusted, _ = follow_roots(root, self.roots)
         timestamp = _signed(trusted, Timestamp, self.timestamp)
         timestamp.snapshot_meta.verify_length_and_hashes(self.snapshot.encode())
         snapshot = _signed(trusted, Snapshot, self.snapshot, timestamp.snapshot_meta.version)
@@ -122,14 +122,9 @@ class Bundle(NamedTuple):
         return json.dumps(self._asdict()).encode()
 
 
-def valid_roots(root: bytes, texts: list[str]) -> list[str]:
-    """Return the valid roots that follow `root`, in order."""
-    return _follow(Metadata[Root].from_bytes(root).signed, texts)[1]
-
-
-def _follow(root: Root, texts: list[str]) -> tuple[Root, list[str]]:
-    """Follow the roots as far as they are valid, as python-tuf does, and return the last valid one, and all of them."""
-    followed = []
+def follow_roots(first: bytes, texts: list[str]) -> tuple[Root, list[str]]:
+    """Follow the roots as far as they are valid, as python-tuf does; return the last one, and the texts of all."""
+    root, followed = Metadata[Root].from_bytes(first).signed, []
     for text in texts:
         try:
             metadata = Metadata[Root].from_bytes(text.encode())
