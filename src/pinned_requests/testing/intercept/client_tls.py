@@ -53,7 +53,9 @@ class FurtherTrust(NamedTuple):
 
 
 def install(
-    wrap: Callable[..., None], further: Callable[[socket.socket | None, object], FurtherTrust | None], log: HandshakeLog
+    wrap: Callable[..., None],
+    further: Callable[[socket.socket | None, object], FurtherTrust | None],
+    log: list[ClientHandshake],
 ) -> None:
     """Watch the handshakes of this process that may be with the lab, and let them trust further CAs.
 
@@ -61,15 +63,26 @@ def install(
         wrap: replaces a function of a class.
         further: gets the socket of a handshake (None over memory) and the name that is expected of the server; returns
             None if that is known not to be one of the lab.
-        log: where to note the handshakes.
+        log: where to note the handshakes. Other threads read it without a lock.
     """
+
+    def observe(tls: Any, context: Any, sock: Any, outgoing: Any, server_hostname: Any) -> Any:
+        trust = further(sock, server_hostname)
+        if trust is None:
+            return tls
+        handshake = ClientHandshake()
+        log.append(handshake)
+        observed = ObservedTLS(tls, context, outgoing, handshake)
+        if trust.anchors and _trusts_a_store(context):
+            own = () if trust.alone else context.get_ca_certs(binary_form=True)
+            observed.trust(_stand_in(context, (*own, *trust.anchors)))
+        return observed
 
     def wrap_socket(
         original: Any, context: Any, sock: Any, server_side: Any, server_hostname: Any = None, **keywords: Any
     ) -> Any:
         tls = original(context, sock, server_side, server_hostname, **keywords)
-        trust = None if server_side else further(sock, server_hostname)
-        return _observed(tls, context, None, trust, log) if trust else tls
+        return tls if server_side else observe(tls, context, sock, None, server_hostname)
 
     def wrap_bio(  # noqa: PLR0913, PLR0917 - as in ssl
         original: Any,
@@ -81,21 +94,11 @@ def install(
         **keywords: Any,
     ) -> Any:
         tls = original(context, incoming, outgoing, server_side, server_hostname, **keywords)
-        trust = None if server_side else further(None, server_hostname)
-        return _observed(tls, context, outgoing, trust, log) if trust else tls
+        return tls if server_side else observe(tls, context, None, outgoing, server_hostname)
 
     # Not public, but all of ssl's ways to a connection lead through these two, and they return before the handshake.
     wrap(_context_class(), "_wrap_socket", wrap_socket)
     wrap(_context_class(), "_wrap_bio", wrap_bio)
-
-
-def _observed(tls: Any, context: Any, outgoing: Any, further: FurtherTrust, log: HandshakeLog) -> ObservedTLS:
-    """Return the connection, watched, which trusts the further CAs if its context trusts one of the stores."""
-    observed = ObservedTLS(tls, context, outgoing, log.begin())
-    if further.anchors and _trusts_a_store(context):
-        own = () if further.alone else context.get_ca_certs(binary_form=True)
-        observed.trust(_stand_in(context, (*own, *further.anchors)))
-    return observed
 
 
 def _trusts_a_store(context: ssl.SSLContext) -> bool:
@@ -160,24 +163,12 @@ class ClientHandshake:
     """X509_V_ERR, if it refused the certificate; else 0."""
 
 
-class HandshakeLog:
-    """The handshakes of this process's clients while a host is taken over."""
-
-    def __init__(self) -> None:
-        self._handshakes: list[ClientHandshake] = []  # appended to and copied in one step: no lock
-
-    def begin(self) -> ClientHandshake:
-        """Add a handshake."""
-        handshake = ClientHandshake()
-        self._handshakes.append(handshake)
-        return handshake
-
-    def find(self, port: int, random: bytes) -> ClientHandshake | None:
-        """Return the handshake of a client with this port and ClientHello; None if it does not use Python's `ssl`."""
-        for each in self._handshakes[::-1]:
-            if each.random == random if each.random else each.port == port:
-                return each
-        return None
+def find_handshake(log: list[ClientHandshake], port: int, random: bytes) -> ClientHandshake | None:
+    """Return the newest with this port or ClientHello; None if the client does not use Python's `ssl`."""
+    for each in log[::-1]:
+        if each.random == random if each.random else each.port == port:
+            return each
+    return None
 
 
 class ObservedTLS:

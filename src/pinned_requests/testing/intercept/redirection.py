@@ -22,7 +22,7 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pinned_requests.core.host import HostError, is_address, normalize_host
-from pinned_requests.testing.intercept.client_tls import FurtherTrust, HandshakeLog, install
+from pinned_requests.testing.intercept.client_tls import ClientHandshake, FurtherTrust, install
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,7 +114,7 @@ class Redirection:
         self._addresses: dict[str, str] = {}
         self._hosts: dict[str, str] = {}
         self._peers: dict[int, tuple[Any, ...]] = {}  # by the local port of a redirected connection
-        self.handshakes = HandshakeLog()  # of the clients; another one when all hosts have been given back
+        self.handshakes: list[ClientHandshake] = []  # of the clients; another one when all hosts have been given back
 
     def add(self, route: Route) -> None:
         """Send new connections for a host to a server, until `remove`; an older route of that host waits."""
@@ -136,7 +136,7 @@ class Redirection:
             else:
                 self._patches.undo()
                 self._peers.clear()
-                self.handshakes = HandshakeLog()
+                self.handshakes = []
 
     def _install(self) -> None:
         self._patches.wrap(socket, "getaddrinfo", self._getaddrinfo)

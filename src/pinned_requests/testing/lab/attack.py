@@ -8,10 +8,10 @@ import ssl
 from typing import TYPE_CHECKING
 
 from pinned_requests.core.text import escape
+from pinned_requests.testing.intercept.client_tls import find_handshake
 from pinned_requests.testing.intercept.redirection import canonical
 from pinned_requests.testing.lab.attackers import appearance_of
-from pinned_requests.testing.lab.host_identity import context_of
-from pinned_requests.testing.lab.takeover import Takeover
+from pinned_requests.testing.lab.takeover import Takeover, context_of
 from pinned_requests.testing.lab.verdict import Finding, judge
 from pinned_requests.testing.server.connection import Face
 from pinned_requests.testing.server.http_exchange import Response, respond
@@ -19,7 +19,7 @@ from pinned_requests.testing.server.tls_server import TLSServer
 
 if TYPE_CHECKING:
     from pinned_requests.testing.lab.attackers import Appearance, AttackerName
-    from pinned_requests.testing.lab.host_identity import HostIdentity
+    from pinned_requests.testing.lab.takeover import HostIdentity
     from pinned_requests.testing.lab.verdict import Verdict
     from pinned_requests.testing.server.http_exchange import Handler, Request
 
@@ -152,7 +152,9 @@ class Attack(Takeover):
         if self._settled().undecided(timeout=0):
             gc.collect()  # a client that dropped a refused connection without closing it, in a cycle, is gone by then
             self._server.undecided()  # waits for those that are about to hang up
-        seen = [(each, self._handshakes.find(each.peer[1], each.client_random)) for each in self._server.records]
+        seen = [
+            (each, find_handshake(self._handshakes, each.peer[1], each.client_random)) for each in self._server.records
+        ]
         return judge(seen, self._appearance.needs, self._appearance.opening)
 
     def _conclude(self) -> None:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from pinned_requests.testing.clock import now
-from pinned_requests.testing.lab.host_identity import Credentials, of_both_kinds
+from pinned_requests.testing.lab.takeover import Credentials, of_both_kinds
 from pinned_requests.testing.pki.authority import Authority, Credential
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pinned_requests.testing.lab.host_identity import HostIdentity
+    from pinned_requests.testing.lab.takeover import HostIdentity
     from pinned_requests.testing.lab.verdict import Needs, Opening
     from pinned_requests.testing.pki.certificate_builder import PrivateKey
     from pinned_requests.testing.server.connection import OnHello

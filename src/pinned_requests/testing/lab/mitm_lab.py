@@ -14,8 +14,7 @@ from pinned_requests.core.text import show
 from pinned_requests.testing.lab.attack import Attack
 from pinned_requests.testing.lab.attackers import ATTACKERS, AttackerName
 from pinned_requests.testing.lab.audit import Audit, run
-from pinned_requests.testing.lab.host_identity import HostIdentity, LabAuthorities
-from pinned_requests.testing.lab.takeover import HonestServer
+from pinned_requests.testing.lab.takeover import HonestServer, HostIdentity, LabAuthorities
 from pinned_requests.testing.server.http_exchange import App, as_handler
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pinned_requests.testing.intercept.client_tls import ClientHandshake
-    from pinned_requests.testing.server.record import ConnectionRecord
+    from pinned_requests.testing.server.connection import ConnectionRecord
 
 Verdict = Literal["rejected", "accepted", "untested", "undecided"]
 

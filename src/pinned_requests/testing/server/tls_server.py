@@ -15,9 +15,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from pinned_requests.testing.clock import steady
-from pinned_requests.testing.server.connection import Connection, Face, Service, Tally, is_ready
+from pinned_requests.testing.server.connection import Connection, ConnectionRecord, Face, Service, Tally, is_ready
 from pinned_requests.testing.server.http_exchange import Handler, respond
-from pinned_requests.testing.server.record import ConnectionRecord
 
 if TYPE_CHECKING:
     import ssl
