@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pinned_requests.core.text import escape
 from pinned_requests.html_page import badge, card, element, facts, join, page, table, tile
 from pinned_requests.testing.clock import now
-from pinned_requests.testing.lab.attackers import ATTACKERS, EXPLANATIONS
+from pinned_requests.testing.lab.attackers import ATTACKERS, DETAILS
 from pinned_requests.testing.lab.verdict import without_code
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def as_page(
     verdicts = [_worst(found) for of_client in cells.values() for found in of_client.values()]
     met = _in_order({attacker for of_client in cells.values() for attacker in of_client})
     meanings = [(badge(_LEVELS[each], each), meaning) for each, meaning in _MEANINGS.items()]
-    attackers = [(element("code", each), EXPLANATIONS[each].meets, _prose(EXPLANATIONS[each].remedy)) for each in met]
+    attackers = [(element("code", each), DETAILS[each].meets, _prose(DETAILS[each].remedy)) for each in met]
     headings = ("Attacker", "The client meets", "What refuses it")
     return page(
         title,
@@ -216,7 +216,7 @@ def _happened(result: AuditResult) -> list[Markup]:
 
 
 def _remedy(result: AuditResult) -> str:
-    return result.advice or EXPLANATIONS[result.attacker].remedy
+    return result.advice or DETAILS[result.attacker].remedy
 
 
 def _prose(text: str) -> Markup:
