@@ -24,7 +24,6 @@ from pinned_requests.testing.pki.certificate_builder import (
     name_of,
     server_certificate,
     sign,
-    with_validity,
 )
 
 if TYPE_CHECKING:
@@ -236,7 +235,7 @@ class Credential(Certified):
         )
         for extension in old.extensions:
             builder = builder.add_extension(extension.value, critical=extension.critical)
-        new = sign(with_validity(builder, not_before, not_after), self.issuer.key if self.issuer else self.key)
+        new = sign(builder, self.issuer.key if self.issuer else self.key, not_before, not_after)
         served = tuple(new if certificate == old else certificate for certificate in self.served)
         return replace(self, chain=(new, *self.chain[1:]), served=served)
 

@@ -129,7 +129,7 @@ def ca_certificate(
 ) -> x509.Certificate:
     """Make an authority's certificate, by default self-signed, with the identifier of its key, and any path length."""
     builder = _as_ca(_builder(subject, key, issuer, identifier), path_length)
-    return sign(with_validity(builder, lifetime=_AUTHORITY_LIFETIME), issuer.key if issuer else key)
+    return sign(builder, issuer.key if issuer else key, lifetime=_AUTHORITY_LIFETIME)
 
 
 def server_certificate(  # noqa: PLR0913 - as `Authority.issue`, which describes them
@@ -155,7 +155,7 @@ def server_certificate(  # noqa: PLR0913 - as `Authority.issue`, which describes
     else:
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(_key_usage(encipher=isinstance(key, rsa.RSAPrivateKey)), critical=True)
-    return sign(with_validity(builder, not_before, not_after), issuer.key if issuer else key)
+    return sign(builder, issuer.key if issuer else key, not_before, not_after)
 
 
 def _builder(
@@ -205,13 +205,14 @@ def _key_usage(*, encipher: bool = False, sign_certificates: bool = False) -> x5
     )
 
 
-def with_validity(
+def sign(
     builder: x509.CertificateBuilder,
+    key: PrivateKey,
     not_before: dt.datetime | None = None,
     not_after: dt.datetime | None = None,
     lifetime: dt.timedelta = _LEAF_LIFETIME,
-) -> x509.CertificateBuilder:
-    """Set the validity, as `Authority.issue` describes it."""
+) -> x509.Certificate:
+    """Set the validity, as `Authority.issue` describes it, and sign with the issuer's key."""
     for moment in (not_before, not_after):
         if moment is not None and moment.tzinfo is None:
             raise ValueError(
@@ -220,11 +221,7 @@ def with_validity(
     now = clock.now()  # OpenSSL's: a frozen `datetime` would make certificates that are not valid
     begin = not_before or min(now, not_after or now) - _DAY
     end = not_after or max(now, begin) + lifetime
-    return builder.not_valid_before(begin).not_valid_after(end)
-
-
-def sign(builder: x509.CertificateBuilder, key: PrivateKey) -> x509.Certificate:
-    """Sign a certificate with its issuer's key."""
+    builder = builder.not_valid_before(begin).not_valid_after(end)
     algorithm = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()  # Ed25519 hashes by itself
     with clock.genuine_datetime():
         return builder.sign(key, algorithm)

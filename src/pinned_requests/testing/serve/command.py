@@ -94,7 +94,7 @@ def audit_command(
             `ServedLab.document`.
         way: how it is told where the host is.
         attackers: their names.
-        timeout: seconds after which a run is ended.
+        timeout: seconds until a run is ended.
 
     Raises:
         OSError: the command cannot be started.

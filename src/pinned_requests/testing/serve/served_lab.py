@@ -1,9 +1,10 @@
-"""One host's lab with fixed addresses: its own server and the attackers take turns there."""
+"""One host's lab with fixed addresses, where its own server and the attackers take turns; and its control endpoint."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import socket
 import threading
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -12,6 +13,8 @@ from pinned_requests.testing.lab.attackers import ATTACKERS
 from pinned_requests.testing.lab.audit import result_of, run
 from pinned_requests.testing.lab.mitm_lab import MITMLab
 from pinned_requests.testing.serve.gateway import Gateway
+from pinned_requests.testing.server.http_exchange import Response
+from pinned_requests.testing.server.tls_server import TLSServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from pinned_requests.testing.lab.attackers import AttackerName
     from pinned_requests.testing.lab.audit import AuditResult
     from pinned_requests.testing.lab.takeover import Takeover
+    from pinned_requests.testing.server.http_exchange import Request
 
 HONEST = "honest"
 """The name of the host's own server among those that take turns."""
@@ -29,6 +33,8 @@ HONEST = "honest"
 _ADDRESS = "127.0.0.1"
 _BACKLOG = 128  # connections
 _SETTLE = 0.5  # seconds for connections of an ended client to be handed over
+
+_SWITCH = "/attackers/"
 
 _NO_CONTROL = "But it has sent no request to the host's own server, so its refusal tells nothing."
 _COME = "The client must make a new connection, to the lab's address or proxy."
@@ -109,10 +115,7 @@ class ServedLab:
             self.has_control = False
 
     def show(self, name: str) -> None:
-        """Show an attacker, or the host's own server. Open connections are cut, and the verdict until then is kept.
-
-        Args:
-            name: one of `ATTACKERS`, or `HONEST`.
+        """Show an attacker, or `HONEST`. Open connections are cut, and the verdict until then is kept.
 
         Raises:
             ValueError: there is no such attacker.
@@ -129,7 +132,7 @@ class ServedLab:
                 self._point_at(attack)
 
     def attack(self, name: str, patience: float | None = None) -> Attack:
-        """Return an attacker that has not begun; arguments and errors are those of `run`."""
+        """Return an attacker that has not begun; errors are those of `run`."""
         attack = self.lab._attack(self.host, cast("AttackerName", name), None, patience)  # noqa: SLF001 - of the same package
         if self.has_control:
             attack.count_any_refusal()
@@ -143,7 +146,7 @@ class ServedLab:
         Args:
             call: makes a request to the host. What it raises is a result.
             name: of the attacker.
-            patience: seconds until a hanging connection is closed; None: when the attacker leaves.
+            patience: seconds until a hanging connection is closed.
 
         Raises:
             ValueError: there is no such attacker.
@@ -225,6 +228,72 @@ class ServedLab:
         return [b"{}"]
 
 
+class Control:
+    """The control endpoint of a lab that has begun: HTTP on loopback, with answers in JSON.
+
+    GET  /                    addresses, CA and pins
+    POST /attackers/NAME      put an attacker in the host's place; `honest` is the host's own server
+    POST /next                put the next one in its place, for devices that are tapped by hand
+    POST /forget              begin with another client
+    GET  /verdict             who is shown, and the verdict on the client so far
+    GET  /verdicts            the verdicts on the client for all attackers that it has met
+    """
+
+    def __init__(self, lab: ServedLab, attackers: Sequence[AttackerName] = ATTACKERS) -> None:
+        self._lab = lab
+        self._turns = (HONEST, *attackers)
+        self.server = TLSServer(None, handler=self._answer)
+        """The server, not yet started."""
+
+    def _answer(self, request: Request) -> Response:
+        # A web page in a browser of this machine must not switch anything: `Host` tells of DNS rebinding.
+        if request.header("Host") != f"127.0.0.1:{self.server.port}" or request.header("Origin") is not None:
+            return _json(403, {"error": "ask for 127.0.0.1, and not from a web page"})
+        if request.method == "POST" and request.path.startswith(_SWITCH):
+            return self._show(request.path.removeprefix(_SWITCH))
+        answers: dict[tuple[str, str], Callable[[], Response]] = {
+            ("GET", "/"): lambda: _json(200, self._lab.document()),
+            ("GET", "/verdict"): lambda: _json(200, self._verdict()),
+            ("GET", "/verdicts"): lambda: _json(200, self._verdicts()),
+            ("POST", "/next"): lambda: self._show(self._next()),
+            ("POST", "/forget"): self._forget,
+        }
+        answer = answers.get((request.method, request.path))
+        if answer is None:
+            return _json(404, {"error": f"there are GET /, /verdict, /verdicts and POST {_SWITCH}NAME, /next, /forget"})
+        return answer()
+
+    def _next(self) -> str:
+        shown = self._lab.shown
+        at = self._turns.index(shown) if shown in self._turns else 0
+        return self._turns[(at + 1) % len(self._turns)]
+
+    def _show(self, name: str) -> Response:
+        try:
+            self._lab.show(name)
+        except (ValueError, ImportError) as error:
+            return _json(400, {"error": str(error)})
+        return _json(200, self._verdict())
+
+    def _forget(self) -> Response:
+        self._lab.forget()
+        return _json(200, self._verdict())
+
+    def _verdicts(self) -> dict[str, Any]:
+        found = [each.as_dict() for each in self._lab.verdicts()]
+        return {"host": self._lab.host, "control_passed": self._lab.has_control, "results": found}
+
+    def _verdict(self) -> dict[str, Any]:
+        shown = self._lab.shown
+        result = next((each for each in self._lab.verdicts() if each.attacker == shown), None)
+        return {
+            "shown": shown,
+            "control_passed": self._lab.has_control,
+            "verdict": result and result.verdict,
+            "result": result and result.as_dict(),
+        }
+
+
 def controlled(result: AuditResult, *, has_control: bool) -> AuditResult:
     """Return a result; where the client has never talked to the host's own server, its refusals are ``untested``.
 
@@ -246,3 +315,7 @@ def _texts(pins: Sequence[Pin]) -> list[str]:
 
 def _listener(port: int) -> socket.socket:
     return socket.create_server((_ADDRESS, port), backlog=_BACKLOG)
+
+
+def _json(status: int, value: object) -> Response:
+    return Response(status, (("Content-Type", "application/json"),), f"{json.dumps(value)}\n".encode("ascii"))

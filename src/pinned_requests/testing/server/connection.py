@@ -1,4 +1,4 @@
-"""One client of a lab server: its socket, the record of what happened, and the count of every byte that comes in.
+"""One client of a lab server: its socket, the record of what happens, and the count of every byte that comes in.
 
 Rules for the next maintainer:
 
@@ -74,12 +74,10 @@ class Service:
 class ConnectionRecord:
     """One connection, as the server saw it."""
 
-    peer: tuple[str, int]
-    """The client's."""
+    peer: tuple[str, int]  # the client's address and port
     spoke: bool = False
     """Whether the client sent a whole ClientHello, or HTTP in the clear."""
-    client_random: bytes = b""
-    """Of the ClientHello; empty if there was none."""
+    client_random: bytes = b""  # of the ClientHello
     is_honest: bool = False
     """Whether this is TLS with the host's own server, in an attack that begins so."""
     is_established: bool = False
@@ -94,14 +92,12 @@ class ConnectionRecord:
     """OpenSSL's name of that, such as ``TLSV1_ALERT_UNKNOWN_CA``; empty if the connection just ended."""
     is_for_another: bool = False
     """Whether the client asked a proxy for a tunnel to another host, and got none."""
-    requests: int = 0
-    """How many requests arrived whole."""
+    requests: int = 0  # that arrived whole
     leaked_bytes: int = 0
     """How many bytes of HTTP came in the clear, or over TLS that is not the host's own."""
     is_decided: bool = False
     """Whether the client has sent HTTP, or hung up, since its handshake."""
-    is_open: bool = True
-    """Whether it is open at this side."""
+    is_open: bool = True  # at this side
 
     @property
     def is_undecided(self) -> bool:
@@ -111,13 +107,13 @@ class ConnectionRecord:
 
 @dataclass
 class Received:
-    """Bytes of HTTP that came in on all connections."""
+    """Bytes of HTTP from all clients."""
 
     size: int = 0
     beginning: bytes = b""
 
     def add(self, data: bytes) -> None:
-        """Count more of them."""
+        """Count more."""
         self.size += len(data)
         self.beginning += data[: _RECEIVED_LIMIT - len(self.beginning)]
 
@@ -167,7 +163,7 @@ class Connection:
         return self._waiting and not is_ready(self._socket, selectors.EVENT_READ, timeout=0)
 
     def run(self) -> None:
-        """Serve the client until it leaves: the body of the connection's thread."""
+        """Serve the client until it leaves."""
         try:
             # Nagle's algorithm would hold back the end of a large response until its begin is acknowledged.
             with contextlib.suppress(OSError):
@@ -292,7 +288,7 @@ class Connection:
         return face.answer(request)
 
     def _receive(self, size: int) -> bytes:
-        """Return the next bytes of HTTP, at most so many, and count them; none at the end."""
+        """Return the next bytes of HTTP, and count them; none at the end."""
         tls = self._tls
         try:
             data = self._drive(tls, lambda: tls.read(size)) if tls else self._take(size)
@@ -357,7 +353,7 @@ class Connection:
             engine.feed(self._take(_CHUNK))
 
     def _take(self, size: int) -> bytes:
-        """Return the next bytes from the client as they are, at most so many; none at the end."""
+        """Return the next bytes from the client as they are; none at the end."""
         if self._unread:
             data, self._unread = self._unread[:size], self._unread[size:]
             return data

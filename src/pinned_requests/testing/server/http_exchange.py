@@ -151,8 +151,8 @@ class Exchange:
         receive: returns the next bytes from the client, at most so many; none at the end.
         send: sends bytes.
         answer: answers a request.
-        peer: the client's address and port.
-        scheme: of the requests.
+        peer: that of the requests.
+        scheme: that of the requests.
     """
 
     def __init__(

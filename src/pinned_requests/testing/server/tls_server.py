@@ -33,7 +33,7 @@ _SETTLE_INTERVAL = 0.005  # seconds between two looks at the sockets
 
 
 class AcceptLoop:
-    """A thread that accepts connections, and calls `begin` with the socket and address of each, under the lock."""
+    """A thread that calls `begin` with the socket and address of each new connection, under the lock."""
 
     def __init__(
         self,
