@@ -184,13 +184,12 @@ class _Faces:
 
             engine = renegotiating(identity.credentials, appearance.credentials)
             self._honest = Face(None, self._answer, is_honest=True, engine=engine)
-        elif self._opening == "first-connection":
-            self._honest = Face(context_of(identity.credentials), self._answer_once, is_honest=True)
-        elif self._opening == "redirect":
-            self._honest = Face(context_of(identity.credentials), self._redirect, is_honest=True)
+        elif self._opening:
+            answer = self._redirect if self._opening == "redirect" else self._answer_once
+            self._honest = Face(context_of(identity.credentials), answer, is_honest=True)
 
     def __call__(self, number: int) -> Face:
-        """Return the face for a connection, by its number from 1 among those on which the client said anything."""
+        """Return the face for a connection: see `TLSServer`."""
         if self._honest is None:
             return self._attacker
         if self._opening == "first-connection":

@@ -57,8 +57,8 @@ class Appearance:
     opening: Opening | None = None
     """How it begins with the host's own server; None: it does not."""
     location: str = ""
-    """Where the host's own server redirects to; ``{name}`` (with brackets around IPv6), ``{port}`` (with its colon, or
-    empty) and ``{path}`` are those of the request."""
+    """Where the host's own server redirects to; ``{name}`` (IPv6 in brackets), ``{port}`` (with its colon, or empty)
+    and ``{path}`` are those of the request."""
     tunnels: bool = False
     """Whether it is also a proxy."""
 
@@ -135,7 +135,6 @@ class Attacker(NamedTuple):
 
 _PIN = "Pin the host's key (SPKI), and check it before anything is sent."
 _VALIDATE = "Validate certificates: leave `verify` and `check_hostname` on, also where pins are checked."
-_CHAIN = "Compare pins with the chain that TLS verified, not with the certificates that the server sent."
 _NO_FALLBACK = "Do not fall back to http:// where TLS fails."
 _BLOCK = "Pin the host's key; or block the keys that were lost, beside a pin of the CA."
 
@@ -145,7 +144,9 @@ DETAILS: dict[AttackerName, Attacker] = {
     ),
     "self-signed": Attacker("a certificate that only vouches for itself", _VALIDATE, _self_signed),
     "chain-stuffing": Attacker(
-        "that of trusted-ca, with the host's own certificates behind it", _CHAIN, _chain_stuffing
+        "that of trusted-ca, with the host's own certificates behind it",
+        "Compare pins with the chain that TLS verified, not with the certificates that the server sent.",
+        _chain_stuffing,
     ),
     "forged-issuer": Attacker(
         "a certificate that names the host's CA as its issuer, and is signed by another key", _VALIDATE, _forged_issuer

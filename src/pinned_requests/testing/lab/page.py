@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from pinned_requests.testing.lab.audit import AuditResult
     from pinned_requests.testing.lab.verdict import Verdict
 
-_Results = dict["AttackerName", list["AuditResult"]]
-"""How a client fared against each attacker."""
+_Results = dict["AttackerName", list["AuditResult"]]  # of one client
 
 _LEVELS: dict[Verdict, Level] = {
     "accepted": "critical",
@@ -202,8 +201,7 @@ def _happened(result: AuditResult) -> list[Markup]:
         ("Bytes of HTTP", str(result.application_bytes)),
     ]
     parts = [element("p", escape(result.reason, _MAX_TEXT)), facts(counts)]
-    if result.failed_handshakes:
-        plain = dict.fromkeys(map(without_code, result.failed_handshakes))
+    if plain := dict.fromkeys(map(without_code, result.failed_handshakes)):
         seen = [element("li", escape(each, _MAX_TEXT)) for each in plain]
         parts += [element("h3", "TLS alerts and errors, at the server"), element("ul", *seen)]
     if lines := masked_request(result.received):

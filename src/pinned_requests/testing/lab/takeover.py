@@ -32,7 +32,7 @@ _TICKETS = 1  # of TLS 1.3: a client may resume its session, as with most server
 
 
 def of_both_kinds(issue: Callable[[PrivateKey], Credential]) -> Credentials:
-    """Return what is issued for a new ECDSA key and a new RSA key: some clients take only one of them."""
+    """Return what is issued for a new ECDSA key and a new RSA key: some clients take only one."""
     return issue(generate_key()), issue(published_rsa_key())
 
 
@@ -43,21 +43,13 @@ def context_of(credentials: Credentials, *, num_tickets: int = 0) -> ssl.SSLCont
 
 
 class LabAuthorities:
-    """The authorities of one lab, and the keys that its clients are to block.
-
-    Attributes:
-        root: the one that clients are made to trust.
-        honest: issues the hosts' certificates.
-        careless: certifies anybody.
-        leaked: stands below `honest`; its key was stolen.
-        revoked_keys: of servers: an ECDSA key and an RSA key.
-    """
+    """The authorities of one lab, and the keys of servers that its clients are to block."""
 
     def __init__(self) -> None:
-        self.root = Authority.create("Lab Root CA")
-        self.honest = self.root.intermediate("Lab Honest CA")
-        self.careless = self.root.intermediate("Lab Careless CA")
-        self.leaked = self.honest.intermediate("Lab Leaked CA")
+        self.root = Authority.create("Lab Root CA")  # clients are made to trust it
+        self.honest = self.root.intermediate("Lab Honest CA")  # issues the hosts' certificates
+        self.careless = self.root.intermediate("Lab Careless CA")  # certifies anybody
+        self.leaked = self.honest.intermediate("Lab Leaked CA")  # its key was stolen
         self.revoked_keys: tuple[PrivateKey, ...] = (generate_key(), published_rsa_key())
 
 
@@ -70,12 +62,12 @@ class HostIdentity:
 
     @cached_property
     def credentials(self) -> Credentials:
-        """The host's keys in use, and their certificates."""
+        """The host's keys in use."""
         return self.issue()
 
     @cached_property
     def backups(self) -> Credentials:
-        """Its backup keys, and their certificates."""
+        """Its backup keys."""
         return self.issue()
 
     def issue(self) -> Credentials:

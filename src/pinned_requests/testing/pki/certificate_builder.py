@@ -31,7 +31,7 @@ _DAY = dt.timedelta(days=1)
 _LEAF_LIFETIME = 90 * _DAY
 _AUTHORITY_LIFETIME = 3650 * _DAY
 
-# Two primes that are easy to remember, far enough from each other for clients that look for weak moduli.
+# Two primes, far enough from each other for clients that look for weak moduli.
 _P, _Q = 3 * 2**1022 + 1037, 2**1024 - 105
 _LOWEST = 65537  # FIPS 186-5 §5.4
 _BITS = 30  # an exponent of 32 bits and more is refused by some TLS libraries, Go's for one
@@ -127,7 +127,7 @@ def ca_certificate(
     identifier: x509.SubjectKeyIdentifier | None = None,
     path_length: int | None = None,
 ) -> x509.Certificate:
-    """Make an authority's certificate, by default self-signed, with the identifier of its key, and any path length."""
+    """Make an authority's certificate, by default self-signed, with its key's identifier and any path length."""
     builder = _as_ca(_builder(subject, key, issuer, identifier), path_length)
     return sign(builder, issuer.key if issuer else key, lifetime=_AUTHORITY_LIFETIME)
 
@@ -158,20 +158,21 @@ def server_certificate(  # noqa: PLR0913 - as `Authority.issue`, which describes
     return sign(builder, issuer.key if issuer else key, not_before, not_after)
 
 
+def bare_certificate(subject: x509.Name, issuer: x509.Name, key: PrivateKey) -> x509.CertificateBuilder:
+    """Return a certificate without extensions, dates and signature."""
+    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
+    return builder.serial_number(x509.random_serial_number())
+
+
 def _builder(
     subject: x509.Name,
     key: PrivateKey,
     issuer: Certified | None,
     identifier: x509.SubjectKeyIdentifier | None = None,
 ) -> x509.CertificateBuilder:
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer.certificate.subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .add_extension(identifier or x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    )
+    builder = bare_certificate(subject, issuer.certificate.subject if issuer else subject, key)
+    identifier = identifier or x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    builder = builder.add_extension(identifier, critical=False)
     if issuer is None:
         return builder
     # From the issuer's certificate, not from its key: `Authority.forge` copies the identifier of another key.

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Self
 
-    from pinned_requests.core.pin import Pin
     from pinned_requests.testing.lab.attack import Attack
     from pinned_requests.testing.lab.attackers import AttackerName
     from pinned_requests.testing.lab.audit import AuditResult
@@ -190,7 +189,7 @@ class ServedLab:
 
     def placeholders(self) -> dict[str, str]:
         """Return what a client must be told, by the names of the placeholders in a command."""
-        pins = _texts(self._honest.pins)
+        pins = list(map(str, self._honest.pins))
         return {
             "host": self.host,
             "address": _ADDRESS,
@@ -213,11 +212,11 @@ class ServedLab:
             "proxy": self.placeholders()["proxy"],
             "ca_file": self.lab.ca_file,
             "ca_pem": self.lab.ca_pem,
-            "pins": _texts(self._honest.pins),
-            "backup_pins": _texts(self._honest.backup_pins),
-            "ca_pins": _texts(self._honest.ca_pins),
-            "fingerprints": _texts(self._honest.fingerprints),
-            "blocked_pins": _texts(self.lab.blocked_pins),
+            "pins": list(map(str, self._honest.pins)),
+            "backup_pins": list(map(str, self._honest.backup_pins)),
+            "ca_pins": list(map(str, self._honest.ca_pins)),
+            "fingerprints": list(map(str, self._honest.fingerprints)),
+            "blocked_pins": list(map(str, self.lab.blocked_pins)),
             "attackers": list(ATTACKERS),
         }
 
@@ -253,9 +252,9 @@ class Control:
             return self._show(request.path.removeprefix(_SWITCH))
         answers: dict[tuple[str, str], Callable[[], Response]] = {
             ("GET", "/"): lambda: _json(200, self._lab.document()),
-            ("GET", "/verdict"): lambda: _json(200, self._verdict()),
-            ("GET", "/verdicts"): lambda: _json(200, self._verdicts()),
-            ("POST", "/next"): lambda: self._show(self._next()),
+            ("GET", "/verdict"): self._verdict,
+            ("GET", "/verdicts"): self._verdicts,
+            ("POST", "/next"): self._next,
             ("POST", "/forget"): self._forget,
         }
         answer = answers.get((request.method, request.path))
@@ -263,35 +262,36 @@ class Control:
             return _json(404, {"error": f"there are GET /, /verdict, /verdicts and POST {_SWITCH}NAME, /next, /forget"})
         return answer()
 
-    def _next(self) -> str:
+    def _next(self) -> Response:
         shown = self._lab.shown
         at = self._turns.index(shown) if shown in self._turns else 0
-        return self._turns[(at + 1) % len(self._turns)]
+        return self._show(self._turns[(at + 1) % len(self._turns)])
 
     def _show(self, name: str) -> Response:
         try:
             self._lab.show(name)
         except (ValueError, ImportError) as error:
             return _json(400, {"error": str(error)})
-        return _json(200, self._verdict())
+        return self._verdict()
+
+    def _verdicts(self) -> Response:
+        found = [each.as_dict() for each in self._lab.verdicts()]
+        return _json(200, {"host": self._lab.host, "control_passed": self._lab.has_control, "results": found})
 
     def _forget(self) -> Response:
         self._lab.forget()
-        return _json(200, self._verdict())
+        return self._verdict()
 
-    def _verdicts(self) -> dict[str, Any]:
-        found = [each.as_dict() for each in self._lab.verdicts()]
-        return {"host": self._lab.host, "control_passed": self._lab.has_control, "results": found}
-
-    def _verdict(self) -> dict[str, Any]:
+    def _verdict(self) -> Response:
         shown = self._lab.shown
         result = next((each for each in self._lab.verdicts() if each.attacker == shown), None)
-        return {
+        document = {
             "shown": shown,
             "control_passed": self._lab.has_control,
             "verdict": result and result.verdict,
             "result": result and result.as_dict(),
         }
+        return _json(200, document)
 
 
 def controlled(result: AuditResult, *, has_control: bool) -> AuditResult:
@@ -307,10 +307,6 @@ def controlled(result: AuditResult, *, has_control: bool) -> AuditResult:
     if result.verdict == "rejected":
         result = dataclasses.replace(result, verdict="untested", reason=f"{result.reason} {_NO_CONTROL}")
     return dataclasses.replace(result, advice=_ASK_HONEST)
-
-
-def _texts(pins: Sequence[Pin]) -> list[str]:
-    return [str(pin) for pin in pins]
 
 
 def _listener(port: int) -> socket.socket:

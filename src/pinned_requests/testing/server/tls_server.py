@@ -335,7 +335,7 @@ class TLSServer:
         return not backlog and all(connection.idle for connection in self._tally.live)
 
     def _adopt(self, sock: socket.socket, address: tuple[str, int], unread: bytes = b"") -> None:
-        """Serve a client that was accepted elsewhere, and of which some bytes may have been read."""
+        """Serve a client that was accepted elsewhere; some of its bytes may have been read."""
         with self._tally.changed:
             if self._tally.stopping:
                 sock.close()
