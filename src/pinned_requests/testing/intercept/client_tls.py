@@ -159,7 +159,7 @@ class ClientHandshake:
 
 
 def find_handshake(log: list[ClientHandshake], port: int, random: bytes) -> ClientHandshake | None:
-    """Return the newest with this port or ClientHello; None if the client does not use Python's `ssl`."""
+    """Return the newest with this ClientHello, or over a socket this port; None for a client without Python's `ssl`."""
     for each in log[::-1]:
         if each.random == random if each.random else each.port == port:
             return each

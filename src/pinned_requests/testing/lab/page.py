@@ -137,7 +137,7 @@ def _conclusion(clients: Iterable[_Results]) -> str:
 
 
 def _to_do(cells: dict[tuple[str, str], _Results]) -> list[Markup]:
-    """Return what each client that failed must do: one line for all attackers with the same remedy."""
+    """Return what each client that failed must do: one line a remedy."""
     cards = []
     for (client, host), of_client in cells.items():
         remedies: dict[tuple[Verdict, str], dict[str, None]] = {}
@@ -247,7 +247,7 @@ def masked_request(received: str) -> list[str]:
 
 
 def masked_error(error: str) -> str:
-    """Return an error text without what may be secret in URLs, and behind names of credentials; the rest stays."""
+    """Return an error text without what may be secret in URLs, and behind names of credentials."""
     text = _USERINFO.sub(f"://{MASK}@", error)
     text = _URL.sub(lambda found: found[1] + _target(found[2]), text)
     return _CREDENTIALS.sub(rf"\1\2{MASK}", _QUERY.sub(f"?{MASK}", text))

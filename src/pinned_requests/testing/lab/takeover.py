@@ -79,7 +79,7 @@ class Takeover:
     """What stands in for a host while it is open.
 
     When it opens, connections to an older takeover of that host are closed: a client that went on over one would never
-    meet this one. Within the block the counts are read when all is at rest; after it they do not change.
+    meet this one. The counts are read when all is at rest; after the block they do not change.
 
     Args:
         identity: of the host.

@@ -61,7 +61,7 @@ def generate_key(kind: KeyKind = "ecdsa-p256") -> PrivateKey:
 def published_rsa_key() -> rsa.RSAPrivateKey:
     """Make an RSA key of 2048 bits that protects nothing, in a millisecond: a genuine one takes 50 ms and more.
 
-    These keys share one modulus, and differ in their public exponent, and so in their pin.
+    These keys share one modulus; their public exponents differ, and so do their pins.
     """
     totient = (_P - 1) * (_Q - 1)
     exponent = _LOWEST

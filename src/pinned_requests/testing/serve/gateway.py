@@ -1,6 +1,6 @@
 """Two fixed ports on loopback behind which the lab's servers take turns: the host's address, and an explicit proxy.
 
-The server that is shown sees all bytes of the client, and its end. Nothing leaves the machine.
+The server that is shown takes over the connection, and sees all bytes of the client. Nothing leaves the machine.
 """
 
 from __future__ import annotations

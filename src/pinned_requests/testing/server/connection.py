@@ -346,7 +346,7 @@ class Connection:
             try:
                 return operation()
             except ssl.SSLWantReadError:
-                pass
+                pass  # the client gets its bytes first
             finally:
                 if data := engine.take():
                     self._give(data)
