@@ -62,8 +62,7 @@ def serve(
 
     Example: pinned-requests lab serve --host api.example.com --output lab.json
     """
-    from pinned_requests.testing.serve.control import Control
-    from pinned_requests.testing.serve.served_lab import ServedLab
+    from pinned_requests.testing.serve.served_lab import Control, ServedLab
 
     names = _attackers(attackers or [])
     end = threading.Event()

@@ -19,8 +19,7 @@ import pytest
 from pinned_requests.cli import main
 from pinned_requests.core.pin import Pin
 from pinned_requests.testing import TLSServer
-from pinned_requests.testing.serve.control import Control
-from pinned_requests.testing.serve.served_lab import HONEST, ServedLab
+from pinned_requests.testing.serve.served_lab import HONEST, Control, ServedLab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pinned_requests.testing import ATTACKERS, AuditResult
-from pinned_requests.testing.lab.attackers import EXPLANATIONS
+from pinned_requests.testing.lab.attackers import DETAILS
 from pinned_requests.testing.lab.page import MASK, as_page, masked_error, masked_request
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def cells(text: str) -> list[str]:
 
 def test_each_attacker_is_explained() -> None:
     """In the order of the attackers, with a sentence on what to do."""
-    assert tuple(EXPLANATIONS) == ATTACKERS
-    assert all(each.remedy.endswith(".") for each in EXPLANATIONS.values())
+    assert tuple(DETAILS) == ATTACKERS
+    assert all(each.remedy.endswith(".") for each in DETAILS.values())
 
 
 def test_the_matrix() -> None:
@@ -52,7 +52,7 @@ def test_the_matrix() -> None:
     assert "1 of 2 clients gave an attacker what it wanted. 1 of 2 clients prove nothing in some cells." in text
     assert "2026-11-25 12:00 UTC" in text
     assert "Give it <code>lab.ca_file</code>." in text
-    assert EXPLANATIONS["trusted-ca"].remedy in html.unescape(text).partition("</table>")[2].partition("The four")[0]
+    assert DETAILS["trusted-ca"].remedy in html.unescape(text).partition("</table>")[2].partition("The four")[0]
 
 
 def test_all_is_well() -> None:

@@ -1,4 +1,4 @@
-"""What is changed in the TLS of this process's clients: the lab watches their handshakes, and lets them trust its CA.
+"""Watches the TLS handshakes of this process's clients, and lets them trust the lab's CA.
 
 A server cannot tell whether a client accepted a certificate: over memory (asyncio, httpx, aiohttp) a client that
 refuses may send neither its Finished nor an alert. So the C object of each client connection is watched.
@@ -7,8 +7,8 @@ Trust cannot be taken back from an `ssl.SSLContext`, and most clients have made 
 the connection is moved, to a stand-in with the settings and CAs of its context, and the lab's CA.
 
 A context that trusts neither certifi's CAs nor the system's nor those of REQUESTS_CA_BUNDLE would not trust a CA that
-an attacker has got into those stores, and does not get to trust the lab's. It trusts a store if it holds more than half
-of its certificates; or if it holds none at all, and so reads them from a folder when it needs them.
+an attacker has got into those stores, so it does not trust the lab's. It trusts a store if it holds more than half of
+its certificates; or none at all, and so reads them from a folder when it needs them.
 
 Rules for the next maintainer:
 
@@ -46,30 +46,42 @@ _SYSTEM_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 class FurtherTrust(NamedTuple):
     """Which CAs a handshake is to trust beyond those of its context."""
 
-    anchors: frozenset[bytes]
-    """Their certificates (DER)."""
+    anchors: frozenset[bytes]  # DER
     alone: bool
     """Whether the server is known to be one of the lab, so that the context's own CAs need not be copied (20 ms)."""
 
 
 def install(
-    wrap: Callable[..., None], further: Callable[[socket.socket | None, object], FurtherTrust | None], log: HandshakeLog
+    wrap: Callable[..., None],
+    further: Callable[[socket.socket | None, object], FurtherTrust | None],
+    log: list[ClientHandshake],
 ) -> None:
-    """Watch the handshakes of this process that may be with the lab, and let them trust further CAs.
+    """Watch the handshakes that may be with the lab, and let them trust further CAs.
 
     Args:
         wrap: replaces a function of a class.
         further: gets the socket of a handshake (None over memory) and the name that is expected of the server; returns
-            None if that is known not to be one of the lab.
-        log: where to note the handshakes.
+            None if that is not one of the lab.
+        log: where to note the handshakes. Other threads read it without a lock.
     """
+
+    def observe(tls: Any, context: Any, sock: Any, outgoing: Any, server_hostname: Any) -> Any:
+        trust = further(sock, server_hostname)
+        if trust is None:
+            return tls
+        handshake = ClientHandshake()
+        log.append(handshake)
+        observed = ObservedTLS(tls, context, outgoing, handshake)
+        if trust.anchors and _trusts_a_store(context):
+            own = () if trust.alone else context.get_ca_certs(binary_form=True)
+            observed.trust(_stand_in(context, (*own, *trust.anchors)))
+        return observed
 
     def wrap_socket(
         original: Any, context: Any, sock: Any, server_side: Any, server_hostname: Any = None, **keywords: Any
     ) -> Any:
         tls = original(context, sock, server_side, server_hostname, **keywords)
-        trust = None if server_side else further(sock, server_hostname)
-        return _observed(tls, context, None, trust, log) if trust else tls
+        return tls if server_side else observe(tls, context, sock, None, server_hostname)
 
     def wrap_bio(  # noqa: PLR0913, PLR0917 - as in ssl
         original: Any,
@@ -81,21 +93,11 @@ def install(
         **keywords: Any,
     ) -> Any:
         tls = original(context, incoming, outgoing, server_side, server_hostname, **keywords)
-        trust = None if server_side else further(None, server_hostname)
-        return _observed(tls, context, outgoing, trust, log) if trust else tls
+        return tls if server_side else observe(tls, context, None, outgoing, server_hostname)
 
     # Not public, but all of ssl's ways to a connection lead through these two, and they return before the handshake.
     wrap(_context_class(), "_wrap_socket", wrap_socket)
     wrap(_context_class(), "_wrap_bio", wrap_bio)
-
-
-def _observed(tls: Any, context: Any, outgoing: Any, further: FurtherTrust, log: HandshakeLog) -> ObservedTLS:
-    """Return the connection, watched, which trusts the further CAs if its context trusts one of the stores."""
-    observed = ObservedTLS(tls, context, outgoing, log.begin())
-    if further.anchors and _trusts_a_store(context):
-        own = () if further.alone else context.get_ca_certs(binary_form=True)
-        observed.trust(_stand_in(context, (*own, *further.anchors)))
-    return observed
 
 
 def _trusts_a_store(context: ssl.SSLContext) -> bool:
@@ -148,36 +150,20 @@ def _certificates(path: str | None, *_state: object) -> frozenset[bytes]:
 class ClientHandshake:
     """One handshake, as the client's TLS object tells it."""
 
-    port: int = 0
-    """The client's local port; 0 over memory."""
-    random: bytes = b""
-    """Of its ClientHello; empty over a socket."""
+    port: int = 0  # the client's; 0 over memory
+    random: bytes = b""  # of its ClientHello; empty over a socket
     accepted: bool = False
     """Whether it is complete: the client's TLS has accepted the certificate, as its context is to check it."""
-    failure: str = ""
-    """What the client's TLS raised."""
-    verify_code: int = 0
-    """X509_V_ERR, if it refused the certificate; else 0."""
+    failure: str = ""  # what the client's TLS raised
+    verify_code: int = 0  # X509_V_ERR, if it refused the certificate
 
 
-class HandshakeLog:
-    """The handshakes of this process's clients while a host is taken over."""
-
-    def __init__(self) -> None:
-        self._handshakes: list[ClientHandshake] = []  # appended to and copied in one step: no lock
-
-    def begin(self) -> ClientHandshake:
-        """Add a handshake."""
-        handshake = ClientHandshake()
-        self._handshakes.append(handshake)
-        return handshake
-
-    def find(self, port: int, random: bytes) -> ClientHandshake | None:
-        """Return the handshake of a client with this port and ClientHello; None if it does not use Python's `ssl`."""
-        for each in self._handshakes[::-1]:
-            if each.random == random if each.random else each.port == port:
-                return each
-        return None
+def find_handshake(log: list[ClientHandshake], port: int, random: bytes) -> ClientHandshake | None:
+    """Return the newest with this ClientHello, or over a socket this port; None for a client without Python's `ssl`."""
+    for each in log[::-1]:
+        if each.random == random if each.random else each.port == port:
+            return each
+    return None
 
 
 class ObservedTLS:
@@ -186,7 +172,7 @@ class ObservedTLS:
     Args:
         tls: the C object, before its handshake.
         context: the client's.
-        outgoing: where TLS over memory leaves what is to be sent; None over a socket.
+        outgoing: what TLS over memory is to send; None over a socket.
         handshake: where to note it.
     """
 
@@ -271,13 +257,10 @@ class ObservedTLS:
         finally:
             handshake.accepted = self._tls.version() is not None  # None until the handshake is complete
             if not handshake.random and self._outgoing is not None:
-                self._note_random(self._outgoing)
-
-    def _note_random(self, outgoing: ssl.MemoryBIO) -> None:
-        # The first bytes that go out are the ClientHello. They are put back before the client can look.
-        data = outgoing.read()
-        outgoing.write(data)
-        self._handshake.random = client_random(data)
+                # The first bytes that go out are the ClientHello. They are put back before the client can look.
+                data = self._outgoing.read()
+                self._outgoing.write(data)
+                handshake.random = client_random(data)
 
 
 def _local_port(owner: Any) -> int:

@@ -22,7 +22,7 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pinned_requests.core.host import HostError, is_address, normalize_host
-from pinned_requests.testing.intercept.client_tls import FurtherTrust, HandshakeLog, install
+from pinned_requests.testing.intercept.client_tls import ClientHandshake, FurtherTrust, install
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,14 +41,10 @@ _HTTPS_PROXY = ("https_proxy", "HTTPS_PROXY")
 class Route(NamedTuple):
     """Where the connections for a host go."""
 
-    host: str
-    """In the form of `normalize_host`."""
-    port: int
-    """Of a server on 127.0.0.1."""
-    anchor: bytes
-    """The certificate (DER) of the CA that is trusted on the way there."""
-    is_proxy: bool = False
-    """Whether the server is also the environment's proxy for https."""
+    host: str  # as `normalize_host` returns it
+    port: int  # of a server on 127.0.0.1
+    anchor: bytes  # the CA that is trusted on the way there, as DER
+    is_proxy: bool = False  # whether the server is also the environment's proxy for https
 
 
 class _Patches:
@@ -114,7 +110,7 @@ class Redirection:
         self._addresses: dict[str, str] = {}
         self._hosts: dict[str, str] = {}
         self._peers: dict[int, tuple[Any, ...]] = {}  # by the local port of a redirected connection
-        self.handshakes = HandshakeLog()  # of the clients; another one when all hosts have been given back
+        self.handshakes: list[ClientHandshake] = []  # of the clients; another one when all hosts have been given back
 
     def add(self, route: Route) -> None:
         """Send new connections for a host to a server, until `remove`; an older route of that host waits."""
@@ -136,17 +132,18 @@ class Redirection:
             else:
                 self._patches.undo()
                 self._peers.clear()
-                self.handshakes = HandshakeLog()
+                self.handshakes = []
 
     def _install(self) -> None:
-        self._patches.wrap(socket, "getaddrinfo", self._getaddrinfo)
-        self._patches.wrap(socket, "gethostbyname", self._gethostbyname)
-        self._patches.wrap(socket, "gethostbyname_ex", self._gethostbyname_ex)
-        self._patches.wrap(socket.socket, "connect", self._connect)
-        self._patches.wrap(socket.socket, "connect_ex", self._connect)
+        wrap = self._patches.wrap
+        wrap(socket, "getaddrinfo", self._getaddrinfo)
+        wrap(socket, "gethostbyname", self._gethostbyname)
+        wrap(socket, "gethostbyname_ex", self._gethostbyname_ex)
+        wrap(socket.socket, "connect", self._connect)
+        wrap(socket.socket, "connect_ex", self._connect)
         self._genuine_peer = socket.socket.getpeername
-        self._patches.wrap(socket.socket, "getpeername", self._getpeername)
-        install(self._patches.wrap, self._further_trust, self.handshakes)
+        wrap(socket.socket, "getpeername", self._getpeername)
+        install(wrap, self._further_trust, self.handshakes)
 
     def _set_environment(self) -> None:
         """Let no proxy of the environment come between, which would resolve the name elsewhere; or be it."""
@@ -241,11 +238,10 @@ class Redirection:
         return self._peers.get(sock.getsockname()[1], peer) if self._routes_to(peer) else peer
 
     def _note(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
-        host = self._address(address[0]) or address[0]
+        peer: tuple[Any, ...] = (self._address(address[0]) or address[0], address[1])
+        if sock.family == socket.AF_INET6:
+            peer = (peer[0] if ":" in peer[0] else _mapped(peer[0]), address[1], 0, 0)
         with contextlib.suppress(OSError):  # closed by another thread
-            peer: tuple[Any, ...] = (host, address[1])
-            if sock.family == socket.AF_INET6:
-                peer = (host if ":" in host else _mapped(host), address[1], 0, 0)
             self._peers[sock.getsockname()[1]] = peer
 
 

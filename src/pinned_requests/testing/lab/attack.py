@@ -8,10 +8,10 @@ import ssl
 from typing import TYPE_CHECKING
 
 from pinned_requests.core.text import escape
+from pinned_requests.testing.intercept.client_tls import find_handshake
 from pinned_requests.testing.intercept.redirection import canonical
 from pinned_requests.testing.lab.attackers import appearance_of
-from pinned_requests.testing.lab.host_identity import context_of
-from pinned_requests.testing.lab.takeover import Takeover
+from pinned_requests.testing.lab.takeover import Takeover, context_of
 from pinned_requests.testing.lab.verdict import Finding, judge
 from pinned_requests.testing.server.connection import Face
 from pinned_requests.testing.server.http_exchange import Response, respond
@@ -19,7 +19,7 @@ from pinned_requests.testing.server.tls_server import TLSServer
 
 if TYPE_CHECKING:
     from pinned_requests.testing.lab.attackers import Appearance, AttackerName
-    from pinned_requests.testing.lab.host_identity import HostIdentity
+    from pinned_requests.testing.lab.takeover import HostIdentity
     from pinned_requests.testing.lab.verdict import Verdict
     from pinned_requests.testing.server.http_exchange import Handler, Request
 
@@ -152,7 +152,9 @@ class Attack(Takeover):
         if self._settled().undecided(timeout=0):
             gc.collect()  # a client that dropped a refused connection without closing it, in a cycle, is gone by then
             self._server.undecided()  # waits for those that are about to hang up
-        seen = [(each, self._handshakes.find(each.peer[1], each.client_random)) for each in self._server.records]
+        seen = [
+            (each, find_handshake(self._handshakes, each.peer[1], each.client_random)) for each in self._server.records
+        ]
         return judge(seen, self._appearance.needs, self._appearance.opening)
 
     def _conclude(self) -> None:
@@ -182,13 +184,12 @@ class _Faces:
 
             engine = renegotiating(identity.credentials, appearance.credentials)
             self._honest = Face(None, self._answer, is_honest=True, engine=engine)
-        elif self._opening == "first-connection":
-            self._honest = Face(context_of(identity.credentials), self._answer_once, is_honest=True)
-        elif self._opening == "redirect":
-            self._honest = Face(context_of(identity.credentials), self._redirect, is_honest=True)
+        elif self._opening:
+            answer = self._redirect if self._opening == "redirect" else self._answer_once
+            self._honest = Face(context_of(identity.credentials), answer, is_honest=True)
 
     def __call__(self, number: int) -> Face:
-        """Return the face for a connection, by its number from 1 among those on which the client said anything."""
+        """Return the face for a connection: see `TLSServer`."""
         if self._honest is None:
             return self._attacker
         if self._opening == "first-connection":

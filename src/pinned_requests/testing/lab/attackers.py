@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from pinned_requests.testing.clock import now
-from pinned_requests.testing.lab.host_identity import Credentials, of_both_kinds
+from pinned_requests.testing.lab.takeover import Credentials, of_both_kinds
 from pinned_requests.testing.pki.authority import Authority, Credential
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pinned_requests.testing.lab.host_identity import HostIdentity
+    from pinned_requests.testing.lab.takeover import HostIdentity
     from pinned_requests.testing.lab.verdict import Needs, Opening
     from pinned_requests.testing.pki.certificate_builder import PrivateKey
     from pinned_requests.testing.server.connection import OnHello
@@ -57,8 +57,8 @@ class Appearance:
     opening: Opening | None = None
     """How it begins with the host's own server; None: it does not."""
     location: str = ""
-    """Where the host's own server redirects to; ``{name}`` (with brackets around IPv6), ``{port}`` (with its colon, or
-    empty) and ``{path}`` are those of the request."""
+    """Where the host's own server redirects to; ``{name}`` (IPv6 in brackets), ``{port}`` (with its colon, or empty)
+    and ``{path}`` are those of the request."""
     tunnels: bool = False
     """Whether it is also a proxy."""
 
@@ -69,9 +69,9 @@ def appearance_of(name: AttackerName, identity: HostIdentity) -> Appearance:
     Raises:
         ValueError: there is no such attacker.
     """
-    if name not in _APPEARANCES:
+    if name not in DETAILS:
         raise ValueError(f"there is no attacker {name!r}; choose one of {', '.join(ATTACKERS)}")
-    return _APPEARANCES[name](identity)
+    return DETAILS[name].appear(identity)
 
 
 def _impostor(identity: HostIdentity) -> Credentials:
@@ -122,95 +122,120 @@ def _revoked_of(authority: Authority, identity: HostIdentity) -> Appearance:
     return Appearance(tuple(authority.issue(identity.host, key=key) for key in keys))
 
 
-_APPEARANCES: dict[AttackerName, Callable[[HostIdentity], Appearance]] = {
-    "trusted-ca": lambda identity: Appearance(_impostor(identity)),
-    "self-signed": _self_signed,
-    "chain-stuffing": _chain_stuffing,
-    "forged-issuer": _forged_issuer,
-    "same-name-ca": _same_name_ca,
-    "expired": lambda identity: _expired_of(identity.authorities.careless, identity.host),
-    "wrong-host": lambda identity: _issued_by(identity.authorities.careless, _WRONG_HOST, "trusted-ca"),
-    "downgrade": lambda identity: Appearance(identity.credentials, opening="redirect", location="http://{name}{path}"),
-    "trailing-dot": lambda identity: Appearance(
-        # A client may well refuse the certificate, which is not for the name with the dot.
-        _impostor(identity),
-        needs="trusted-ca",
-        opening="redirect",
-        location="https://{name}.{port}{path}",
-    ),
-    # To one parser the host is what stands before the backslash, to another what stands behind the @, where no server
-    # listens.
-    "parser-differential": lambda identity: Appearance(
-        _impostor(identity), opening="redirect", location="https://{name}\\@127.0.0.1:1{path}"
-    ),
-    "second-connection": lambda identity: Appearance(_impostor(identity), opening="first-connection"),
-    "renegotiation": lambda identity: Appearance(_impostor(identity), opening="renegotiation"),
-    "connect-proxy": lambda identity: Appearance(_impostor(identity), tunnels=True),
-    "revoked-key": lambda identity: _revoked_of(identity.authorities.careless, identity),
-    "own-ca-revoked-key": lambda identity: _revoked_of(identity.authorities.honest, identity),
-    "own-ca-expired": lambda identity: _expired_of(identity.authorities.honest, identity.host),
-    "own-ca-wrong-host": lambda identity: _issued_by(identity.authorities.honest, _WRONG_HOST, "trusted-ca"),
-    "leaked-intermediate": lambda identity: _issued_by(identity.authorities.leaked, identity.host),
-    "tls-close": lambda identity: Appearance(_impostor(identity), needs="hello", on_hello="close"),
-    "hang": lambda identity: Appearance(_impostor(identity), needs="hello", on_hello="hang"),
-}
-
-
-class Explanation(NamedTuple):
-    """An attacker, in words."""
+class Attacker(NamedTuple):
+    """An attacker, and how reports explain it."""
 
     meets: str
     """What follows "the client meets"."""
     remedy: str
     """What refuses it: a sentence."""
+    appear: Callable[[HostIdentity], Appearance]
+    """How it appears to the clients of a host."""
 
 
 _PIN = "Pin the host's key (SPKI), and check it before anything is sent."
 _VALIDATE = "Validate certificates: leave `verify` and `check_hostname` on, also where pins are checked."
-_CHAIN = "Compare pins with the chain that TLS verified, not with the certificates that the server sent."
-_HTTPS = "Refuse http:// for this host, also where a redirect leads there."
 _NO_FALLBACK = "Do not fall back to http:// where TLS fails."
 _BLOCK = "Pin the host's key; or block the keys that were lost, beside a pin of the CA."
 
-EXPLANATIONS: dict[AttackerName, Explanation] = {
-    "trusted-ca": Explanation("a valid certificate from a trusted CA, for another key", _PIN),
-    "self-signed": Explanation("a certificate that only vouches for itself", _VALIDATE),
-    "chain-stuffing": Explanation("that of trusted-ca, with the host's own certificates behind it", _CHAIN),
-    "forged-issuer": Explanation(
-        "a certificate that names the host's CA as its issuer, and is signed by another key", _VALIDATE
+DETAILS: dict[AttackerName, Attacker] = {
+    "trusted-ca": Attacker(
+        "a valid certificate from a trusted CA, for another key", _PIN, lambda identity: Appearance(_impostor(identity))
     ),
-    "same-name-ca": Explanation(
+    "self-signed": Attacker("a certificate that only vouches for itself", _VALIDATE, _self_signed),
+    "chain-stuffing": Attacker(
+        "that of trusted-ca, with the host's own certificates behind it",
+        "Compare pins with the chain that TLS verified, not with the certificates that the server sent.",
+        _chain_stuffing,
+    ),
+    "forged-issuer": Attacker(
+        "a certificate that names the host's CA as its issuer, and is signed by another key", _VALIDATE, _forged_issuer
+    ),
+    "same-name-ca": Attacker(
         "a certificate from a trusted CA with the same name as the host's",
         "Pin keys. Names of issuers prove nothing: every CA may choose them.",
+        _same_name_ca,
     ),
-    "expired": Explanation("that of trusted-ca, valid until yesterday", _VALIDATE),
-    "wrong-host": Explanation("a valid certificate for another host", _VALIDATE),
-    "downgrade": Explanation("the host itself, which redirects to http://, where the attacker is", _HTTPS),
-    "trailing-dot": Explanation(
+    "expired": Attacker(
+        "that of trusted-ca, valid until yesterday",
+        _VALIDATE,
+        lambda identity: _expired_of(identity.authorities.careless, identity.host),
+    ),
+    "wrong-host": Attacker(
+        "a valid certificate for another host",
+        _VALIDATE,
+        lambda identity: _issued_by(identity.authorities.careless, _WRONG_HOST, "trusted-ca"),
+    ),
+    "downgrade": Attacker(
+        "the host itself, which redirects to http://, where the attacker is",
+        "Refuse http:// for this host, also where a redirect leads there.",
+        lambda identity: Appearance(identity.credentials, opening="redirect", location="http://{name}{path}"),
+    ),
+    "trailing-dot": Attacker(
         "the host itself, which redirects to its name with a dot at the end, where the attacker is",
         "Normalise host names before pins are looked up: example.com. is example.com.",
+        # A client may well refuse the certificate, which is not for the name with the dot.
+        lambda identity: Appearance(
+            _impostor(identity), "trusted-ca", opening="redirect", location="https://{name}.{port}{path}"
+        ),
     ),
-    "parser-differential": Explanation(
+    "parser-differential": Attacker(
         "the host itself, which redirects to a URL that parsers read differently",
         "Look up pins for the host that is connected to, not for one that another parser reads from the URL.",
+        # To one parser the host is what stands before the backslash, to another what stands behind the @, where no
+        # server listens.
+        lambda identity: Appearance(
+            _impostor(identity), opening="redirect", location="https://{name}\\@127.0.0.1:1{path}"
+        ),
     ),
-    "second-connection": Explanation(
+    "second-connection": Attacker(
         "the host itself at first, the attacker from the second connection on",
         "Check every connection: also those that a pool opens later.",
+        lambda identity: Appearance(_impostor(identity), opening="first-connection"),
     ),
-    "renegotiation": Explanation(
+    "renegotiation": Attacker(
         "the host itself, which shows another certificate in the middle of the connection (TLS 1.2)",
         "Do not renegotiate: set `ssl.OP_NO_RENEGOTIATION`, or require TLS 1.3.",
+        lambda identity: Appearance(_impostor(identity), opening="renegotiation"),
     ),
-    "connect-proxy": Explanation(
+    "connect-proxy": Attacker(
         "that of trusted-ca, behind a proxy that answers CONNECT",
         "Check pins on connections through a proxy, too.",
+        lambda identity: Appearance(_impostor(identity), tunnels=True),
     ),
-    "revoked-key": Explanation("that of trusted-ca, for a key of the host that was lost", _PIN),
-    "own-ca-revoked-key": Explanation("a certificate from the host's own CA, for a key that was lost", _BLOCK),
-    "own-ca-expired": Explanation("a certificate from the host's own CA, valid until yesterday", _VALIDATE),
-    "own-ca-wrong-host": Explanation("a certificate from the host's own CA, for another host", _VALIDATE),
-    "leaked-intermediate": Explanation("a certificate from an intermediate CA whose key was stolen", _BLOCK),
-    "tls-close": Explanation("a connection that ends in the handshake", _NO_FALLBACK),
-    "hang": Explanation("a connection on which no answer ever comes", _NO_FALLBACK),
+    "revoked-key": Attacker(
+        "that of trusted-ca, for a key of the host that was lost",
+        _PIN,
+        lambda identity: _revoked_of(identity.authorities.careless, identity),
+    ),
+    "own-ca-revoked-key": Attacker(
+        "a certificate from the host's own CA, for a key that was lost",
+        _BLOCK,
+        lambda identity: _revoked_of(identity.authorities.honest, identity),
+    ),
+    "own-ca-expired": Attacker(
+        "a certificate from the host's own CA, valid until yesterday",
+        _VALIDATE,
+        lambda identity: _expired_of(identity.authorities.honest, identity.host),
+    ),
+    "own-ca-wrong-host": Attacker(
+        "a certificate from the host's own CA, for another host",
+        _VALIDATE,
+        lambda identity: _issued_by(identity.authorities.honest, _WRONG_HOST, "trusted-ca"),
+    ),
+    "leaked-intermediate": Attacker(
+        "a certificate from an intermediate CA whose key was stolen",
+        _BLOCK,
+        lambda identity: _issued_by(identity.authorities.leaked, identity.host),
+    ),
+    "tls-close": Attacker(
+        "a connection that ends in the handshake",
+        _NO_FALLBACK,
+        lambda identity: Appearance(_impostor(identity), "hello", on_hello="close"),
+    ),
+    "hang": Attacker(
+        "a connection on which no answer ever comes",
+        _NO_FALLBACK,
+        lambda identity: Appearance(_impostor(identity), "hello", on_hello="hang"),
+    ),
 }

@@ -114,12 +114,7 @@ def run(call: Callable[[], object], attack: Attack) -> AuditResult:
 
 
 def result_of(attack: Attack, error: str = "") -> AuditResult:
-    """Return how clients have fared against an attacker by now.
-
-    Args:
-        attack: the attacker.
-        error: what the client raised, in one line.
-    """
+    """Return how clients have fared against an attacker by now; `error` is what the client raised, in one line."""
     return AuditResult(
         attack.host,
         attack.attacker,

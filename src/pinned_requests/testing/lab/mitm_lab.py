@@ -14,8 +14,7 @@ from pinned_requests.core.text import show
 from pinned_requests.testing.lab.attack import Attack
 from pinned_requests.testing.lab.attackers import ATTACKERS, AttackerName
 from pinned_requests.testing.lab.audit import Audit, run
-from pinned_requests.testing.lab.host_identity import HostIdentity, LabAuthorities
-from pinned_requests.testing.lab.takeover import HonestServer
+from pinned_requests.testing.lab.takeover import HonestServer, HostIdentity, LabAuthorities
 from pinned_requests.testing.server.http_exchange import App, as_handler
 
 if TYPE_CHECKING:
@@ -32,13 +31,8 @@ _AUDIT_PATIENCE = 2.0  # seconds until an audit lets a hanging connection go: it
 class MITMLab:
     """Puts attackers and honest servers in the place of hosts, for the clients in this process.
 
-    Use it in a ``with`` block, which closes everything at its end. With pytest, use the fixture `mitm_lab`.
-
-        with MITMLab() as lab:
-            with lab.impersonate("api.example.com") as attack:
-                with pytest.raises(requests.exceptions.SSLError):
-                    MyClient().list_things()
-            attack.assert_rejected()
+    Use it in a ``with`` block, which closes everything at its end. With pytest, use the fixture `mitm_lab`: the example
+    is in `pinned_requests.testing`.
 
     Within a block, new TCP connections of this process to the host, on any port, come to a server on loopback, where
     every client trusts the lab's CA that trusts certifi's CAs, the system's, or those of REQUESTS_CA_BUNDLE or

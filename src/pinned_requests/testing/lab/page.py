@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pinned_requests.core.text import escape
 from pinned_requests.html_page import badge, card, element, facts, join, page, table, tile
 from pinned_requests.testing.clock import now
-from pinned_requests.testing.lab.attackers import ATTACKERS, EXPLANATIONS
+from pinned_requests.testing.lab.attackers import ATTACKERS, DETAILS
 from pinned_requests.testing.lab.verdict import without_code
 
 if TYPE_CHECKING:
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from pinned_requests.testing.lab.audit import AuditResult
     from pinned_requests.testing.lab.verdict import Verdict
 
-_Results = dict["AttackerName", list["AuditResult"]]
-"""How a client fared against each attacker."""
+_Results = dict["AttackerName", list["AuditResult"]]  # of one client
 
 _LEVELS: dict[Verdict, Level] = {
     "accepted": "critical",
@@ -103,7 +102,7 @@ def as_page(
     verdicts = [_worst(found) for of_client in cells.values() for found in of_client.values()]
     met = _in_order({attacker for of_client in cells.values() for attacker in of_client})
     meanings = [(badge(_LEVELS[each], each), meaning) for each, meaning in _MEANINGS.items()]
-    attackers = [(element("code", each), EXPLANATIONS[each].meets, _prose(EXPLANATIONS[each].remedy)) for each in met]
+    attackers = [(element("code", each), DETAILS[each].meets, _prose(DETAILS[each].remedy)) for each in met]
     headings = ("Attacker", "The client meets", "What refuses it")
     return page(
         title,
@@ -138,7 +137,7 @@ def _conclusion(clients: Iterable[_Results]) -> str:
 
 
 def _to_do(cells: dict[tuple[str, str], _Results]) -> list[Markup]:
-    """Return what each client that failed must do: one line for all attackers with the same remedy."""
+    """Return what each client that failed must do: one line a remedy."""
     cards = []
     for (client, host), of_client in cells.items():
         remedies: dict[tuple[Verdict, str], dict[str, None]] = {}
@@ -202,8 +201,7 @@ def _happened(result: AuditResult) -> list[Markup]:
         ("Bytes of HTTP", str(result.application_bytes)),
     ]
     parts = [element("p", escape(result.reason, _MAX_TEXT)), facts(counts)]
-    if result.failed_handshakes:
-        plain = dict.fromkeys(map(without_code, result.failed_handshakes))
+    if plain := dict.fromkeys(map(without_code, result.failed_handshakes)):
         seen = [element("li", escape(each, _MAX_TEXT)) for each in plain]
         parts += [element("h3", "TLS alerts and errors, at the server"), element("ul", *seen)]
     if lines := masked_request(result.received):
@@ -216,7 +214,7 @@ def _happened(result: AuditResult) -> list[Markup]:
 
 
 def _remedy(result: AuditResult) -> str:
-    return result.advice or EXPLANATIONS[result.attacker].remedy
+    return result.advice or DETAILS[result.attacker].remedy
 
 
 def _prose(text: str) -> Markup:
@@ -249,7 +247,7 @@ def masked_request(received: str) -> list[str]:
 
 
 def masked_error(error: str) -> str:
-    """Return an error text without what may be secret in URLs, and behind names of credentials; the rest stays."""
+    """Return an error text without what may be secret in URLs, and behind names of credentials."""
     text = _USERINFO.sub(f"://{MASK}@", error)
     text = _URL.sub(lambda found: found[1] + _target(found[2]), text)
     return _CREDENTIALS.sub(rf"\1\2{MASK}", _QUERY.sub(f"?{MASK}", text))

@@ -1,33 +1,85 @@
-"""Servers of the lab that stand in for a host, for the time of a ``with`` block; and the host's own server."""
+"""A host in the lab: its keys and certificates, what stands in for it in a ``with`` block, and its own server."""
 
 from __future__ import annotations
 
 import threading
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from pinned_requests.core.pin import Pin
 from pinned_requests.testing.intercept.redirection import Route, redirection
-from pinned_requests.testing.lab.host_identity import context_of
+from pinned_requests.testing.pki.authority import Authority
+from pinned_requests.testing.pki.certificate_builder import generate_key, published_rsa_key
 from pinned_requests.testing.server.connection import Face
 from pinned_requests.testing.server.http_exchange import App, as_handler, respond
 from pinned_requests.testing.server.tls_server import TLSServer
 
 if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
     from typing import Self
 
-    from pinned_requests.testing.lab.host_identity import Credentials, HostIdentity
+    from pinned_requests.testing.pki.authority import Credential
+    from pinned_requests.testing.pki.certificate_builder import PrivateKey
     from pinned_requests.testing.server.http_exchange import Request
+
+Credentials = tuple["Credential", ...]
+"""What a server presents: a credential for each kind of key, ECDSA first."""
 
 _open: list[Takeover] = []  # of all labs of this process, the oldest first
 _lock = threading.Lock()
 _TICKETS = 1  # of TLS 1.3: a client may resume its session, as with most servers
 
 
+def of_both_kinds(issue: Callable[[PrivateKey], Credential]) -> Credentials:
+    """Return what is issued for a new ECDSA key and a new RSA key: some clients take only one."""
+    return issue(generate_key()), issue(published_rsa_key())
+
+
+def context_of(credentials: Credentials, *, num_tickets: int = 0) -> ssl.SSLContext:
+    """Return a server's context that presents all of the credentials."""
+    first, *others = credentials
+    return first.server_context(beside=others, num_tickets=num_tickets)
+
+
+class LabAuthorities:
+    """The authorities of one lab, and the keys of servers that its clients are to block."""
+
+    def __init__(self) -> None:
+        self.root = Authority.create("Lab Root CA")  # clients are made to trust it
+        self.honest = self.root.intermediate("Lab Honest CA")  # issues the hosts' certificates
+        self.careless = self.root.intermediate("Lab Careless CA")  # certifies anybody
+        self.leaked = self.honest.intermediate("Lab Leaked CA")  # its key was stolen
+        self.revoked_keys: tuple[PrivateKey, ...] = (generate_key(), published_rsa_key())
+
+
+class HostIdentity:
+    """A host's keys and certificates, for the life of a lab."""
+
+    def __init__(self, host: str, authorities: LabAuthorities) -> None:
+        self.host = host
+        self.authorities = authorities
+
+    @cached_property
+    def credentials(self) -> Credentials:
+        """The host's keys in use."""
+        return self.issue()
+
+    @cached_property
+    def backups(self) -> Credentials:
+        """Its backup keys."""
+        return self.issue()
+
+    def issue(self) -> Credentials:
+        """Return new keys, with certificates from the host's own CA."""
+        return of_both_kinds(lambda key: self.authorities.honest.issue(self.host, key=key))
+
+
 class Takeover:
     """What stands in for a host while it is open.
 
     When it opens, connections to an older takeover of that host are closed: a client that went on over one would never
-    meet this one. Within the block the counts are read when all is at rest; after it they do not change.
+    meet this one. The counts are read when all is at rest; after the block they do not change.
 
     Args:
         identity: of the host.

@@ -5,8 +5,7 @@ Rules for the next maintainer:
 - "rejected" says that the client met the attacker's certificate, and decided. A connection that stopped for another
   reason has tested nothing, and passes no test.
 - The worst of all connections is the verdict.
-- The client's TLS object is asked first: over memory a client that refuses may send the server neither its Finished nor
-  an alert.
+- The client's TLS object is asked first: see `intercept.client_tls`.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pinned_requests.testing.intercept.client_tls import ClientHandshake
-    from pinned_requests.testing.server.record import ConnectionRecord
+    from pinned_requests.testing.server.connection import ConnectionRecord
 
 Verdict = Literal["rejected", "accepted", "untested", "undecided"]
 

@@ -12,24 +12,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from pinned_requests.testing.pki.certificate_builder import (
     Certified,
     PrivateKey,
+    bare_certificate,
     ca_certificate,
     generate_key,
     key_identifier,
     name_of,
     server_certificate,
     sign,
-    with_validity,
 )
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable
+
+    from cryptography import x509
 
     from pinned_requests.testing.pki.certificate_builder import Host
 
@@ -227,16 +228,10 @@ class Credential(Certified):
             ValueError: the dates are naive or in the wrong order.
         """
         old = self.certificate
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(old.subject)
-            .issuer_name(old.issuer)
-            .public_key(self.key.public_key())
-            .serial_number(x509.random_serial_number())
-        )
+        builder = bare_certificate(old.subject, old.issuer, self.key)
         for extension in old.extensions:
             builder = builder.add_extension(extension.value, critical=extension.critical)
-        new = sign(with_validity(builder, not_before, not_after), self.issuer.key if self.issuer else self.key)
+        new = sign(builder, self.issuer.key if self.issuer else self.key, not_before, not_after)
         served = tuple(new if certificate == old else certificate for certificate in self.served)
         return replace(self, chain=(new, *self.chain[1:]), served=served)
 

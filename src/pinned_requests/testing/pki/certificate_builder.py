@@ -31,7 +31,7 @@ _DAY = dt.timedelta(days=1)
 _LEAF_LIFETIME = 90 * _DAY
 _AUTHORITY_LIFETIME = 3650 * _DAY
 
-# Two primes that are easy to remember, far enough from each other for clients that look for weak moduli.
+# Two primes, far enough from each other for clients that look for weak moduli.
 _P, _Q = 3 * 2**1022 + 1037, 2**1024 - 105
 _LOWEST = 65537  # FIPS 186-5 §5.4
 _BITS = 30  # an exponent of 32 bits and more is refused by some TLS libraries, Go's for one
@@ -61,7 +61,7 @@ def generate_key(kind: KeyKind = "ecdsa-p256") -> PrivateKey:
 def published_rsa_key() -> rsa.RSAPrivateKey:
     """Make an RSA key of 2048 bits that protects nothing, in a millisecond: a genuine one takes 50 ms and more.
 
-    These keys share one modulus, and differ in their public exponent, and so in their pin.
+    These keys share one modulus; their public exponents differ, and so do their pins.
     """
     totient = (_P - 1) * (_Q - 1)
     exponent = _LOWEST
@@ -127,9 +127,9 @@ def ca_certificate(
     identifier: x509.SubjectKeyIdentifier | None = None,
     path_length: int | None = None,
 ) -> x509.Certificate:
-    """Make an authority's certificate, by default self-signed, with the identifier of its key, and any path length."""
+    """Make an authority's certificate, by default self-signed, with its key's identifier and any path length."""
     builder = _as_ca(_builder(subject, key, issuer, identifier), path_length)
-    return sign(with_validity(builder, lifetime=_AUTHORITY_LIFETIME), issuer.key if issuer else key)
+    return sign(builder, issuer.key if issuer else key, lifetime=_AUTHORITY_LIFETIME)
 
 
 def server_certificate(  # noqa: PLR0913 - as `Authority.issue`, which describes them
@@ -155,7 +155,13 @@ def server_certificate(  # noqa: PLR0913 - as `Authority.issue`, which describes
     else:
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(_key_usage(encipher=isinstance(key, rsa.RSAPrivateKey)), critical=True)
-    return sign(with_validity(builder, not_before, not_after), issuer.key if issuer else key)
+    return sign(builder, issuer.key if issuer else key, not_before, not_after)
+
+
+def bare_certificate(subject: x509.Name, issuer: x509.Name, key: PrivateKey) -> x509.CertificateBuilder:
+    """Return a certificate without extensions, dates and signature."""
+    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
+    return builder.serial_number(x509.random_serial_number())
 
 
 def _builder(
@@ -164,14 +170,9 @@ def _builder(
     issuer: Certified | None,
     identifier: x509.SubjectKeyIdentifier | None = None,
 ) -> x509.CertificateBuilder:
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer.certificate.subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .add_extension(identifier or x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    )
+    builder = bare_certificate(subject, issuer.certificate.subject if issuer else subject, key)
+    identifier = identifier or x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    builder = builder.add_extension(identifier, critical=False)
     if issuer is None:
         return builder
     # From the issuer's certificate, not from its key: `Authority.forge` copies the identifier of another key.
@@ -205,13 +206,14 @@ def _key_usage(*, encipher: bool = False, sign_certificates: bool = False) -> x5
     )
 
 
-def with_validity(
+def sign(
     builder: x509.CertificateBuilder,
+    key: PrivateKey,
     not_before: dt.datetime | None = None,
     not_after: dt.datetime | None = None,
     lifetime: dt.timedelta = _LEAF_LIFETIME,
-) -> x509.CertificateBuilder:
-    """Set the validity, as `Authority.issue` describes it."""
+) -> x509.Certificate:
+    """Set the validity, as `Authority.issue` describes it, and sign with the issuer's key."""
     for moment in (not_before, not_after):
         if moment is not None and moment.tzinfo is None:
             raise ValueError(
@@ -220,11 +222,7 @@ def with_validity(
     now = clock.now()  # OpenSSL's: a frozen `datetime` would make certificates that are not valid
     begin = not_before or min(now, not_after or now) - _DAY
     end = not_after or max(now, begin) + lifetime
-    return builder.not_valid_before(begin).not_valid_after(end)
-
-
-def sign(builder: x509.CertificateBuilder, key: PrivateKey) -> x509.Certificate:
-    """Sign a certificate with its issuer's key."""
+    builder = builder.not_valid_before(begin).not_valid_after(end)
     algorithm = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()  # Ed25519 hashes by itself
     with clock.genuine_datetime():
         return builder.sign(key, algorithm)

@@ -1,7 +1,7 @@
 """Run a command once against the host's own server, and once against each attacker.
 
-It is told where the host is by placeholders in its command line, or by the variables that name a proxy; or it runs in a
-network namespace where the host's name leads to the lab (see `namespace.py`).
+Placeholders in its command line tell it where the host is, or the variables that name a proxy; or it runs in a network
+namespace where the host's name leads to the lab (see `namespace.py`).
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def audit_command(
             `ServedLab.document`.
         way: how it is told where the host is.
         attackers: their names.
-        timeout: seconds after which a run is ended.
+        timeout: seconds until a run is ended.
 
     Raises:
         OSError: the command cannot be started.

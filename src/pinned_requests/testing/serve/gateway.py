@@ -1,7 +1,6 @@
 """Two fixed ports on loopback behind which the lab's servers take turns: the host's address, and an explicit proxy.
 
-A connection is handed over to the server that is shown, which sees what the client sent, to the byte, and its end.
-Nothing leaves the machine.
+The server that is shown takes over the connection, and sees all bytes of the client. Nothing leaves the machine.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ class Gateway:
 
     Args:
         host: as `normalize_host` returns it.
-        direct: listening sockets for clients that take them for the host.
-        proxy: one for clients that take it for their proxy.
+        direct: listening sockets of the host.
+        proxy: that of the proxy.
         server: is shown first.
     """
 
@@ -56,7 +55,7 @@ class Gateway:
         self.show(self._server, is_proxy=False)
 
     def settle(self, timeout: float) -> None:
-        """Wait until all connections that clients have made are handed over, at most `timeout` seconds."""
+        """Wait until all connections are handed over, at most `timeout` seconds."""
         deadline = steady() + timeout
         while self._is_busy() and steady() < deadline:
             threading.Event().wait(_LOOK)

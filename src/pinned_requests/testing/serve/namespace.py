@@ -29,7 +29,7 @@ class NamespaceError(Exception):
 
 
 def enter(host: str, folder: Path) -> None:
-    """Move this process into a namespace of its own, for good. It must have one thread only.
+    """Move this process, which must have one thread only, into a namespace of its own, for good.
 
     Args:
         host: the name that leads to loopback.
@@ -49,7 +49,10 @@ def enter(host: str, folder: Path) -> None:
             Path("/proc/self/uid_map").write_text(f"0 {user} 1", "ascii")
             Path("/proc/self/gid_map").write_text(f"0 {group} 1", "ascii")
         _check(_libc().mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None))
-        _raise_loopback()
+        import fcntl  # noqa: PLC0415 - not on Windows
+
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            fcntl.ioctl(sock, _SIOCSIFFLAGS, struct.pack("16sH14s", b"lo", _IFF_UP | _IFF_RUNNING, b""))
         hosts = folder / "hosts"
         hosts.write_text(f"127.0.0.1 localhost {host} {host}.\n", "ascii")
         _lay_over(hosts, _HOSTS)
@@ -76,13 +79,6 @@ def trust(ca_pem: str) -> None:
 
 def _lay_over(file: Path, target: str) -> None:
     _check(_libc().mount(os.fsencode(file), os.fsencode(target), None, _MS_BIND, None))
-
-
-def _raise_loopback() -> None:
-    import fcntl  # noqa: PLC0415  not on Windows
-
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        fcntl.ioctl(sock, _SIOCSIFFLAGS, struct.pack("16sH14s", b"lo", _IFF_UP | _IFF_RUNNING, b""))
 
 
 def _libc() -> ctypes.CDLL:

@@ -1,9 +1,10 @@
-"""One host's lab with fixed addresses: its own server and the attackers take turns there."""
+"""One host's lab with fixed addresses, where its own server and the attackers take turns; and its control endpoint."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import socket
 import threading
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -12,16 +13,18 @@ from pinned_requests.testing.lab.attackers import ATTACKERS
 from pinned_requests.testing.lab.audit import result_of, run
 from pinned_requests.testing.lab.mitm_lab import MITMLab
 from pinned_requests.testing.serve.gateway import Gateway
+from pinned_requests.testing.server.http_exchange import Response
+from pinned_requests.testing.server.tls_server import TLSServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Self
 
-    from pinned_requests.core.pin import Pin
     from pinned_requests.testing.lab.attack import Attack
     from pinned_requests.testing.lab.attackers import AttackerName
     from pinned_requests.testing.lab.audit import AuditResult
     from pinned_requests.testing.lab.takeover import Takeover
+    from pinned_requests.testing.server.http_exchange import Request
 
 HONEST = "honest"
 """The name of the host's own server among those that take turns."""
@@ -29,6 +32,8 @@ HONEST = "honest"
 _ADDRESS = "127.0.0.1"
 _BACKLOG = 128  # connections
 _SETTLE = 0.5  # seconds for connections of an ended client to be handed over
+
+_SWITCH = "/attackers/"
 
 _NO_CONTROL = "But it has sent no request to the host's own server, so its refusal tells nothing."
 _COME = "The client must make a new connection, to the lab's address or proxy."
@@ -109,10 +114,7 @@ class ServedLab:
             self.has_control = False
 
     def show(self, name: str) -> None:
-        """Show an attacker, or the host's own server. Open connections are cut, and the verdict until then is kept.
-
-        Args:
-            name: one of `ATTACKERS`, or `HONEST`.
+        """Show an attacker, or `HONEST`. Open connections are cut, and the verdict until then is kept.
 
         Raises:
             ValueError: there is no such attacker.
@@ -129,7 +131,7 @@ class ServedLab:
                 self._point_at(attack)
 
     def attack(self, name: str, patience: float | None = None) -> Attack:
-        """Return an attacker that has not begun; arguments and errors are those of `run`."""
+        """Return an attacker that has not begun; errors are those of `run`."""
         attack = self.lab._attack(self.host, cast("AttackerName", name), None, patience)  # noqa: SLF001 - of the same package
         if self.has_control:
             attack.count_any_refusal()
@@ -143,7 +145,7 @@ class ServedLab:
         Args:
             call: makes a request to the host. What it raises is a result.
             name: of the attacker.
-            patience: seconds until a hanging connection is closed; None: when the attacker leaves.
+            patience: seconds until a hanging connection is closed.
 
         Raises:
             ValueError: there is no such attacker.
@@ -187,7 +189,7 @@ class ServedLab:
 
     def placeholders(self) -> dict[str, str]:
         """Return what a client must be told, by the names of the placeholders in a command."""
-        pins = _texts(self._honest.pins)
+        pins = list(map(str, self._honest.pins))
         return {
             "host": self.host,
             "address": _ADDRESS,
@@ -210,11 +212,11 @@ class ServedLab:
             "proxy": self.placeholders()["proxy"],
             "ca_file": self.lab.ca_file,
             "ca_pem": self.lab.ca_pem,
-            "pins": _texts(self._honest.pins),
-            "backup_pins": _texts(self._honest.backup_pins),
-            "ca_pins": _texts(self._honest.ca_pins),
-            "fingerprints": _texts(self._honest.fingerprints),
-            "blocked_pins": _texts(self.lab.blocked_pins),
+            "pins": list(map(str, self._honest.pins)),
+            "backup_pins": list(map(str, self._honest.backup_pins)),
+            "ca_pins": list(map(str, self._honest.ca_pins)),
+            "fingerprints": list(map(str, self._honest.fingerprints)),
+            "blocked_pins": list(map(str, self.lab.blocked_pins)),
             "attackers": list(ATTACKERS),
         }
 
@@ -223,6 +225,73 @@ class ServedLab:
         self.has_control = True
         start_response("200 OK", [("Content-Type", "application/json")])
         return [b"{}"]
+
+
+class Control:
+    """The control endpoint of a lab that has begun: HTTP on loopback, with answers in JSON.
+
+    GET  /                    addresses, CA and pins
+    POST /attackers/NAME      put an attacker in the host's place; `honest` is the host's own server
+    POST /next                put the next one in its place, for devices that are tapped by hand
+    POST /forget              begin with another client
+    GET  /verdict             who is shown, and the verdict on the client so far
+    GET  /verdicts            the verdicts on the client for all attackers that it has met
+    """
+
+    def __init__(self, lab: ServedLab, attackers: Sequence[AttackerName] = ATTACKERS) -> None:
+        self._lab = lab
+        self._turns = (HONEST, *attackers)
+        self.server = TLSServer(None, handler=self._answer)
+        """The server, not yet started."""
+
+    def _answer(self, request: Request) -> Response:
+        # A web page in a browser of this machine must not switch anything: `Host` tells of DNS rebinding.
+        if request.header("Host") != f"127.0.0.1:{self.server.port}" or request.header("Origin") is not None:
+            return _json(403, {"error": "ask for 127.0.0.1, and not from a web page"})
+        if request.method == "POST" and request.path.startswith(_SWITCH):
+            return self._show(request.path.removeprefix(_SWITCH))
+        answers: dict[tuple[str, str], Callable[[], Response]] = {
+            ("GET", "/"): lambda: _json(200, self._lab.document()),
+            ("GET", "/verdict"): self._verdict,
+            ("GET", "/verdicts"): self._verdicts,
+            ("POST", "/next"): self._next,
+            ("POST", "/forget"): self._forget,
+        }
+        answer = answers.get((request.method, request.path))
+        if answer is None:
+            return _json(404, {"error": f"there are GET /, /verdict, /verdicts and POST {_SWITCH}NAME, /next, /forget"})
+        return answer()
+
+    def _next(self) -> Response:
+        shown = self._lab.shown
+        at = self._turns.index(shown) if shown in self._turns else 0
+        return self._show(self._turns[(at + 1) % len(self._turns)])
+
+    def _show(self, name: str) -> Response:
+        try:
+            self._lab.show(name)
+        except (ValueError, ImportError) as error:
+            return _json(400, {"error": str(error)})
+        return self._verdict()
+
+    def _verdicts(self) -> Response:
+        found = [each.as_dict() for each in self._lab.verdicts()]
+        return _json(200, {"host": self._lab.host, "control_passed": self._lab.has_control, "results": found})
+
+    def _forget(self) -> Response:
+        self._lab.forget()
+        return self._verdict()
+
+    def _verdict(self) -> Response:
+        shown = self._lab.shown
+        result = next((each for each in self._lab.verdicts() if each.attacker == shown), None)
+        document = {
+            "shown": shown,
+            "control_passed": self._lab.has_control,
+            "verdict": result and result.verdict,
+            "result": result and result.as_dict(),
+        }
+        return _json(200, document)
 
 
 def controlled(result: AuditResult, *, has_control: bool) -> AuditResult:
@@ -240,9 +309,9 @@ def controlled(result: AuditResult, *, has_control: bool) -> AuditResult:
     return dataclasses.replace(result, advice=_ASK_HONEST)
 
 
-def _texts(pins: Sequence[Pin]) -> list[str]:
-    return [str(pin) for pin in pins]
-
-
 def _listener(port: int) -> socket.socket:
     return socket.create_server((_ADDRESS, port), backlog=_BACKLOG)
+
+
+def _json(status: int, value: object) -> Response:
+    return Response(status, (("Content-Type", "application/json"),), f"{json.dumps(value)}\n".encode("ascii"))

@@ -1,8 +1,9 @@
-"""One client of a lab server: its socket, and the count of every byte that comes in.
+"""One client of a lab server: its socket, the record of what happens, and the count of every byte that comes in.
 
 Rules for the next maintainer:
 
-- The counts are evidence. Every byte that OpenSSL decrypts passes through `Connection._receive`.
+- Counts and records are the evidence for a verdict. Every byte that OpenSSL decrypts passes through
+  `Connection._receive`.
 - A connection never blocks in ``recv``: with `Connection.idle` set it waits until its socket is readable, and only then
   takes the bytes. So they are in the kernel or counted, and `TLSServer.settle` can tell.
 """
@@ -20,18 +21,17 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pinned_requests.testing.clock import steady
 from pinned_requests.testing.server.http_exchange import Exchange
-from pinned_requests.testing.server.record import Received
 from pinned_requests.testing.server.tls_engine import MemoryTLS, client_random, is_whole_hello
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pinned_requests.testing.server.http_exchange import Request, Response
-    from pinned_requests.testing.server.record import ConnectionRecord
     from pinned_requests.testing.server.tls_engine import Engine
 
 _T = TypeVar("_T")
 
+_RECEIVED_LIMIT = 4096  # bytes kept: enough to show what leaked
 _CHUNK = 65536  # bytes taken from a socket, or given to TLS, at a time
 _LINGER = 1.0  # seconds to wait for the client's close after ours, so that what it still sends is counted
 _TLS_HANDSHAKE = b"\x16"  # the first byte of a client that speaks TLS (RFC 8446 §5.1), and of no HTTP request
@@ -68,6 +68,54 @@ class Service:
     cleartext: bool
     tunnels_to: Callable[[str], bool] | None
     patience: float | None
+
+
+@dataclass
+class ConnectionRecord:
+    """One connection, as the server saw it."""
+
+    peer: tuple[str, int]  # the client's address and port
+    spoke: bool = False
+    """Whether the client sent a whole ClientHello, or HTTP in the clear."""
+    client_random: bytes = b""  # of the ClientHello
+    is_honest: bool = False
+    """Whether this is TLS with the host's own server, in an attack that begins so."""
+    is_established: bool = False
+    """Whether the server completed a TLS handshake."""
+    is_renegotiated: bool = False
+    """Whether it completed a second one, with another certificate, and the client went on."""
+    hung_up_later: bool = False
+    """Whether the client hung up after that one."""
+    failure: str = ""
+    """Why the handshake failed, in OpenSSL's words: which alert the client sent, for example."""
+    tls_reason: str = ""
+    """OpenSSL's name of that, such as ``TLSV1_ALERT_UNKNOWN_CA``; empty if the connection just ended."""
+    is_for_another: bool = False
+    """Whether the client asked a proxy for a tunnel to another host, and got none."""
+    requests: int = 0  # that arrived whole
+    leaked_bytes: int = 0
+    """How many bytes of HTTP came in the clear, or over TLS that is not the host's own."""
+    is_decided: bool = False
+    """Whether the client has sent HTTP, or hung up, since its handshake."""
+    is_open: bool = True  # at this side
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether the client may still go on."""
+        return self.is_open and not self.is_decided
+
+
+@dataclass
+class Received:
+    """Bytes of HTTP from all clients."""
+
+    size: int = 0
+    beginning: bytes = b""
+
+    def add(self, data: bytes) -> None:
+        """Count more."""
+        self.size += len(data)
+        self.beginning += data[: _RECEIVED_LIMIT - len(self.beginning)]
 
 
 @dataclass
@@ -115,7 +163,7 @@ class Connection:
         return self._waiting and not is_ready(self._socket, selectors.EVENT_READ, timeout=0)
 
     def run(self) -> None:
-        """Serve the client until it leaves: the body of the connection's thread."""
+        """Serve the client until it leaves."""
         try:
             # Nagle's algorithm would hold back the end of a large response until its begin is acknowledged.
             with contextlib.suppress(OSError):
@@ -240,7 +288,7 @@ class Connection:
         return face.answer(request)
 
     def _receive(self, size: int) -> bytes:
-        """Return the next bytes of HTTP, at most so many, and count them; none at the end."""
+        """Return the next bytes of HTTP, and count them; none at the end."""
         tls = self._tls
         try:
             data = self._drive(tls, lambda: tls.read(size)) if tls else self._take(size)
@@ -298,17 +346,14 @@ class Connection:
             try:
                 return operation()
             except ssl.SSLWantReadError:
-                self._flush(engine)
-                engine.feed(self._take(_CHUNK))
+                pass  # the client gets its bytes first
             finally:
-                self._flush(engine)
-
-    def _flush(self, engine: Engine) -> None:
-        if data := engine.take():
-            self._give(data)
+                if data := engine.take():
+                    self._give(data)
+            engine.feed(self._take(_CHUNK))
 
     def _take(self, size: int) -> bytes:
-        """Return the next bytes from the client as they are, at most so many; none at the end."""
+        """Return the next bytes from the client as they are; none at the end."""
         if self._unread:
             data, self._unread = self._unread[:size], self._unread[size:]
             return data

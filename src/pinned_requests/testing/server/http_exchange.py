@@ -63,7 +63,7 @@ Handler = Callable[[Request], Response] | Mapping[str, Response | bytes]
 """What answers: a callable, or a mapping of paths (with or without query) to responses or bodies; others get a 404."""
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]] | Mapping[str, Response | bytes | str]
-"""A WSGI application, or a mapping of paths (with or without query) to responses or bodies; others get a 404."""
+"""A WSGI application, or a mapping as in `Handler`, where a body may be text as well."""
 
 
 def respond(handler: Handler | None, request: Request) -> Response:
@@ -151,8 +151,8 @@ class Exchange:
         receive: returns the next bytes from the client, at most so many; none at the end.
         send: sends bytes.
         answer: answers a request.
-        peer: the client's address and port.
-        scheme: of the requests.
+        peer: that of the requests.
+        scheme: that of the requests.
     """
 
     def __init__(

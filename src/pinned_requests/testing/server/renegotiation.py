@@ -27,8 +27,8 @@ def renegotiating(first: Iterable[Credential], later: Iterable[Credential]) -> C
     """Return what makes the engine of a connection.
 
     Args:
-        first: what is presented in the first handshake: a credential for each kind of key.
-        later: what is presented after the client's first request.
+        first: the credentials of the first handshake, one for each kind of key.
+        later: those that are presented after the client's first request.
     """
     contexts = _context(first), _context(later)
     return lambda: RenegotiatingTLS(*contexts)
@@ -67,7 +67,7 @@ class RenegotiatingTLS:
             self._ended = True
 
     def take(self) -> bytes:
-        """Return the bytes for the client."""
+        """Return bytes for the client."""
         try:
             return self._tls.bio_read(_CHUNK)
         except SSL.WantReadError:

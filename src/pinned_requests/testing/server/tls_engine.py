@@ -28,13 +28,13 @@ def client_random(data: bytes) -> bytes:
 
 
 class Engine(Protocol):
-    """One end of a TLS connection. What needs more bytes of the client raises `ssl.SSLWantReadError`."""
+    """The server's end of TLS. What needs more bytes of the client raises `ssl.SSLWantReadError`."""
 
     def feed(self, data: bytes, /) -> None:
         """Take bytes from the client; none of them: it will send no more."""
 
     def take(self) -> bytes:
-        """Return the bytes that are to be sent to the client."""
+        """Return bytes for the client."""
 
     def do_handshake(self) -> None:
         """Make the handshake."""

@@ -15,9 +15,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from pinned_requests.testing.clock import steady
-from pinned_requests.testing.server.connection import Connection, Face, Service, Tally, is_ready
+from pinned_requests.testing.server.connection import Connection, ConnectionRecord, Face, Service, Tally, is_ready
 from pinned_requests.testing.server.http_exchange import Handler, respond
-from pinned_requests.testing.server.record import ConnectionRecord
 
 if TYPE_CHECKING:
     import ssl
@@ -34,7 +33,7 @@ _SETTLE_INTERVAL = 0.005  # seconds between two looks at the sockets
 
 
 class AcceptLoop:
-    """A thread that accepts connections, and calls `begin` with the socket and address of each, under the lock."""
+    """A thread that calls `begin` with the socket and address of each new connection, under the lock."""
 
     def __init__(
         self,
@@ -336,7 +335,7 @@ class TLSServer:
         return not backlog and all(connection.idle for connection in self._tally.live)
 
     def _adopt(self, sock: socket.socket, address: tuple[str, int], unread: bytes = b"") -> None:
-        """Serve a client that was accepted elsewhere, and of which some bytes may have been read."""
+        """Serve a client that was accepted elsewhere; some of its bytes may have been read."""
         with self._tally.changed:
             if self._tally.stopping:
                 sock.close()
