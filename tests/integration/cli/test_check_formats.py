@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pinned_requests import Pin, PinPolicy
 from pinned_requests.cli import main
 from pinned_requests.cli.app import Format
-from pinned_requests.cli.check_reports.nagios import State
+from pinned_requests.cli.check_monitors import State
 
 if TYPE_CHECKING:
     from support.lab import Lab

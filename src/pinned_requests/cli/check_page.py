@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from pinned_requests.cli.check_reports.report import fine_hosts, is_judged, issuer_ends, leaf_ends, reserve
-from pinned_requests.cli.check_reports.timeline import TIMELINE_STYLE, Ends, timeline
+from pinned_requests.cli.check_report import fine_hosts, is_judged, issuer_ends, leaf_ends, reserve
+from pinned_requests.cli.check_timeline import TIMELINE_STYLE, Ends, timeline
 from pinned_requests.core.text import escape
 from pinned_requests.core.verdict import Outcome
 from pinned_requests.html_page import badge, card, element, facts, join, page, table, tile
@@ -18,7 +18,7 @@ from pinned_requests.monitoring.sampling import INVALID_CERTIFICATE, NOT_PINNED,
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from pinned_requests.cli.check_reports.report import Report
+    from pinned_requests.cli.check_report import Report
     from pinned_requests.html_page import Level, Markup
     from pinned_requests.monitoring.check import HostCheck
     from pinned_requests.monitoring.history import Learned
