@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pinned_requests.cli.inputs import read_keys
 from pinned_requests.cli.output import CommandError, Row, rfc3339, show_json, show_table
 from pinned_requests.core.text import escape
-from pinned_requests.editing.clients import clients_of
-from pinned_requests.editing.policy_file import PolicyFile
+from pinned_requests.editing.policy_file import PolicyFile, clients_of
 from pinned_requests.monitoring.key_file import KeyFile, read_key_file
 from pinned_requests.monitoring.published import published_policy
 from pinned_requests.monitoring.serving import Serving, can_serve, refusal_of

@@ -16,12 +16,12 @@ from pinned_requests.cli.output import (
     show_json,
     show_table,
 )
-from pinned_requests.cli.writing import key_path, make_key, write
+from pinned_requests.cli.writing import write
 from pinned_requests.core.host import HostPattern
 from pinned_requests.core.pin import Pin
 from pinned_requests.core.text import escape
 from pinned_requests.editing import changes
-from pinned_requests.editing.backup import csr_path
+from pinned_requests.editing.backup import csr_path, key_path, make_backup_key
 from pinned_requests.editing.files import check_new
 from pinned_requests.editing.history import keep
 from pinned_requests.editing.policy_file import PolicyFile
@@ -100,7 +100,7 @@ def prepare(place: Place, key: Path | None, key_type: str, *, is_agreed: bool, a
         raise RefusedError(f"{_SAID[status.stage]}; see '{_command_line('rotate status', place)}'")
     path = key or key_path(status.host, seen.now)
     check_new([path, csr_path(path)])
-    made = make_key([status.host], key_type, path, seen.now)
+    made = make_backup_key([status.host], key_type, path, seen.now)
     new = changes.with_backup(seen.file.policy, status.pattern, made.pin, status.in_use)
     shown = write(seen.file, new, seen.now, made.files, is_agreed=is_agreed, as_json=as_json)
     safe = seen.now + place.max_client_age
