@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pinned_requests.cli.inputs import read_bounded
-from pinned_requests.cli.output import complain, show_json
-from pinned_requests.cli.writing import write
+from pinned_requests.cli.output import complain, show_json, write
 from pinned_requests.core.der import MAX_SIZE
 from pinned_requests.core.errors import PinFormatError, PolicyError
 from pinned_requests.core.pin import Pin, find_keys

@@ -171,14 +171,8 @@ def _findings(host: HostCheck) -> Markup | None:
 
 
 def _facts(host: HostCheck, report: Report) -> Markup | None:
-    now, sample = report.checked.time, host.worst
-    pairs: list[tuple[str, str]] = []
-    if sample is not None and (ends := leaf_ends(sample)) is not None:
-        pairs.append(("Certificate of the host expires", _date(ends, now)))
-    if sample is not None and (ends := issuer_ends(host, sample)) is not None:
-        pairs.append(("Pinned issuer expires", _date(ends, now)))
-    if host.pins is not None and host.pins.expires is not None:
-        pairs.append(("Pins expire", _date(host.pins.expires, now)))
+    names = {"leaf": "Certificate of the host expires", "issuer": "Pinned issuer expires", "pins": "Pins expire"}
+    pairs = [(names[name], _date(moment, report.checked.time)) for name, moment in _ends(host).dates()]
     if is_judged(host):
         pairs.append(("Pins in reserve", str(len(reserve(host)))))
     if host.learned is not None:
@@ -255,19 +249,17 @@ def _samples(host: HostCheck) -> Markup | None:
 
 
 def _next_year(report: Report) -> Markup | None:
-    now = report.checked.time
-    rows = []
-    for host in report.checked.hosts:
-        sample = host.worst
-        ends = Ends(
-            host.target.pattern,
-            leaf=None if sample is None else leaf_ends(sample),
-            issuer=None if sample is None else issuer_ends(host, sample),
-            pins=None if host.pins is None else host.pins.expires,
-        )
-        rows.append(ends)
-    drawn = timeline(rows, now)
+    drawn = timeline([_ends(host) for host in report.checked.hosts], report.checked.time)
     return None if drawn is None else join([element("h2", "The next year"), drawn])
+
+
+def _ends(host: HostCheck) -> Ends:
+    return Ends(
+        host.target.pattern,
+        leaf=None if host.worst is None else leaf_ends(host.worst),
+        issuer=None if host.worst is None else issuer_ends(host, host.worst),
+        pins=None if host.pins is None else host.pins.expires,
+    )
 
 
 def _date(moment: datetime, now: datetime) -> str:

@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from pinned_requests import Pin, PinPolicy, PinSet
-from pinned_requests.cli.output import CommandError, Row, complain, show_json, show_table
-from pinned_requests.cli.writing import write
+from pinned_requests.cli.output import CommandError, Row, complain, show_json, show_table, write
 from pinned_requests.core.text import escape, show
 from pinned_requests.editing import changes
 from pinned_requests.editing.backup import csr_path, key_path, make_backup_key

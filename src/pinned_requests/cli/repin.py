@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pinned_requests.cli.output import CommandError, RefusedError, Row, show_json, show_table
-from pinned_requests.cli.writing import write
+from pinned_requests.cli.output import CommandError, RefusedError, Row, show_json, show_table, write
 from pinned_requests.core.pin import Pin
 from pinned_requests.core.text import escape
 from pinned_requests.editing import changes

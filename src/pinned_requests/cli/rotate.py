@@ -15,8 +15,8 @@ from pinned_requests.cli.output import (
     rfc3339,
     show_json,
     show_table,
+    write,
 )
-from pinned_requests.cli.writing import write
 from pinned_requests.core.host import HostPattern
 from pinned_requests.core.pin import Pin
 from pinned_requests.core.text import escape
