@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from pathlib import Path
 
-    from pinned_requests.core.policy import PinPolicy
+    from pinned_requests import PinPolicy
 
 
 def run(

@@ -254,10 +254,11 @@ def _next_year(report: Report) -> Markup | None:
 
 
 def _ends(host: HostCheck) -> Ends:
+    sample = host.worst
     return Ends(
         host.target.pattern,
-        leaf=None if host.worst is None else leaf_ends(host.worst),
-        issuer=None if host.worst is None else issuer_ends(host, host.worst),
+        leaf=None if sample is None else leaf_ends(sample),
+        issuer=None if sample is None else issuer_ends(host, sample),
         pins=None if host.pins is None else host.pins.expires,
     )
 

@@ -46,10 +46,7 @@ class _Seen(NamedTuple):
 
 
 def init(hosts: Sequence[str], output: Path, backup_key: Path, key_type: str, route: Route, *, as_json: bool) -> int:
-    """Write a policy with the pins of leaf and issuer of each host, and a backup key with its request.
-
-    Every host must be reached, with a valid certificate, before anything is written.
-    """
+    """Write a new policy. Every host must be reached, with a valid certificate, before anything is written."""
     text = {".toml": PinPolicy.to_toml, ".json": PinPolicy.to_json}.get(output.suffix.lower())
     if text is None:
         raise CommandError(f"{show(str(output))} is not the path of a policy; give that of a .toml or .json file")
@@ -73,7 +70,7 @@ def add(
     is_agreed: bool,
     as_json: bool,
 ) -> int:
-    """Add hosts to a policy, and make a backup key for them. What is in the file stays, comments included."""
+    """Add hosts to a policy. What is in its file stays, comments included."""
     file = PolicyFile.read(policy, datetime.now(UTC))
     targets = [read_target(text) for text in hosts]
     changes.check_absent(file.policy, [target.pattern for target in targets])  # before a connection is made

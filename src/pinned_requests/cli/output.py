@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from pinned_requests.core.policy import PinPolicy
+    from pinned_requests import PinPolicy
     from pinned_requests.editing.files import NewFile
     from pinned_requests.editing.policy_file import PolicyFile
 

@@ -6,6 +6,7 @@ import shlex
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pinned_requests import Pin
 from pinned_requests.cli.output import (
     MAX_SENTENCE,
     CommandError,
@@ -18,7 +19,6 @@ from pinned_requests.cli.output import (
     write,
 )
 from pinned_requests.core.host import HostPattern
-from pinned_requests.core.pin import Pin
 from pinned_requests.core.text import escape
 from pinned_requests.editing import changes
 from pinned_requests.editing.backup import csr_path, key_path, make_backup_key
@@ -72,7 +72,6 @@ class _Look(NamedTuple):
 
 
 def _look(place: Place) -> _Look:
-    """Read the policy, ask the servers, and return where the rotation stands."""
     now = datetime.now(UTC)
     target = read_target(place.host)
     file = PolicyFile.read(place.path, now)
@@ -114,9 +113,9 @@ def prepare(place: Place, key: Path | None, key_type: str, *, is_agreed: bool, a
                 "difference": shown,
             }
         )
-        return 0
-    print(f"Keep {escape(str(path))} offline, with {escape(str(made.csr))}.")
-    print(f"Publish {escape(str(place.path))} now. Do not serve the new key before {safe:%Y-%m-%d %H:%M} UTC.")
+    else:
+        print(f"Keep {escape(str(path))} offline, with {escape(str(made.csr))}.")
+        print(f"Publish {escape(str(place.path))} now. Do not serve the new key before {safe:%Y-%m-%d %H:%M} UTC.")
     return 0
 
 
@@ -178,7 +177,6 @@ def record(path: Path, *, as_json: bool) -> int:
 
 
 def _rows(seen: _Look) -> list[Row]:
-    """Return for people what is served, what is in reserve, what is next, and what must wait."""
     status = seen.status
     pins = seen.file.policy.hosts[status.pattern]
     listed = (*pins.pins, *pins.backup_pins)
@@ -207,7 +205,6 @@ def _rows(seen: _Look) -> list[Row]:
 
 
 def _other_hosts(status: Status) -> list[str]:
-    """Say that the other hosts of a pattern were not asked."""
     if HostPattern.parse(status.pattern).kind == "exact":
         return []
     return [f"the entry is {status.pattern}: its other hosts may have other keys, and were not asked"]

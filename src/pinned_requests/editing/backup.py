@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-KEY_TYPES = ("ecdsa-p256", "ecdsa-p384", "rsa-3072")
+_KEY_TYPES = ("ecdsa-p256", "ecdsa-p384", "rsa-3072")
 _MAX_COMMON_NAME = 64  # characters: ub-common-name, RFC 5280 appendix A.1
 
 
@@ -47,7 +47,7 @@ def csr_path(key: Path) -> Path:
 
 
 def make_backup_key(hosts: Iterable[str], key_type: str, path: Path, now: datetime) -> BackupKey:
-    """Make a key of one of `KEY_TYPES` for hosts, in canonical form; the first is the common name of the request.
+    """Make a key of one of `_KEY_TYPES` for hosts, in canonical form; the first is the common name of the request.
 
     Nothing is written.
     """
@@ -79,6 +79,6 @@ def _generate(key_type: str) -> Any:
 
     if key_type == "rsa-3072":
         return rsa.generate_private_key(public_exponent=65537, key_size=3072)
-    if key_type not in KEY_TYPES:
-        raise PolicyError(f"{show(key_type)} is not a type of key; choose one of {', '.join(KEY_TYPES)}")
+    if key_type not in _KEY_TYPES:
+        raise PolicyError(f"{show(key_type)} is not a type of key; choose one of {', '.join(_KEY_TYPES)}")
     return ec.generate_private_key(ec.SECP256R1() if key_type == "ecdsa-p256" else ec.SECP384R1())

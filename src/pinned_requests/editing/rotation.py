@@ -49,7 +49,7 @@ class NotYet(NamedTuple):
 
 
 class Status(NamedTuple):
-    """Where the rotation of one host stands."""
+    """Where the rotation of a host stands."""
 
     host: str  # in canonical form
     port: int
