@@ -1,4 +1,4 @@
-"""`pinned-requests block` and `repin`: a policy changed at once, for a key that was stolen or that an appliance made."""
+"""`pinned-requests block` and `repin`: a policy changed at once, for a stolen key or an appliance's new one."""
 
 from __future__ import annotations
 

@@ -11,8 +11,7 @@ from pinned_requests.core.text import escape, show
 from pinned_requests.editing import changes
 from pinned_requests.editing.backup import csr_path, key_path, make_backup_key
 from pinned_requests.editing.files import NewFile, check_new, create
-from pinned_requests.editing.history import first_record, history_path
-from pinned_requests.editing.policy_file import PolicyFile, note_of
+from pinned_requests.editing.policy_file import PolicyFile, first_record, history_path, note_of
 from pinned_requests.monitoring.fetch import fetch
 from pinned_requests.monitoring.first_contact import doubts_about
 from pinned_requests.monitoring.target import read_target

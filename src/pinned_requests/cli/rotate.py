@@ -23,8 +23,7 @@ from pinned_requests.core.text import escape
 from pinned_requests.editing import changes
 from pinned_requests.editing.backup import csr_path, key_path, make_backup_key
 from pinned_requests.editing.files import check_new
-from pinned_requests.editing.history import keep
-from pinned_requests.editing.policy_file import PolicyFile
+from pinned_requests.editing.policy_file import PolicyFile, keep
 from pinned_requests.editing.rotation import Stage, Status, UnsafeStepError, check_finish, status_of
 from pinned_requests.monitoring.served import look_at_all
 from pinned_requests.monitoring.target import read_target

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pinned_requests.core.pin import Pin
     from pinned_requests.core.policy import PinPolicy
-    from pinned_requests.editing.history import History
+    from pinned_requests.editing.policy_file import History
     from pinned_requests.monitoring.served import Served
 
 
