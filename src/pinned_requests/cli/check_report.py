@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from pinned_requests.monitoring.pin_use import PinUse
     from pinned_requests.monitoring.sampling import Sample
 
-
-VERSION = 1  # of the JSON; fields may be added without another one
+_VERSION = 1  # of the JSON; fields may be added without another one
 
 
 class Report(NamedTuple):
@@ -90,7 +89,7 @@ def as_json(report: Report) -> str:
     """Return one object for all hosts, in ASCII alone."""
     checked = report.checked
     document = {
-        "version": VERSION,
+        "version": _VERSION,
         "time": rfc3339(checked.time),
         "policy": report.name,
         "is_complete": checked.is_complete,

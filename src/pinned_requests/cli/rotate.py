@@ -23,7 +23,7 @@ from pinned_requests.core.text import escape
 from pinned_requests.editing import changes
 from pinned_requests.editing.backup import csr_path, key_path, make_backup_key
 from pinned_requests.editing.files import check_new
-from pinned_requests.editing.policy_file import PolicyFile, keep
+from pinned_requests.editing.policy_file import PolicyFile, write_history
 from pinned_requests.editing.rotation import Stage, Status, UnsafeStepError, check_finish, status_of
 from pinned_requests.monitoring.served import look_at_all
 from pinned_requests.monitoring.target import read_target
@@ -164,14 +164,14 @@ def finish(place: Place, pins: Sequence[str], *, is_stolen: bool, is_agreed: boo
 def record(path: Path, *, as_json: bool) -> int:
     """Write a policy that was edited by hand into its history."""
     file = PolicyFile.read(path, datetime.now(UTC))
-    keep(path, file.history)
-    newest = file.history.versions[-1]
+    write_history(path, file.history)
+    versions = file.history.versions
     if as_json:
-        versions = [{"written": rfc3339(each.since), "hosts": len(each.policy.hosts)} for each in file.history.versions]
-        show_json({"policy": str(path), "is_complete": file.history.is_complete, "versions": versions})
-        return 0
-    since = "an unknown time" if newest.since is None else f"{newest.since:%Y-%m-%d %H:%M} UTC"
-    print(f"{escape(str(path))} is recorded, as written at {since} (versions: {len(file.history.versions)}).")
+        written = [{"written": rfc3339(each.since), "hosts": len(each.policy.hosts)} for each in versions]
+        show_json({"policy": str(path), "is_complete": file.history.is_complete, "versions": written})
+    else:
+        since = "an unknown time" if versions[-1].since is None else f"{versions[-1].since:%Y-%m-%d %H:%M} UTC"
+        print(f"{escape(str(path))} is recorded, as written at {since} (versions: {len(versions)}).")
     return 0
 
 

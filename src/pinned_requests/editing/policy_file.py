@@ -119,7 +119,7 @@ def read_history(path: Path, policy: PinPolicy, now: datetime) -> History:
         OSError: a file cannot be read.
     """
     try:
-        recorded = _parse(_read(history_path(path)), path)
+        recorded = _parse_history(_read_text(history_path(path)), path)
     except FileNotFoundError:
         recorded = History((), is_complete=False)
     versions = list(recorded.versions)
@@ -134,7 +134,7 @@ def read_history(path: Path, policy: PinPolicy, now: datetime) -> History:
 
 def first_record(path: Path, policy: PinPolicy, now: datetime) -> NewFile:
     """Return the history of a policy that is new: nothing was before it."""
-    return NewFile(history_path(path), _text([Version(policy, now)], is_complete=True).encode())
+    return NewFile(history_path(path), _bytes_of(History((Version(policy, now),), is_complete=True)))
 
 
 def record(path: Path, before: History, policy: PinPolicy, now: datetime) -> None:
@@ -146,16 +146,16 @@ def record(path: Path, before: History, policy: PinPolicy, now: datetime) -> Non
     versions = [*before.versions, Version(policy, now)]
     while len(versions) > 1 and versions[1].since is not None and versions[1].since < now - _KEPT:
         del versions[0]
-    keep(path, History(tuple(versions), before.is_complete and versions[0] == before.versions[0]))
+    write_history(path, History(tuple(versions), before.is_complete and versions[0] == before.versions[0]))
 
 
-def keep(path: Path, history: History) -> None:
+def write_history(path: Path, history: History) -> None:
     """Write the history of a policy's file, such as one with a version that was edited by hand.
 
     Raises:
         OSError: it cannot be written.
     """
-    new = _text(history.versions, is_complete=history.is_complete).encode()
+    new = _bytes_of(history)
     place = history_path(path)
     try:
         old = place.read_bytes()
@@ -165,17 +165,17 @@ def keep(path: Path, history: History) -> None:
         replace(place, old, new)
 
 
-def _text(versions: Sequence[Version], *, is_complete: bool) -> str:
+def _bytes_of(history: History) -> bytes:
     lines = []
-    for at, each in enumerate(versions):
+    for at, each in enumerate(history.versions):
         line: dict[str, Any] = {"written": each.since and each.since.isoformat().replace("+00:00", "Z")}
-        if at == 0 and is_complete:
+        if at == 0 and history.is_complete:
             line["first"] = True
         lines.append(json.dumps({**line, "policy": json.loads(each.policy.to_json())}) + "\n")
-    return "".join(lines)
+    return "".join(lines).encode()
 
 
-def _parse(text: str, path: Path) -> History:
+def _parse_history(text: str, path: Path) -> History:
     name = show(str(history_path(path)))
     versions: list[Version] = []
     is_complete = False
@@ -197,7 +197,7 @@ def _parse(text: str, path: Path) -> History:
     return History(tuple(versions), is_complete)
 
 
-def _read(path: Path) -> str:
+def _read_text(path: Path) -> str:
     with path.open("rb") as file:
         data = file.read(policy_text.MAX_SIZE + 1)
     if len(data) > policy_text.MAX_SIZE:

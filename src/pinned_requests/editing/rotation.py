@@ -144,7 +144,7 @@ def check_finish(status: Status, policy: PinPolicy, dropped: Sequence[Pin], *, i
             raise UnsafeStepError(
                 f"{pin.describe(pins.accepted)} is still served at {', '.join(at)}{_replacement(safe)}"
             )
-    if not is_stolen and not [each for each in status.reserve if each.pin not in dropped]:
+    if not is_stolen and all(each.pin in dropped for each in status.reserve):
         raise UnsafeStepError(f"no key in reserve would be left for {status.pattern}; run 'rotate next' first")
     left = changes.without(policy, status.pattern, dropped)
     for server in status.servers:
