@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from pinned_requests import PinPolicy
-from pinned_requests.cli.check_monitors import State, as_nagios, as_prometheus, nagios_state, nagios_unknown
+from pinned_requests.cli.check_monitors import NagiosState, as_nagios, as_prometheus, nagios_state, nagios_unknown
 from pinned_requests.cli.check_report import Report, as_json, as_json_lines, summary
 from pinned_requests.cli.errors import ExitCode, failure_of
 from pinned_requests.cli.output import Row, progress, show_table
@@ -54,7 +54,7 @@ def check(
         if form != "nagios" or failure is None or failure.code == ExitCode.PIPE_CLOSED:
             raise
         sys.stdout.write(nagios_unknown(escape(failure.sentence or "")))
-        return State.UNKNOWN
+        return NagiosState.UNKNOWN
     if form == "nagios":
         return nagios_state(report)
     if not checked.is_complete:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _PREFIX = "pinned_requests_"
 
 
-class State(IntEnum):
+class NagiosState(IntEnum):
     """The exit codes of plug-ins."""
 
     OK = 0
@@ -34,11 +34,11 @@ class State(IntEnum):
     UNKNOWN = 3
 
 
-def nagios_state(report: Report) -> State:
-    """Return the state: that of the worst finding that counts."""
+def nagios_state(report: Report) -> NagiosState:
+    """Return that of the worst finding that counts."""
     if report.is_failure:
-        return State.CRITICAL if report.checked.severity is Severity.CRITICAL else State.WARNING
-    return State.OK if report.checked.is_complete else State.UNKNOWN
+        return NagiosState.CRITICAL if report.checked.severity is Severity.CRITICAL else NagiosState.WARNING
+    return NagiosState.OK if report.checked.is_complete else NagiosState.UNKNOWN
 
 
 def as_nagios(report: Report) -> str:
@@ -65,7 +65,7 @@ def as_nagios(report: Report) -> str:
 
 def nagios_unknown(sentence: str) -> str:
     """Return the output where nothing could be checked."""
-    return f"PINS {State.UNKNOWN.name} - {_plain(sentence)}\n"
+    return f"PINS {NagiosState.UNKNOWN.name} - {_plain(sentence)}\n"
 
 
 def _plain(text: str) -> str:
