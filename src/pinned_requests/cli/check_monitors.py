@@ -35,7 +35,7 @@ class NagiosState(IntEnum):
 
 
 def nagios_state(report: Report) -> NagiosState:
-    """Return that of the worst finding that counts."""
+    """Return the state of the worst finding that counts."""
     if report.is_failure:
         return NagiosState.CRITICAL if report.checked.severity is Severity.CRITICAL else NagiosState.WARNING
     return NagiosState.OK if report.checked.is_complete else NagiosState.UNKNOWN

@@ -133,7 +133,7 @@ def read_history(path: Path, policy: PinPolicy, now: datetime) -> History:
 
 
 def first_record(path: Path, policy: PinPolicy, now: datetime) -> NewFile:
-    """Return the history of a policy that is new: nothing was before it."""
+    """Return the history of a new policy: nothing was before it."""
     return NewFile(history_path(path), _bytes_of(History((Version(policy, now),), is_complete=True)))
 
 
