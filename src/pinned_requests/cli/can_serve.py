@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pinned_requests.cli.inputs import read_keys
 from pinned_requests.cli.output import CommandError, Row, rfc3339, show_json, show_table
 from pinned_requests.core.text import escape
-from pinned_requests.editing.clients import clients_of
-from pinned_requests.editing.policy_file import PolicyFile
+from pinned_requests.editing.policy_file import PolicyFile, clients_of
 from pinned_requests.monitoring.serving import KeyFile, Serving, can_serve, published_policy, read_key_file, refusal_of
 from pinned_requests.monitoring.target import Target, read_target
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from pathlib import Path
 
-    from pinned_requests.core.policy import PinPolicy
+    from pinned_requests import PinPolicy
 
 
 def run(

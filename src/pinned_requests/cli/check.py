@@ -8,8 +8,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from pinned_requests import PinPolicy
-from pinned_requests.cli.check_reports import document, nagios, prometheus
-from pinned_requests.cli.check_reports.report import Report, summary
+from pinned_requests.cli.check_monitors import NagiosState, as_nagios, as_prometheus, nagios_state, nagios_unknown
+from pinned_requests.cli.check_report import Report, as_json, as_json_lines, summary
 from pinned_requests.cli.errors import ExitCode, failure_of
 from pinned_requests.cli.output import Row, progress, show_table
 from pinned_requests.core.text import escape
@@ -53,10 +53,10 @@ def check(
         failure = failure_of(error)
         if form != "nagios" or failure is None or failure.code == ExitCode.PIPE_CLOSED:
             raise
-        sys.stdout.write(nagios.unknown(escape(failure.sentence or "")))
-        return nagios.State.UNKNOWN
+        sys.stdout.write(nagios_unknown(escape(failure.sentence or "")))
+        return NagiosState.UNKNOWN
     if form == "nagios":
-        return nagios.state(report)
+        return nagios_state(report)
     if not checked.is_complete:
         return ExitCode.INTERRUPTED
     return ExitCode.FINDING if report.is_failure else ExitCode.OK
@@ -86,13 +86,13 @@ def _print(form: str, report: Report) -> None:
         show_text(report)
         return
     if form == "html":
-        from pinned_requests.cli.check_reports.page import as_page as render
+        from pinned_requests.cli.check_page import as_page as render
     else:
         render = {
-            "json": document.as_json,
-            "jsonl": document.as_json_lines,
-            "nagios": nagios.as_nagios,
-            "prometheus": prometheus.as_prometheus,
+            "json": as_json,
+            "jsonl": as_json_lines,
+            "nagios": as_nagios,
+            "prometheus": as_prometheus,
         }[form]
     sys.stdout.write(render(report))
 

@@ -1,4 +1,4 @@
-"""`pinned-requests convert`: convert pin configuration from one system to another, and print losses on stderr."""
+"""`pinned-requests convert`: the pin configuration of one system in the format of another."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pinned_requests import PolicyError
 from pinned_requests.cli.inputs import read_bounded
 from pinned_requests.cli.output import CommandError, complain, show_json
-from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.policy_text import MAX_SIZE
 from pinned_requests.core.text import show
 from pinned_requests.formats import FORMATS, read, write

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from pathlib import Path
 
@@ -17,7 +16,6 @@ WAIT = 5.0  # seconds: far longer than anything here takes; a hang is a failure
 
 def demo() -> int:
     """Play the attack, and return 0 only if requests was fooled, `PinnedSession` not, and no byte of it got out."""
-    logging.getLogger("pinned_requests").addHandler(logging.NullHandler())  # the refusal is printed below, once
     print("A CA that this client trusts signs a certificate for localhost for the API, and another for an attacker.")
     authority = Authority.create("Demo CA")
     honest, attacker = authority.issue("localhost"), authority.issue("localhost")

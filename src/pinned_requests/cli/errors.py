@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
+from pinned_requests import PolicyError
 from pinned_requests.cli.output import CommandError, sentence_of
-from pinned_requests.core.errors import PolicyError
 from pinned_requests.monitoring.target import RouteError, ServerError
 
 if TYPE_CHECKING:

@@ -6,14 +6,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from pinned_requests import Pin, PinPolicy, PinSet
-from pinned_requests.cli.output import CommandError, Row, complain, show_json, show_table
-from pinned_requests.cli.writing import NewKey, key_path, make_key, write
+from pinned_requests.cli.output import CommandError, Row, complain, show_json, show_table, write
 from pinned_requests.core.text import escape, show
 from pinned_requests.editing import changes
-from pinned_requests.editing.backup import csr_path
+from pinned_requests.editing.backup import csr_path, key_path, make_backup_key
 from pinned_requests.editing.files import NewFile, check_new, create
-from pinned_requests.editing.history import first_record, history_path
-from pinned_requests.editing.policy_file import PolicyFile, note_of
+from pinned_requests.editing.policy_file import PolicyFile, first_record, history_path, note_of
 from pinned_requests.monitoring.fetch import fetch
 from pinned_requests.monitoring.target import read_target
 from pinned_requests.monitoring.trust_store import doubts_about
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pinned_requests.core.chain import SeenCertificate
+    from pinned_requests.editing.backup import BackupKey
     from pinned_requests.monitoring.route import Route
     from pinned_requests.monitoring.target import Target
 
@@ -46,17 +45,14 @@ class _Seen(NamedTuple):
 
 
 def init(hosts: Sequence[str], output: Path, backup_key: Path, key_type: str, route: Route, *, as_json: bool) -> int:
-    """Write a policy with the pins of leaf and issuer of each host, and a backup key with its request.
-
-    Every host must be reached, with a valid certificate, before anything is written.
-    """
+    """Write a new policy. Every host must be reached, with a valid certificate, before anything is written."""
     text = {".toml": PinPolicy.to_toml, ".json": PinPolicy.to_json}.get(output.suffix.lower())
     if text is None:
         raise CommandError(f"{show(str(output))} is not the path of a policy; give that of a .toml or .json file")
     check_new([output, history_path(output), backup_key, csr_path(backup_key)])
     seen = _look(hosts, route)
     now = datetime.now(UTC)
-    key = make_key((each.target.host for each in seen), key_type, backup_key, now)
+    key = make_backup_key((each.target.host for each in seen), key_type, backup_key, now)
     new = PinPolicy({each.target.pattern: each.pins(key.pin, now) for each in seen})
     create([*key.files, first_record(output, new, now), NewFile(output, text(new).encode())])
     _report(output, seen, key, None, as_json=as_json)
@@ -73,7 +69,7 @@ def add(
     is_agreed: bool,
     as_json: bool,
 ) -> int:
-    """Add hosts to a policy, and make a backup key for them. What is in the file stays, comments included."""
+    """Add hosts to a policy. What is in its file stays, comments included."""
     file = PolicyFile.read(policy, datetime.now(UTC))
     targets = [read_target(text) for text in hosts]
     changes.check_absent(file.policy, [target.pattern for target in targets])  # before a connection is made
@@ -81,7 +77,7 @@ def add(
     check_new([path, csr_path(path)])
     seen = _look(hosts, route)
     now = datetime.now(UTC)
-    key = make_key((each.target.host for each in seen), key_type, path, now)
+    key = make_backup_key((each.target.host for each in seen), key_type, path, now)
     new = changes.with_hosts(file.policy, {each.target.pattern: each.pins(key.pin, now) for each in seen})
     shown = write(file, new, now, key.files, is_agreed=is_agreed, as_json=as_json)
     _report(policy, seen, key, shown, as_json=as_json)
@@ -102,7 +98,7 @@ def _look(hosts: Sequence[str], route: Route) -> list[_Seen]:
     return found
 
 
-def _report(path: Path, seen: Sequence[_Seen], new: NewKey, difference: str | None, *, as_json: bool) -> None:
+def _report(path: Path, seen: Sequence[_Seen], new: BackupKey, difference: str | None, *, as_json: bool) -> None:
     if as_json:
         document = {
             "policy": str(path),

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from pinned_requests import PolicyError
 from pinned_requests.cli.output import CommandError
 from pinned_requests.core.der import MAX_SIZE
-from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.pin import FoundKey, find_keys
 from pinned_requests.core.text import show
 

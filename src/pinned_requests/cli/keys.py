@@ -198,7 +198,7 @@ def block(
 
     Example: pinned-requests block stolen.pem --policy pins.toml
     """
-    from pinned_requests.cli.block import block as command
+    from pinned_requests.cli.block_repin import block as command
     from pinned_requests.monitoring.route import Route
 
     route = Route(timeout, proxy, ca_bundle).check()
@@ -223,7 +223,7 @@ def repin(
 
     Example: pinned-requests repin printer.example.com --policy pins.toml
     """
-    from pinned_requests.cli.repin import repin as command
+    from pinned_requests.cli.block_repin import repin as command
     from pinned_requests.monitoring.route import Route
 
     return command(host, policy, Route(timeout, proxy, ca_bundle).check(), expect, as_json=json)

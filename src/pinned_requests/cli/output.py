@@ -1,4 +1,4 @@
-"""What the commands print: tables for people, JSON for machines, one sentence on stderr for what is wrong.
+"""What the commands put out: tables for people, JSON for machines, a sentence on stderr; and a policy, after a yes.
 
 Rules for maintainers:
 
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from pinned_requests import PinPolicy
+    from pinned_requests.editing.files import NewFile
+    from pinned_requests.editing.policy_file import PolicyFile
+
 MAX_SENTENCE = 1000  # characters: a path may have 4096
+_MAX_LINE = 300  # characters of a difference: a pin with the longest note
 _FRAME = 7  # columns that the frame of a table with two columns takes
 _LONGEST_PIN = 60  # characters: what is longer, such as a fingerprint, is folded
 _NARROWEST = 8  # columns for the labels
@@ -83,20 +88,6 @@ def show_table(title: str | None, headings: tuple[str, str], rows: Sequence[Row]
             print(f"  {line}")
 
 
-def show_difference(lines: Sequence[str], stream: Any) -> None:
-    """Print the lines of a unified difference: in colours on a terminal."""
-    if not stream.isatty():
-        for line in lines:
-            print(line, file=stream)
-        return
-    from rich.text import Text
-
-    console = _console(stream)
-    for line in lines:
-        style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
-        console.print(Text(line, style=style), soft_wrap=True)
-
-
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[int], object]]:
     """Yield what is told how many of `total` hosts are done; many are shown on stderr, if it is a terminal."""
@@ -108,6 +99,31 @@ def progress(total: int) -> Iterator[Callable[[int], object]]:
     with Progress(console=_console(sys.stderr), transient=True) as bar:
         task = bar.add_task("asking", total=total)
         yield lambda done: bar.update(task, completed=done)
+
+
+def write(
+    file: PolicyFile,
+    new: PinPolicy,
+    now: datetime,
+    files: Sequence[NewFile] = (),
+    *,
+    is_agreed: bool,
+    as_json: bool,
+) -> str:
+    """Show what a policy's file is about to become, ask, and write it with further new files.
+
+    With `as_json` the difference goes to stderr, if there is a question.
+
+    Returns:
+        The difference, escaped.
+    """
+    lines = _difference(file, new)
+    if not (as_json and is_agreed):
+        _show_difference(lines, sys.stderr if as_json else sys.stdout)
+    if not is_agreed:
+        _ask(f"Write this to {escape(str(file.path))}?")
+    file.write(new, now, files)
+    return "\n".join(lines)
 
 
 def _show_framed(title: str | None, headings: tuple[str, str], rows: Sequence[Row]) -> None:
@@ -126,6 +142,38 @@ def _show_framed(title: str | None, headings: tuple[str, str], rows: Sequence[Ro
         style = {True: "green", False: "red", None: ""}[row.is_good]
         table.add_row(Text(row.label, style=style), Text("\n".join(row.lines)))
     console.print(table)
+
+
+def _ask(question: str) -> None:
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise CommandError(
+            "nothing was written: there is no terminal to ask on; look at the difference, then give --yes"
+        )
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise RefusedError("nothing was written")
+
+
+def _difference(file: PolicyFile, new: PinPolicy) -> list[str]:
+    from difflib import unified_diff
+
+    old, text = file.data.decode("utf-8-sig"), file.edited(new)
+    name = str(file.path)
+    lines = unified_diff(old.splitlines(), text.splitlines(), f"{name} (now)", f"{name} (new)", lineterm="")
+    return [escape(line.replace("\t", "    "), _MAX_LINE) for line in lines]
+
+
+def _show_difference(lines: Sequence[str], stream: Any) -> None:
+    if not stream.isatty():
+        for line in lines:
+            print(line, file=stream)
+        return
+    from rich.text import Text
+
+    console = _console(stream)
+    for line in lines:
+        style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
+        console.print(Text(line, style=style), soft_wrap=True)
 
 
 def _console(stream: Any) -> Console:

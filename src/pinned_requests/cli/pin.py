@@ -83,10 +83,9 @@ def _try(text: str, route: Route) -> tuple[_Source | None, int]:
 
 
 def _read(text: str, route: Route) -> _Source:
-    """Return what a file holds or a server presents. What has a slash in it, or exists, is a file."""
     if "://" in text and not _exists(text):
         text = _host_of_url(text)
-    if "/" in text or _exists(text):
+    if "/" in text or _exists(text):  # a host has no slash
         found = tuple(map(details_of, read_keys(text)))
         return _Source(escape(text), is_file=True, is_verified=False, found=found)
     try:
@@ -115,7 +114,6 @@ def _host_of_url(text: str) -> str:
 
 
 def _line(source: _Source, form: str, depth: int) -> str:
-    """Return one certificate or key as another program wants it."""
     if depth >= len(source.found):
         raise CommandError(f"{source.name} has {len(source.found)} of them; there is none at depth {depth}")
     item = source.found[depth]

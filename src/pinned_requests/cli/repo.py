@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from pinned_requests import PinPolicy, PolicyError
 from pinned_requests.cli import repo_people
 from pinned_requests.cli.errors import ExitCode
 from pinned_requests.cli.inputs import Json, Timeout
@@ -35,8 +36,6 @@ from pinned_requests.cli.repo_inputs import (
     several_by_role,
 )
 from pinned_requests.cli.repo_review import is_refused, looking, review, show_review, show_status
-from pinned_requests.core.errors import PolicyError
-from pinned_requests.core.policy import PinPolicy
 from pinned_requests.editing.files import NewFile, check_new, create
 
 app = typer.Typer(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pinned_requests import PolicyError
 from pinned_requests.cli.inputs import read_bounded
-from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.text import show
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pinned_requests import PinPolicy, PolicyError
 from pinned_requests.cli.errors import ExitCode
 from pinned_requests.cli.inputs import Json, Timeout
 from pinned_requests.cli.output import Row, show_json, show_table
@@ -34,8 +35,6 @@ from pinned_requests.cli.repo_inputs import (
     several_by_role,
 )
 from pinned_requests.cli.repo_review import is_refused, looking, review, show_review
-from pinned_requests.core.errors import PolicyError
-from pinned_requests.core.policy import PinPolicy
 from pinned_requests.editing.files import NewFile, check_new, create
 
 if TYPE_CHECKING:
@@ -235,7 +234,6 @@ def _state(proposal: "Proposal", read: Callable[[str], bytes], keys: list[Path],
 def _review(
     proposal: "Proposal", state: "State | None", read: Callable[[str], bytes], look_up: "LookUp | None"
 ) -> "Reviewed | None":
-    """Review the policy of a proposal, if it has one."""
     content = proposal.new_policy()
     if content is None or proposal.name is None:
         return None
@@ -243,7 +241,6 @@ def _review(
 
 
 def _show(proposal: "Proposal", state: "State | None", reviewed: "Reviewed | None") -> None:
-    """Print what a proposal changes."""
     from pinned_requests.publishing.proposal import changes_of_keys
 
     rows = [

@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pinned_requests import PinPolicy, PolicyError
 from pinned_requests.cli.output import Row, complain, show_json, show_table
-from pinned_requests.core.errors import PolicyError
-from pinned_requests.core.policy import PinPolicy
 from pinned_requests.core.text import escape
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def looking(timeout: float, proxy: str | None, ca_bundle: str | None) -> LookUp:
 
 def show_review(reviewed: Reviewed) -> None:
     """Print what changes, and what is doubtful."""
-    show_difference(reviewed.review.difference)
+    _show_difference(reviewed.review.difference)
     if reviewed.doubts:
         rows = [Row(place, [f"{kind}: {text}"]) for place, kind, text in reviewed.doubts]
         show_table("Doubtful:", ("host pattern", "doubtful"), rows)
@@ -96,22 +95,6 @@ def is_refused(reviewed: Reviewed | None, *, is_forced: bool) -> bool:
         return False
     complain("nothing is published; mend the policy, or publish all the same with --force")
     return True
-
-
-def show_difference(difference: Difference) -> None:
-    """Print what a policy changes."""
-    kinds = {"gained": difference.gained, "lost": difference.lost, "changed": difference.changed}
-    rows = [
-        Row(f"{host} ({kind})", [*map(str, changes)])
-        for kind, hosts in kinds.items()
-        for host, changes in hosts.items()
-    ]
-    if difference.policy:
-        rows.append(Row("whole policy (changed)", [*map(str, difference.policy)]))
-    if rows:
-        show_table("Changes to the published policy:", ("host pattern", "changes"), rows)
-    else:
-        print("The published policy is the same.")
 
 
 def show_status(status: Status, *, as_json: bool) -> None:
@@ -136,6 +119,21 @@ def show_status(status: Status, *, as_json: bool) -> None:
     show_table(None, ("role or policy", "now"), rows)
     for finding in status.findings:
         complain(finding)
+
+
+def _show_difference(difference: Difference) -> None:
+    kinds = {"gained": difference.gained, "lost": difference.lost, "changed": difference.changed}
+    rows = [
+        Row(f"{host} ({kind})", [*map(str, changes)])
+        for kind, hosts in kinds.items()
+        for host, changes in hosts.items()
+    ]
+    if difference.policy:
+        rows.append(Row("whole policy (changed)", [*map(str, difference.policy)]))
+    if rows:
+        show_table("Changes to the published policy:", ("host pattern", "changes"), rows)
+    else:
+        print("The published policy is the same.")
 
 
 def _hosts(policy: PinPolicy) -> Iterable[str]:

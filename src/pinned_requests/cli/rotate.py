@@ -6,6 +6,7 @@ import shlex
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pinned_requests import Pin
 from pinned_requests.cli.output import (
     MAX_SENTENCE,
     CommandError,
@@ -15,16 +16,14 @@ from pinned_requests.cli.output import (
     rfc3339,
     show_json,
     show_table,
+    write,
 )
-from pinned_requests.cli.writing import key_path, make_key, write
 from pinned_requests.core.host import HostPattern
-from pinned_requests.core.pin import Pin
 from pinned_requests.core.text import escape
 from pinned_requests.editing import changes
-from pinned_requests.editing.backup import csr_path
+from pinned_requests.editing.backup import csr_path, key_path, make_backup_key
 from pinned_requests.editing.files import check_new
-from pinned_requests.editing.history import keep
-from pinned_requests.editing.policy_file import PolicyFile
+from pinned_requests.editing.policy_file import PolicyFile, write_history
 from pinned_requests.editing.rotation import Stage, Status, UnsafeStepError, check_finish, status_of
 from pinned_requests.monitoring.fetch import look_at_all
 from pinned_requests.monitoring.target import read_target
@@ -72,7 +71,6 @@ class _Look(NamedTuple):
 
 
 def _look(place: Place) -> _Look:
-    """Read the policy, ask the servers, and return where the rotation stands."""
     now = datetime.now(UTC)
     target = read_target(place.host)
     file = PolicyFile.read(place.path, now)
@@ -100,7 +98,7 @@ def prepare(place: Place, key: Path | None, key_type: str, *, is_agreed: bool, a
         raise RefusedError(f"{_SAID[status.stage]}; see '{_command_line('rotate status', place)}'")
     path = key or key_path(status.host, seen.now)
     check_new([path, csr_path(path)])
-    made = make_key([status.host], key_type, path, seen.now)
+    made = make_backup_key([status.host], key_type, path, seen.now)
     new = changes.with_backup(seen.file.policy, status.pattern, made.pin, status.in_use)
     shown = write(seen.file, new, seen.now, made.files, is_agreed=is_agreed, as_json=as_json)
     safe = seen.now + place.max_client_age
@@ -114,9 +112,9 @@ def prepare(place: Place, key: Path | None, key_type: str, *, is_agreed: bool, a
                 "difference": shown,
             }
         )
-        return 0
-    print(f"Keep {escape(str(path))} offline, with {escape(str(made.csr))}.")
-    print(f"Publish {escape(str(place.path))} now. Do not serve the new key before {safe:%Y-%m-%d %H:%M} UTC.")
+    else:
+        print(f"Keep {escape(str(path))} offline, with {escape(str(made.csr))}.")
+        print(f"Publish {escape(str(place.path))} now. Do not serve the new key before {safe:%Y-%m-%d %H:%M} UTC.")
     return 0
 
 
@@ -166,19 +164,18 @@ def finish(place: Place, pins: Sequence[str], *, is_stolen: bool, is_agreed: boo
 def record(path: Path, *, as_json: bool) -> int:
     """Write a policy that was edited by hand into its history."""
     file = PolicyFile.read(path, datetime.now(UTC))
-    keep(path, file.history)
-    newest = file.history.versions[-1]
+    write_history(path, file.history)
+    versions = file.history.versions
     if as_json:
-        versions = [{"written": rfc3339(each.since), "hosts": len(each.policy.hosts)} for each in file.history.versions]
-        show_json({"policy": str(path), "is_complete": file.history.is_complete, "versions": versions})
-        return 0
-    since = "an unknown time" if newest.since is None else f"{newest.since:%Y-%m-%d %H:%M} UTC"
-    print(f"{escape(str(path))} is recorded, as written at {since} (versions: {len(file.history.versions)}).")
+        written = [{"written": rfc3339(each.since), "hosts": len(each.policy.hosts)} for each in versions]
+        show_json({"policy": str(path), "is_complete": file.history.is_complete, "versions": written})
+    else:
+        since = "an unknown time" if versions[-1].since is None else f"{versions[-1].since:%Y-%m-%d %H:%M} UTC"
+        print(f"{escape(str(path))} is recorded, as written at {since} (versions: {len(versions)}).")
     return 0
 
 
 def _rows(seen: _Look) -> list[Row]:
-    """Return for people what is served, what is in reserve, what is next, and what must wait."""
     status = seen.status
     pins = seen.file.policy.hosts[status.pattern]
     listed = (*pins.pins, *pins.backup_pins)
@@ -207,7 +204,6 @@ def _rows(seen: _Look) -> list[Row]:
 
 
 def _other_hosts(status: Status) -> list[str]:
-    """Say that the other hosts of a pattern were not asked."""
     if HostPattern.parse(status.pattern).kind == "exact":
         return []
     return [f"the entry is {status.pattern}: its other hosts may have other keys, and were not asked"]

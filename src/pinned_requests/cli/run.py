@@ -7,7 +7,6 @@ Every run ends with an exit code and at most one sentence on stderr, escaped; ne
 from __future__ import annotations
 
 import inspect
-import logging
 import os
 import re
 import sys
@@ -37,10 +36,8 @@ def run(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a name in a certificate may not fit the locale
-    # Errors are said once, by the command: the library's log and warnings say the same in other words.
-    logging.getLogger("pinned_requests").addHandler(logging.NullHandler())
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # errors are said once, by the command; the library's log is not shown either
         try:
             code = _run(arguments)
             sys.stdout.flush()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pinned_requests.core.pin import Pin
     from pinned_requests.core.policy import PinPolicy
-    from pinned_requests.editing.history import History
+    from pinned_requests.editing.policy_file import History
     from pinned_requests.monitoring.fetch import Served
 
 
@@ -49,7 +49,7 @@ class NotYet(NamedTuple):
 
 
 class Status(NamedTuple):
-    """Where the rotation of one host stands."""
+    """Where the rotation of a host stands."""
 
     host: str  # in canonical form
     port: int
@@ -144,7 +144,7 @@ def check_finish(status: Status, policy: PinPolicy, dropped: Sequence[Pin], *, i
             raise UnsafeStepError(
                 f"{pin.describe(pins.accepted)} is still served at {', '.join(at)}{_replacement(safe)}"
             )
-    if not is_stolen and not [each for each in status.reserve if each.pin not in dropped]:
+    if not is_stolen and all(each.pin in dropped for each in status.reserve):
         raise UnsafeStepError(f"no key in reserve would be left for {status.pattern}; run 'rotate next' first")
     left = changes.without(policy, status.pattern, dropped)
     for server in status.servers:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from pinned_requests import Pin, PinPolicy, PinSet
 from pinned_requests.editing.files import create
-from pinned_requests.editing.history import first_record
+from pinned_requests.editing.policy_file import first_record
 from pinned_requests.testing import Authority
 
 if TYPE_CHECKING:

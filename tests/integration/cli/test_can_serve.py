@@ -14,7 +14,7 @@ from pinned_requests import Pin, PinPolicy, PinSet
 from pinned_requests.cli import main
 from pinned_requests.core.pin import find_keys
 from pinned_requests.editing.files import create
-from pinned_requests.editing.history import first_record, read_history, record
+from pinned_requests.editing.policy_file import first_record, read_history, record
 from pinned_requests.monitoring.serving import read_key_file
 from pinned_requests.testing import Authority, Credential
 

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pinned_requests import Pin, PinPolicy
 from pinned_requests.cli import main
 from pinned_requests.cli.app import Format
-from pinned_requests.cli.check_reports.nagios import State
+from pinned_requests.cli.check_monitors import NagiosState
 
 if TYPE_CHECKING:
     from pinned_requests.core.pinset import PinsLike
@@ -70,15 +70,15 @@ def test_json_lines(check: Checker) -> None:
 @pytest.mark.parametrize(
     ("fail_on", "other", "state"),
     [
-        ("warning", "fine", State.OK),
-        ("warning", "without backup", State.WARNING),
-        ("critical", "without backup", State.OK),
-        ("critical", "mismatch", State.CRITICAL),
-        ("info", "single-depth", State.WARNING),
-        ("warning", "single-depth", State.OK),
+        ("warning", "fine", NagiosState.OK),
+        ("warning", "without backup", NagiosState.WARNING),
+        ("critical", "without backup", NagiosState.OK),
+        ("critical", "mismatch", NagiosState.CRITICAL),
+        ("info", "single-depth", NagiosState.WARNING),
+        ("warning", "single-depth", NagiosState.OK),
     ],
 )
-def test_nagios(check: Checker, lab: Lab, fail_on: str, other: str, state: State) -> None:
+def test_nagios(check: Checker, lab: Lab, fail_on: str, other: str, state: NagiosState) -> None:
     """The codes and the status line of plug-ins, with performance data."""
     pins = {
         "fine": [check.leaf, NOBODYS],

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from pinned_requests import Pin, PinPolicy
 from pinned_requests.cli.check import show_text
-from pinned_requests.cli.check_reports.nagios import State, as_nagios, state
-from pinned_requests.cli.check_reports.page import as_page
-from pinned_requests.cli.check_reports.report import Report, summary
-from pinned_requests.cli.check_reports.timeline import MAX_ROWS, Ends, timeline
+from pinned_requests.cli.check_monitors import NagiosState, as_nagios, nagios_state
+from pinned_requests.cli.check_page import as_page
+from pinned_requests.cli.check_report import Report, summary
+from pinned_requests.cli.check_timeline import MAX_ROWS, Ends, timeline
 from pinned_requests.monitoring.check import NOT_CHECKED, Checked, HostCheck
 from pinned_requests.monitoring.findings import Finding, Severity
 from pinned_requests.monitoring.history import CHANGES, ROTATES, Learned
@@ -47,7 +47,7 @@ def test_an_interrupt_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     page = as_page(some)
     assert "Not checked, or not in full" in page
     assert "The check was interrupted." in page
-    assert state(some) is State.UNKNOWN
+    assert nagios_state(some) is NagiosState.UNKNOWN
     assert as_nagios(some).startswith("PINS UNKNOWN - 2 hosts, 1 fine | ")
 
 
@@ -55,7 +55,7 @@ def test_nothing_hides_a_critical_finding() -> None:
     """Neither an interrupt nor `--fail-on critical`."""
     some = report(host("a", is_complete=False), host("b", "mismatch", "no-backup-pin"), fail_on=Severity.CRITICAL)
     assert some.is_failure
-    assert state(some) is State.CRITICAL
+    assert nagios_state(some) is NagiosState.CRITICAL
     assert summary(some.checked).startswith("2 hosts, 0 fine; findings: 1 critical, 1 warning")
 
 

@@ -17,7 +17,7 @@ from pinned_requests import Pin, PinPolicy, PinSet, PolicyError
 from pinned_requests.core.chain import Chain, SeenCertificate
 from pinned_requests.core.verdict import evaluate
 from pinned_requests.editing import changes
-from pinned_requests.editing.history import History
+from pinned_requests.editing.policy_file import History
 from pinned_requests.editing.rotation import Stage, Status, UnsafeStepError, check_finish, status_of
 from pinned_requests.monitoring.fetch import Served
 from pinned_requests.monitoring.serving import Version, can_serve

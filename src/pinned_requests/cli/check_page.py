@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from pinned_requests.cli.check_reports.report import fine_hosts, is_judged, issuer_ends, leaf_ends, reserve
-from pinned_requests.cli.check_reports.timeline import TIMELINE_STYLE, Ends, timeline
+from pinned_requests.cli.check_report import fine_hosts, is_judged, issuer_ends, leaf_ends, reserve
+from pinned_requests.cli.check_timeline import TIMELINE_STYLE, Ends, timeline
 from pinned_requests.core.text import escape
 from pinned_requests.core.verdict import Outcome
 from pinned_requests.html_page import badge, card, element, facts, join, page, table, tile
@@ -18,7 +18,7 @@ from pinned_requests.monitoring.sampling import INVALID_CERTIFICATE, NOT_PINNED,
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from pinned_requests.cli.check_reports.report import Report
+    from pinned_requests.cli.check_report import Report
     from pinned_requests.html_page import Level, Markup
     from pinned_requests.monitoring.check import HostCheck
     from pinned_requests.monitoring.findings import PinUse
@@ -171,14 +171,8 @@ def _findings(host: HostCheck) -> Markup | None:
 
 
 def _facts(host: HostCheck, report: Report) -> Markup | None:
-    now, sample = report.checked.time, host.worst
-    pairs: list[tuple[str, str]] = []
-    if sample is not None and (ends := leaf_ends(sample)) is not None:
-        pairs.append(("Certificate of the host expires", _date(ends, now)))
-    if sample is not None and (ends := issuer_ends(host, sample)) is not None:
-        pairs.append(("Pinned issuer expires", _date(ends, now)))
-    if host.pins is not None and host.pins.expires is not None:
-        pairs.append(("Pins expire", _date(host.pins.expires, now)))
+    names = {"leaf": "Certificate of the host expires", "issuer": "Pinned issuer expires", "pins": "Pins expire"}
+    pairs = [(names[name], _date(moment, report.checked.time)) for name, moment in _ends(host).dates()]
     if is_judged(host):
         pairs.append(("Pins in reserve", str(len(reserve(host)))))
     if host.learned is not None:
@@ -255,19 +249,18 @@ def _samples(host: HostCheck) -> Markup | None:
 
 
 def _next_year(report: Report) -> Markup | None:
-    now = report.checked.time
-    rows = []
-    for host in report.checked.hosts:
-        sample = host.worst
-        ends = Ends(
-            host.target.pattern,
-            leaf=None if sample is None else leaf_ends(sample),
-            issuer=None if sample is None else issuer_ends(host, sample),
-            pins=None if host.pins is None else host.pins.expires,
-        )
-        rows.append(ends)
-    drawn = timeline(rows, now)
+    drawn = timeline([_ends(host) for host in report.checked.hosts], report.checked.time)
     return None if drawn is None else join([element("h2", "The next year"), drawn])
+
+
+def _ends(host: HostCheck) -> Ends:
+    sample = host.worst
+    return Ends(
+        host.target.pattern,
+        leaf=None if sample is None else leaf_ends(sample),
+        issuer=None if sample is None else issuer_ends(host, sample),
+        pins=None if host.pins is None else host.pins.expires,
+    )
 
 
 def _date(moment: datetime, now: datetime) -> str:

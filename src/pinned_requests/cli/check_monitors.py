@@ -1,26 +1,75 @@
-"""The output of `check` for Prometheus, as node_exporter's textfile collector reads it.
+"""The output of `check` for monitoring systems.
 
-https://prometheus.io/docs/instrumenting/exposition_formats/
+As a plug-in of Nagios, Icinga and others, with their exit codes: https://nagios-plugins.org/doc/guidelines.html. For
+Prometheus, as node_exporter's textfile collector reads it: https://prometheus.io/docs/instrumenting/exposition_formats/.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from pinned_requests.cli.check_reports.report import is_judged, issuer_ends, leaf_ends, reserve
+from pinned_requests.cli.check_report import counted, counts, fine_hosts, is_judged, issuer_ends, leaf_ends, reserve
 from pinned_requests.core.verdict import Outcome
-from pinned_requests.monitoring.findings import KINDS
+from pinned_requests.monitoring.findings import KINDS, Severity
 from pinned_requests.monitoring.sampling import UNREACHABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    from pinned_requests.cli.check_reports.report import Report
+    from pinned_requests.cli.check_report import Report
     from pinned_requests.monitoring.check import HostCheck
 
 _PREFIX = "pinned_requests_"
+
+
+class NagiosState(IntEnum):
+    """The exit codes of plug-ins."""
+
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
+    UNKNOWN = 3
+
+
+def nagios_state(report: Report) -> NagiosState:
+    """Return the state of the worst finding that counts."""
+    if report.is_failure:
+        return NagiosState.CRITICAL if report.checked.severity is Severity.CRITICAL else NagiosState.WARNING
+    return NagiosState.OK if report.checked.is_complete else NagiosState.UNKNOWN
+
+
+def as_nagios(report: Report) -> str:
+    """Return the status line with performance data, and a line for each finding."""
+    checked = report.checked
+    words = counted(checked)
+    status = f"PINS {nagios_state(report).name} - {len(checked.hosts)} hosts, {fine_hosts(checked)} fine"
+    status += f"; findings: {words}" if words else ""
+    worst = max(
+        ((f.severity, str(host.target), f.kind) for host in checked.hosts for f in host.findings),
+        key=lambda each: each[0],
+        default=None,
+    )
+    if worst is not None and worst[0] >= report.fail_on:
+        status += f"; {worst[1]}: {worst[2]}"
+    measured = " ".join(f"{name}={count}" for name, count in {"hosts": len(checked.hosts), **counts(checked)}.items())
+    lines = [
+        _plain(f"{finding.severity}: {host.target}: {finding.kind}: {finding.text}")
+        for host in checked.hosts
+        for finding in host.findings
+    ]
+    return "\n".join([f"{_plain(status)} | {measured}", *lines]) + "\n"
+
+
+def nagios_unknown(sentence: str) -> str:
+    """Return the output where nothing could be checked."""
+    return f"PINS {NagiosState.UNKNOWN.name} - {_plain(sentence)}\n"
+
+
+def _plain(text: str) -> str:
+    return text.replace("|", "/")  # what follows it is performance data
 
 
 def as_prometheus(report: Report) -> str:

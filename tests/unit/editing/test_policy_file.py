@@ -10,7 +10,7 @@ import pytest
 
 from pinned_requests import Pin, PinPolicy, PinSet, PolicyError
 from pinned_requests.editing.files import create
-from pinned_requests.editing.history import first_record, history_path, read_history, record
+from pinned_requests.editing.policy_file import first_record, history_path, read_history, record
 
 if TYPE_CHECKING:
     from pathlib import Path

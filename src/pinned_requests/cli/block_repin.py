@@ -1,14 +1,17 @@
-"""`pinned-requests repin`: the new key of an appliance, looked at by a person and pinned in place of the old one."""
+"""`pinned-requests block` and `repin`: a policy changed at once, for a stolen key or an appliance's new one."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pinned_requests.cli.output import CommandError, RefusedError, Row, show_json, show_table
-from pinned_requests.cli.writing import write
-from pinned_requests.core.pin import Pin
-from pinned_requests.core.text import escape
+from pinned_requests import Pin, PinFormatError, PolicyError
+from pinned_requests.cli.inputs import read_bounded
+from pinned_requests.cli.output import CommandError, RefusedError, Row, complain, show_json, show_table, write
+from pinned_requests.core.der import MAX_SIZE
+from pinned_requests.core.pin import find_keys
+from pinned_requests.core.text import escape, show
 from pinned_requests.editing import changes
 from pinned_requests.editing.policy_file import PolicyFile, note_of
 from pinned_requests.monitoring.details import details_of_certificate
@@ -18,11 +21,57 @@ from pinned_requests.monitoring.target import InvalidCertificateError, read_targ
 from pinned_requests.monitoring.trust_store import doubts_about
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from pinned_requests.core.chain import Chain
     from pinned_requests.monitoring.route import Route
     from pinned_requests.monitoring.target import Target
+
+
+def block(what: Sequence[str], policy: Path, route: Route, *, is_agreed: bool, as_json: bool) -> int:
+    """Add keys to a policy's `blocked_pins`: pins, the first key in each file, the leaf's key of each `HOST[:PORT]`."""
+    now = datetime.now(UTC)
+    file = PolicyFile.read(policy, now)
+    pins = list(dict.fromkeys(_read_pin(text, route, now) for text in what))
+    new = [pin for pin in pins if pin not in file.policy.blocked]
+    hosts = file.policy.hosts
+    accepted = {pin: names for pin in new if (names := [name for name, each in hosts.items() if pin in each.accepted])}
+    for pin, names in accepted.items():
+        complain(f"{pin} is accepted for {', '.join(names)}: clients will refuse these hosts wherever they serve it")
+    after = changes.blocking(file.policy, new)
+    shown = write(file, after, now, is_agreed=is_agreed, as_json=as_json) if new else ""
+    if as_json:
+        show_json(
+            {
+                "policy": str(policy),
+                "blocked": [str(pin) for pin in new],
+                "accepted_for": {str(pin): names for pin, names in accepted.items()},
+                "difference": shown,
+            }
+        )
+    elif new:
+        print(f"Publish {escape(str(policy))} now.")
+    else:
+        print(f"Nothing to do: {escape(str(policy))} blocks {', '.join(map(str, pins))} already.")
+    return 0
+
+
+def _read_pin(text: str, route: Route, now: datetime) -> Pin:
+    try:
+        return Pin.parse(text)
+    except PinFormatError as error:
+        fault = error
+    path = Path(text)
+    if "/" in text or path.exists():
+        found = next(find_keys(read_bounded(text, MAX_SIZE)), None)
+        if found is None:
+            raise PolicyError(f"{show(text)} has no certificate, certification request or key")
+        return found.pin.with_note(note_of("blocked", path.name, "on", now))
+    if "sha256" in text.lower():  # a pin that is misspelt, and not a host
+        raise fault
+    target = read_target(text)
+    leaf = fetch(target, route.without_verification()).certificates[0]
+    return leaf.spki_pin.with_note(note_of(f"blocked, seen at {target}", leaf.subject, "on", now))
 
 
 def repin(host: str, policy: Path, route: Route, expected: str | None, *, as_json: bool) -> int:
@@ -72,8 +121,8 @@ def repin(host: str, policy: Path, route: Route, expected: str | None, *, as_jso
                 "difference": shown,
             }
         )
-        return 0
-    print(f"Publish {escape(str(policy))} now: clients with an older one refuse {target}.")
+    else:
+        print(f"Publish {escape(str(policy))} now: clients with an older one refuse {target}.")
     return 0
 
 
