@@ -233,6 +233,9 @@ def _check_root(proposed: Root, current: Root, now: datetime) -> None:
     _check_next(proposed, expected, now)
     if set(proposed.roles) != set(ROLES):
         raise ProposalError(f"the proposed root has the roles {escape(', '.join(map(str, proposed.roles)))}")
+    for name, role in proposed.roles.items():
+        if not set(role.keyids) <= proposed.keys.keys():
+            raise ProposalError(f"the proposed root has a key for {name} that it does not show")
     for keyid, key in proposed.keys.items():
         if current.keys.get(keyid) != key and not has_own_id(key):
             raise ProposalError(f"the id of the proposed key {escape(keyid[:12])} is not that of the key")
