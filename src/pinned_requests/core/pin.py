@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pinned_requests.core import spki
-from pinned_requests.core.der import MAX_SIZE, first_pem, is_whole_element, pem_blocks
+from pinned_requests.core.der import MAX_SIZE, is_whole_element, pem_blocks
 from pinned_requests.core.errors import PinFormatError
 from pinned_requests.core.pin_faults import fault_of, meant_by
 from pinned_requests.core.text import escape, exact, show
@@ -358,7 +358,7 @@ def _der(what: str, value: object) -> bytes:
     # DER first: a certificate may hold text that looks like PEM, with another certificate in it.
     if is_whole_element(value) or b"-----BEGIN " not in value:
         return value
-    block = first_pem(value, {label for label, kind in _LABELS.items() if kind == what})
+    block = next(pem_blocks(value, {label for label, kind in _LABELS.items() if kind == what}), None)
     if block is None:
         raise PinFormatError(f"the PEM text has no {what} that can be read")
     return block[1]

@@ -1,4 +1,4 @@
-"""`ViolationReport`: a violation as a value, as text for people, and as JSON for machines (RFC 7469 §3).
+"""What was seen: `PinCheck`, and `ViolationReport` as a value, text for people, and JSON for machines (RFC 7469 §3).
 
 Rules for the next maintainer:
 
@@ -29,6 +29,72 @@ if TYPE_CHECKING:
 
 MAX_LINES = 20
 _MAX_HOST = 100  # characters of a host in the sentence: the rest of the sentence needs room
+
+
+class PinCheck(Value):
+    """Whether a URL is pinned, and what matched.
+
+    Attributes:
+        host: the host in canonical form, escaped. If a proxy was refused before the host was reached, the proxy.
+        port: the port of that host.
+        outcome: what was found, such as `Outcome.MATCH`; it is equal to its text, such as `"match"`.
+        pattern: the host pattern that matched, or None.
+        pin: the pin that matched, or that is blocked, or None.
+        depth: the position of its certificate in the chain, 0 for the leaf, or None.
+        chain: the certificates, leaf first; empty without a handshake.
+        verified: whether the chain and the host name were verified.
+    """
+
+    host: str
+    port: int | None
+    outcome: Outcome
+    pattern: str | None
+    pin: Pin | None
+    depth: int | None
+    chain: tuple[SeenCertificate, ...]
+    verified: bool
+    __slots__ = tuple(__annotations__)
+
+    def __init__(  # noqa: PLR0913, PLR0917  one argument a field
+        self,
+        host: str,
+        port: int | None,
+        outcome: Outcome,
+        pattern: str | None = None,
+        pin: Pin | None = None,
+        depth: int | None = None,
+        chain: tuple[SeenCertificate, ...] = (),
+        verified: bool = False,  # noqa: FBT001, FBT002  a field
+    ) -> None:
+        self._set(
+            host=host,
+            port=port,
+            outcome=outcome,
+            pattern=pattern,
+            pin=pin,
+            depth=depth,
+            chain=chain,
+            verified=verified,
+        )
+
+    @property
+    def ok(self) -> bool:
+        """Whether the host is pinned and presented one of its pins."""
+        return self.outcome is Outcome.MATCH
+
+    @classmethod
+    def of(cls, verdict: Verdict) -> PinCheck:
+        """Return the check with this verdict."""
+        return cls(
+            host=escape(verdict.host),
+            port=verdict.port,
+            outcome=verdict.outcome,
+            pattern=verdict.pattern,
+            pin=verdict.pin,
+            depth=verdict.depth,
+            chain=verdict.chain.certificates,
+            verified=verdict.chain.is_verified,
+        )
 
 
 class ViolationReport(Value):

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib3 import PoolManager, ProxyManager
 
 from pinned_requests.core.host import DEFAULT_PORTS
-from pinned_requests.enforcement.guard import Guard
-from pinned_requests.enforcement.refusal import Refusal
+from pinned_requests.enforcement.guard import Guard, Refusal
 from pinned_requests.transport.connection import Pinning
 from pinned_requests.transport.origin import origins_of
 from pinned_requests.transport.outermost import Outermost, become, examine, outermost
