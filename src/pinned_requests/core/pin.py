@@ -374,7 +374,6 @@ def _base64_of_key(text: str) -> str:
 
 
 def _decode(text: str, encoded: str) -> bytes:
-    """Return the 32 bytes that `encoded` spells, or raise an error about `text`."""
     try:
         digest = binascii.a2b_base64(encoded.encode("ascii"))
     except (UnicodeEncodeError, binascii.Error):

@@ -197,7 +197,6 @@ def _checked_spki(element: Element) -> bytes:
 
 
 def _bits_of_spki(spki: bytes) -> Element:
-    """Return the subjectPublicKey of a SubjectPublicKeyInfo."""
     reader = inside(spki)
     reader.take(SEQUENCE)
     return reader.take(BIT_STRING)
@@ -208,8 +207,8 @@ def _spki_of_ec_key(der: bytes, parameters: bytes | None, encoded: bytes) -> byt
 
     Args:
         der: the ECPrivateKey.
-        parameters: the curve parameters of the PKCS #8 key around it, or None if there is no such key.
-        encoded: the SubjectPublicKeyInfo as `cryptography` encodes it: named curve, uncompressed point.
+        parameters: those of the PKCS #8 key around it, if there is one.
+        encoded: the result of `cryptography`: named curve, uncompressed point.
     """
     key = inside(der)
     key.take(INTEGER)  # version

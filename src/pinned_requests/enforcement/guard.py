@@ -65,7 +65,7 @@ class Refusal(Exception):  # noqa: N818  private: it becomes a PinningError
 
 
 def error_fields(report: ViolationReport) -> dict[str, Any]:
-    """Return the attributes of a `PinningError` about `report`, but its request."""
+    """Return the attributes of the error about `report`, but its request."""
     return {"host": report.host, "port": report.port, "chain": report.chain, "expected": report.known_pins}
 
 
@@ -139,12 +139,7 @@ class Guard:
     ) -> Admission:
         """Refuse what can be refused before a connection is made, and return what `judge()` needs.
 
-        Args:
-            scheme: of the URL, in lower case.
-            host: of the connection, in any spelling.
-            port: of the connection.
-            only_if_named: the host is subject to pins only if the policy has an entry for it (a proxy, an SNI name).
-            may_wait: as for `is_reconsidered()`.
+        The arguments are those of the pure `admit()`, and of `is_reconsidered()`.
 
         Raises:
             Refusal: the host is not pinned and must be, the scheme is not `https`, or the pins have expired.
