@@ -22,11 +22,10 @@ class Change(NamedTuple):
     """One thing that changes.
 
     Attributes:
-        field: `"pins"`, `"backup_pins"`, `"blocked_pins"`, `"expires"`, `"on_expiry"`, `"report_only"`, `"exempt"`,
-            `"unpinned_hosts"` or `"report_uri"`.
+        field: of a policy or pin set, such as `"backup_pins"`.
         old: the pin or value that is lost, as text, or None.
-        new: the pin or value that is gained, as text, or None.
-        shown: what people are shown of it: of a pin, its note as well.
+        new: the same, that is gained.
+        shown: it as people are shown it: of a pin, its note as well.
     """
 
     field: str
@@ -40,12 +39,12 @@ class Change(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """What a new policy changes. It is false if that is nothing.
+    """What a new policy changes: false if nothing.
 
     Attributes:
         gained: host pattern → changes, of the patterns that only the new policy has.
         lost: the same, of those that only the old policy has.
-        changed: the same, of those that both have, with something else.
+        changed: the same, of those that differ.
         policy: the changes of the whole policy.
     """
 
@@ -83,12 +82,7 @@ def _named(names: list[str]) -> str:
 
 
 def difference(old: PinPolicy | None, new: PinPolicy) -> Difference:
-    """Return what a new policy changes. Notes on pins are not compared.
-
-    Args:
-        old: the published policy; None if there is none.
-        new: the one to replace it.
-    """
+    """Return what a new policy changes; `old` is None if there is none yet. Notes on pins are not compared."""
     before, after = {} if old is None else old.hosts, new.hosts
     changed = {host: _of_sets(before[host], after[host]) for host in before if host in after}
     policy = _of_pins("blocked_pins", getattr(old, "blocked_pins", ()), new.blocked_pins)

@@ -263,9 +263,9 @@ class FoundKey(NamedTuple):
     """A public key, and the object it was found in.
 
     Attributes:
-        kind: of that object: `"certificate"`, `"certification request"`, `"public key"` or `"private key"`.
-        der: the object in DER. A private key is secret.
-        spki: the SubjectPublicKeyInfo of the key, in DER.
+        kind: of the object: `"certificate"`, `"certification request"`, `"public key"` or `"private key"`.
+        der: the object. A private key is secret.
+        spki: the SubjectPublicKeyInfo, in DER.
     """
 
     kind: str
@@ -274,7 +274,7 @@ class FoundKey(NamedTuple):
 
     @property
     def pin(self) -> Pin:
-        """The SPKI pin of the key."""
+        """The SPKI pin."""
         return _of_spki(self.spki)
 
     def __repr__(self) -> str:
@@ -283,8 +283,6 @@ class FoundKey(NamedTuple):
 
 def find_keys(data: bytes) -> Iterator[FoundKey]:
     """Yield the public keys of the certificates, CSRs, public and private keys in `data`, which is PEM or DER.
-
-    DER is a single object. Of PEM all blocks of these kinds count, in order.
 
     Raises:
         PinFormatError: the content of a PEM block does not match its label.

@@ -1,7 +1,7 @@
 """The text of a policy in TOML or JSON. Both have the schema in `policy.schema.json`.
 
-This module converts text to a mapping of plain values and back; `PinPolicy` interprets the values. TOML is parsed by
-`rtoml` if it is installed, which is eight times as fast, else by the standard library.
+`PinPolicy` interprets the values. TOML is parsed by `rtoml` if it is installed, which is eight times as fast, else by
+the standard library.
 
 Rules for the next maintainer:
 

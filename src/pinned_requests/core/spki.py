@@ -98,8 +98,6 @@ def spki_of_certificate(der: bytes) -> bytes:
 def spki_of_csr(der: bytes) -> bytes:
     """Return the SubjectPublicKeyInfo bytes of a DER certification request (PKCS #10, RFC 2986 §4).
 
-    Its signature is not checked.
-
     Raises:
         PinFormatError: `der` is not one certification request in strict DER.
     """
@@ -132,8 +130,8 @@ def spki_of_public_key(der: bytes) -> bytes:
 def spki_of_private_key(der: bytes) -> bytes:
     """Return the SubjectPublicKeyInfo bytes of the public half of an unencrypted private key in DER.
 
-    They are the bytes that openssl puts into a certificate for this key: the algorithm identifier of an RSA-PSS key,
-    and the parameters and public point of an EC key, are copied unchanged.
+    As openssl puts them into a certificate: the algorithm identifier of an RSA-PSS key, and the parameters and public
+    point of an EC key, are copied unchanged.
 
     Raises:
         PinFormatError: it cannot be read, or is encrypted.
@@ -159,11 +157,7 @@ def spki_of_private_key(der: bytes) -> bytes:
 
 
 def spki_of_private_key_object(key: PrivateKeyObject) -> bytes:
-    """Return the SubjectPublicKeyInfo bytes of the public half of a private key object of `cryptography`.
-
-    Raises:
-        PinFormatError: it is another object.
-    """
+    """Return the same of a private key object of `cryptography`; another object raises a `PinFormatError`."""
     return spki_of_public_key(_through_cryptography(key.public_key, "a private key"))
 
 
