@@ -6,11 +6,10 @@ The public names belong here, and nothing else.
 import logging
 import typing
 
-from pinned_requests.core.check import PinCheck
 from pinned_requests.core.pin import Pin
 from pinned_requests.core.pinset import PinSet
 from pinned_requests.core.policy import PinPolicy
-from pinned_requests.core.report import ViolationReport
+from pinned_requests.core.report import PinCheck, ViolationReport
 from pinned_requests.exceptions import (
     BlockedKeyError,
     ChainUnavailableError,

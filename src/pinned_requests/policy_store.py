@@ -109,9 +109,9 @@ class PolicyStore:
     ) -> None:
         if confirm_refusals is ...:
             confirm_refusals = CONFIRM if refresh_after is not None else None
-        _check_interval("refresh_after", refresh_after, source)
-        _check_interval("max_age", max_age, source)
-        _check_interval("confirm_refusals", confirm_refusals, source)
+        intervals = {"refresh_after": refresh_after, "max_age": max_age, "confirm_refusals": confirm_refusals}
+        for name, value in intervals.items():
+            _check_interval(name, value, source)
         self._max_age, self._patience = max_age, confirm_refusals
         self._on_change, self._on_error = on_change, on_error
         self._refresher: Refresher | None = None
@@ -256,10 +256,9 @@ class PolicyStore:
         return self._current
 
     def settled_for(self) -> float:
-        """Return for how many seconds `in_force` can be used in place of `current`.
+        """Return for how many seconds `in_force` can be used in place of `current`: infinite for a fixed policy.
 
-        Infinite for a fixed policy. Else at most a second, so that a store whose connections stay open is still asked
-        whether a look is due. For guards.
+        Else at most a second, so that a store whose connections stay open is still asked whether a look is due.
         """
         if self._refresher is None:
             return math.inf
@@ -339,7 +338,7 @@ class PolicyStore:
         return may_wait and self._patience is not None
 
     def _put(self, policy: PinPolicy | None, loaded: float | None = None, version: str | None = None) -> None:
-        """Put a policy in force, or confirm the one that is (None). `_announce()` then tells of it.
+        """Put a policy in force, or confirm the one that is (None), for `_announce()` to tell of.
 
         It was known to be good at `loaded`, in seconds since the epoch (None: now; in the future: unknown).
         """
@@ -361,7 +360,6 @@ class PolicyStore:
 
     @staticmethod
     def _clocks() -> tuple[float, float]:
-        """Return the seconds of a monotonic clock and since the epoch."""
         return time.monotonic(), time.time()
 
     def _begin_telling(self) -> None:
@@ -369,7 +367,7 @@ class PolicyStore:
         self._pid = os.getpid()
 
     def _announce(self, error: BaseException | None = None) -> None:
-        """Tell of changes and errors, in their order. If another call is telling, that one goes on with these."""
+        """Tell of changes and errors, in their order. If another call is telling, it goes on with these."""
         if self._pid != os.getpid():  # a forked child: the thread that was telling is not here
             self._begin_telling()
         if error is not None:

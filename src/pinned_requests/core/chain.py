@@ -30,13 +30,13 @@ class SeenCertificate(Value):
         der: the certificate, in DER.
     """
 
-    __slots__ = ("subject", "spki_pin", "certificate_pin", "pins", "is_self_issued", "der")  # noqa: RUF023  the order of the arguments
     subject: str
     spki_pin: Pin
     certificate_pin: Pin
     pins: frozenset[Pin]
     is_self_issued: bool
     der: bytes
+    __slots__ = tuple(__annotations__)
 
     def __init__(  # noqa: PLR0913, PLR0917  one argument a field
         self,
@@ -95,20 +95,14 @@ class Chain(NamedTuple):
 
 
 class RawChain(NamedTuple):
-    """The certificates of one connection in DER, leaf first, not read yet: what a thread that waits for many takes.
-
-    Attributes:
-        certificates: as `Chain.certificates`.
-        is_verified: as `Chain.is_verified`.
-        unavailable: as `Chain.unavailable`.
-    """
+    """A `Chain` whose certificates are DER, not read yet: what a thread that waits for many connections takes."""
 
     certificates: tuple[bytes, ...]
     is_verified: bool = False
     unavailable: str | None = None
 
     def read(self) -> Chain:
-        """Return the chain, as `read_chain()` does."""
+        """Return the chain."""
         if self.unavailable is not None:
             return Chain.missing(self.unavailable)
         return read_chain(self.certificates, self.is_verified)
@@ -116,7 +110,7 @@ class RawChain(NamedTuple):
 
 @lru_cache(maxsize=256)  # some kB each; bounded because peers choose them
 def read_chain(certificates: tuple[bytes, ...], is_verified: bool) -> Chain:  # noqa: FBT001  a cache is quicker so
-    """Return the chain: the same object for the same certificates, which is quicker to compare."""
+    """Return the chain: for the same certificates the same object, which is quicker to compare."""
     return Chain.of(certificates, is_verified=is_verified)
 
 

@@ -50,7 +50,7 @@ class Reader:
 
     def peek(self) -> int | None:
         """Return the tag of the next element, or None at the end."""
-        return self._data[self._at] if self._at < len(self._data) else None
+        return self._data[self._at] if self else None
 
     def take(self, *tags: int) -> Element:
         """Return the next element and move past it.
@@ -88,24 +88,28 @@ class Reader:
         return self._data[self._at :]
 
     def end(self) -> None:
-        """Check that everything has been read.
-
-        Raises:
-            PinFormatError: bytes are left.
-        """
-        if self._at < len(self._data):
+        """Raise a `PinFormatError` if bytes are left."""
+        if self:
             raise PinFormatError("it has bytes after its end")
 
     def take_all(self, tag: int) -> list[Element]:
-        """Return all that follows as elements, which must have this tag.
-
-        Raises:
-            PinFormatError: as `take()`.
-        """
+        """Return all that follows, by `take()`."""
         found = []
-        while self._at < len(self._data):
+        while self:
             found.append(self.take(tag))
         return found
+
+
+def inside(der: bytes) -> Reader:
+    """Return a reader of the content of `der`.
+
+    Raises:
+        PinFormatError: `der` is not exactly one SEQUENCE.
+    """
+    outer = Reader(der)
+    content = outer.take(SEQUENCE).content
+    outer.end()
+    return Reader(content)
 
 
 def sequence(content: bytes) -> bytes:
@@ -132,21 +136,11 @@ def bounded(data: bytes) -> bytes:
 
 def is_whole_element(data: bytes) -> bool:
     """Return whether `data` is exactly one DER SEQUENCE, and so not a text with PEM in it."""
-    reader = Reader(data)
     try:
-        reader.take(SEQUENCE)
+        inside(data)
     except PinFormatError:
         return False
-    return not reader
-
-
-def first_pem(data: bytes, labels: Collection[str]) -> tuple[str, bytes] | None:
-    """Return the first of `pem_blocks()`, or None if there is none.
-
-    Raises:
-        PinFormatError: as `pem_blocks()`. What follows the first block is not checked.
-    """
-    return next(pem_blocks(data, labels), None)
+    return True
 
 
 def pem_blocks(data: bytes, labels: Collection[str]) -> Iterator[tuple[str, bytes]]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pinned_requests.core.pinset import PIN_LISTS, PinSet
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pinned_requests.core.pin import Pin
-    from pinned_requests.core.pinset import PinSet
     from pinned_requests.core.policy import PinPolicy
 
 MAX_NAMED = 20  # host patterns of each kind in the one line
 
-_PIN_FIELDS = ("pins", "backup_pins", "blocked_pins")
 _OTHER_FIELDS = ("expires", "on_expiry", "report_only", "exempt")
 
 
@@ -22,11 +22,10 @@ class Change(NamedTuple):
     """One thing that changes.
 
     Attributes:
-        field: `"pins"`, `"backup_pins"`, `"blocked_pins"`, `"expires"`, `"on_expiry"`, `"report_only"`, `"exempt"`,
-            `"unpinned_hosts"` or `"report_uri"`.
+        field: of a policy or pin set, such as `"backup_pins"`.
         old: the pin or value that is lost, as text, or None.
-        new: the pin or value that is gained, as text, or None.
-        shown: what people are shown of it: of a pin, its note as well.
+        new: the same, that is gained.
+        shown: it as people are shown it: of a pin, its note as well.
     """
 
     field: str
@@ -40,12 +39,12 @@ class Change(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """What a new policy changes. It is false if that is nothing.
+    """What a new policy changes: false if nothing.
 
     Attributes:
         gained: host pattern → changes, of the patterns that only the new policy has.
         lost: the same, of those that only the old policy has.
-        changed: the same, of those that both have, with something else.
+        changed: the same, of those that differ.
         policy: the changes of the whole policy.
     """
 
@@ -83,17 +82,12 @@ def _named(names: list[str]) -> str:
 
 
 def difference(old: PinPolicy | None, new: PinPolicy) -> Difference:
-    """Return what a new policy changes. Notes on pins are not compared.
-
-    Args:
-        old: the published policy; None if there is none.
-        new: the one to replace it.
-    """
+    """Return what a new policy changes; `old` is None if there is none yet. Notes on pins are not compared."""
     before, after = {} if old is None else old.hosts, new.hosts
     changed = {host: _of_sets(before[host], after[host]) for host in before if host in after}
-    policy = list(_of_pins("blocked_pins", () if old is None else old.blocked_pins, new.blocked_pins))
+    policy = _of_pins("blocked_pins", getattr(old, "blocked_pins", ()), new.blocked_pins)
     for field in ("unpinned_hosts", "report_uri"):
-        policy += _of_values(field, None if old is None else getattr(old, field), getattr(new, field))
+        policy += _of_values(field, getattr(old, field, None), getattr(new, field))
     return Difference(
         {host: _of_sets(None, pins) for host, pins in after.items() if host not in before},
         {host: _of_sets(pins, None) for host, pins in before.items() if host not in after},
@@ -104,10 +98,8 @@ def difference(old: PinPolicy | None, new: PinPolicy) -> Difference:
 
 def _of_sets(old: PinSet | None, new: PinSet | None) -> tuple[Change, ...]:
     changes: list[Change] = []
-    for field in _PIN_FIELDS:
-        changes += _of_pins(
-            field, () if old is None else getattr(old, field), () if new is None else getattr(new, field)
-        )
+    for field in PIN_LISTS:
+        changes += _of_pins(field, getattr(old, field, ()), getattr(new, field, ()))
     before, after = ({} if pins is None else pins.fields() for pins in (old, new))
     for field in _OTHER_FIELDS:
         changes += _of_values(field, before.get(field), after.get(field))
@@ -130,4 +122,6 @@ def _of_values(field: str, old: object, new: object) -> list[Change]:
 def _text(value: object) -> str | None:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%dT%H:%M:%SZ}"
-    return {None: None, True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return None if value is None else str(value)

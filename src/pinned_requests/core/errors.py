@@ -29,15 +29,10 @@ class MissingBackupPinWarning(UserWarning):
 
 
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> Any:
-    """Return `value` as a plain `str`; it must be one of `choices`.
-
-    Args:
-        name: of the option, for the error.
-        value: what was given.
-        choices: the accepted values.
+    """Return `value`, which was given for the option `name`, as a plain `str`.
 
     Raises:
-        PolicyError: it is not one of them; the text names the closest.
+        PolicyError: it is not one of `choices`; the text names the closest.
     """
     if not isinstance(value, str) or exact(value) not in choices:
         unknown(f"value for '{name}'", value, choices)
@@ -45,15 +40,9 @@ def one_of(name: str, value: Any, choices: tuple[str, ...]) -> Any:
 
 
 def unknown(what: str, value: object, known: tuple[str, ...]) -> NoReturn:
-    """Raise the error for an unknown name, which names the closest known one.
+    """Raise the `PolicyError` for `value`, which should be a known `what`, such as `"field of a pin set"`.
 
-    Args:
-        what: what `value` should name, such as `"field of a pin set"`.
-        value: what was given.
-        known: the accepted names.
-
-    Raises:
-        PolicyError: always.
+    It names the closest of the known ones.
     """
     text = exact(value)[:_MAX_HINTED] if isinstance(value, str) else ""
     import difflib  # noqa: PLC0415  only errors need it

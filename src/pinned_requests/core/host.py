@@ -23,13 +23,14 @@ MAX_PORT = 65535
 DEFAULT_PORTS = {"https": 443, "http": 80}
 _NAME = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}", re.ASCII)
 # A pattern in canonical form. It does not end in a number, so it is not an address.
-_PLAIN_PATTERN = re.compile(r"(\*{1,2}\.)?((?:[a-z0-9_-]{1,63}\.)*[a-z][a-z0-9_-]{0,62})", re.ASCII)
+_PLAIN_PATTERN = re.compile(r"((?:\*{1,2}\.)?)((?:[a-z0-9_-]{1,63}\.)*[a-z][a-z0-9_-]{0,62})", re.ASCII)
 _NUMBER = re.compile(r"0x[0-9a-f]+|[0-9]+", re.ASCII)
 _PORT = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
 _ACCEPTED = "write the host alone, such as 'api.example.com', '*.example.com' or '**.example.com'"
 
 PatternKind = Literal["exact", "one-label", "subtree"]
-_KINDS: dict[str | None, PatternKind] = {None: "exact", "*.": "one-label", "**.": "subtree"}
+_KINDS: dict[str, PatternKind] = {"": "exact", "*.": "one-label", "**.": "subtree"}
+_PREFIXES = {kind: prefix for prefix, kind in _KINDS.items()}
 
 
 class HostError(PolicyError):
@@ -62,10 +63,7 @@ def normalize_host(host: str) -> str:
 
 @lru_cache(maxsize=4096)  # hosts: more than a process connects to; bounded, because redirects choose them
 def _normalize(host: str) -> str:
-    name = host
-    if not name.isascii():
-        name = _to_a_labels(name)
-    name = name.lower()
+    name = (host if host.isascii() else _to_a_labels(host)).lower()
     if name.startswith("[") and name.endswith("]"):
         return _ipv6(host, name[1:-1])
     if ":" in name:
@@ -83,9 +81,6 @@ def is_address(host: str) -> bool:
     return ":" in host or _ipv4(host) is not None
 
 
-_PREFIXES: dict[PatternKind, str] = {"exact": "", "one-label": "*.", "subtree": "**."}
-
-
 class HostPattern(NamedTuple):
     """A host, or the hosts that a wildcard matches.
 
@@ -101,9 +96,8 @@ class HostPattern(NamedTuple):
     port: int | None = None
 
     def __str__(self) -> str:
-        prefix = _PREFIXES[self.kind]
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return prefix + host + ("" if self.port is None else f":{self.port}")
+        return _PREFIXES[self.kind] + host + ("" if self.port is None else f":{self.port}")
 
     @classmethod
     def parse(cls, text: str) -> HostPattern:
@@ -148,7 +142,6 @@ def _refuse_url_parts(text: str) -> None:
 
 
 def _split_port(text: str) -> tuple[str, int | None]:
-    """Split `host:port`. An IPv6 address with a port needs brackets (RFC 3986 §3.2.2)."""
     name, colon, port = text.rpartition(":")
     if not colon or (":" in name and not name.endswith("]")) or text.endswith("]"):
         return text, None
@@ -176,7 +169,7 @@ def _ipv6(host: str, text: str) -> str:
 
 
 def _ipv4(name: str) -> str | None:
-    """Return the dotted form of an address that `inet_aton` reads, or None if it does not read it."""
+    """Return the dotted form of an address that `inet_aton` reads, or None."""
     numbers = name.split(".")
     if len(numbers) > 4 or not all(map(_NUMBER.fullmatch, numbers)):  # noqa: PLR2004  octets
         return None

@@ -15,13 +15,7 @@ _ALIKE = 0.8  # of difflib's ratio: one or two characters of a name
 
 
 def near_miss(policy: PinPolicy, host: str, port: int | None) -> str | None:
-    """Return which entry of a policy nearly matches a host that no entry matches, as half a sentence; None for none.
-
-    Args:
-        policy: the policy.
-        host: in canonical form.
-        port: of the connection, or None.
-    """
+    """Return which entry nearly matches a host, in canonical form, that no entry matches: half a sentence, or None."""
     if len(policy.hosts) > _MAX_COMPARED:
         return None
     patterns = [HostPattern.parse(name) for name in policy.hosts]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pinned_requests.core import spki
-from pinned_requests.core.der import MAX_SIZE, first_pem, is_whole_element, pem_blocks
+from pinned_requests.core.der import MAX_SIZE, is_whole_element, pem_blocks
 from pinned_requests.core.errors import PinFormatError
 from pinned_requests.core.pin_faults import fault_of, meant_by
 from pinned_requests.core.text import escape, exact, show
@@ -263,9 +263,9 @@ class FoundKey(NamedTuple):
     """A public key, and the object it was found in.
 
     Attributes:
-        kind: of that object: `"certificate"`, `"certification request"`, `"public key"` or `"private key"`.
-        der: the object in DER. A private key is secret.
-        spki: the SubjectPublicKeyInfo of the key, in DER.
+        kind: of the object: `"certificate"`, `"certification request"`, `"public key"` or `"private key"`.
+        der: the object. A private key is secret.
+        spki: the SubjectPublicKeyInfo, in DER.
     """
 
     kind: str
@@ -274,7 +274,7 @@ class FoundKey(NamedTuple):
 
     @property
     def pin(self) -> Pin:
-        """The SPKI pin of the key."""
+        """The SPKI pin."""
         return _of_spki(self.spki)
 
     def __repr__(self) -> str:
@@ -283,8 +283,6 @@ class FoundKey(NamedTuple):
 
 def find_keys(data: bytes) -> Iterator[FoundKey]:
     """Yield the public keys of the certificates, CSRs, public and private keys in `data`, which is PEM or DER.
-
-    DER is a single object. Of PEM all blocks of these kinds count, in order.
 
     Raises:
         PinFormatError: the content of a PEM block does not match its label.
@@ -358,7 +356,7 @@ def _der(what: str, value: object) -> bytes:
     # DER first: a certificate may hold text that looks like PEM, with another certificate in it.
     if is_whole_element(value) or b"-----BEGIN " not in value:
         return value
-    block = first_pem(value, {label for label, kind in _LABELS.items() if kind == what})
+    block = next(pem_blocks(value, {label for label, kind in _LABELS.items() if kind == what}), None)
     if block is None:
         raise PinFormatError(f"the PEM text has no {what} that can be read")
     return block[1]
@@ -374,7 +372,6 @@ def _base64_of_key(text: str) -> str:
 
 
 def _decode(text: str, encoded: str) -> bytes:
-    """Return the 32 bytes that `encoded` spells, or raise an error about `text`."""
     try:
         digest = binascii.a2b_base64(encoded.encode("ascii"))
     except (UnicodeEncodeError, binascii.Error):

@@ -1,7 +1,4 @@
-"""What is wrong with a text that is not a pin, and what was probably meant. For error texts only: nothing is accepted.
-
-Rule for the next maintainer: a suggestion is shown, never used. What was reviewed is what is used.
-"""
+"""What is wrong with a text that is not a pin, and what was probably meant: for error texts, never used as a pin."""
 
 from __future__ import annotations
 
@@ -20,12 +17,7 @@ _PREFIXES = ("sha256/", 'pin-sha256="', "cert-sha256/")
 
 
 def fault_of(text: str, encoded: str) -> str:  # noqa: PLR0911  one return a fault
-    """Return what is wrong with a pin, as half a sentence.
-
-    Args:
-        text: what was given.
-        encoded: what follows its prefix, if it has one that is known.
-    """
+    """Return what is wrong with `text`, as half a sentence; `encoded` is what follows its prefix, if that is known."""
     if not text.isascii():
         return "it has characters outside ASCII"
     if any(c.isspace() for c in text):

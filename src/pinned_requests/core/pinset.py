@@ -1,7 +1,6 @@
 """`PinSet`: the pins of one host or host pattern.
 
-Rule for the next maintainer: a value is frozen and valid once it is built. The constructor reports every mistake, so
-that no request can fail for one.
+Rule for the next maintainer: the constructor reports every mistake, so that no request can fail for one.
 """
 
 from __future__ import annotations
@@ -29,10 +28,11 @@ _PACKAGE = __name__.partition(".")[0]
 _DISTINCT_PINS = 2  # RFC 7469 §4.3: one in use and one backup
 _DATE = r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)?"
 _OFFSET: dict[str | None, str] = {"Z": "+00:00", "z": "+00:00", None: ""}
-_CONSTRUCTED = ("pins", "backup_pins", "blocked_pins", "expires", "on_expiry", "report_only", "is_exempt")
-_PIN_FIELDS = ("pin", "note")
 PIN_LISTS = ("pins", "backup_pins", "blocked_pins")  # the fields that hold pins
-_FIELDS = ("pins", "backup_pins", "blocked_pins", "expires", "on_expiry", "report_only", "exempt")
+_SHOWN = (*PIN_LISTS, "expires", "on_expiry", "report_only")
+_CONSTRUCTED = (*_SHOWN, "is_exempt")
+_FIELDS = (*_SHOWN, "exempt")
+_PIN_FIELDS = ("pin", "note")
 _MAX_WARNED = 4096  # pin sets: a source that keeps changing `expires` must not fill the memory
 _warned: set[PinSet] = set()  # the sets that MissingBackupPinWarning was emitted for
 
@@ -136,10 +136,7 @@ class PinSet(Value):
         if isinstance(value, PinSet):
             return value
         if type(value) is dict or isinstance(value, Mapping):
-            given: dict[Any, Any] = {exact(name) if isinstance(name, str) else name: it for name, it in value.items()}
-            for name in given:
-                if name not in _FIELDS:
-                    unknown("field of a pin set", name, _FIELDS)
+            given = _known("field of a pin set", value, _FIELDS)
             return cls(is_exempt=given.pop("exempt", False), **given)
         return cls(value)
 
@@ -170,8 +167,7 @@ class PinSet(Value):
     def __repr__(self) -> str:
         if self.is_exempt:
             return "PinSet.exempt()"
-        fields = ("pins", "backup_pins", "blocked_pins", "expires", "on_expiry", "report_only")
-        return f"PinSet({', '.join(f'{name}={getattr(self, name)!r}' for name in fields)})"
+        return f"PinSet({', '.join(f'{name}={getattr(self, name)!r}' for name in _SHOWN)})"
 
     def __reduce__(self) -> tuple[object, ...]:
         return _restore_set, tuple(getattr(self, name) for name in _CONSTRUCTED)
@@ -193,14 +189,10 @@ def _restore_set(*values: Any) -> PinSet:
 
 
 def read_pins(name: str, value: object) -> tuple[Pin, ...]:
-    """Return the distinct pins of a field.
-
-    Args:
-        name: the field, for errors.
-        value: a pin or an iterable of pins.
+    """Return the distinct pins of the field `name`.
 
     Raises:
-        PolicyError: `value` is something else.
+        PolicyError: `value` is neither a pin nor an iterable of pins.
         PinFormatError: a pin cannot be read.
     """
     if type(value) is tuple and not value:
@@ -223,14 +215,19 @@ def _pin(value: object) -> Pin:
         return value
     if not isinstance(value, Mapping):
         return Pin.parse(value)  # type: ignore[arg-type]  # it refuses other types
-    given = {exact(name) if isinstance(name, str) else name: field for name, field in value.items()}
-    for name in given:
-        if name not in _PIN_FIELDS:
-            unknown("field of a pin", name, _PIN_FIELDS)
+    given = _known("field of a pin", value, _PIN_FIELDS)
     if "pin" not in given:
         raise PolicyError("a pin with a note needs the field 'pin'")
     pin = given["pin"] if isinstance(given["pin"], Pin) else Pin.parse(given["pin"])
     return pin.with_note(given["note"]) if "note" in given else pin
+
+
+def _known(what: str, fields: Mapping[Any, Any], known: tuple[str, ...]) -> dict[Any, Any]:
+    given = {exact(name) if isinstance(name, str) else name: value for name, value in fields.items()}
+    for name in given:
+        if name not in known:
+            unknown(what, name, known)
+    return given
 
 
 def pin_fields(pin: Pin) -> str | dict[str, str]:
@@ -271,7 +268,7 @@ def _boolean(name: str, value: object) -> bool:
 
 
 def _callers_stacklevel() -> int:
-    """Return the `stacklevel` that makes the caller's warning point at the first line outside this package."""
+    """Return the `stacklevel` with which a warning of the caller points at the first line outside this package."""
     level, frame = 1, sys._getframe(1)  # noqa: SLF001  the documented way to the caller's frame in CPython
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == _PACKAGE:
         level, frame = level + 1, frame.f_back

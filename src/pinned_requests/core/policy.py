@@ -63,17 +63,6 @@ class PinPolicy(Value):
     look-ups, `blocked` is the frozen set of `blocked_pins`.
     """
 
-    __slots__ = (
-        "_bases",
-        "_file",
-        "_hosts",
-        "_outdated",
-        "_ports",
-        "_report_uri",
-        "_unpinned_hosts",
-        "blocked",
-        "blocked_pins",
-    )
     blocked: frozenset[Pin]
     blocked_pins: tuple[Pin, ...]
     _file: str | None
@@ -83,6 +72,7 @@ class PinPolicy(Value):
     _ports: set[int]  # of the patterns with a port
     _report_uri: ReportURI | None
     _unpinned_hosts: UnpinnedHosts
+    __slots__ = tuple(__annotations__)
 
     def __init__(
         self,
@@ -258,11 +248,6 @@ class PinPolicy(Value):
 
     @classmethod
     def _of(cls, values: Mapping[str, Any]) -> PinPolicy:
-        """Return the policy of a document.
-
-        Raises:
-            PolicyError: as the constructor, or a field is unknown.
-        """
         for name in values:
             if name not in _FIELDS:
                 unknown("field of a policy", name, _FIELDS)
@@ -373,7 +358,6 @@ class PinPolicy(Value):
         return (*named, None) if not named or self.find(name, None) else tuple(named)
 
     def _entry(self, pattern: str, end: str) -> Entry | None:
-        """Return the entry of a pattern: with the port in `end`, or without a port."""
         if end and (pins := self._hosts.get(pattern + end)) is not None:
             return Entry(pattern + end, pins)
         return None if (pins := self._hosts.get(pattern)) is None else Entry(pattern, pins)
@@ -412,7 +396,7 @@ class PinPolicy(Value):
 
 
 def _as_policy_error(error: ValueError, where: str) -> PolicyError:
-    """Return `error` as a `PolicyError`, or as its subclass, that starts with where it happened."""
+    """Return `error` as a `PolicyError` that starts with where it happened. A subclass stays one."""
     return (type(error) if isinstance(error, PolicyError) else PolicyError)(f"{where}: {error}")
 
 
@@ -428,19 +412,13 @@ def _restore(
 
 
 def _demand_quotes(name: str, value: object) -> None:
-    """Refuse a host without quotes: to TOML the dots of `[hosts.api.example.com]` are tables in tables.
-
-    Raises:
-        PolicyError: `value` holds a table that is not a field of a pin set.
-    """
-    labels, inner = [name], value
-    while isinstance(inner, Mapping):
-        tables = ((key, each) for key, each in inner.items() if isinstance(each, Mapping) and key not in PIN_LISTS)
-        inside = next(tables, None)
-        if inside is None:
-            break
-        labels.append(str(inside[0]))
-        inner = inside[1]
+    """Refuse a host without quotes: to TOML the dots of `[hosts.api.example.com]` are tables in tables."""
+    labels = [name]
+    while isinstance(value, Mapping):
+        tables = ((key, each) for key, each in value.items() if isinstance(each, Mapping) and key not in PIN_LISTS)
+        key, value = next(tables, ("", None))
+        if value is not None:
+            labels.append(str(key))
     if len(labels) > 1:
         dotted = escape(".".join(labels))
         raise PolicyError(f'[hosts.{dotted}] has no quotes, and names another host; quote the host: [hosts."{dotted}"]')

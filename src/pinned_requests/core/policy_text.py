@@ -1,7 +1,7 @@
 """The text of a policy in TOML or JSON. Both have the schema in `policy.schema.json`.
 
-This module converts text to a mapping of plain values and back; `PinPolicy` interprets the values. TOML is parsed by
-`rtoml` if it is installed, which is eight times as fast, else by the standard library.
+`PinPolicy` interprets the values. TOML is parsed by `rtoml` if it is installed, which is eight times as fast, else by
+the standard library.
 
 Rules for the next maintainer:
 
@@ -73,12 +73,11 @@ def load_toml(text: str | bytes) -> dict[str, Any]:
         raise PolicyError(f"the text is larger than any policy: more than {MAX_LINES} lines")
     _bound_toml(plain)
     try:
-        table = _parse_toml(plain)
+        return _parse_toml(plain)
     except RecursionError:
         raise PolicyError("the TOML text is nested deeper than any policy") from None
     except (ValueError, OverflowError) as e:
         raise PolicyError(f"invalid TOML: {escape(str(e))}") from None
-    return table
 
 
 def dump_json(document: Mapping[str, Any]) -> str:
@@ -122,11 +121,7 @@ def _parse_toml(text: str) -> dict[str, Any]:
 
 
 def _bound_toml(text: str) -> None:
-    """Check that a TOML parser can read the text in bounded time and memory.
-
-    Raises:
-        PolicyError: it may not; the message says why.
-    """
+    """Refuse a text that a TOML parser may not read in bounded time and memory."""
     if '"""' in text or "'''" in text:
         raise PolicyError("the TOML text has a multi-line string; write it on one line")
     # A quote in a comment removes no more than the rest of its line: comments and strings end with the line.
@@ -145,11 +140,7 @@ def _bound_toml(text: str) -> None:
 
 
 def _bounded(text: object) -> str:
-    """Return `text` as a `str` of bounded size, without a byte order mark.
-
-    Raises:
-        PolicyError: it is neither `str` nor bytes, not UTF-8, or too large.
-    """
+    """Return `text` as a `str` of bounded size, without a byte order mark."""
     if not isinstance(text, (str, bytes)):
         raise PolicyError(f"invalid policy text {show(text)}; give TOML or JSON as str or bytes")
     if len(text) > MAX_SIZE:
@@ -178,7 +169,6 @@ def _no_number(name: str) -> float:
 
 
 def _rfc3339(value: object) -> str:
-    """Return a date and time in the form of RFC 3339 §5.6."""
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     raise TypeError(f"a policy has no {type(value).__name__}")

@@ -1,4 +1,4 @@
-"""`ViolationReport`: a violation as a value, as text for people, and as JSON for machines (RFC 7469 §3).
+"""What was seen: `PinCheck`, and `ViolationReport` as a value, text for people, and JSON for machines (RFC 7469 §3).
 
 Rules for the next maintainer:
 
@@ -31,6 +31,72 @@ MAX_LINES = 20
 _MAX_HOST = 100  # characters of a host in the sentence: the rest of the sentence needs room
 
 
+class PinCheck(Value):
+    """Whether a URL is pinned, and what matched.
+
+    Attributes:
+        host: the host in canonical form, escaped. If a proxy was refused before the host was reached, the proxy.
+        port: the port of that host.
+        outcome: what was found, such as `Outcome.MATCH`; it is equal to its text, such as `"match"`.
+        pattern: the host pattern that matched, or None.
+        pin: the pin that matched, or that is blocked, or None.
+        depth: the position of its certificate in the chain, 0 for the leaf, or None.
+        chain: the certificates, leaf first; empty without a handshake.
+        verified: whether the chain and the host name were verified.
+    """
+
+    host: str
+    port: int | None
+    outcome: Outcome
+    pattern: str | None
+    pin: Pin | None
+    depth: int | None
+    chain: tuple[SeenCertificate, ...]
+    verified: bool
+    __slots__ = tuple(__annotations__)
+
+    def __init__(  # noqa: PLR0913, PLR0917  one argument a field
+        self,
+        host: str,
+        port: int | None,
+        outcome: Outcome,
+        pattern: str | None = None,
+        pin: Pin | None = None,
+        depth: int | None = None,
+        chain: tuple[SeenCertificate, ...] = (),
+        verified: bool = False,  # noqa: FBT001, FBT002  a field
+    ) -> None:
+        self._set(
+            host=host,
+            port=port,
+            outcome=outcome,
+            pattern=pattern,
+            pin=pin,
+            depth=depth,
+            chain=chain,
+            verified=verified,
+        )
+
+    @property
+    def ok(self) -> bool:
+        """Whether the host is pinned and presented one of its pins."""
+        return self.outcome is Outcome.MATCH
+
+    @classmethod
+    def of(cls, verdict: Verdict) -> PinCheck:
+        """Return the check with this verdict."""
+        return cls(
+            host=escape(verdict.host),
+            port=verdict.port,
+            outcome=verdict.outcome,
+            pattern=verdict.pattern,
+            pin=verdict.pin,
+            depth=verdict.depth,
+            chain=verdict.chain.certificates,
+            verified=verdict.chain.is_verified,
+        )
+
+
 class ViolationReport(Value):
     """A violation of a policy: a refusal, or a connection that is allowed because its pins are report-only or expired.
 
@@ -42,13 +108,13 @@ class ViolationReport(Value):
         near_miss: why the policy has no entry for the host, where one nearly matches.
     """
 
-    __slots__ = ("verdict", "date_time", "served_chain", "policy_file", "near_miss", "_text")  # noqa: RUF023  the order of the arguments
     verdict: Verdict
     date_time: datetime
     served_chain: tuple[bytes, ...]
     policy_file: str | None
     near_miss: str | None
     _text: str | None
+    __slots__ = tuple(__annotations__)
 
     def __init__(
         self,
@@ -83,7 +149,7 @@ class ViolationReport(Value):
     @property
     def noted_host(self) -> str:
         """The host pattern that matched, or the host if none did."""
-        return self.verdict.pattern or escape(self.verdict.host)
+        return self.verdict.pattern or self.host
 
     @property
     def host(self) -> str:
@@ -184,7 +250,7 @@ class ViolationReport(Value):
         return "\n".join(map(escape, lines))
 
     def _remedy(self) -> list[str]:
-        """Return a line with the command that pins a new key after a look; none if it is too long to be pasted."""
+        """Return a line with the command that pins a new key; none if it is too long to be pasted."""
         host, port = self.verdict.host, self.verdict.port
         target = HostPattern("exact", host, None if port == DEFAULT_PORTS["https"] else port)
         policy = "" if self.policy_file is None else f" --policy {shlex.quote(self.policy_file)}"
@@ -193,22 +259,16 @@ class ViolationReport(Value):
 
     def _sentence(self) -> str:  # noqa: PLR0911  a sentence for each outcome
         verdict = self.verdict
-        host = escape(verdict.host, _MAX_HOST)
-        where = f"[{host}]" if ":" in host else host
-        port = verdict.port
-        peer = where if port is None else f"{where}:{port}"
+        peer = HostPattern("exact", escape(verdict.host, _MAX_HOST), verdict.port)
         match verdict.outcome:
             case Outcome.MISMATCH:
-                went_on = "; the request went on: the pin set is report-only" if verdict.is_allowed else ""
-                return f"{peer} presented a certificate chain that holds none of its pins{went_on}."
+                end = "; the request went on: the pin set is report-only" if verdict.is_allowed else ""
+                return f"{peer} presented a certificate chain that holds none of its pins{end}."
             case Outcome.BLOCKED_KEY:
                 return f"{peer} presented a certificate chain with a blocked key."
             case Outcome.EXPIRED:
-                end = (
-                    "the request went on: the host falls back to CA validation"
-                    if verdict.is_allowed
-                    else "update the policy"
-                )
+                went_on = "the request went on: the host falls back to CA validation"
+                end = went_on if verdict.is_allowed else "update the policy"
                 return f"The pins of {peer} expired at {_rfc3339(self.effective_expiry)}; {end}."
             case Outcome.UNPINNED_HOST:
                 return (
@@ -219,9 +279,8 @@ class ViolationReport(Value):
                 kind = "pinned hosts are https only" if verdict.pins else "the policy blocks unpinned hosts"
                 return f"refused plain http:// to {peer}: {kind}; use https://."
             case Outcome.CHAIN_UNAVAILABLE:
-                kind = (
-                    "pinned" if verdict.pins and not verdict.pins.is_exempt else "subject to the policy's blocked pins"
-                )
+                is_pinned = verdict.pins and not verdict.pins.is_exempt
+                kind = "pinned" if is_pinned else "subject to the policy's blocked pins"
                 return f"{peer} is {kind}, and its certificate chain is not available: {verdict.chain.unavailable}."
             case Outcome.OUTDATED_POLICY:
                 return f"refused {peer}: {verdict.chain.unavailable}."
@@ -255,7 +314,6 @@ def _rfc3339(moment: datetime | None) -> str:
 
 
 def _rfc7469(pin: Pin) -> str:
-    """Return a pin in the form of RFC 7469 §3: a token, an equals sign and a quoted string."""
     token = "pin-sha256" if pin.kind == "spki" else "cert-sha256"
     return f'{token}="{str(pin).partition("/")[2]}"'
 

@@ -1,7 +1,7 @@
 """`ReportURI`: the URL that reports are posted to (RFC 7469 §2.1.4).
 
-Rule for the next maintainer: `urllib.parse` parses the URL here, and requests parses it again to post. Refuse what the
-two may parse differently (a backslash, a space, a percent sign in the host).
+Rule for the next maintainer: requests parses the URL again, to post. Refuse what it may parse differently from
+`urllib.parse` (a backslash, a space, a percent sign in the host).
 """
 
 from __future__ import annotations

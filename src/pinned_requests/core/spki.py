@@ -4,10 +4,9 @@ Rules for the next maintainer:
 
 - A parser that disagrees with the TLS library would hash a key that the peer does not have. So the reader is strict DER
   (ITU-T X.690 §10): definite and minimal lengths, every bound checked, every tag on the way expected (RFC 5280 §4.1).
-  It refuses what it does not understand, and never skips ahead to something that looks like a key.
+  It never skips ahead to something that looks like a key.
 - Copy the bytes; do not parse and serialize them: `cryptography` re-encodes RSA-PSS keys and EC keys with explicit
   parameters, and cannot load keys of unknown types. It is imported only to read a private key or an object.
-- For any input, return bytes or raise a `PinFormatError`; raise no other error.
 - Signatures, dates and extensions are *not* checked: the TLS library does that, before this code runs.
 """
 
@@ -24,6 +23,7 @@ from pinned_requests.core.der import (
     Element,
     Reader,
     bounded,
+    inside,
     sequence,
 )
 from pinned_requests.core.errors import PinFormatError
@@ -63,9 +63,7 @@ def parts_of_certificate(der: bytes) -> CertificateParts:
     Raises:
         PinFormatError: `der` is not one certificate in strict DER.
     """
-    outer = Reader(bounded(der))
-    certificate = Reader(outer.take(SEQUENCE).content)
-    outer.end()
+    certificate = inside(bounded(der))
     tbs = Reader(certificate.take(SEQUENCE).content)
     certificate.take(SEQUENCE)  # signatureAlgorithm
     certificate.take(BIT_STRING)  # signatureValue
@@ -100,14 +98,10 @@ def spki_of_certificate(der: bytes) -> bytes:
 def spki_of_csr(der: bytes) -> bytes:
     """Return the SubjectPublicKeyInfo bytes of a DER certification request (PKCS #10, RFC 2986 §4).
 
-    Its signature is not checked.
-
     Raises:
         PinFormatError: `der` is not one certification request in strict DER.
     """
-    outer = Reader(bounded(der))
-    request = Reader(outer.take(SEQUENCE).content)
-    outer.end()
+    request = inside(bounded(der))
     info = Reader(request.take(SEQUENCE).content)
     request.take(SEQUENCE)  # signatureAlgorithm
     request.take(BIT_STRING)  # signature
@@ -136,8 +130,8 @@ def spki_of_public_key(der: bytes) -> bytes:
 def spki_of_private_key(der: bytes) -> bytes:
     """Return the SubjectPublicKeyInfo bytes of the public half of an unencrypted private key in DER.
 
-    They are the bytes that openssl puts into a certificate for this key: the algorithm identifier of an RSA-PSS key,
-    and the parameters and public point of an EC key, are copied unchanged.
+    As openssl puts them into a certificate: the algorithm identifier of an RSA-PSS key, and the parameters and public
+    point of an EC key, are copied unchanged.
 
     Raises:
         PinFormatError: it cannot be read, or is encrypted.
@@ -146,9 +140,7 @@ def spki_of_private_key(der: bytes) -> bytes:
 
     bounded(der)
     encoded = _through_cryptography(lambda: serialization.load_der_private_key(der, None).public_key(), "a private key")
-    outer = Reader(der)
-    key = Reader(outer.take(SEQUENCE).content)
-    outer.end()
+    key = inside(der)
     key.take(INTEGER)  # version
     if key.peek() == OCTET_STRING:  # SEC 1: ECPrivateKey, RFC 5915 §3
         return _spki_of_ec_key(der, None, encoded)
@@ -165,11 +157,7 @@ def spki_of_private_key(der: bytes) -> bytes:
 
 
 def spki_of_private_key_object(key: PrivateKeyObject) -> bytes:
-    """Return the SubjectPublicKeyInfo bytes of the public half of a private key object of `cryptography`.
-
-    Raises:
-        PinFormatError: it is another object.
-    """
+    """Return the same of a private key object of `cryptography`; another object raises a `PinFormatError`."""
     return spki_of_public_key(_through_cryptography(key.public_key, "a private key"))
 
 
@@ -203,8 +191,7 @@ def _checked_spki(element: Element) -> bytes:
 
 
 def _bits_of_spki(spki: bytes) -> Element:
-    """Return the subjectPublicKey of a SubjectPublicKeyInfo."""
-    reader = Reader(Reader(spki).take(SEQUENCE).content)
+    reader = inside(spki)
     reader.take(SEQUENCE)
     return reader.take(BIT_STRING)
 
@@ -214,12 +201,10 @@ def _spki_of_ec_key(der: bytes, parameters: bytes | None, encoded: bytes) -> byt
 
     Args:
         der: the ECPrivateKey.
-        parameters: the curve parameters of the PKCS #8 key around it, or None if there is no such key.
-        encoded: the SubjectPublicKeyInfo as `cryptography` encodes it: named curve, uncompressed point.
+        parameters: those of the PKCS #8 key around it, if there is one.
+        encoded: the result of `cryptography`: named curve, uncompressed point.
     """
-    outer = Reader(der)
-    key = Reader(outer.take(SEQUENCE).content)
-    outer.end()
+    key = inside(der)
     key.take(INTEGER)  # version
     key.take(OCTET_STRING)  # privateKey
     if key.peek() == EC_PARAMETERS:

@@ -8,9 +8,8 @@ from typing import Any, NoReturn
 class Value:
     """A frozen object whose fields are its `__slots__`.
 
-    A subclass sets each slot once, in `__init__()`, with `_set()`. Values are equal if they have the same class and
-    equal fields. They can be pickled and copied. A subclass overrides the methods below if its constructor does not
-    take the fields in the order of `__slots__`, or if not all fields count for equality.
+    A subclass sets each slot once, in `__init__()`, with `_set()`. It overrides the methods below if its constructor
+    does not take the fields in the order of `__slots__`, or if not all of them count for equality.
     """
 
     __slots__: tuple[str, ...] = ()

@@ -150,19 +150,10 @@ def evaluate(policy: PinPolicy, host: str, chain: Chain, now: datetime, *, port:
     return settle(policy, admit(policy, "https", host, port, now), chain, now)
 
 
-def settle(  # noqa: PLR0911  a return for each outcome
-    policy: PinPolicy, early: Verdict, chain: Chain, now: datetime
-) -> Verdict:
-    """Complete the decision of `admit()` about an https connection with its chain.
+def settle(policy: PinPolicy, early: Verdict, chain: Chain, now: datetime) -> Verdict:  # noqa: PLR0911  one an outcome
+    """Complete `early`, the verdict of `admit()` about an https connection by the same policy, with its chain.
 
-    Args:
-        policy: the policy that `admit()` was called with.
-        early: the verdict of `admit()`.
-        chain: the chain that the TLS library verified, or a `Chain.missing()`.
-        now: the current time, aware.
-
-    Returns:
-        A `Verdict`: `early` itself if the chain changes nothing.
+    The arguments are as for `evaluate()`. Returns `early` itself if the chain changes nothing.
     """
     pins = early.pins
     known = (early.host, early.port, early.pattern, pins, chain)

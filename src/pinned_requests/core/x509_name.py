@@ -55,7 +55,7 @@ def _attribute_as_text(attribute: bytes) -> str:
 
 @lru_cache(maxsize=64)  # names have a dozen of them; bounded because peers choose them
 def _dotted(oid: bytes) -> str:
-    """Return the content of an OBJECT IDENTIFIER in dotted form (X.690 §8.19)."""
+    """Return an OBJECT IDENTIFIER in dotted form (X.690 §8.19)."""
     if not oid or oid[-1] & 0x80 or len(oid) > 32:  # noqa: PLR2004  octets; the longest in use has some 20
         raise PinFormatError("it has an object identifier that ends in the middle of a number")
     numbers, number = [], 0

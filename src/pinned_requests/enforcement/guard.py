@@ -1,4 +1,4 @@
-"""`Guard`: the one place that turns a verdict into a refusal, a report or a pass.
+"""`Guard`: the one place that turns a verdict into a refusal, a report or a pass; and `Refusal`.
 
 Rules for the next maintainer:
 
@@ -11,8 +11,9 @@ from __future__ import annotations
 import copy
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pinned_requests import exceptions
 from pinned_requests.core.chain import Chain
 from pinned_requests.core.errors import PolicyError, one_of
 from pinned_requests.core.near_miss import near_miss
@@ -21,7 +22,6 @@ from pinned_requests.core.report import ViolationReport
 from pinned_requests.core.text import show
 from pinned_requests.core.verdict import Outcome, Verdict, admit, settle
 from pinned_requests.enforcement.notification import Notifier
-from pinned_requests.enforcement.refusal import Refusal
 from pinned_requests.policy_store import PolicyStore
 
 if TYPE_CHECKING:
@@ -38,6 +38,35 @@ _CONFIRMED = frozenset((Outcome.MISMATCH, Outcome.OUTDATED_POLICY))
 _LOOKED_INTO = _CONFIRMED | {Outcome.BLOCKED_KEY}
 
 _REMEMBERED = 256  # admissions by one policy; bounded because a redirect chooses the host
+
+ERRORS: dict[Outcome, type[exceptions.PinningError]] = {
+    Outcome.MISMATCH: exceptions.PinMismatchError,
+    Outcome.BLOCKED_KEY: exceptions.BlockedKeyError,
+    Outcome.EXPIRED: exceptions.PinsExpiredError,
+    Outcome.CHAIN_UNAVAILABLE: exceptions.ChainUnavailableError,
+    Outcome.UNPINNED_HOST: exceptions.UnpinnedHostError,
+    Outcome.INSECURE_URL: exceptions.InsecureURLError,
+    Outcome.OUTDATED_POLICY: exceptions.PinsExpiredError,
+}
+
+
+class Refusal(Exception):  # noqa: N818  private: it becomes a PinningError
+    """A connection was refused. Never leaves this package. Not an `OSError` or `SSLError`, which urllib3 retries."""
+
+    def __init__(self, report: ViolationReport) -> None:
+        super().__init__(report)
+        self.report = report
+
+    def as_error(self, request: Any = None) -> exceptions.PinningError:
+        """Return the public error, with `request` if it is known."""
+        report = self.report
+        error_class = ERRORS.get(report.outcome, exceptions.ChainUnavailableError)
+        return error_class(str(report), request=request, **error_fields(report))
+
+
+def error_fields(report: ViolationReport) -> dict[str, Any]:
+    """Return the attributes of the error about `report`, but its request."""
+    return {"host": report.host, "port": report.port, "chain": report.chain, "expected": report.known_pins}
 
 
 class Admission:
@@ -110,12 +139,7 @@ class Guard:
     ) -> Admission:
         """Refuse what can be refused before a connection is made, and return what `judge()` needs.
 
-        Args:
-            scheme: of the URL, in lower case.
-            host: of the connection, in any spelling.
-            port: of the connection.
-            only_if_named: the host is subject to pins only if the policy has an entry for it (a proxy, an SNI name).
-            may_wait: as for `is_reconsidered()`.
+        The arguments are those of the pure `admit()`, and of `is_reconsidered()`.
 
         Raises:
             Refusal: the host is not pinned and must be, the scheme is not `https`, or the pins have expired.

@@ -27,11 +27,7 @@ MAX_WARNED = 4096  # hosts: a redirect chooses them, where a pattern has expired
 
 
 class Notifier:
-    """Tells of violations.
-
-    Raises:
-        PolicyError: `on_violation` is an `HTTPReporter` to a host that the policy in force pins.
-    """
+    """Tells of violations. The constructor raises a `PolicyError` as that of `Guard`."""
 
     def __init__(self, on_violation: Callable[[ViolationReport], object] | None, policy: PinPolicy) -> None:
         self._on_violation = on_violation
@@ -47,11 +43,10 @@ class Notifier:
         _tell("OpenTelemetry", telemetry.record, report)
         if policy.report_uri is not None:
             _tell("report_uri", _post, report, policy.report_uri)
-        if self._on_violation is not None:
-            _tell("on_violation", self._call, report, policy)
+        _tell("on_violation", self._call, report, policy)
 
     def _is_news(self, report: ViolationReport) -> bool:
-        """Return whether to log a report: expired pins that fall back to CA validation are logged once a host."""
+        """Return whether to log a report: pins that have expired and fall back to CA validation are logged once."""
         if report.outcome is not Outcome.EXPIRED or not report.allowed:
             return True
         if len(self._warned) >= MAX_WARNED:
@@ -65,8 +60,7 @@ class Notifier:
             self._on_violation(report)
 
     def _demand_deliverable(self, policy: PinPolicy) -> None:
-        check = getattr(self._on_violation, "demand_unpinned", None)
-        if check is not None:
+        if (check := getattr(self._on_violation, "demand_unpinned", None)) is not None:
             check(policy)
 
 

@@ -40,8 +40,7 @@ class Observed(Protocol):
 
 def record(report: ViolationReport) -> None:
     """Count a violation, and note it on the current span, if `opentelemetry-api` is installed."""
-    instruments = _instruments()
-    if instruments is None:
+    if (instruments := _instruments()) is None:
         return
     counter, current_span = instruments
     verdict = report.verdict
@@ -74,11 +73,7 @@ def observe(store: Observed, source: str) -> None:
     """Show the age and the version of a store's policy in gauges, for as long as the store exists.
 
     An unknown age is not shown. A version that is a hash is shown as a number; the attribute `pinned_requests.version`
-    has it as text.
-
-    Args:
-        store: held weakly.
-        source: the attribute `pinned_requests.source`, which tells stores apart.
+    has it as text. The attribute `pinned_requests.source` tells stores apart.
     """
     key = id(store)
     if key not in _observed:
@@ -104,15 +99,8 @@ def _gauges() -> None:
 
         return callback
 
-    meter = metrics.get_meter("pinned_requests")
-    meter.create_observable_gauge(
-        AGE,
-        callbacks=[observations(lambda store: store.age)],
-        unit="s",
-        description="Age of the pin policy in force",
-    )
-    meter.create_observable_gauge(
-        VERSION,
-        callbacks=[observations(lambda store: int(store.version, 16 if len(store.version) == HASH_DIGITS else 10))],
-        description="Version of the pin policy in force",
-    )
+    gauge = metrics.get_meter("pinned_requests").create_observable_gauge
+    age = observations(lambda store: store.age)
+    version = observations(lambda store: int(store.version, 16 if len(store.version) == HASH_DIGITS else 10))
+    gauge(AGE, [age], unit="s", description="Age of the pin policy in force")
+    gauge(VERSION, [version], description="Version of the pin policy in force")

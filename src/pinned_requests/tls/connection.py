@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 from pinned_requests.core.chain import Chain
 from pinned_requests.core.report import ViolationReport
 from pinned_requests.core.verdict import REFUSED, Outcome, Verdict
+from pinned_requests.enforcement.guard import Refusal
 from pinned_requests.enforcement.notification import logger
-from pinned_requests.enforcement.refusal import Refusal
 from pinned_requests.policy_store import SETTLED
 from pinned_requests.tls.chain import served_chain, verified_chain
 from pinned_requests.tls.errors import tls_error

@@ -6,7 +6,7 @@ import ssl
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from pinned_requests.enforcement.refusal import ERRORS, error_fields
+from pinned_requests.enforcement.guard import ERRORS, error_fields
 from pinned_requests.exceptions import ChainUnavailableError, PinningError
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from pinned_requests.core.chain import Chain
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import normalize_host
 from pinned_requests.core.verdict import Outcome
-from pinned_requests.enforcement.refusal import Refusal
+from pinned_requests.enforcement.guard import Refusal
 from pinned_requests.exceptions import PinningError
 from pinned_requests.tls.context import PinnedSSLContext
 from pinned_requests.transport import process

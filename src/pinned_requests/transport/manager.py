@@ -9,8 +9,7 @@ from urllib3 import PoolManager, ProxyManager
 
 from pinned_requests.core.host import DEFAULT_PORTS
 from pinned_requests.core.text import show
-from pinned_requests.enforcement.guard import Guard
-from pinned_requests.enforcement.refusal import Refusal
+from pinned_requests.enforcement.guard import Guard, Refusal
 from pinned_requests.exceptions import UnpinnableAdapterError
 from pinned_requests.transport import process
 from pinned_requests.transport.connection import Pinning

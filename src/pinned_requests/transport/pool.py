@@ -25,7 +25,7 @@ from pinned_requests.core.chain import Chain
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import DEFAULT_PORTS, normalize_host
 from pinned_requests.core.text import show
-from pinned_requests.enforcement.refusal import Refusal
+from pinned_requests.enforcement.guard import Refusal
 from pinned_requests.exceptions import UnpinnableAdapterError
 from pinned_requests.transport import process
 from pinned_requests.transport.connection import (

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import requests
 
-from pinned_requests.core.check import PinCheck
 from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.report import PinCheck
 from pinned_requests.core.text import escape
-from pinned_requests.enforcement.guard import Guard
-from pinned_requests.enforcement.refusal import Refusal
+from pinned_requests.enforcement.guard import Guard, Refusal
 from pinned_requests.exceptions import PinningError, UnpinnableAdapterError
 from pinned_requests.transport.adapter import (
     PinnedAdapter,

@@ -31,8 +31,7 @@ import pickle, sys, threading, time
 from pathlib import Path
 from pinned_requests import Pin, PinPolicy, PinSet, PolicyStore
 from pinned_requests.core.chain import Chain
-from pinned_requests.enforcement.guard import Guard
-from pinned_requests.enforcement.refusal import Refusal
+from pinned_requests.enforcement.guard import Guard, Refusal
 
 def until(condition):
     end = time.monotonic() + 20

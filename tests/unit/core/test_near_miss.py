@@ -9,8 +9,7 @@ import pytest
 
 from pinned_requests import Pin, PinPolicy, PinSet, PolicyError
 from pinned_requests.core.near_miss import near_miss
-from pinned_requests.enforcement.guard import Guard
-from pinned_requests.enforcement.refusal import Refusal
+from pinned_requests.enforcement.guard import Guard, Refusal
 
 if TYPE_CHECKING:
     from pathlib import Path

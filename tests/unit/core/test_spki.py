@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from pinned_requests import PinFormatError
 from pinned_requests.core import spki
-from pinned_requests.core.der import MAX_SIZE, first_pem
+from pinned_requests.core.der import MAX_SIZE, pem_blocks
 from pinned_requests.core.spki import (
     parts_of_certificate,
     spki_of_certificate,
@@ -341,8 +341,8 @@ def test_many_blocks_without_an_end_take_linear_time() -> None:
     """Of a megabyte of beginnings the first decides: none is searched for its end twice."""
     data = b"-----BEGIN CERTIFICATE-----\n" * 35_000
     with pytest.raises(PinFormatError, match="has no end"):
-        first_pem(data, {"CERTIFICATE"})
-    assert None is first_pem(data, {"PUBLIC KEY"})
+        next(pem_blocks(data, {"CERTIFICATE"}))
+    assert [*pem_blocks(data, {"PUBLIC KEY"})] == []
 
 
 @pytest.mark.parametrize(
@@ -350,16 +350,14 @@ def test_many_blocks_without_an_end_take_linear_time() -> None:
 )
 def test_no_block(data: bytes) -> None:
     """None, where nothing wanted begins."""
-    assert None is first_pem(data, {"A"})
+    assert [*pem_blocks(data, {"A"})] == []
 
 
 def test_a_block() -> None:
     """Its label and its bytes; an empty one is empty."""
-    assert first_pem(b"-----BEGIN B-----\n-----END B-----\n-----BEGIN A-----\r\nAA\r\nAA \n-----END A-----", {"A"}) == (
-        "A",
-        b"\0\0\0",
-    )
-    assert first_pem(b"-----BEGIN A-----\n-----END A-----", {"A"}) == ("A", b"")
+    text = b"-----BEGIN B-----\n-----END B-----\n-----BEGIN A-----\r\nAA\r\nAA \n-----END A-----"
+    assert [*pem_blocks(text, {"A"})] == [("A", b"\0\0\0")]
+    assert [*pem_blocks(b"-----BEGIN A-----\n-----END A-----", {"A"})] == [("A", b"")]
 
 
 def attribute(oid: str, value: bytes) -> bytes:

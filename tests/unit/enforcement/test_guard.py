@@ -15,9 +15,8 @@ from pinned_requests import Pin, PinPolicy, PinSet, PolicyError, PolicyStore, Vi
 from pinned_requests.core.chain import Chain, SeenCertificate
 from pinned_requests.enforcement import guard as module
 from pinned_requests.enforcement import notification, telemetry
-from pinned_requests.enforcement.guard import Admission, Guard
+from pinned_requests.enforcement.guard import Admission, Guard, Refusal
 from pinned_requests.enforcement.notification import AUDIT_EVENT
-from pinned_requests.enforcement.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

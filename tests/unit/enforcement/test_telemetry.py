@@ -20,8 +20,7 @@ from pinned_requests import Pin, PinPolicy, PinSet, PolicyStore, ViolationReport
 from pinned_requests.core.chain import Chain
 from pinned_requests.core.verdict import evaluate
 from pinned_requests.enforcement import telemetry
-from pinned_requests.enforcement.guard import Guard
-from pinned_requests.enforcement.refusal import Refusal
+from pinned_requests.enforcement.guard import Guard, Refusal
 from pinned_requests.sources.loaders import Loader
 
 if TYPE_CHECKING:

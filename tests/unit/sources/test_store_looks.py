@@ -22,8 +22,7 @@ import pytest
 from pinned_requests import Pin, PinPolicy, PinSet, PolicyError, PolicyStore
 from pinned_requests.core.chain import Chain
 from pinned_requests.core.verdict import Outcome
-from pinned_requests.enforcement.guard import Guard
-from pinned_requests.enforcement.refusal import Refusal
+from pinned_requests.enforcement.guard import Guard, Refusal
 from pinned_requests.sources import refresher, schedule
 from pinned_requests.sources.loaders import Loader, Start
 from support.followers import followers

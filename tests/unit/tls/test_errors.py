@@ -15,7 +15,7 @@ import pinned_requests
 from pinned_requests import Pin, PinMismatchError, PinningError, PinPolicy, ViolationReport, pinning_error
 from pinned_requests.core.chain import Chain
 from pinned_requests.core.verdict import Outcome, Verdict, evaluate
-from pinned_requests.enforcement.refusal import ERRORS
+from pinned_requests.enforcement.guard import ERRORS
 from pinned_requests.tls.errors import MAX_SEARCHED, tls_error
 
 if TYPE_CHECKING:

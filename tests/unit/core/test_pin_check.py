@@ -8,7 +8,7 @@ import pytest
 
 from pinned_requests import Pin, PinPolicy, PinSet
 from pinned_requests.core.chain import Chain, SeenCertificate
-from pinned_requests.core.check import PinCheck
+from pinned_requests.core.report import PinCheck
 from pinned_requests.core.verdict import Outcome, evaluate
 
 NOW = dt.datetime(2027, 3, 1, tzinfo=dt.UTC)
