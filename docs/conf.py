@@ -39,7 +39,7 @@ smartquotes_action = "qe"  # quotes and ellipses; two hyphens are those of an op
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(?!pinned_requests\.).*"),  # of other projects: their inventories are on the network
-    ("py:.*", r"pinned_requests\.(core|tls|transport|testing\.\w+)\..*"),  # private ones, in signatures
+    ("py:.*", r"pinned_requests\.(core|tls|transport|(?:monitoring|testing)\.\w+)\..*"),  # private ones, in signatures
 ]
 
 html_theme = "furo"

@@ -258,7 +258,8 @@ class PolicyStore:
     def settled_for(self) -> float:
         """Return for how many seconds `in_force` can be used in place of `current`: infinite for a fixed policy.
 
-        Else at most a second, so that a store whose connections stay open is still asked whether a look is due.
+        For guards. Else at most a second, so that a store whose connections stay open is still asked whether a look is
+        due.
         """
         if self._refresher is None:
             return math.inf

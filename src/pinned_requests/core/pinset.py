@@ -1,6 +1,7 @@
 """`PinSet`: the pins of one host or host pattern.
 
-Rule for the next maintainer: the constructor reports every mistake, so that no request can fail for one.
+Rule for the next maintainer: a value is frozen, and valid once it is built. The constructor reports every mistake, so
+that no request can fail for one.
 """
 
 from __future__ import annotations

@@ -4,9 +4,10 @@ Rules for the next maintainer:
 
 - A parser that disagrees with the TLS library would hash a key that the peer does not have. So the reader is strict DER
   (ITU-T X.690 §10): definite and minimal lengths, every bound checked, every tag on the way expected (RFC 5280 §4.1).
-  It never skips ahead to something that looks like a key.
+  It refuses what it does not understand, and never skips ahead to something that looks like a key.
 - Copy the bytes; do not parse and serialize them: `cryptography` re-encodes RSA-PSS keys and EC keys with explicit
   parameters, and cannot load keys of unknown types. It is imported only to read a private key or an object.
+- For any input, return bytes or raise a `PinFormatError`; raise no other error.
 - Signatures, dates and extensions are *not* checked: the TLS library does that, before this code runs.
 """
 

@@ -118,6 +118,10 @@ class Guard:
             self._adjusted = current, adjusted
         return adjusted
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is remembered: other threads change it, and it names every host that was used."""
+        return {**vars(self), "_admitted": (self._adjusted[0], {})}
+
     def decides_like(self, other: Guard) -> bool:
         """Whether both guards decide by the same policies."""
         return self.store is other.store and self.blocks_unpinned == other.blocks_unpinned
@@ -139,7 +143,7 @@ class Guard:
     ) -> Admission:
         """Refuse what can be refused before a connection is made, and return what `judge()` needs.
 
-        The arguments are those of the pure `admit()`, and of `is_reconsidered()`.
+        The arguments are those of the pure `admit()`. `may_wait` is asked whether a newer policy may be waited for.
 
         Raises:
             Refusal: the host is not pinned and must be, the scheme is not `https`, or the pins have expired.
@@ -147,7 +151,8 @@ class Guard:
         policy = self.policy
         of, admissions = self._admitted
         key = scheme, host, port, only_if_named
-        if of is policy and type(host) is str and (known := admissions.get(key)) is not None:
+        is_plain = type(host) is str and (port is None or type(port) is int)  # others may be equal to what they are not
+        if is_plain and of is policy and (known := admissions.get(key)) is not None:
             return known
         verdict = admit(policy, scheme, host, port, _now(), only_if_named=only_if_named)
         if verdict.is_refused_early:
@@ -157,7 +162,7 @@ class Guard:
             if verdict.is_refused_early:
                 self.enforce(verdict)
         admission = Admission(policy, verdict, only_if_named=only_if_named)
-        if admission.is_timeless and type(host) is str:  # a subclass may be equal to another host
+        if is_plain and admission.is_timeless:
             if of is not policy or len(admissions) >= _REMEMBERED:
                 self._admitted = policy, (admissions := {})
             admissions[key] = admission

@@ -46,7 +46,7 @@ class Notifier:
         _tell("on_violation", self._call, report, policy)
 
     def _is_news(self, report: ViolationReport) -> bool:
-        """Return whether to log a report: pins that have expired and fall back to CA validation are logged once."""
+        """Return whether to log a report: expired pins that fall back to CA validation are logged once a host."""
         if report.outcome is not Outcome.EXPIRED or not report.allowed:
             return True
         if len(self._warned) >= MAX_WARNED:

@@ -93,7 +93,7 @@ def _record(context: ssl.SSLContext, cert_reqs: ssl.VerifyMode) -> None:
 
 
 _recording = threading.Lock()
-# Contexts of callers that a connection was about to use without verification.
+# Contexts of callers that a connection was about to use without verification, for the life of the context.
 _used_unverified: weakref.WeakSet[ssl.SSLContext] = weakref.WeakSet()
 
 

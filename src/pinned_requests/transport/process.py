@@ -1,4 +1,7 @@
-"""Which process this is, for what must not be shared with a forked child: connections, and locks that are held."""
+"""Which process this is, for what must not be shared with a forked child: connections, and locks that are held.
+
+Rule for the next maintainer: read both names through the module; a forked child has others.
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import logging
 import pickle
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -138,8 +138,16 @@ def test_what_is_remembered() -> None:
     assert guard.judge(first, CHAIN) == verdict
     with pytest.raises(Refusal, match="evil"):
         admission(guard, Host("evil.example.com"))
+    for port in (443.0, [443], True):
+        with pytest.raises(Refusal, match="not pinned"):
+            admission(guard, port=cast("int", port))
     with pytest.raises(Refusal, match="http"):
         guard.admit("http", HOST, 443)
+    assert guard._admitted[1]
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        restored = pickle.loads(pickle.dumps(guard, protocol))  # noqa: S301  our own
+        assert not restored._admitted[1]
+        assert admission(restored).verdict == first.verdict
     assert admission(guard, port=8443).verdict.port == 8443
     assert guard.admit("https", "elsewhere.example.com", 443, only_if_named=True).verdict.is_allowed
     with pytest.raises(Refusal, match="elsewhere"):
