@@ -1,6 +1,6 @@
 """Self-contained HTML pages: escaping, and one style for light and dark screens.
 
-Rules for maintainers:
+Rules for the next maintainer:
 
 - `element()` makes all markup, and escapes every text and attribute value. Nothing else writes into a page.
 - A page loads nothing and links nowhere: `element()` refuses references, and the Content-Security-Policy blocks the

@@ -47,7 +47,7 @@ class Ends(NamedTuple):
 def timeline(hosts: Sequence[Ends], now: datetime) -> Markup | None:
     """Return the drawing, the host whose first date comes soonest on top; None if no date is within the year.
 
-    Dates that have passed stand at its beginning.
+    Dates that have passed stand at its beginning; those after the year are left out.
     """
     rows = sorted(
         (

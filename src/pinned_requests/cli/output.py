@@ -1,6 +1,6 @@
 """What the commands put out: tables for people, JSON for machines, a sentence on stderr; and a policy, after a yes.
 
-Rules for maintainers:
+Rules for the next maintainer:
 
 - Text out of a certificate, a file or the network has passed `escape()`, and goes to rich as `Text`: in a string rich
   would take `[red]` for markup and `:key:` for a picture.

@@ -124,7 +124,7 @@ def propose(
             renewed=renew or (),
             exchanged=None if exchange is None else library.exchange(state, *_exchange(exchange)),
         )
-        reviewed = _review(made, state, read, looking(timeout, proxy, ca_bundle) if live else None)
+        reviewed = _review(made, state, read, looking(timeout, proxy, ca_bundle) if live and policy else None)
         if not json:
             _show(made, state, reviewed)
         refused = is_refused(reviewed, is_forced=force)

@@ -47,9 +47,9 @@ def csr_path(key: Path) -> Path:
 
 
 def make_backup_key(hosts: Iterable[str], key_type: str, path: Path, now: datetime) -> BackupKey:
-    """Make a key of one of `_KEY_TYPES` for hosts, in canonical form; the first is the common name of the request.
+    """Make a key for hosts, in canonical form; the first is the common name of the request. Nothing is written.
 
-    Nothing is written.
+    `key_type` is `ecdsa-p256`, `ecdsa-p384` or `rsa-3072`.
     """
     from cryptography import x509  # noqa: PLC0415  heavy
     from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415

@@ -1,6 +1,6 @@
 """A policy's text → the same text, changed to say another policy. Comments, order and layout stay.
 
-Rules for maintainers:
+Rules for the next maintainer:
 
 - What is returned has been read back: an edit that goes wrong is an error here, and never a file.
 - Only what differs is touched, so that a reviewer's diff shows the change and nothing else.

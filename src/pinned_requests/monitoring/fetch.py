@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import requests
@@ -198,6 +197,8 @@ def look_at_all(target: Target, route: Route) -> tuple[Served, ...]:
             places = list(addresses(target, route))
         except ServerError as error:
             return (Served(str(target), (), error.reason),)
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  most commands look at one server
+
     with ThreadPoolExecutor(max_workers=_JOBS) as executor:
         return tuple(executor.map(lambda place: _look(target, route, place), places))
 

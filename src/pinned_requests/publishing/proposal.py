@@ -276,5 +276,6 @@ def signers_of(role: str, applied: State, state: State | None) -> dict[str, Key]
 
 
 def keys_of(role: str, judges: Iterable[Root]) -> dict[str, Key]:
-    """Return the keys of a role in some roots, by their ids."""
-    return {keyid: judge.keys[keyid] for judge in judges for keyid in judge.roles[role].keyids}
+    """Return the keys of a role in some roots, by their ids, without those that a root names and does not show."""
+    named = ((judge, keyid) for judge in judges for keyid in judge.roles[role].keyids)
+    return {keyid: judge.keys[keyid] for judge, keyid in named if keyid in judge.keys}

@@ -27,7 +27,7 @@ class KeyStatus:
     """A key of a role, and whether it signed the present version."""
 
     keyid: str
-    holder: str | None  # see `holder_of()`
+    holder: str | None  # see `holder_of()`; None also for a key that the root does not show
     has_signed: bool
 
 
@@ -82,8 +82,9 @@ def status(read: Callable[[str], bytes], now: datetime, trusted_root: bytes | No
     root, roles, findings = state.root.signed, [], []
     for role, metadata in state.by_role():
         result = root.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
+        named = ((keyid, root.keys.get(keyid)) for keyid in root.roles[role].keyids)
         keys = tuple(
-            KeyStatus(keyid, holder_of(root.keys[keyid]), keyid in result.signed) for keyid in root.roles[role].keyids
+            KeyStatus(keyid, None if key is None else holder_of(key), keyid in result.signed) for keyid, key in named
         )
         signed, state_of = metadata.signed, "ok"
         if signed.expires <= now:

@@ -12,6 +12,7 @@ from tuf.api.metadata import Metadata, Root
 
 from pinned_requests import PinPolicy
 from pinned_requests.publishing.keys import KeyFolder, KeyRing, holder_of
+from pinned_requests.publishing.proposal import keys_of
 from pinned_requests.publishing.state import meta_file
 from pinned_requests.publishing.status import status
 
@@ -196,6 +197,23 @@ def test_holders_of_strangers_are_escaped(office: Office) -> None:
     assert holder_of(key) == "eve\\x1b[31m"
     key.unrecognized_fields["x-pinned-requests-holder"] = {"a": 1}
     assert holder_of(key) is None
+
+
+def test_a_root_that_names_a_key_and_does_not_show_it(office: Office) -> None:
+    """Clients take it; the key has no holder, signed nothing, and is no one's to sign with."""
+    office.publish()
+    path = office.folder / "metadata/1.root.json"
+    root = Metadata[Root].from_bytes(path.read_bytes())
+    unknown = "ab" * 32
+    root.signed.roles["targets"].keyids.append(unknown)
+    signer = office.ring.signer(root.signed.keys[root.signed.roles["root"].keyids[0]])
+    assert signer is not None
+    root.sign(signer)
+    path.write_bytes(root.to_bytes())
+    (targets,) = (role for role in status(office.repository.read, NOW).roles if role.role == "targets")
+    assert [(key.keyid == unknown, key.holder, key.has_signed) for key in targets.keys][1] == (True, None, False)
+    assert unknown not in keys_of("targets", [root.signed])
+    office.publish(PinPolicy({"other.example.com": [A, B]}))
 
 
 def test_a_snapshot_that_names_another_version(office: Office) -> None:

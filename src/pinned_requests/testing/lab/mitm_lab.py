@@ -110,7 +110,7 @@ class MITMLab:
 
     @property
     def ca_file(self) -> str:
-        """The path of a file with the lab's CA, until the lab is closed, for a client with a CA bundle of its own."""
+        """The path of a file with the lab's CA, as in ``verify=lab.ca_file``. It is removed when the lab is closed."""
         if self._ca_file is None:
             with tempfile.NamedTemporaryFile(prefix="mitm-lab-", suffix=".pem", delete=False) as file:
                 file.write(self.root.certificate_pem)

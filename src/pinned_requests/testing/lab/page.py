@@ -88,7 +88,7 @@ def as_page(
 ) -> str:
     """Return the page, whose HTML loads nothing.
 
-    Requests and error texts of clients are masked; all else that a client chose is escaped.
+    Requests and error texts of clients are masked, as far as `masked_error()` can; all else of theirs is escaped.
 
     Args:
         rows: the name of a client, and how it fared against one attacker. A cell shows the worst result of a client on
@@ -247,7 +247,10 @@ def masked_request(received: str) -> list[str]:
 
 
 def masked_error(error: str) -> str:
-    """Return an error text without what may be secret in URLs, and behind names of credentials."""
+    """Return an error text without what may be secret in URLs, and behind names of credentials.
+
+    Free text cannot be masked with certainty: what stands elsewhere stays.
+    """
     text = _USERINFO.sub(f"://{MASK}@", error)
     text = _URL.sub(lambda found: found[1] + _target(found[2]), text)
     return _CREDENTIALS.sub(rf"\1\2{MASK}", _QUERY.sub(f"?{MASK}", text))

@@ -48,7 +48,7 @@ class LabAuthorities:
     def __init__(self) -> None:
         self.root = Authority.create("Lab Root CA")  # clients are made to trust it
         self.honest = self.root.intermediate("Lab Honest CA")  # issues the hosts' certificates
-        self.careless = self.root.intermediate("Lab Careless CA")  # certifies anybody
+        self.careless = self.root.intermediate("Lab Careless CA")  # issues a certificate for any name
         self.leaked = self.honest.intermediate("Lab Leaked CA")  # its key was stolen
         self.revoked_keys: tuple[PrivateKey, ...] = (generate_key(), published_rsa_key())
 
@@ -91,6 +91,7 @@ class Takeover:
         self.host = identity.host
         """The host, in lower case and A-labels."""
         self.is_proxy = is_proxy
+        """Whether it answers CONNECT, as a proxy does."""
         self._identity = identity
         self._server = server
         self._handshakes = redirection.handshakes

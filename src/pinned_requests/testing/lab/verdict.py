@@ -85,8 +85,8 @@ def judge(
 
     Args:
         seen: each connection, as the server saw it, and as the client's TLS object told it if that was seen.
-        needs: of the attacker.
-        opening: of the attacker.
+        needs: what the attacker needs for a refusal to count.
+        opening: what is to come before the attacker appears, if anything.
     """
     met: list[Finding] = []
     openings: list[Finding | None] = []

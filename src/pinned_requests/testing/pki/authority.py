@@ -161,7 +161,7 @@ class Credential(Certified):
     served: tuple[x509.Certificate, ...]
     """What the server sends: its own certificate, then the intermediates; by default not the root."""
     issuer: Authority | None = field(repr=False)
-    """Signed `certificate`; None if it is self-signed."""
+    """The authority that signed `certificate`; None if it is self-signed."""
 
     @classmethod
     def of(cls, key: PrivateKey, certificate: x509.Certificate, issuer: Authority | None) -> Credential:

@@ -49,7 +49,7 @@ class ServedLab:
     Args:
         host: a DNS name or an IP address, in any spelling, without port.
         ports: where to listen as the host; 0 is any free one.
-        max_tls: of attackers in `show`.
+        max_tls: the highest version that the attackers of `show` offer.
 
     Attributes:
         lab: has the CA, pins and keys.

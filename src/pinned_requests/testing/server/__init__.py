@@ -1,4 +1,4 @@
 """HTTP/1.1 servers on loopback, with TLS or without, that count every byte and handshake.
 
-They know no host and change nothing in the process: that is `intercept`.
+They do not know which host they stand for, and change nothing in the process: that is `intercept`.
 """

@@ -50,7 +50,7 @@ class AcceptLoop:
         self._thread.start()
 
     def stop(self) -> None:
-        """Begin what is in the backlog, and end."""
+        """End. What has come before may still be begun."""
         self._wake.close()
         self._thread.join()
         self._woken.close()
@@ -187,7 +187,7 @@ class TLSServer:
 
         Args:
             path: begins with a slash, and may have a query.
-            host: the name or address in the URL.
+            host: the name or address in the URL; whether it leads here is up to the resolver.
 
         Raises:
             RuntimeError: the server has not been started.
