@@ -85,12 +85,6 @@ def alone(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return run(folder, *arguments, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
 
 
-def cpu_time_of_children() -> float:
-    """The CPU time, in seconds, of the processes that have ended and been waited for; 0 on Windows."""
-    times = os.times()
-    return times.children_user + times.children_system
-
-
 @pytest.fixture(scope="module", params=["0", "2"], ids=["one process", "xdist"])
 def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run the tests above, with a report, and return the folder."""
@@ -270,13 +264,11 @@ def test_a_run_that_does_not_use_it_imports_nothing(tmp_path: Path) -> None:
     assert modules[0] - modules[1] == {"pytest_pinned_requests"}
 
 
-def test_a_run_that_does_not_use_it_takes_no_longer(tmp_path: Path) -> None:
-    """It adds less than 20 ms of CPU time: the least of some runs each, in turns, since other load only adds to it."""
-    took: dict[str, list[float]] = {"with": [], "without": []}
-    for _ in range(5):
-        for name, seconds in took.items():
-            begin = cpu_time_of_children()
-            done = alone(tmp_path, "--collect-only", *(["-p", "pytest_pinned_requests"] if name == "with" else []))
-            seconds.append(cpu_time_of_children() - begin)
-            assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED
-    assert min(took["with"]) - min(took["without"]) < 0.02
+def test_a_run_that_does_not_use_it_takes_no_longer() -> None:
+    """All that it adds is its import, which takes less than 20 ms of CPU time behind pytest's: some 1 ms."""
+    program = (
+        "import pytest, time; begin = time.process_time(); import pytest_pinned_requests;"
+        " print(time.process_time() - begin)"
+    )
+    took = [float(subprocess.check_output([sys.executable, "-c", program])) for _ in range(3)]
+    assert min(took) < 0.02
