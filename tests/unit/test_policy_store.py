@@ -24,7 +24,7 @@ from pinned_requests.core.chain import Chain
 from pinned_requests.core.verdict import Outcome, admit, evaluate
 from pinned_requests.sources import loaders, refresher
 from pinned_requests.sources.loaders import FileLoader, Loader, Start
-from support.followers import followers
+from support.followers import begin_anew, followers
 from support.fork import in_a_child, needs_fork
 from support.waiting import wait_until
 
@@ -92,6 +92,7 @@ def test_a_fixed_policy_needs_no_source() -> None:
 @pytest.fixture(autouse=True)
 def _no_thread_is_left() -> Iterator[None]:
     """A thread ends with its store."""
+    begin_anew()
     yield
     wait_until(lambda: not followers())
 

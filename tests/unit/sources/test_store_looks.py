@@ -25,7 +25,7 @@ from pinned_requests.core.verdict import Outcome
 from pinned_requests.enforcement.guard import Guard, Refusal
 from pinned_requests.sources import refresher, schedule
 from pinned_requests.sources.loaders import Loader, Start
-from support.followers import followers
+from support.followers import begin_anew, followers
 from support.fork import in_a_child, needs_fork
 from support.waiting import wait_until
 
@@ -83,6 +83,7 @@ class Source:
 @pytest.fixture
 def source() -> Iterator[Source]:
     """A healthy source, and no thread of a store afterwards."""
+    begin_anew()
     made = Source()
     yield made
     made.go_on.set()
