@@ -9,7 +9,6 @@ import threading
 # What pytest leaves of the last test that failed, for a debugger: a traceback, with all that its frames refer to.
 _LAST_FAILURE = ("last_exc", "last_type", "last_value", "last_traceback")
 
-
 _earlier: set[threading.Thread] = set()
 
 

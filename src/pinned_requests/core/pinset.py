@@ -137,7 +137,7 @@ class PinSet(Value):
         if isinstance(value, PinSet):
             return value
         if type(value) is dict or isinstance(value, Mapping):
-            given = _known("field of a pin set", value, _FIELDS)
+            given = known_fields("field of a pin set", value, _FIELDS)
             return cls(is_exempt=given.pop("exempt", False), **given)
         return cls(value)
 
@@ -216,14 +216,15 @@ def _pin(value: object) -> Pin:
         return value
     if not isinstance(value, Mapping):
         return Pin.parse(value)  # type: ignore[arg-type]  # it refuses other types
-    given = _known("field of a pin", value, _PIN_FIELDS)
+    given = known_fields("field of a pin", value, _PIN_FIELDS)
     if "pin" not in given:
         raise PolicyError("a pin with a note needs the field 'pin'")
     pin = given["pin"] if isinstance(given["pin"], Pin) else Pin.parse(given["pin"])
     return pin.with_note(given["note"]) if "note" in given else pin
 
 
-def _known(what: str, fields: Mapping[Any, Any], known: tuple[str, ...]) -> dict[Any, Any]:
+def known_fields(what: str, fields: Mapping[Any, Any], known: tuple[str, ...]) -> dict[Any, Any]:
+    """Return a copy of `fields`, whose names must be in `known`; `what` is one of them, for the error."""
     given = {exact(name) if isinstance(name, str) else name: value for name, value in fields.items()}
     for name in given:
         if name not in known:

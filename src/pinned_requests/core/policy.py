@@ -17,9 +17,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pinned_requests.core import policy_text
-from pinned_requests.core.errors import PolicyError, one_of, unknown
+from pinned_requests.core.errors import PolicyError, one_of
 from pinned_requests.core.host import HostPattern, normalize_host
-from pinned_requests.core.pinset import PIN_LISTS, PinSet, pin_fields, read_pins
+from pinned_requests.core.pinset import PIN_LISTS, PinSet, known_fields, pin_fields, read_pins
 from pinned_requests.core.report_uri import ReportURI
 from pinned_requests.core.text import escape, show
 from pinned_requests.core.value import Value
@@ -248,9 +248,7 @@ class PinPolicy(Value):
 
     @classmethod
     def _of(cls, values: Mapping[str, Any]) -> PinPolicy:
-        for name in values:
-            if name not in _FIELDS:
-                unknown("field of a policy", name, _FIELDS)
+        values = known_fields("field of a policy", values, _FIELDS)
         if not isinstance(values.get("hosts", _NO_HOSTS), Mapping):
             raise PolicyError(f"'hosts' is {show(values['hosts'])}; give a table of host patterns and their pins")
         for name, value in values.get("hosts", _NO_HOSTS).items():

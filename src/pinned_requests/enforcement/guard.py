@@ -72,14 +72,18 @@ def error_fields(report: ViolationReport) -> dict[str, Any]:
 class Admission:
     """What was decided of a connection before its handshake, and by which policy."""
 
-    __slots__ = ("is_timeless", "only_if_named", "policy", "settled", "verdict")
+    __slots__ = ("only_if_named", "policy", "settled", "verdict")
 
     def __init__(self, policy: PinPolicy, verdict: Verdict, *, only_if_named: bool) -> None:
         self.policy = policy
         self.verdict = verdict
         self.only_if_named = only_if_named
-        self.is_timeless = verdict.pins is None or verdict.pins.expires is None
         self.settled: Verdict | None = None  # the last one of `judge()`, if it is timeless
+
+    @property
+    def is_timeless(self) -> bool:
+        """Whether the time changes no verdict."""
+        return self.verdict.pins is None or self.verdict.pins.expires is None
 
 
 class Guard:

@@ -16,6 +16,8 @@ from pinned_requests.core.chain import Chain, RawChain, read_chain
 if TYPE_CHECKING:
     import ssl
 
+RESUMED = "the TLS session was resumed, without a certificate"
+
 
 def _certificates(tls: Any, method: str) -> tuple[bytes, ...]:
     """Return what `get_verified_chain()` or `get_unverified_chain()` gives.
@@ -44,7 +46,7 @@ def verified_chain(tls: ssl.SSLSocket | ssl.SSLObject | Any, *, is_verified: boo
 
 
 def raw_chain(tls: ssl.SSLSocket | ssl.SSLObject | Any, *, is_verified: bool) -> RawChain:
-    """Return what `verified_chain()` reads."""
+    """Return the same, not read."""
     certificates = _verified(tls)
     if isinstance(certificates, str):
         return RawChain((), unavailable=certificates)
@@ -54,7 +56,7 @@ def raw_chain(tls: ssl.SSLSocket | ssl.SSLObject | Any, *, is_verified: bool) ->
 def _verified(tls: Any) -> tuple[bytes, ...] | str:
     """Return the certificates, or why there are none."""
     if tls.session_reused:
-        return "the TLS session was resumed, without a certificate"
+        return RESUMED
     try:
         return _certificates(tls, "get_verified_chain")
     except (AttributeError, ValueError, OSError):  # closed, or no handshake yet

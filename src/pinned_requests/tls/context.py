@@ -82,7 +82,7 @@ def _by_tls_alone(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _send(self: Any, data: Any, flags: int = 0) -> Any:
-    """Send as `ssl.SSLSocket.send()` by TLS. Where there is no TLS object, `write()` raises its error."""
+    """Send as `ssl.SSLSocket.send()` by TLS. Without a TLS object, `write()` raises the error."""
     if flags != 0:
         raise ValueError("non-zero flags not allowed in calls to send() on a TLS socket")
     return (self._sslobj or self).write(data)

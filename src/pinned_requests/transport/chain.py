@@ -80,7 +80,7 @@ def _pyopenssl_chain(connection: Any, *, is_verified: bool) -> RawChain:
     from OpenSSL import SSL, crypto  # noqa: PLC0415  installed, since `connection` is one of its objects
 
     if hasattr(connection, "session_reused") and connection.session_reused():
-        return RawChain((), unavailable="the TLS session was resumed, without a certificate")
+        return RawChain((), unavailable=ssl_chain.RESUMED)
     chain = connection.get_verified_chain() or ()
     is_asked_for = bool(connection.get_context().get_verify_mode() & SSL.VERIFY_PEER)
     certificates = (crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate) for certificate in chain)

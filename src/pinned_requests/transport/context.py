@@ -55,11 +55,10 @@ class Loan:
         cert_reqs: what the connection asks for.
         is_shared: whether the context is ours (`shared_context()`), with `cert_reqs` in its key.
 
-    A context that came from elsewhere (a caller, an adapter) may be written to by other
-    threads at any time, as urllib3 does for each connection. It vouches for a chain only if its `verify_mode` is
-    `CERT_REQUIRED` before and after the handshake, the connection asks for that, and no connection of this library was
-    ever about to use it otherwise. The last is recorded before urllib3 writes to the context: so a handshake that used
-    the other mode finds the record.
+    A context that came from elsewhere (a caller, an adapter) may be written to by other threads at any time, as urllib3
+    does for each connection. It vouches for a chain only if its `verify_mode` is `CERT_REQUIRED` before and after the
+    handshake, the connection asks for that, and no connection of this library was ever about to use it otherwise. The
+    last is recorded before urllib3 writes to the context: so a handshake that used the other mode finds the record.
     """
 
     __slots__ = ("_was_required", "cert_reqs", "context", "is_shared")

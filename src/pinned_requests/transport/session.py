@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import requests
 
 from pinned_requests.core.errors import PolicyError
+from pinned_requests.core.host import HostPattern
 from pinned_requests.core.report import PinCheck
 from pinned_requests.core.text import escape
 from pinned_requests.enforcement.guard import Guard, Refusal
@@ -253,8 +254,7 @@ class PinnedSession(Outermost, requests.Session):
                 last = each
         except PinningError as error:
             scheme, host, port = origins_of(str(last.url))[0]
-            named = f"[{host}]" if ":" in host else host
-            where = f"{scheme}://{named}" if port is None else f"{scheme}://{named}:{port}"
+            where = f"{scheme}://{HostPattern('exact', host, port)}"
             error.args = (f"{error}\n  Redirected from {escape(where)}.",)
             raise
 

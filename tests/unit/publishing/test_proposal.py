@@ -133,6 +133,8 @@ def test_any_value_in_any_place(office: Office, value: object) -> None:
             continue
         assert (applied.root, applied.targets) == (read.root, read.targets), path
         assert computed(read) == computed(proposal), path
+        root = applied.root.signed
+        assert all(set(role.keyids) <= root.keys.keys() for role in root.roles.values()), path
         assert changes_of_keys(read, state) is not None, path
         if not CHOSEN.isdisjoint(path):
             written = reduce(getitem, path, json.loads(read.to_bytes()))

@@ -200,7 +200,7 @@ def test_holders_of_strangers_are_escaped(office: Office) -> None:
 
 
 def test_a_root_that_names_a_key_and_does_not_show_it(office: Office) -> None:
-    """Clients take it; the key has no holder, signed nothing, and is no one's to sign with."""
+    """Clients take it. The key is shown without a holder or a signature, and nobody is asked to sign with it."""
     office.publish()
     path = office.folder / "metadata/1.root.json"
     root = Metadata[Root].from_bytes(path.read_bytes())
