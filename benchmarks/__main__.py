@@ -63,7 +63,7 @@ def run(rounds: int, *, quick: bool, only: str | None) -> Iterable[Scenario]:
             for scenario in on_the_wire(target, rounds, is_wanted):
                 yield scenario._replace(name=f"{scenario.name} ({key.upper()}, TLS {tls})")
             if (key, tls) == servers[0]:
-                yield from in_fresh_processes(target, max(rounds // 4, 5), is_wanted)
+                yield from in_fresh_processes(target, rounds, is_wanted)
     yield from in_memory(is_wanted)
 
 

@@ -3,6 +3,7 @@
 The public names belong here, and nothing else.
 """
 
+import importlib
 import logging
 import typing
 
@@ -24,8 +25,6 @@ from pinned_requests.exceptions import (
     UnpinnedHostError,
 )
 from pinned_requests.policy_store import PolicyStore
-from pinned_requests.tls.context import PinnedSSLContext
-from pinned_requests.tls.errors import pinning_error
 from pinned_requests.transport.adapter import PinnedAdapter
 from pinned_requests.transport.manager import PinnedPoolManager, PinnedProxyManager
 from pinned_requests.transport.session import (
@@ -77,9 +76,13 @@ __all__ = [
 # A library leaves it to the program whether its log is shown.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
+# Imported at the first use, since few programs use both these and a session.
+_LATER = {"PinnedSSLContext": "pinned_requests.tls.context", "pinning_error": "pinned_requests.tls.errors"}
+
 # Users know these names, in error texts and pickles too, not the modules that they happen to stand in.
 for _name in __all__:
-    globals()[_name].__module__ = __name__
+    if _name not in _LATER:
+        globals()[_name].__module__ = __name__
 del _name
 
 
@@ -89,15 +92,23 @@ def __dir__() -> list[str]:
 
 
 if typing.TYPE_CHECKING:
+    from pinned_requests.tls.context import PinnedSSLContext
+    from pinned_requests.tls.errors import pinning_error
+
     __version__: str
 else:  # hidden from type checkers: for them, a module with this function has every attribute
 
-    def __getattr__(name: str) -> str:
-        """Return the version of the installed distribution: `importlib.metadata` is slow to import.
+    def __getattr__(name: str) -> object:
+        """Return a name of `_LATER`, or the version of the installed distribution: both are slow to import.
 
         Raises:
-            AttributeError: `name` is not `__version__`, or the distribution's metadata is missing.
+            AttributeError: `name` is neither, or the distribution's metadata is missing.
         """
+        if name in _LATER:
+            value = getattr(importlib.import_module(_LATER[name]), name)
+            value.__module__ = __name__
+            globals()[name] = value
+            return value
         if name == "__version__":
             from importlib import metadata  # noqa: PLC0415  see above
 

@@ -94,12 +94,21 @@ class Chain(NamedTuple):
         return cls((), is_verified=False, unavailable=reason)
 
 
-class RawChain(NamedTuple):
+class RawChain(Value):
     """A `Chain` whose certificates are DER, not read yet: what a thread that waits for many connections takes."""
 
     certificates: tuple[bytes, ...]
-    is_verified: bool = False
-    unavailable: str | None = None
+    is_verified: bool
+    unavailable: str | None
+    __slots__ = tuple(__annotations__)
+
+    def __init__(
+        self,
+        certificates: tuple[bytes, ...],
+        is_verified: bool = False,  # noqa: FBT001, FBT002  a field
+        unavailable: str | None = None,
+    ) -> None:
+        self._set(certificates=certificates, is_verified=is_verified, unavailable=unavailable)
 
     def read(self) -> Chain:
         """Return the chain."""

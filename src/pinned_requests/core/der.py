@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pinned_requests.core.errors import PinFormatError
 from pinned_requests.core.text import escape, show
@@ -26,16 +26,19 @@ HIGH_TAG = 0x1F  # X.690 §8.1.2.4: the tag number follows in further octets
 # A certificate on the web has 1 to 5 kB, and OpenSSL accepts chains of 100 kB: this is ample.
 MAX_SIZE = 1 << 20  # bytes
 
-_PEM_BEGIN = re.compile(rb"^-----BEGIN ([A-Z0-9 ]{1,64})-----[ \t]*\r?\n", re.MULTILINE)
-_PEM_END = re.compile(rb"^-----END ([A-Z0-9 ]{1,64})-----", re.MULTILINE)
+_PEM_BEGIN = rb"(?m)^-----BEGIN ([A-Z0-9 ]{1,64})-----[ \t]*\r?\n"  # compiled where PEM is read
+_PEM_END = rb"(?m)^-----END ([A-Z0-9 ]{1,64})-----"
 
 
-class Element(NamedTuple):
+class Element:
     """One DER element: its tag, its content octets, and all of its octets."""
 
-    tag: int
-    content: bytes
-    whole: bytes
+    __slots__ = ("content", "tag", "whole")
+
+    def __init__(self, tag: int, content: bytes, whole: bytes) -> None:
+        self.tag = tag
+        self.content = content
+        self.whole = whole
 
 
 class Reader:
@@ -149,11 +152,12 @@ def pem_blocks(data: bytes, labels: Collection[str]) -> Iterator[tuple[str, byte
     Raises:
         PinFormatError: a block has no end, is encrypted, or its body is not base64.
     """
-    for begin in _PEM_BEGIN.finditer(bounded(data)):
+    find_end = re.compile(_PEM_END).search
+    for begin in re.finditer(_PEM_BEGIN, bounded(data)):
         label = begin[1].decode("ascii")
         if label not in labels:
             continue
-        end = _PEM_END.search(data, begin.end())
+        end = find_end(data, begin.end())
         if end is None or end[1] != begin[1]:  # the end of another block does not end this one
             raise PinFormatError(f"the PEM block {show(label)} has no end; copy it with its '-----END' line")
         body = data[begin.end() : end.start()]

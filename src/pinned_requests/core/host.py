@@ -24,8 +24,8 @@ DEFAULT_PORTS = {"https": 443, "http": 80}
 _NAME = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}", re.ASCII)
 # A pattern in canonical form. It does not end in a number, so it is not an address.
 _PLAIN_PATTERN = re.compile(r"((?:\*{1,2}\.)?)((?:[a-z0-9_-]{1,63}\.)*[a-z][a-z0-9_-]{0,62})", re.ASCII)
-_NUMBER = re.compile(r"0x[0-9a-f]+|[0-9]+", re.ASCII)
-_PORT = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
+_NUMBER = r"0x[0-9a-f]+|[0-9]+"  # compiled where it is needed, as the next
+_PORT = r"[1-9][0-9]{0,4}"
 _ACCEPTED = "write the host alone, such as 'api.example.com', '*.example.com' or '**.example.com'"
 
 PatternKind = Literal["exact", "one-label", "subtree"]
@@ -145,7 +145,7 @@ def _split_port(text: str) -> tuple[str, int | None]:
     name, colon, port = text.rpartition(":")
     if not colon or (":" in name and not name.endswith("]")) or text.endswith("]"):
         return text, None
-    if not _PORT.fullmatch(port) or int(port) > MAX_PORT:
+    if not re.fullmatch(_PORT, port) or int(port) > MAX_PORT:
         raise PolicyError(f"invalid host pattern {show(text)}: a port is a number from 1 to {MAX_PORT}")
     return name, int(port)
 
@@ -171,7 +171,9 @@ def _ipv6(host: str, text: str) -> str:
 def _ipv4(name: str) -> str | None:
     """Return the dotted form of an address that `inet_aton` reads, or None."""
     numbers = name.split(".")
-    if len(numbers) > 4 or not all(map(_NUMBER.fullmatch, numbers)):  # noqa: PLR2004  octets
+    if len(numbers) > 4 or not numbers[-1][:1].isdecimal():  # noqa: PLR2004  octets
+        return None
+    if not all(re.fullmatch(_NUMBER, number) for number in numbers):
         return None
     try:
         *leading, last = (_number(number) for number in numbers)

@@ -16,12 +16,11 @@ import hashlib
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from pinned_requests.core import spki
 from pinned_requests.core.der import MAX_SIZE, is_whole_element, pem_blocks
 from pinned_requests.core.errors import PinFormatError
-from pinned_requests.core.pin_faults import fault_of, meant_by
 from pinned_requests.core.text import escape, exact, show
 from pinned_requests.core.value import Value
 
@@ -259,7 +258,7 @@ class Pin(Value):
         return found.pin
 
 
-class FoundKey(NamedTuple):
+class FoundKey(Value):
     """A public key, and the object it was found in.
 
     Attributes:
@@ -271,6 +270,10 @@ class FoundKey(NamedTuple):
     kind: str
     der: bytes
     spki: bytes
+    __slots__ = tuple(__annotations__)
+
+    def __init__(self, kind: str, der: bytes, spki: bytes) -> None:
+        self._set(kind=kind, der=der, spki=spki)
 
     @property
     def pin(self) -> Pin:
@@ -378,6 +381,8 @@ def _decode(text: str, encoded: str) -> bytes:
         digest = b""
     if len(digest) == DIGEST_SIZE and base64.b64encode(digest).decode("ascii") == encoded:
         return digest
+    from pinned_requests.core.pin_faults import fault_of, meant_by  # noqa: PLC0415  for an error alone
+
     meant = meant_by(text)
     advice = _ACCEPTED if meant is None else f"did you mean '{meant}'?"
     raise PinFormatError(f"invalid pin {show(text)}: {fault_of(text, encoded)}; {advice}")

@@ -20,13 +20,13 @@ from pinned_requests.core import policy_text
 from pinned_requests.core.errors import PolicyError, one_of
 from pinned_requests.core.host import HostPattern, normalize_host
 from pinned_requests.core.pinset import PIN_LISTS, PinSet, known_fields, pin_fields, read_pins
-from pinned_requests.core.report_uri import ReportURI
 from pinned_requests.core.text import escape, show
 from pinned_requests.core.value import Value
 
 if TYPE_CHECKING:
     from pinned_requests.core.pin import Pin
     from pinned_requests.core.pinset import PinsLike, PinsOf
+    from pinned_requests.core.report_uri import ReportURI
 
 UnpinnedHosts = Literal["block", "allow"]
 
@@ -89,7 +89,7 @@ class PinPolicy(Value):
             blocked_pins=compromised,
             blocked=frozenset(compromised),
             _unpinned_hosts=one_of("unpinned_hosts", unpinned_hosts, ("block", "allow")),
-            _report_uri=None if report_uri is None else ReportURI.parse(report_uri),
+            _report_uri=None if report_uri is None else _read_report_uri(report_uri),
             _file=None,
             _outdated=None,
             _hosts={},
@@ -391,6 +391,12 @@ class PinPolicy(Value):
 
     def _key(self) -> tuple[object, ...]:
         return self._hosts, self._unpinned_hosts, self.report_uri, self._outdated, self.blocked
+
+
+def _read_report_uri(text: str) -> ReportURI:
+    from pinned_requests.core.report_uri import ReportURI  # noqa: PLC0415  few policies have one
+
+    return ReportURI.parse(text)
 
 
 def _as_policy_error(error: ValueError, where: str) -> PolicyError:

@@ -13,7 +13,7 @@ Rules for the next maintainer:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pinned_requests.core.der import (
     BIT_STRING,
@@ -50,12 +50,15 @@ ID_EC_PUBLIC_KEY = bytes.fromhex("06072a8648ce3d0201")  # 1.2.840.10045.2.1, RFC
 ID_RSASSA_PSS = bytes.fromhex("06092a864886f70d01010a")  # 1.2.840.113549.1.1.10, RFC 4055 §1.2
 
 
-class CertificateParts(NamedTuple):
+class CertificateParts:
     """Three fields of a certificate, each as its unchanged DER bytes with tag and length."""
 
-    issuer: bytes
-    subject: bytes
-    spki: bytes
+    __slots__ = ("issuer", "spki", "subject")
+
+    def __init__(self, issuer: bytes, subject: bytes, spki: bytes) -> None:
+        self.issuer = issuer
+        self.subject = subject
+        self.spki = spki
 
 
 def parts_of_certificate(der: bytes) -> CertificateParts:

@@ -11,7 +11,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from pinned_requests.core.verdict import Outcome
-from pinned_requests.enforcement import telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +39,7 @@ class Notifier:
             _tell("the log", _log, report)
         if not report.allowed:
             _tell("an audit hook", _audit, report)
-        _tell("OpenTelemetry", telemetry.record, report)
+        _tell("OpenTelemetry", _record, report)
         if policy.report_uri is not None:
             _tell("report_uri", _post, report, policy.report_uri)
         _tell("on_violation", self._call, report, policy)
@@ -76,6 +75,12 @@ def _post(report: ViolationReport, uri: str) -> None:
     from pinned_requests.reporting.http import shared_reporter  # noqa: PLC0415  only where it is used
 
     shared_reporter(uri)(report)
+
+
+def _record(report: ViolationReport) -> None:
+    from pinned_requests.enforcement import telemetry  # noqa: PLC0415  only where it is used
+
+    telemetry.record(report)
 
 
 def _log(report: ViolationReport) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.exceptions import ConnectionError as RequestsConnectionError
@@ -78,12 +78,15 @@ def _send(  # noqa: PLR0913, PLR0917  requests' signature, behind two arguments 
             del vars(request)[_ASKED]
 
 
-class _Sending(NamedTuple):
+class _Sending:
     """A request on its way through the `send()` methods of an adapter."""
 
-    adapter: PinnedHTTPAdapter
-    methods: tuple[object, ...]  # that are running
-    asked: tuple[Origin, ...]  # what its URL named when it came to the adapter
+    __slots__ = ("adapter", "asked", "methods")
+
+    def __init__(self, adapter: PinnedHTTPAdapter, methods: tuple[object, ...], asked: tuple[Origin, ...]) -> None:
+        self.adapter = adapter
+        self.methods = methods  # that are running
+        self.asked = asked  # what its URL named when it came to the adapter
 
 
 _ASKED = "_pinned_origins"  # on a request: the same, for a `send()` that goes on in another thread
@@ -97,7 +100,7 @@ def _sending(adapter: PinnedHTTPAdapter, send: Callable[..., Response], request:
     method, before = getattr(send, "__func__", send), _SENDING.get()
     if before is None or before.adapter is not adapter or method in before.methods:
         return _Sending(adapter, (method,), origins_of(request.url))
-    return before._replace(methods=(*before.methods, method))
+    return _Sending(adapter, (*before.methods, method), before.asked)
 
 
 def _pool(adapter: PinnedHTTPAdapter, find: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -25,7 +25,6 @@ from pinned_requests.core.host import normalize_host
 from pinned_requests.core.verdict import Outcome
 from pinned_requests.enforcement.guard import Refusal
 from pinned_requests.exceptions import PinningError
-from pinned_requests.tls.context import PinnedSSLContext
 from pinned_requests.transport import process
 from pinned_requests.transport.chain import served_chain, verified_chain
 from pinned_requests.transport.context import Loan, TLSSettings, shared_context
@@ -123,12 +122,20 @@ class PinnedHTTPSConnection(HTTPSConnection):
         """Say whether the open connection may carry a request under the policy in force."""
         if not self.is_checked:
             return False
-        if isinstance(self.pinned_by.context, PinnedSSLContext):
+        if self.pinned_by.context is not None and not self._is_accepted_by(self.pinned_by.context):
+            return False
+        return self._find_refused(self._judge) is None
+
+    def _is_accepted_by(self, context: ssl.SSLContext) -> bool:
+        """Say whether the policy of a caller's context accepts the connection, if it has one."""
+        from pinned_requests.tls.context import PinnedSSLContext  # noqa: PLC0415  few programs give a context
+
+        if isinstance(context, PinnedSSLContext):
             try:
-                getattr(self.sock, "sslobj", cast("Any", self.sock)).do_handshake()  # by the policy of that context
+                getattr(self.sock, "sslobj", cast("Any", self.sock)).do_handshake()
             except PinningError:
                 return False
-        return self._find_refused(self._judge) is None
+        return True
 
     def look_again(self) -> None:
         """Check that the policy in force still accepts the peers: it may have changed since `is_acceptable()`.
