@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pinned_requests.core.errors import PinFormatError
 from pinned_requests.core.text import escape, show
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 INTEGER, BIT_STRING, OCTET_STRING, OID, SEQUENCE, SET = 0x02, 0x03, 0x04, 0x06, 0x30, 0x31
+ANY = -1
 HIGH_TAG = 0x1F  # X.690 §8.1.2.4: the tag number follows in further octets
 
 # A certificate on the web has 1 to 5 kB, and OpenSSL accepts chains of 100 kB: this is ample.
@@ -30,89 +31,78 @@ _PEM_BEGIN = rb"(?m)^-----BEGIN ([A-Z0-9 ]{1,64})-----[ \t]*\r?\n"  # compiled w
 _PEM_END = rb"(?m)^-----END ([A-Z0-9 ]{1,64})-----"
 
 
-class Element:
+class Element(NamedTuple):
     """One DER element: its tag, its content octets, and all of its octets."""
 
-    __slots__ = ("content", "tag", "whole")
-
-    def __init__(self, tag: int, content: bytes, whole: bytes) -> None:
-        self.tag = tag
-        self.content = content
-        self.whole = whole
+    tag: int
+    content: bytes
+    whole: bytes
 
 
-class Reader:
-    """A strict cursor over the DER bytes of one constructed value."""
+NOTHING = Element(ANY, b"", b"")
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
 
-    def __bool__(self) -> bool:
-        return self._at < len(self._data)
+def elements(data: bytes, tag: int = ANY) -> list[Element]:
+    """Return the elements that `data`, the content of a constructed value, consists of.
 
-    def peek(self) -> int | None:
-        """Return the tag of the next element, or None at the end."""
-        return self._data[self._at] if self else None
+    Args:
+        data: DER.
+        tag: the accepted tag; `ANY`: every tag of one octet.
 
-    def take(self, *tags: int) -> Element:
-        """Return the next element and move past it.
-
-        Args:
-            tags: the accepted tags; without any, every tag of one octet is accepted.
-
-        Raises:
-            PinFormatError: there is none, it has another tag, or its length is not valid DER.
-        """
-        data, start = self._data, self._at
-        if start + 2 > len(data):
+    Raises:
+        PinFormatError: an element has another tag, or its length is not valid DER.
+    """
+    found, at = [], 0
+    while at < len(data):
+        start, at = at, at + 2
+        if at > len(data):
             raise PinFormatError("it ends in the middle of a field")
-        tag, length, at = data[start], data[start + 1], start + 2
-        if tags and tag not in tags:
-            raise PinFormatError(f"it has tag 0x{tag:02x} where tag 0x{tags[0]:02x} is required")
-        if tag & HIGH_TAG == HIGH_TAG:
-            raise PinFormatError(f"it has tag 0x{tag:02x}, which certificates and keys do not use")
+        found_tag, length = data[start], data[start + 1]
+        if tag not in (ANY, found_tag):
+            raise _wrong_tag(found_tag, tag)
+        if found_tag & HIGH_TAG == HIGH_TAG:
+            raise PinFormatError(f"it has tag 0x{found_tag:02x}, which certificates and keys do not use")
         if length >= 0x80:  # noqa: PLR2004  X.690 §8.1.3.5: the long form; 0x80 is the indefinite form, which DER forbids
             octets = length & 0x7F
-            if not 1 <= octets <= 4 or at + octets > len(data):  # noqa: PLR2004  MAX_SIZE needs no more than 3 octets
-                raise PinFormatError("it has a length that DER does not allow")
             length = int.from_bytes(data[at : at + octets], "big")
             if length < 0x80 or length >> (8 * (octets - 1)) == 0:  # noqa: PLR2004  X.690 §10.1: the shortest form
                 raise PinFormatError("it has a length that is not in its shortest form")
             at += octets
-        end = at + length
-        if end > len(data):
+        content, at = at, at + length
+        if at > len(data):
             raise PinFormatError("it has a field that is longer than the rest of the data")
-        self._at = end
-        return Element(tag, data[at:end], data[start:end])
-
-    def rest(self) -> bytes:
-        """Return the bytes that have not been read."""
-        return self._data[self._at :]
-
-    def end(self) -> None:
-        """Raise a `PinFormatError` if bytes are left."""
-        if self:
-            raise PinFormatError("it has bytes after its end")
-
-    def take_all(self, tag: int) -> list[Element]:
-        """Return all that follows, by `take()`."""
-        found = []
-        while self:
-            found.append(self.take(tag))
-        return found
+        found.append(Element(found_tag, data[content:at], data[start:at]))
+    return found
 
 
-def inside(der: bytes) -> Reader:
-    """Return a reader of the content of `der`.
+def fields(data: bytes, *shape: int | list[int]) -> list[Element]:
+    """Return the elements that `data` consists of, one for each tag of `shape`, in this order, and no others.
+
+    A tag in a list of its own is that of an optional field, as in `fields(data, OID, [ANY])`; `NOTHING` stands for one
+    that is missing.
 
     Raises:
-        PinFormatError: `der` is not exactly one SEQUENCE.
+        PinFormatError: `data` has another shape, or is not valid DER.
     """
-    outer = Reader(der)
-    content = outer.take(SEQUENCE).content
-    outer.end()
-    return Reader(content)
+    left, found = elements(data), []
+    left.reverse()
+    for each in shape:
+        tag = each if isinstance(each, int) else each[0]
+        if left and tag in (ANY, left[-1].tag):
+            found.append(left.pop())
+        elif not isinstance(each, int):
+            found.append(NOTHING)
+        elif left:
+            raise _wrong_tag(left[-1].tag, tag)
+        else:
+            raise PinFormatError("it ends in the middle of a field")
+    if left:
+        raise PinFormatError("it has bytes after its end")
+    return found
+
+
+def _wrong_tag(found: int, wanted: int) -> PinFormatError:
+    return PinFormatError(f"it has tag 0x{found:02x} where tag 0x{wanted:02x} is required")
 
 
 def sequence(content: bytes) -> bytes:
@@ -140,7 +130,7 @@ def bounded(data: bytes) -> bytes:
 def is_whole_element(data: bytes) -> bool:
     """Return whether `data` is exactly one DER SEQUENCE, and so not a text with PEM in it."""
     try:
-        inside(data)
+        fields(data, SEQUENCE)
     except PinFormatError:
         return False
     return True

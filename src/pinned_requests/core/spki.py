@@ -16,15 +16,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pinned_requests.core.der import (
+    ANY,
     BIT_STRING,
     INTEGER,
+    NOTHING,
     OCTET_STRING,
     OID,
     SEQUENCE,
     Element,
-    Reader,
     bounded,
-    inside,
+    elements,
+    fields,
     sequence,
 )
 from pinned_requests.core.errors import PinFormatError
@@ -67,27 +69,16 @@ def parts_of_certificate(der: bytes) -> CertificateParts:
     Raises:
         PinFormatError: `der` is not one certificate in strict DER.
     """
-    certificate = inside(bounded(der))
-    tbs = Reader(certificate.take(SEQUENCE).content)
-    certificate.take(SEQUENCE)  # signatureAlgorithm
-    certificate.take(BIT_STRING)  # signatureValue
-    certificate.end()
-
-    if tbs.peek() == VERSION:
-        version = Reader(tbs.take(VERSION).content)
-        version.take(INTEGER)
-        version.end()
-    tbs.take(INTEGER)  # serialNumber
-    tbs.take(SEQUENCE)  # signature
-    issuer = tbs.take(SEQUENCE).whole
-    tbs.take(SEQUENCE)  # validity
-    subject = tbs.take(SEQUENCE).whole
-    spki = _checked_spki(tbs.take(SEQUENCE))
-    for optional in (ISSUER_UNIQUE_ID, SUBJECT_UNIQUE_ID, EXTENSIONS):  # in this order, each at most once
-        if tbs.peek() == optional:
-            tbs.take(optional)
-    tbs.end()
-    return CertificateParts(issuer, subject, spki)
+    (certificate,) = fields(bounded(der), SEQUENCE)
+    tbs, _algorithm, _signature = fields(certificate.content, SEQUENCE, SEQUENCE, BIT_STRING)
+    version, _serial, _algorithm, issuer, _validity, subject, spki, *_ = fields(
+        tbs.content,
+        *([VERSION], INTEGER, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE),
+        *([ISSUER_UNIQUE_ID], [SUBJECT_UNIQUE_ID], [EXTENSIONS]),
+    )
+    if version is not NOTHING:
+        fields(version.content, INTEGER)
+    return CertificateParts(issuer.whole, subject.whole, _checked_spki(spki))
 
 
 def spki_of_certificate(der: bytes) -> bytes:
@@ -105,18 +96,10 @@ def spki_of_csr(der: bytes) -> bytes:
     Raises:
         PinFormatError: `der` is not one certification request in strict DER.
     """
-    request = inside(bounded(der))
-    info = Reader(request.take(SEQUENCE).content)
-    request.take(SEQUENCE)  # signatureAlgorithm
-    request.take(BIT_STRING)  # signature
-    request.end()
-    info.take(INTEGER)  # version
-    info.take(SEQUENCE)  # subject
-    spki = _checked_spki(info.take(SEQUENCE))
-    if info:
-        info.take(CSR_ATTRIBUTES)
-    info.end()
-    return spki
+    (request,) = fields(bounded(der), SEQUENCE)
+    info, _algorithm, _signature = fields(request.content, SEQUENCE, SEQUENCE, BIT_STRING)
+    _version, _subject, spki, _attributes = fields(info.content, INTEGER, SEQUENCE, SEQUENCE, [CSR_ATTRIBUTES])
+    return _checked_spki(spki)
 
 
 def spki_of_public_key(der: bytes) -> bytes:
@@ -125,10 +108,8 @@ def spki_of_public_key(der: bytes) -> bytes:
     Raises:
         PinFormatError: it is something else.
     """
-    outer = Reader(bounded(der))
-    spki = _checked_spki(outer.take(SEQUENCE))
-    outer.end()
-    return spki
+    (spki,) = fields(bounded(der), SEQUENCE)
+    return _checked_spki(spki)
 
 
 def spki_of_private_key(der: bytes) -> bytes:
@@ -144,19 +125,17 @@ def spki_of_private_key(der: bytes) -> bytes:
 
     bounded(der)
     encoded = _through_cryptography(lambda: serialization.load_der_private_key(der, None).public_key(), "a private key")
-    key = inside(der)
-    key.take(INTEGER)  # version
-    if key.peek() == OCTET_STRING:  # SEC 1: ECPrivateKey, RFC 5915 §3
+    (key,) = fields(der, SEQUENCE)
+    _version, second, *others = elements(key.content)
+    if second.tag == OCTET_STRING:  # SEC 1: ECPrivateKey, RFC 5915 §3
         return _spki_of_ec_key(der, None, encoded)
-    if key.peek() != SEQUENCE:  # PKCS #1 and openssl's DSA format, which have only one encoding
+    if second.tag != SEQUENCE:  # PKCS #1 and openssl's DSA format, which have only one encoding
         return encoded
-    algorithm = key.take(SEQUENCE)  # PKCS #8: OneAsymmetricKey, RFC 5958 §2
-    reader = Reader(algorithm.content)
-    identifier = reader.take(OID).whole
-    if identifier == ID_EC_PUBLIC_KEY:
-        return _spki_of_ec_key(key.take(OCTET_STRING).content, reader.rest(), encoded)
-    if identifier == ID_RSASSA_PSS:
-        return sequence(algorithm.whole + _bits_of_spki(encoded).whole)
+    identifier, parameters = fields(second.content, OID, [ANY])  # PKCS #8: OneAsymmetricKey, RFC 5958 §2
+    if identifier.whole == ID_EC_PUBLIC_KEY:
+        return _spki_of_ec_key(others[0].content, parameters.whole, encoded)
+    if identifier.whole == ID_RSASSA_PSS:
+        return sequence(second.whole + _bits_of_spki(encoded).whole)
     return encoded
 
 
@@ -183,21 +162,15 @@ def der_of_object(value: object) -> bytes:
 
 def _checked_spki(element: Element) -> bytes:
     """Return the bytes of SubjectPublicKeyInfo ::= SEQUENCE { SEQUENCE { OID, ANY OPTIONAL }, BIT STRING }, checked."""
-    spki = Reader(element.content)
-    algorithm = Reader(spki.take(SEQUENCE).content)
-    algorithm.take(OID)
-    if algorithm:
-        algorithm.take()  # parameters
-    algorithm.end()
-    spki.take(BIT_STRING)
-    spki.end()
+    algorithm, _key = fields(element.content, SEQUENCE, BIT_STRING)
+    fields(algorithm.content, OID, [ANY])
     return element.whole
 
 
-def _bits_of_spki(spki: bytes) -> Element:
-    reader = inside(spki)
-    reader.take(SEQUENCE)
-    return reader.take(BIT_STRING)
+def _bits_of_spki(der: bytes) -> Element:
+    (spki,) = fields(der, SEQUENCE)
+    _algorithm, bits = fields(spki.content, SEQUENCE, BIT_STRING)
+    return bits
 
 
 def _spki_of_ec_key(der: bytes, parameters: bytes | None, encoded: bytes) -> bytes:
@@ -208,19 +181,15 @@ def _spki_of_ec_key(der: bytes, parameters: bytes | None, encoded: bytes) -> byt
         parameters: those of the PKCS #8 key around it, if there is one.
         encoded: the result of `cryptography`: named curve, uncompressed point.
     """
-    key = inside(der)
-    key.take(INTEGER)  # version
-    key.take(OCTET_STRING)  # privateKey
-    if key.peek() == EC_PARAMETERS:
-        own = key.take(EC_PARAMETERS).content
-        parameters = own if parameters is None else parameters
+    (key,) = fields(der, SEQUENCE)
+    _version, _secret, own, public = fields(key.content, INTEGER, OCTET_STRING, [EC_PARAMETERS], [EC_PUBLIC_KEY])
+    if own is not NOTHING and parameters is None:
+        parameters = own.content
     if not parameters:
         raise PinFormatError("it has an elliptic-curve key that does not name its curve")
     computed = _bits_of_spki(encoded)
-    if key.peek() == EC_PUBLIC_KEY:
-        public = Reader(key.take(EC_PUBLIC_KEY).content)
-        point = public.take(BIT_STRING)
-        public.end()
+    if public is not NOTHING:
+        (point,) = fields(public.content, BIT_STRING)
         if not _is_encoding_of(point.content, computed.content):
             raise PinFormatError("it has a public point that does not belong to the private key")
     elif parameters[0] == OID:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from pinned_requests.core.der import OID, SEQUENCE, SET, Reader
+from pinned_requests.core.der import ANY, OID, SEQUENCE, SET, elements, fields
 from pinned_requests.core.errors import PinFormatError
 from pinned_requests.core.text import escape
 
@@ -33,21 +33,20 @@ def name_as_text(der: bytes) -> str:
     names, and a warning can only be suppressed by filters that hold for the whole process.
     """
     try:
-        rdns = [_rdn_as_text(rdn.content) for rdn in Reader(Reader(der).take(SEQUENCE).content).take_all(SET)]
+        (name,) = fields(der, SEQUENCE)
+        rdns = [_rdn_as_text(rdn.content) for rdn in elements(name.content, SET)]
     except PinFormatError:
         return "(a name that cannot be read)"
     return escape(",".join(reversed(rdns))) or "(no name)"
 
 
 def _rdn_as_text(rdn: bytes) -> str:
-    return "+".join(_attribute_as_text(attribute.content) for attribute in Reader(rdn).take_all(SEQUENCE))
+    return "+".join([_attribute_as_text(attribute.content) for attribute in elements(rdn, SEQUENCE)])
 
 
 def _attribute_as_text(attribute: bytes) -> str:
-    reader = Reader(attribute)
-    oid = _dotted(reader.take(OID).content)
-    value = reader.take()
-    reader.end()
+    kind, value = fields(attribute, OID, ANY)
+    oid = _dotted(kind.content)
     text = value.content.decode(_STRING_ENCODINGS.get(value.tag, "latin-1"), "replace")
     # RFC 4514 §2.4: otherwise the common name "x,O=Bank" would look like two attributes.
     return f"{_NAME_TYPES.get(oid, oid)}={_NAME_SPECIAL.sub(_BACKSLASHED, text)}"
