@@ -123,7 +123,7 @@ def wheel(session: nox.Session) -> None:
 
 
 def check_wheel(session: nox.Session, built: Path) -> None:
-    """Check that the wheel is small, holds all of src/ and no more, and that its description links to nothing relative."""
+    """Check that the wheel is small, holds all of src/ and nothing else, and that its links are absolute."""
     size = built.stat().st_size
     with zipfile.ZipFile(built) as archive:
         packed = {name: archive.read(name) for name in archive.namelist()}

@@ -31,7 +31,12 @@ class Spent(NamedTuple):
 
 
 def medians(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Return the median of the seconds that each contender says it took.
+    """Return the median of the seconds that each contender says it took, in turns."""
+    return {name: statistics.median(times) for name, times in in_turns(contenders, rounds).items()}
+
+
+def in_turns(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Return what each contender says it took, in each round.
 
     They take turns, so that a busy machine is busy for all of them, each time in another order: who comes behind a
     client that leaves a lot to clean up would pay for it every time.
@@ -43,7 +48,7 @@ def medians(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[
     for _ in range(rounds):
         for name in order.sample(list(contenders), len(contenders)):
             taken[name].append(contenders[name]())
-    return {name: statistics.median(times) for name, times in taken.items()}
+    return taken
 
 
 def per_call(call: Callable[[], object], calls: int = 20_000, repeats: int = 7) -> float:
