@@ -80,7 +80,7 @@ def write_on_an_object(context: ssl.SSLContext, target: Target) -> Callable[[], 
 
     def measure() -> float:
         seconds = write()
-        outgoing.read()  # nobody else does
+        outgoing.read()  # so that the buffer does not grow
         return seconds
 
     return measure
@@ -158,10 +158,10 @@ def compare(
     title: str,
     tasks: dict[str, Callable[[], float]],
     rounds: int,
-    average: Callable[[list[float]], float] = statistics.median,
+    statistic: Callable[[list[float]], float] = statistics.median,
 ) -> None:
-    """Print what both take on average, their ratio and their difference."""
-    found = {name: average(times) for name, times in in_turns(tasks, rounds).items()}
+    """Print the statistic of both, their ratio and their difference."""
+    found = {name: statistic(times) for name, times in in_turns(tasks, rounds).items()}
     ratio, more = found["pinned"] / found["plain"], (found["pinned"] - found["plain"]) * 1e9
     print(f"{title:40} {found['plain'] * 1e6:9.2f} µs {found['pinned'] * 1e6:9.2f} µs {ratio:6.3f} x {more:+9.0f} ns")
 
