@@ -42,18 +42,22 @@ class Element(NamedTuple):
 NOTHING = Element(ANY, b"", b"")
 
 
-def elements(data: bytes, tag: int = ANY) -> list[Element]:
+def elements(data: bytes, tag: int = ANY, most: int = MAX_SIZE) -> list[Element]:
     """Return the elements that `data`, the content of a constructed value, consists of.
 
     Args:
         data: DER.
         tag: the accepted tag; `ANY`: every tag of one octet.
+        most: how many elements there may be. What follows them is not read.
 
     Raises:
-        PinFormatError: an element has another tag, or its length is not valid DER.
+        PinFormatError: there are more, or an element has another tag, or its length is not valid DER.
     """
-    found, at = [], 0
+    found: list[Element] = []
+    at = 0
     while at < len(data):
+        if len(found) == most:
+            raise PinFormatError("it has bytes after its end")
         start, at = at, at + 2
         if at > len(data):
             raise PinFormatError("it ends in the middle of a field")
@@ -84,7 +88,7 @@ def fields(data: bytes, *shape: int | list[int]) -> list[Element]:
     Raises:
         PinFormatError: `data` has another shape, or is not valid DER.
     """
-    left, found = elements(data), []
+    left, found = elements(data, most=len(shape)), []
     left.reverse()
     for each in shape:
         tag = each if isinstance(each, int) else each[0]

@@ -126,14 +126,16 @@ def spki_of_private_key(der: bytes) -> bytes:
     bounded(der)
     encoded = _through_cryptography(lambda: serialization.load_der_private_key(der, None).public_key(), "a private key")
     (key,) = fields(der, SEQUENCE)
-    _version, second, *others = elements(key.content)
+    version, second, third = [*elements(key.content), NOTHING, NOTHING, NOTHING][:3]
+    fields(version.whole, INTEGER)
     if second.tag == OCTET_STRING:  # SEC 1: ECPrivateKey, RFC 5915 §3
         return _spki_of_ec_key(der, None, encoded)
     if second.tag != SEQUENCE:  # PKCS #1 and openssl's DSA format, which have only one encoding
         return encoded
     identifier, parameters = fields(second.content, OID, [ANY])  # PKCS #8: OneAsymmetricKey, RFC 5958 §2
     if identifier.whole == ID_EC_PUBLIC_KEY:
-        return _spki_of_ec_key(others[0].content, parameters.whole, encoded)
+        (secret,) = fields(third.whole, OCTET_STRING)
+        return _spki_of_ec_key(secret.content, parameters.whole, encoded)
     if identifier.whole == ID_RSASSA_PSS:
         return sequence(second.whole + _bits_of_spki(encoded).whole)
     return encoded

@@ -35,6 +35,7 @@ def test_the_shape() -> None:
         (b"\x30\x82\x01\x00", "it has a field that is longer than the rest of the data"),
         (b"\x30\xff" + b"\xff" * 200, "it has a field that is longer than the rest of the data"),
         (b"\x30\x00" + ONE, "it has bytes after its end"),
+        (b"\x30\x00\x1f\x00", "it has bytes after its end"),  # which are not read
     ],
 )
 def test_what_is_refused(data: bytes, said: str) -> None:
