@@ -1,4 +1,4 @@
-"""Run the benchmarks and print medians, and ratios to requests, measured side by side in this one run.
+"""Run the benchmarks and print medians, and ratios to requests: medians of those of each round, side by side.
 
 `python -m benchmarks fleet` simulates a fleet of clients instead, for docs/fleet.md. `python -m benchmarks soak` shows
 that nothing grows over many requests, connections and policies. `python -m benchmarks scoreboard` runs well-known
@@ -15,7 +15,7 @@ import platform
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.scenarios import Scenario, in_fresh_processes, in_memory, on_the_wire
 from benchmarks.server import KEYS, VERSIONS, running
@@ -43,7 +43,7 @@ def main() -> None:
         show(scenario)
         scenarios.append(scenario)
     if options.json:
-        result = {"machine": machine, "scenarios": [scenario._asdict() for scenario in scenarios]}
+        result = {"machine": machine, "scenarios": [as_json(scenario) for scenario in scenarios]}
         options.json.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     if options.plot:
         from benchmarks.plot import draw  # noqa: PLC0415  wants matplotlib
@@ -70,10 +70,15 @@ def run(rounds: int, *, quick: bool, only: str | None) -> Iterable[Scenario]:
 def show(scenario: Scenario) -> None:
     """Print a scenario: each figure, and its ratio to the first."""
     print(scenario.name)
-    reference = next(iter(scenario.figures.values()))
-    for name, value in scenario.figures.items():
-        print(f"  {name:36} {value:10.3f} {scenario.unit}  {value / reference:8.3f} x", flush=True)
+    for name, (value, ratio) in scenario.figures.items():
+        print(f"  {name:36} {value:10.3f} {scenario.unit}  {ratio:8.3f} x", flush=True)
     print(flush=True)
+
+
+def as_json(scenario: Scenario) -> dict[str, Any]:
+    """Return a scenario for the file of figures."""
+    figures = {name: figure._asdict() for name, figure in scenario.figures.items()}
+    return {"name": scenario.name, "unit": scenario.unit, "figures": figures}
 
 
 if __name__ == "__main__":

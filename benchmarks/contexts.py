@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import socket
 import ssl
-import statistics
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
@@ -19,7 +18,7 @@ import aiohttp
 import httpx
 
 from benchmarks.contenders import CLOSE, OTHER_PIN
-from benchmarks.measure import in_turns
+from benchmarks.measure import figures, in_turns
 from benchmarks.server import running
 from pinned_requests import Pin, PinnedSSLContext, PinPolicy, PinSet, PolicyStore
 
@@ -87,7 +86,7 @@ def write_on_an_object(context: ssl.SSLContext, target: Target) -> Callable[[], 
 
 
 def main() -> None:
-    """Measure side by side, in turns, and print the ratio of the medians; of writes, of the shortest times."""
+    """Measure side by side, in turns, and print medians and their ratio; of writes, the shortest times."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.contexts", description=__doc__)
     parser.add_argument("--rounds", type=int, default=100, help="measurements of each (100)")
     rounds = parser.parse_args().rounds
@@ -110,7 +109,7 @@ def main() -> None:
             for open_one in (write_on_a_socket, write_on_an_object):
                 title = f"{open_one.__name__}, {kind}".replace("_", " ")
                 tasks = {name: open_one(context, target) for name, context in contexts.items()}
-                compare(title, tasks, rounds * 20, min)  # the machine adds more to a write than what is measured
+                compare_writes(title, tasks, rounds * 20)
 
 
 def policies(pins: PinSet) -> dict[str, Any]:
@@ -154,16 +153,16 @@ def of_aiohttp(sessions: dict[str, Any], target: Target, loop: Any) -> dict[str,
     }
 
 
-def compare(
-    title: str,
-    tasks: dict[str, Callable[[], float]],
-    rounds: int,
-    statistic: Callable[[list[float]], float] = statistics.median,
-) -> None:
-    """Print the statistic of both, their ratio and their difference."""
-    found = {name: statistic(times) for name, times in in_turns(tasks, rounds).items()}
-    ratio, more = found["pinned"] / found["plain"], (found["pinned"] - found["plain"]) * 1e9
-    print(f"{title:40} {found['plain'] * 1e6:9.2f} µs {found['pinned'] * 1e6:9.2f} µs {ratio:6.3f} x {more:+9.0f} ns")
+def compare(title: str, tasks: dict[str, Callable[[], float]], rounds: int) -> None:
+    """Print the medians of both, and the ratio round by round."""
+    plain, pinned = figures(in_turns(tasks, rounds), 1e6).values()
+    print(f"{title:40} {plain.value:9.2f} µs {pinned.value:9.2f} µs {pinned.ratio:6.3f} x", flush=True)
+
+
+def compare_writes(title: str, tasks: dict[str, Callable[[], float]], rounds: int) -> None:
+    """Print the shortest times of both, and the difference: the machine adds more to a write than what is measured."""
+    plain, pinned = (min(times) * 1e6 for times in in_turns(tasks, rounds).values())
+    print(f"{title:40} {plain:9.2f} µs {pinned:9.2f} µs {(pinned - plain) * 1e3:+9.0f} ns", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How things are measured: side by side in one run, in turns, as medians. Absolute times alone say little."""
+"""How things are measured: side by side in one run, in turns. What counts are the ratios; absolute times say little."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import subprocess
 import sys
 import time
 import timeit
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from operator import truediv
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+T = TypeVar("T")
 
 # The peak of this very program, in kB. Not `resource.getrusage()`: on Linux that counts the parent it was forked from.
 TELL_PEAK = """
@@ -30,18 +33,31 @@ class Spent(NamedTuple):
     memory: float
 
 
-def medians(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Return the median of the seconds that each contender says it took, in turns."""
-    return {name: statistics.median(times) for name, times in in_turns(contenders, rounds).items()}
+class Figure(NamedTuple):
+    """What was measured of one contender: the median, and the median of its ratios to the first one, round by round.
+
+    A virtual machine may run at half of its speed for minutes: the medians of a run then compare a quick minute of one
+    contender to a slow one of another. Two that are measured in the same round share the speed.
+    """
+
+    value: float
+    ratio: float
 
 
-def in_turns(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+def figures(taken: Mapping[str, Sequence[float]], scale: float = 1) -> dict[str, Figure]:
+    """Return the figures of what each contender took in each round, times `scale`."""
+    reference = next(iter(taken.values()))
+    ratios = {name: map(truediv, times, reference) for name, times in taken.items()}
+    return {name: Figure(scale * statistics.median(taken[name]), statistics.median(ratios[name])) for name in taken}
+
+
+def in_turns(contenders: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
     """Return what each contender says it took, in each round.
 
     They take turns, so that a busy machine is busy for all of them, each time in another order: who comes behind a
     client that leaves a lot to clean up would pay for it every time.
     """
-    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    taken: dict[str, list[T]] = {name: [] for name in contenders}
     for contender in contenders.values():
         contender()
     order = random.Random(0)  # noqa: S311  nothing secret
@@ -56,22 +72,13 @@ def per_call(call: Callable[[], object], calls: int = 20_000, repeats: int = 7) 
     return statistics.median(timeit.repeat(call, number=calls, repeat=repeats)) / calls
 
 
-def processes(codes: Mapping[str, str], rounds: int, arguments: Sequence[str] = ()) -> dict[str, Spent]:
-    """Return the median seconds and peak memory of fresh interpreters that run each code, in turns."""
-    spent: dict[str, list[Spent]] = {name: [] for name in codes}
-    for turn in range(rounds + 1):
-        for name, code in codes.items():
-            one = process(code, arguments)
-            if turn:  # the first compiles what was not compiled
-                spent[name].append(one)
-    return {
-        name: Spent(statistics.median(s.seconds for s in all_), statistics.median(s.memory for s in all_))
-        for name, all_ in spent.items()
-    }
+def processes(codes: Mapping[str, str], rounds: int, arguments: Sequence[str] = ()) -> dict[str, list[Spent]]:
+    """Return what fresh interpreters that run each code spend, in each round."""
+    return in_turns({name: partial(process, code, arguments) for name, code in codes.items()}, rounds)
 
 
-def import_times(modules: Sequence[str], rounds: int) -> list[float]:
-    """Return the median seconds that each import takes in a fresh interpreter, one after the other."""
+def import_times(modules: Sequence[str], rounds: int) -> list[tuple[float, ...]]:
+    """Return the seconds that each import takes in fresh interpreters, one after the other: those of each module."""
     code = "import time\n" + "".join(
         f"t = time.perf_counter()\nimport {module}\nprint(time.perf_counter() - t)\n" for module in modules
     )
@@ -80,7 +87,7 @@ def import_times(modules: Sequence[str], rounds: int) -> list[float]:
         subprocess.check_output(command, env=_environment(), text=True)  # noqa: S603  this interpreter
         for _ in range(rounds + 1)
     ]
-    return [statistics.median(map(float, times)) for times in zip(*(out.split() for out in outputs[1:]), strict=True)]
+    return list(zip(*(map(float, out.split()) for out in outputs[1:]), strict=True))
 
 
 def _environment() -> dict[str, str]:

@@ -22,15 +22,14 @@ def draw(scenarios: Sequence[Scenario], machine: str, path: Path) -> None:
     found = [next(s for s in scenarios if s.name.startswith(name)) for name in DRAWN]
     figure, axes = plt.subplots(1, len(found), figsize=(13, 4.2), sharey=True)
     for axis, scenario in zip(axes, found, strict=True):
-        reference = next(iter(scenario.figures.values()))
         names = list(scenario.figures)[::-1]
-        ratios = [scenario.figures[name] / reference for name in names]
+        ratios = [scenario.figures[name].ratio for name in names]
         colors = ["tab:green" if name == "pinned_requests" else "lightgray" for name in names]
         bars = axis.barh(names, ratios, color=colors)
         axis.bar_label(bars, [f"{ratio:.2f}" for ratio in ratios], padding=3)
         axis.set_title(scenario.name, fontsize=10)
         axis.set_xlim(0, max(ratios) * 1.2)
-        axis.set_xlabel("median time, requests = 1")
+        axis.set_xlabel("time, requests = 1")
     figure.suptitle(machine, fontsize=9)
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from functools import partial
+from operator import add
 from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from benchmarks.contenders import CONTENDERS, OTHER_PIN
-from benchmarks.measure import import_times, medians, per_call, process, processes
+from benchmarks.measure import Figure, figures, import_times, in_turns, per_call, process, processes
 from benchmarks.worker import THREADS, Worker
 from pinned_requests import Pin, PinPolicy
 from pinned_requests.core.chain import Chain
@@ -29,6 +30,7 @@ SHARED_CONTEXT = ("requests, shared context", "pinned_requests", "ssl and http.c
 OF_REQUESTS = ("requests", *SHARED_CONTEXT)
 OF_URLLIB3 = ("urllib3", "PinnedPoolManager")
 LIVE_SESSIONS = 1_000
+MILLI, MICRO, MEGA = 1e3, 1e6, 1e-6  # so many ms and µs in a second, MB in a byte
 
 # In a fresh interpreter: what a program does for its first request.
 FIRST_REQUEST = {
@@ -52,11 +54,11 @@ for session in sessions:
 
 
 class Scenario(NamedTuple):
-    """One table: a figure for each contender; the first is what the others are compared to."""
+    """One table: figures of each contender; the first is what the others are compared to."""
 
     name: str
     unit: str
-    figures: dict[str, float]
+    figures: dict[str, Figure]
 
 
 def on_the_wire(target: Target, rounds: int, wanted: Wanted) -> Iterable[Scenario]:
@@ -70,7 +72,7 @@ def on_the_wire(target: Target, rounds: int, wanted: Wanted) -> Iterable[Scenari
             if name not in workers:
                 workers[name] = Worker(name, target)
         tasks = {name: partial(workers[name].seconds, task) for name in names if workers[name].is_available}
-        yield Scenario(title, "ms", milliseconds(medians(tasks, rounds)))
+        yield Scenario(title, "ms", figures(in_turns(tasks, rounds), MILLI))
 
     threads = f"{THREADS} threads, {THREADS} new connections each"
     try:
@@ -92,33 +94,35 @@ def in_fresh_processes(target: Target, rounds: int, wanted: Wanted) -> Iterable[
     first = "first request of a fresh process"
     if wanted(first):
         spent = processes({name: ARGUMENTS + code for name, code in FIRST_REQUEST.items()}, rounds, arguments)
-        yield Scenario(f"{first}, wall time", "ms", milliseconds({name: s.seconds for name, s in spent.items()}))
-        yield Scenario(f"{first}, peak memory", "MB", megabytes({name: s.memory for name, s in spent.items()}))
+        seconds = {name: [one.seconds for one in all_] for name, all_ in spent.items()}
+        memory = {name: [one.memory for one in all_] for name, all_ in spent.items()}
+        yield Scenario(f"{first}, wall time", "ms", figures(seconds, MILLI))
+        yield Scenario(f"{first}, peak memory", "MB", figures(memory, MEGA))
     live = f"{LIVE_SESSIONS:,} live sessions with one connection each, peak memory"
     if wanted(live):
         codes = {name: ARGUMENTS + code + HOLD for name, code in LIVE.items()}
-        held = {name: process(code, (*arguments, str(LIVE_SESSIONS))).memory for name, code in codes.items()}
-        yield Scenario(live, "MB", megabytes(held))
+        held = {name: [process(code, (*arguments, str(LIVE_SESSIONS))).memory] for name, code in codes.items()}
+        yield Scenario(live, "MB", figures(held, MEGA))
     if wanted("import"):
         requests, pinned = import_times(("requests", "pinned_requests"), rounds)
-        times = {"requests": requests, "requests, then pinned_requests": requests + pinned}
-        yield Scenario("import", "ms", milliseconds(times))
+        times = {"requests": requests, "requests, then pinned_requests": list(map(add, requests, pinned))}
+        yield Scenario("import", "ms", figures(times, MILLI))
 
 
 def in_memory(wanted: Wanted) -> Iterable[Scenario]:
     """Measure the decision alone, how policies load, and look-ups of a host without an entry, which take longest."""
     evaluation = "pin evaluation, the root of 3 certificates pinned"
     if wanted(evaluation):
-        yield Scenario(evaluation, "µs", {"evaluate()": per_call(evaluating()) * 1e6})
+        yield Scenario(evaluation, "µs", figures({"evaluate()": [per_call(evaluating())]}, MICRO))
     loading = "load a policy of 100,000 hosts with two pins each"
     if wanted(loading):
         large = policy_of(100_000)
         texts = {"JSON": (PinPolicy.from_json, large.to_json()), "TOML": (PinPolicy.from_toml, large.to_toml())}
         loads = {name: partial(per_call, partial(read, text), 1, 1) for name, (read, text) in texts.items()}
-        yield Scenario(loading, "s", medians(loads, rounds=5))
+        yield Scenario(loading, "s", figures(in_turns(loads, rounds=5)))
     if wanted("policy lookup"):
-        found = {f"{count:,} hosts": per_call(looking_up(policy_of(count))) * 1e6 for count in (1, 1_000, 100_000)}
-        yield Scenario("policy lookup", "µs", found)
+        found = {f"{count:,} hosts": [per_call(looking_up(policy_of(count)))] for count in (1, 1_000, 100_000)}
+        yield Scenario("policy lookup", "µs", figures(found, MICRO))
 
 
 def evaluating() -> Callable[[], object]:
@@ -139,13 +143,3 @@ def policy_of(count: int) -> PinPolicy:
 def looking_up(policy: PinPolicy) -> Callable[[], object]:
     """Return a call that looks up a host without an entry."""
     return lambda: policy.lookup("api.eu.example.com")
-
-
-def milliseconds(seconds: dict[str, float]) -> dict[str, float]:
-    """Return seconds as milliseconds."""
-    return {name: value * 1e3 for name, value in seconds.items()}
-
-
-def megabytes(sizes: dict[str, float]) -> dict[str, float]:
-    """Return bytes as megabytes."""
-    return {name: value / 1e6 for name, value in sizes.items()}

@@ -185,7 +185,7 @@ class ViolationReport(Value):
         """Return the report as plain values for structured logs: the `extra=` of its log record."""
         return {
             "host": self.host,
-            "port": self.port,
+            "port": self.verdict.port,
             "noted_host": self.noted_host,
             "outcome": self.verdict.outcome.value,
             "allowed": self.verdict.is_allowed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from pinned_requests.core.der import ANY, OID, SEQUENCE, SET, elements, fields
+from pinned_requests.core.der import ANY, OID, SEQUENCE, SET, Element, elements, fields
 from pinned_requests.core.errors import PinFormatError
 from pinned_requests.core.text import escape
 
@@ -34,18 +34,15 @@ def name_as_text(der: bytes) -> str:
     """
     try:
         (name,) = fields(der, SEQUENCE)
-        rdns = [_rdn_as_text(rdn.content) for rdn in elements(name.content, SET)]
+        rdns = elements(name.content, SET)
+        texts = ["+".join(map(_attribute_as_text, elements(rdn.content, SEQUENCE))) for rdn in reversed(rdns)]
     except PinFormatError:
         return "(a name that cannot be read)"
-    return escape(",".join(reversed(rdns))) or "(no name)"
+    return escape(",".join(texts)) or "(no name)"
 
 
-def _rdn_as_text(rdn: bytes) -> str:
-    return "+".join([_attribute_as_text(attribute.content) for attribute in elements(rdn, SEQUENCE)])
-
-
-def _attribute_as_text(attribute: bytes) -> str:
-    kind, value = fields(attribute, OID, ANY)
+def _attribute_as_text(attribute: Element) -> str:
+    kind, value = fields(attribute.content, OID, ANY)
     oid = _dotted(kind.content)
     text = value.content.decode(_STRING_ENCODINGS.get(value.tag, "latin-1"), "replace")
     # RFC 4514 §2.4: otherwise the common name "x,O=Bank" would look like two attributes.

@@ -176,7 +176,10 @@ def _key(settings: TLSSettings) -> object:
         _digest(settings.ca_cert_data),
         urllib3_ssl.SSLContext,  # another class after truststore or pyOpenSSL have been injected
         _default_authorities(settings),
-        *(_identity(path) for path in (settings.ca_certs, settings.ca_cert_dir, settings.cert_file, settings.key_file)),
+        _identity(settings.ca_certs),
+        _identity(settings.ca_cert_dir),
+        _identity(settings.cert_file),
+        _identity(settings.key_file),
     )
 
 
