@@ -42,10 +42,18 @@ def is_open(descriptor: int) -> bool:
     return True
 
 
+def visitors() -> list[threading.Thread]:
+    """The threads of this process; but for those of reporters and stores, which come and go by themselves."""
+    return [thread for thread in threading.enumerate() if not thread.name.startswith("pinned")]
+
+
+AT_REST = frozenset(visitors())  # pytest-xdist has one beside the main one
+
+
 def traces() -> dict[str, object]:
     """All in this process that the lab touches."""
     gone_soon = time.monotonic() + 5
-    while threading.active_count() > 1 and time.monotonic() < gone_soon:
+    while not AT_REST.issuperset(threads := visitors()) and time.monotonic() < gone_soon:
         time.sleep(0.01)  # those of other libraries end by themselves
     names = ("getaddrinfo", "gethostbyname", "gethostbyname_ex")
     return {
@@ -53,8 +61,7 @@ def traces() -> dict[str, object]:
         "socket.socket": dict(vars(socket.socket)),
         "SSLContext": dict(vars(ssl.SSLContext)),
         "environment": dict(os.environ),
-        # Those of reporters and stores come and go by themselves.
-        "threads": [thread for thread in threading.enumerate() if not thread.name.startswith("pinned")],
+        "threads": threads,
         "descriptors": [fd for fd in range(256) if is_open(fd)],
     }
 
