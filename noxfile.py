@@ -30,8 +30,8 @@ nox.options.error_on_missing_interpreters = False
 
 
 def install(session: nox.Session, *what: str, groups: tuple[str, ...] = ("dev",)) -> None:
-    """Install `what` together with dependency groups."""
-    session.install(*what, *nox.project.dependency_groups(PROJECT, *groups))
+    """Install `what` together with dependency groups. What is used is compiled then, which is a small part of it."""
+    session.install("--no-compile", *what, *nox.project.dependency_groups(PROJECT, *groups))
 
 
 def run_tests(session: nox.Session, *arguments: str) -> None:
@@ -47,7 +47,7 @@ def run_tests(session: nox.Session, *arguments: str) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Ruff, with every rule on, and its formatter; the workflows by their schema, and by zizmor."""
-    session.install("ruff>=0.12", "check-jsonschema>=0.31", "zizmor>=1.10")
+    session.install("--no-compile", "ruff>=0.12", "check-jsonschema>=0.31", "zizmor>=1.10")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     workflows = sorted(str(each) for each in Path(".github/workflows").glob("*.yml"))

@@ -89,7 +89,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Suite:
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
     python = folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
     pip = (python, "-m", "pip", "--disable-pip-version-check", "-q")
-    _run([*pip, "install", wanted, "requests", "cryptography", *REQUIREMENTS])
+    _run([*pip, "install", "--no-compile", wanted, "requests", "cryptography", *REQUIREMENTS])
     _run(
         [
             *(*pip, "download", "--no-binary", "urllib3", "--no-deps", "--no-build-isolation"),
