@@ -11,6 +11,7 @@ import http.client
 import pickle
 import ssl
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -125,8 +126,18 @@ class Making(HTTPAdapter):
             return super().send(made, *args, **kwargs)
 
 
+class Elsewhere(HTTPAdapter):
+    """Sends the request to the address, from another thread."""
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        """Change the request, and send it there."""
+        request.url = request.url.replace(urlsplit(request.url or "").hostname or "", "127.0.0.1", 1)
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(super().send, request, *args, **kwargs).result()
+
+
 @pytest.mark.parametrize("is_ours", [False, True])
-@pytest.mark.parametrize("kind", [Copying, Making])
+@pytest.mark.parametrize("kind", [Copying, Making, Elsewhere])
 def test_an_adapter_that_sends_another_request(scene: Scene, kind: type[HTTPAdapter], *, is_ours: bool) -> None:
     """A copy of a request, or another in its place, is for the host of the URL that came to the adapter."""
     policy = PinPolicy({"localhost": scene.pins_of(scene.honest)}, unpinned_hosts="allow")
@@ -138,6 +149,11 @@ def test_an_adapter_that_sends_another_request(scene: Scene, kind: type[HTTPAdap
     assert scene.toll(mitm).application_bytes == 0
     host = "localhost" if kind is Copying else "127.0.0.1"
     assert session.get(server.url(host=host)).text == "ok"
+    again = session.prepare_request(requests.Request("GET", server.url("/secret")))
+    with pytest.raises(UnpinnableAdapterError):
+        session.send(again)
+    again.url = server.url(host=host)  # the same object, now for a host of its own
+    assert session.send(again, verify=scene.bundle).text == "ok"
 
 
 def test_a_look_up_of_attributes_of_its_own(scene: Scene) -> None:
@@ -341,8 +357,14 @@ def test_the_client_certificate_is_not_for_the_proxy(
         {"start.test": PinSet.exempt()}, proxy.url(), ca_certs=scene.bundle, cert_file=str(client)
     )
     assert manager.request("GET", "http://start.test/").data == b"ok"
-    assert [settings.cert_file for settings in asked] == [None]
+    assert [settings["cert_file"] for settings in asked] == [None]
     manager.clear()
+    named = PinnedProxyManager(
+        {"start.test": PinSet.exempt()}, proxy.url(), ca_certs=scene.bundle, proxy_assert_hostname="localhost"
+    )
+    assert named.request("GET", "http://start.test/").data == b"ok"
+    assert [settings["check_hostname"] for settings in asked] == [True, False]  # urllib3 writes it into the context
+    named.clear()
 
 
 def test_a_plain_pool_with_a_proxy_that_it_does_not_use(scene: Scene) -> None:

@@ -21,10 +21,10 @@ MAX_NAME = 253  # characters, RFC 1035 §2.3.4 less the length octets
 MAX_TEXT = 1024  # characters of a spelling, which the cache keeps: trailing dots and a zone make it longer than a name
 MAX_PORT = 65535
 DEFAULT_PORTS = {"https": 443, "http": 80}
-_NAME = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}", re.ASCII)
-# A pattern in canonical form. It does not end in a number, so it is not an address.
+# A name, or a pattern, in canonical form. It does not end in a number, so it is not an address.
 _PLAIN_PATTERN = re.compile(r"((?:\*{1,2}\.)?)((?:[a-z0-9_-]{1,63}\.)*[a-z][a-z0-9_-]{0,62})", re.ASCII)
-_NUMBER = r"0x[0-9a-f]+|[0-9]+"  # compiled where it is needed, as the next
+_NAME = r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}"  # compiled where it is needed, as the next
+_NUMBER = r"0x[0-9a-f]+|[0-9]+"
 _PORT = r"[1-9][0-9]{0,4}"
 _ACCEPTED = "write the host alone, such as 'api.example.com', '*.example.com' or '**.example.com'"
 
@@ -63,6 +63,8 @@ def normalize_host(host: str) -> str:
 
 @lru_cache(maxsize=4096)  # hosts: more than a process connects to; bounded, because redirects choose them
 def _normalize(host: str) -> str:
+    if (plain := _PLAIN_PATTERN.fullmatch(host)) and not plain[1] and len(host) <= MAX_NAME:
+        return host
     name = (host if host.isascii() else _to_a_labels(host)).lower()
     if name.startswith("[") and name.endswith("]"):
         return _ipv6(host, name[1:-1])
@@ -71,7 +73,7 @@ def _normalize(host: str) -> str:
     name = name.rstrip(".")
     if (address := _ipv4(name)) is not None:
         return address
-    if len(name) > MAX_NAME or not _NAME.fullmatch(name):
+    if len(name) > MAX_NAME or not re.fullmatch(_NAME, name, re.ASCII):
         raise HostError(f"invalid host name {show(host)}: it needs 1 to 63 letters, digits or hyphens between dots")
     return name
 

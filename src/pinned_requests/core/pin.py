@@ -38,7 +38,6 @@ DIGEST_SIZE = 32  # bytes of a SHA-256, the only hash of RFC 7469 §2.1.1
 MAX_NOTE = 120  # characters: beside the longest pin it fits on one line of an error, which has 200
 _BASE64_LENGTH = 44  # characters of 32 bytes in base64, padding included
 _SPACE = " \t\r\n\v\f"  # of ASCII alone: a pin with another kind of space was not copied from a tool
-_KEY = re.compile(r"(?:sha256/)?([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)", re.ASCII)  # canonical base64 of 32 bytes
 _FINGERPRINT = r"(?:sha256 fingerprint=)?((?:[0-9a-f]{2}:){31}[0-9a-f]{2})"  # compiled where one is read
 _ACCEPTED = f"write 'sha256/' and the base64 of the key's SHA-256, as in 'sha256/{'A' * 43}='"
 
@@ -151,8 +150,9 @@ class Pin(Value):
         if not isinstance(text, str):
             raise PinFormatError(f"invalid pin {show(text)}: a pin is a string; {_ACCEPTED}")
         text = exact(text).strip(_SPACE)
-        if key := _KEY.fullmatch(text):  # the usual spellings, of which policies hold many
-            return cls("spki", binascii.a2b_base64(key[1]))
+        usual = text if len(text) == _BASE64_LENGTH else text.removeprefix("sha256/")
+        if (digest := _digest_of(usual)) is not None:  # first, since policies hold many
+            return cls("spki", digest)
         if "-----BEGIN " in text:
             raise PinFormatError(f"invalid pin {show(text)}; use Pin.from_certificate or Pin.from_file to compute one")
         if fingerprint := re.fullmatch(_FINGERPRINT, text, re.IGNORECASE | re.ASCII):
@@ -374,12 +374,20 @@ def _base64_of_key(text: str) -> str:
     return text.removeprefix("sha256/")
 
 
-def _decode(text: str, encoded: str) -> bytes:
+def _digest_of(encoded: str) -> bytes | None:
+    """Return the 32 bytes of their canonical base64 (RFC 4648 §3.5), or None of other text."""
+    if len(encoded) != _BASE64_LENGTH or not encoded.isascii():
+        return None
     try:
-        digest = binascii.a2b_base64(encoded.encode("ascii"))
-    except (UnicodeEncodeError, binascii.Error):
-        digest = b""
-    if len(digest) == DIGEST_SIZE and base64.b64encode(digest).decode("ascii") == encoded:
+        digest = binascii.a2b_base64(encoded)
+    except binascii.Error:
+        return None
+    is_canonical = len(digest) == DIGEST_SIZE and binascii.b2a_base64(digest, newline=False).decode() == encoded
+    return digest if is_canonical else None
+
+
+def _decode(text: str, encoded: str) -> bytes:
+    if (digest := _digest_of(encoded)) is not None:
         return digest
     from pinned_requests.core.pin_faults import fault_of, meant_by  # noqa: PLC0415  for an error alone
 

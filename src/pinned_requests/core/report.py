@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import json
-import shlex
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -251,10 +250,14 @@ class ViolationReport(Value):
 
     def _remedy(self) -> list[str]:
         """Return a line with the command that pins a new key; none if it is too long to be pasted."""
+        try:
+            from shlex import quote  # noqa: PLC0415  for this line alone
+        except (ImportError, OSError):  # without file descriptors, or in another root folder: the rest is said
+            return []
         host, port = self.verdict.host, self.verdict.port
         target = HostPattern("exact", host, None if port == DEFAULT_PORTS["https"] else port)
-        policy = "" if self.policy_file is None else f" --policy {shlex.quote(self.policy_file)}"
-        line = f"  If its owner has changed the key: pinned-requests repin {shlex.quote(str(target))}{policy}"
+        policy = "" if self.policy_file is None else f" --policy {quote(self.policy_file)}"
+        line = f"  If its owner has changed the key: pinned-requests repin {quote(str(target))}{policy}"
         return [line] if escape(line) == line else []
 
     def _sentence(self) -> str:  # noqa: PLR0911  a sentence for each outcome

@@ -18,10 +18,12 @@ from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import HostPattern, is_address, normalize_host
 from pinned_requests.core.text import show
 from pinned_requests.monitoring.target import RouteError, Target
-from pinned_requests.transport.context import Loan, TLSSettings, shared_context
+from pinned_requests.transport.context import Loan, shared_context
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from pinned_requests.transport.context import TLSSettings
 
 TIMEOUT = 10.0  # seconds
 
@@ -80,9 +82,8 @@ class Route:
         verify = self.verify()
         mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
         path = DEFAULT_CA_BUNDLE_PATH if verify is True else verify or None
-        settings = TLSSettings(mode, ca_certs=path, check_hostname=bool(verify))
-        if path and os.path.isdir(path):  # noqa: PTH112  as requests asks
-            settings = settings._replace(ca_certs=None, ca_cert_dir=path)
+        settings: TLSSettings = {"cert_reqs": mode, "check_hostname": bool(verify)}
+        settings["ca_cert_dir" if path and os.path.isdir(path) else "ca_certs"] = path  # noqa: PTH112  as requests asks
         return Loan(shared_context(settings), mode, is_shared=True)
 
     def without_verification(self) -> Route:

@@ -9,7 +9,7 @@ Rules for the next maintainer:
 
 from __future__ import annotations
 
-from contextvars import ContextVar
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -23,7 +23,6 @@ from pinned_requests.enforcement.guard import Guard
 from pinned_requests.exceptions import PinningError, UnpinnableAdapterError
 from pinned_requests.transport import process
 from pinned_requests.transport.connection import Pinning
-from pinned_requests.transport.delegation import sends_through_requests
 from pinned_requests.transport.manager import pin_manager
 from pinned_requests.transport.origin import origins_of
 from pinned_requests.transport.outermost import Outermost, become, examine, outermost, surround_own
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     from pinned_requests.core.report import ViolationReport
     from pinned_requests.core.verdict import Verdict
     from pinned_requests.policy_store import PolicyStore
-    from pinned_requests.transport.origin import Origin
 
 
 def _send(  # noqa: PLR0913, PLR0917  requests' signature, behind two arguments of ours
@@ -55,52 +53,37 @@ def _send(  # noqa: PLR0913, PLR0917  requests' signature, behind two arguments 
 ) -> Response:
     """Send a request by `send`, found on the adapter; see `PinnedHTTPAdapter.send()`."""
     verify = _verification(adapter.pinned_by, verify, cert)
-    is_first, token = False, None
     try:
-        if type(adapter) is not PinnedAdapter or "send" in vars(adapter):
-            if not sends_through_requests(adapter):
-                demand_unseen(adapter.pinned_by.guard, request.url, adapter)
-            is_first = _ASKED not in vars(request)  # of nested calls
-            if is_first:
-                vars(request)[_ASKED] = origins_of(request.url)  # a subclass may put another URL in its place
-            token = _SENDING.set(_sending(adapter, send, request))
-        return send(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies, **others)
+        with nullcontext() if _is_ours(adapter) else _of_others(adapter, request.url).sending(adapter, send, request):
+            return send(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies, **others)
     except RequestsConnectionError as error:
         refusal = error if isinstance(error, PinningError) else next(iter(error.args), None)
         if not isinstance(refusal, PinningError):
             raise
         refusal.request = request
         raise refusal from None
-    finally:
-        if token is not None:
-            _SENDING.reset(token)
-        if is_first:
-            del vars(request)[_ASKED]
 
 
-class _Sending:
-    """A request on its way through the `send()` methods of an adapter."""
-
-    __slots__ = ("adapter", "asked", "methods")
-
-    def __init__(self, adapter: PinnedHTTPAdapter, methods: tuple[object, ...], asked: tuple[Origin, ...]) -> None:
-        self.adapter = adapter
-        self.methods = methods  # that are running
-        self.asked = asked  # what its URL named when it came to the adapter
+_delegation: Any = None  # the module, from the first request of an adapter class of others on: most programs have none
 
 
-_ASKED = "_pinned_origins"  # on a request: the same, for a `send()` that goes on in another thread
-# A ContextVar, since a `send()` may pass on a copy of the request, which lacks the mark.
-# (`tests/attacks/test_outer_ways.py` fails without it.)
-_SENDING: ContextVar[_Sending | None] = ContextVar("_SENDING", default=None)
+def _is_ours(adapter: PinnedHTTPAdapter) -> bool:
+    return type(adapter) is PinnedAdapter and "send" not in vars(adapter)
 
 
-def _sending(adapter: PinnedHTTPAdapter, send: Callable[..., Response], request: PreparedRequest) -> _Sending:
-    """Return what the adapter is sending: the same request as before, unless `send` has begun once more."""
-    method, before = getattr(send, "__func__", send), _SENDING.get()
-    if before is None or before.adapter is not adapter or method in before.methods:
-        return _Sending(adapter, (method,), origins_of(request.url))
-    return _Sending(adapter, (*before.methods, method), before.asked)
+def _of_others(adapter: PinnedHTTPAdapter, url: str | None) -> Any:
+    """Return the module for adapter classes of others, if the policy lets this one send a request for `url`.
+
+    Raises:
+        UnpinnableAdapterError: it opens connections of its own.
+    """
+    global _delegation  # noqa: PLW0603  set once
+    from pinned_requests.transport import delegation  # noqa: PLC0415  see above
+
+    _delegation = delegation
+    if not delegation.sends_through_requests(adapter):
+        demand_unseen(adapter.pinned_by.guard, url, adapter)
+    return delegation
 
 
 def _pool(adapter: PinnedHTTPAdapter, find: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -109,8 +92,7 @@ def _pool(adapter: PinnedHTTPAdapter, find: Callable[..., Any], *args: Any, **kw
     request = args[0] if args else kwargs.get("request", kwargs.get("url"))
     guard, url = adapter.pinned_by.guard, getattr(request, "url", request)
     pool = pin_pool(found, adapter.pinned_by, origins_of, url)
-    sending = _SENDING.get()
-    asked = sending.asked if sending and sending.adapter is adapter else getattr(request, _ASKED, ())
+    asked = _delegation.asked_for(adapter, request) if _delegation is not None else ()
     if asked and asked != origins_of(url):  # the URL's host decides, also if the adapter connects to another one
         for scheme, host, port in asked:
             is_checked = scheme == "https" and isinstance(pool, PinnedPool) and pool.is_for(host, port)
@@ -255,8 +237,8 @@ def handshake(adapter: PinnedHTTPAdapter, request: PreparedRequest, **settings: 
         requests.exceptions.RequestException: no connection was made, or the certificate is not valid.
     """
     guard, cert = adapter.pinned_by.guard, settings.get("cert")
-    if not sends_through_requests(adapter):
-        demand_unseen(guard, request.url, adapter)
+    if not _is_ours(adapter):
+        _of_others(adapter, request.url)
     settings["verify"] = verify = _verification(adapter.pinned_by, settings.get("verify", True), cert)
     pool = adapter.get_connection_with_tls_context(request, verify, proxies=settings.get("proxies"), cert=cert)
     if isinstance(pool, PinnedPool):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 # Not from `urllib3.connection`, where HTTP/2 replaces it: the check would be above HTTP/2's class.
 from urllib3.connectionpool import HTTPSConnection  # type: ignore[attr-defined]  # not in its __all__
@@ -22,12 +22,13 @@ from urllib3.util import ssl_ as urllib3_ssl
 from pinned_requests.core.chain import Chain
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import normalize_host
+from pinned_requests.core.value import Value
 from pinned_requests.core.verdict import Outcome
 from pinned_requests.enforcement.guard import Refusal
 from pinned_requests.exceptions import PinningError
 from pinned_requests.transport import process
 from pinned_requests.transport.chain import served_chain, verified_chain
-from pinned_requests.transport.context import Loan, TLSSettings, shared_context
+from pinned_requests.transport.context import Loan, shared_context
 
 if TYPE_CHECKING:
     import socket
@@ -40,19 +41,23 @@ if TYPE_CHECKING:
     from pinned_requests.core.report import ViolationReport
     from pinned_requests.core.verdict import Verdict
     from pinned_requests.enforcement.guard import Admission, Guard
+    from pinned_requests.transport.context import TLSSettings
 
 NO_ORIGIN_CHAIN = Chain.missing("a forwarding proxy makes the TLS connection to the server itself")
 
 
-class Pinning(NamedTuple):
-    """What an adapter gives to its managers, pools and connections."""
+class Pinning(Value):
+    """What an adapter gives to its managers, pools and connections.
+
+    A copy is the same object: a copy of an adapter follows the same policy, and can be mounted where the adapter can.
+    """
 
     guard: Guard
-    context: ssl.SSLContext | None = None  # of the caller's, to be used as it is
+    context: ssl.SSLContext | None  # of the caller's, to be used as it is
+    __slots__ = tuple(__annotations__)
 
-    def __deepcopy__(self, _memo: object) -> Pinning:
-        """Return itself: a copy of an adapter follows the same policy, and can be mounted where the adapter can."""
-        return self
+    def __init__(self, guard: Guard, context: ssl.SSLContext | None = None) -> None:
+        self._set(guard=guard, context=context)
 
     def agrees_with(self, other: Pinning) -> bool:
         """Whether connections of both satisfy the same policies in the same context."""
@@ -260,12 +265,12 @@ class PinnedHTTPSConnection(HTTPSConnection):
         if context is not None:
             self._pinned_loan = Loan(context, context.verify_mode, is_shared=False)
         elif self.ssl_context is not None:
-            self._pinned_loan = Loan(self.ssl_context, settings.cert_reqs, is_shared=False)
+            self._pinned_loan = Loan(self.ssl_context, settings["cert_reqs"], is_shared=False)
         elif is_forwarding:  # there is one handshake, with the proxy and its own settings
             yield
             return
         else:
-            self._pinned_loan = Loan(shared_context(settings), settings.cert_reqs, is_shared=True)
+            self._pinned_loan = Loan(shared_context(settings), settings["cert_reqs"], is_shared=True)
         if context is None and not self._pinned_loan.is_shared:
             yield
             return
@@ -291,10 +296,14 @@ class PinnedHTTPSConnection(HTTPSConnection):
         elif self._tunnel_host is None and self.ssl_context is not None:  # urllib3 falls back to it if it forwards
             self._pinned_proxy_loan = self._pinned_loan
         elif config is not None:
-            settings = self._pinned_settings._replace(
-                cert_file=None, key_file=None, key_password=None, check_hostname=_does_ssl_match(config)
-            )
-            self._pinned_proxy_loan = Loan(shared_context(settings), settings.cert_reqs, is_shared=True)
+            settings: TLSSettings = {
+                **self._pinned_settings,
+                "cert_file": None,
+                "key_file": None,
+                "key_password": None,
+                "check_hostname": _does_ssl_match(config),
+            }
+            self._pinned_proxy_loan = Loan(shared_context(settings), settings["cert_reqs"], is_shared=True)
             self.proxy_config = config._replace(ssl_context=self._pinned_proxy_loan.context)
         try:
             return super()._connect_tls_proxy(hostname, sock)
@@ -335,19 +344,19 @@ def _looking_again(putrequest: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _settings(connection: HTTPSConnection) -> TLSSettings:
-    return TLSSettings(
-        cert_reqs=urllib3_ssl.resolve_cert_reqs(connection.cert_reqs),
-        ca_certs=connection.ca_certs,
-        ca_cert_dir=connection.ca_cert_dir,
-        ca_cert_data=connection.ca_cert_data,
-        cert_file=connection.cert_file,
-        key_file=connection.key_file,
-        key_password=connection.key_password,
-        ssl_version=connection.ssl_version,
-        minimum_version=connection.ssl_minimum_version,
-        maximum_version=connection.ssl_maximum_version,
-        check_hostname=_does_ssl_match(connection),
-    )
+    return {
+        "cert_reqs": urllib3_ssl.resolve_cert_reqs(connection.cert_reqs),
+        "ca_certs": connection.ca_certs,
+        "ca_cert_dir": connection.ca_cert_dir,
+        "ca_cert_data": connection.ca_cert_data,
+        "cert_file": connection.cert_file,
+        "key_file": connection.key_file,
+        "key_password": connection.key_password,
+        "ssl_version": connection.ssl_version,
+        "minimum_version": connection.ssl_minimum_version,
+        "maximum_version": connection.ssl_maximum_version,
+        "check_hostname": _does_ssl_match(connection),
+    }
 
 
 def _is_other_host(name: str, host: str) -> bool:

@@ -20,31 +20,35 @@ import ssl
 import threading
 import weakref
 from collections import OrderedDict
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from urllib3.exceptions import SSLError
 from urllib3.util import ssl_ as urllib3_ssl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Required, TypedDict
+
+    class TLSSettings(TypedDict, total=False):
+        """What shapes a context, in urllib3's words. What is missing, or None, is left to urllib3 and OpenSSL.
+
+        A dictionary, since to make a class of records takes 0.3 ms of each import.
+        """
+
+        cert_reqs: Required[ssl.VerifyMode]
+        ca_certs: str | None  # path of a CA bundle
+        ca_cert_dir: str | None  # hashed as OpenSSL wants it
+        ca_cert_data: str | bytes | None  # PEM text or DER bytes
+        cert_file: str | None
+        key_file: str | None  # where the key is in another file
+        key_password: str | bytes | Callable[[], str | bytes] | None
+        ssl_version: int | str | None  # deprecated form of the next two
+        minimum_version: int | None
+        maximum_version: int | None
+        check_hostname: bool  # by `ssl`, which is the default; otherwise urllib3 does it, if at all
+
 
 MAX_CONTEXTS = 64  # contexts: some 0.5 MB each with a CA bundle; a process with more client certificates rebuilds them
-
-
-class TLSSettings(NamedTuple):
-    """What shapes a context, in urllib3's words."""
-
-    cert_reqs: ssl.VerifyMode
-    ca_certs: str | None = None  # path of a CA bundle
-    ca_cert_dir: str | None = None  # hashed as OpenSSL wants it
-    ca_cert_data: str | bytes | None = None  # PEM text or DER bytes
-    cert_file: str | None = None
-    key_file: str | None = None  # where the key is in another file
-    key_password: str | bytes | Callable[[], str | bytes] | None = None
-    ssl_version: int | str | None = None  # deprecated form of the next two
-    minimum_version: int | None = None
-    maximum_version: int | None = None
-    check_hostname: bool = True  # by `ssl`; otherwise urllib3 does it, if at all
 
 
 class Loan:
@@ -135,30 +139,31 @@ def shared_context(settings: TLSSettings) -> ssl.SSLContext:
 def _build(settings: TLSSettings) -> ssl.SSLContext:
     """Build a context as urllib3 would for one connection, and forbid renegotiation."""
     context = urllib3_ssl.create_urllib3_context(
-        ssl_version=urllib3_ssl.resolve_ssl_version(settings.ssl_version),
-        ssl_minimum_version=settings.minimum_version,
-        ssl_maximum_version=settings.maximum_version,
-        cert_reqs=settings.cert_reqs,
+        ssl_version=urllib3_ssl.resolve_ssl_version(settings.get("ssl_version")),
+        ssl_minimum_version=settings.get("minimum_version"),
+        ssl_maximum_version=settings.get("maximum_version"),
+        cert_reqs=settings["cert_reqs"],
     )
-    if not settings.check_hostname:
+    if not settings.get("check_hostname", True):
         context.check_hostname = False
-    context.verify_mode = settings.cert_reqs
+    context.verify_mode = settings["cert_reqs"]
     # A TLS 1.2 server could present another certificate in a renegotiation after the check.
     context.options |= getattr(ssl, "OP_NO_RENEGOTIATION", 0)  # not in every build of Python
 
-    if settings.ca_certs or settings.ca_cert_dir or settings.ca_cert_data:
+    authorities = settings.get("ca_certs"), settings.get("ca_cert_dir"), settings.get("ca_cert_data")
+    if any(authorities):
         try:
-            context.load_verify_locations(settings.ca_certs, settings.ca_cert_dir, settings.ca_cert_data)
+            context.load_verify_locations(*authorities)
         except OSError as e:
             raise SSLError(e) from e
     elif hasattr(context, "load_default_certs"):  # not in pyOpenSSL's
         context.load_default_certs()
 
-    if settings.cert_file:
-        key_file = settings.key_file
-        if key_file and settings.key_password is None and _is_encrypted(key_file):
+    if cert_file := settings.get("cert_file"):
+        key_file, password = settings.get("key_file"), settings.get("key_password")
+        if key_file and password is None and _is_encrypted(key_file):
             raise SSLError("Client private key is encrypted, password is required")
-        context.load_cert_chain(settings.cert_file, key_file, settings.key_password)
+        context.load_cert_chain(cert_file, key_file, password)
     return context
 
 
@@ -169,23 +174,24 @@ def _is_encrypted(key_file: str) -> bool:
 
 
 def _key(settings: TLSSettings) -> object:
-    password = settings.key_password
+    password, data = settings.get("key_password"), settings.get("ca_cert_data")
+    public: TLSSettings = {**settings, "key_password": None, "ca_cert_data": None}
     return (
-        settings._replace(key_password=None, ca_cert_data=None),
-        password if callable(password) else _digest(password),  # OpenSSL calls it
-        _digest(settings.ca_cert_data),
+        frozenset(public.items()),
+        password if password is None or callable(password) else _digest(password),  # OpenSSL calls it
+        data and _digest(data),
         urllib3_ssl.SSLContext,  # another class after truststore or pyOpenSSL have been injected
         _default_authorities(settings),
-        _identity(settings.ca_certs),
-        _identity(settings.ca_cert_dir),
-        _identity(settings.cert_file),
-        _identity(settings.key_file),
+        _identity(settings.get("ca_certs")),
+        _identity(settings.get("ca_cert_dir")),
+        _identity(settings.get("cert_file")),
+        _identity(settings.get("key_file")),
     )
 
 
 def _default_authorities(settings: TLSSettings) -> object:
     """Return what changes when OpenSSL's default CA certificates do; they count where no others are given."""
-    if settings.ca_certs or settings.ca_cert_dir or settings.ca_cert_data:
+    if settings.get("ca_certs") or settings.get("ca_cert_dir") or settings.get("ca_cert_data"):
         return None
     paths = ssl.get_default_verify_paths()
     return paths.cafile, paths.capath, _identity(paths.cafile), _identity(paths.capath)
@@ -194,9 +200,7 @@ def _default_authorities(settings: TLSSettings) -> object:
 _SALT = os.urandom(16)  # so that a digest of a password that leaks from this process cannot be looked up
 
 
-def _digest(value: str | bytes | None) -> bytes | None:
-    if value is None:
-        return None
+def _digest(value: str | bytes) -> bytes:
     data = value.encode() if isinstance(value, str) else bytes(value)
     return hashlib.blake2b(data, key=_SALT).digest()
 

@@ -1,13 +1,26 @@
-"""Does an adapter send through requests' `HTTPAdapter`, or does it open sockets of its own?"""
+"""Adapter classes of others: do they send through requests' `HTTPAdapter`, and what was asked of them?
+
+It is imported when the first of them sends a request.
+"""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from requests.adapters import BaseAdapter, HTTPAdapter
 
+from pinned_requests.transport.origin import origins_of
 from pinned_requests.transport.outermost import is_outermost
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from requests import PreparedRequest
+
+    from pinned_requests.transport.origin import Origin
 
 _NO_STEPS = ("CACHE", "PUSH_NULL", "NOP", "EXTENDED_ARG", "COPY_FREE_VARS")  # instructions without effect here
 
@@ -63,3 +76,51 @@ def _calls_inherited(cls: type, function: Any) -> bool:
         if load.argval == "send" and at and steps[at - 1].argval in {base.__name__ for base in cls.__mro__[1:]}:
             return True  # HTTPAdapter.send(self, …), and not HTTPAdapter().send(…)
     return False
+
+
+class _Sending:
+    """A request on its way through the `send()` methods of an adapter."""
+
+    __slots__ = ("adapter", "asked", "methods")
+
+    def __init__(self, adapter: HTTPAdapter, methods: tuple[object, ...], asked: tuple[Origin, ...]) -> None:
+        self.adapter = adapter
+        self.methods = methods  # that are running
+        self.asked = asked  # what its URL named when it came to the adapter
+
+
+_ASKED = "_pinned_origins"  # on a request: the same, for a `send()` that goes on in another thread
+# A ContextVar, since a `send()` may pass on a copy of the request, which lacks the mark.
+# (`tests/attacks/test_outer_ways.py` fails without it.)
+_SENDING: ContextVar[_Sending | None] = ContextVar("_SENDING", default=None)
+
+
+@contextmanager
+def sending(adapter: HTTPAdapter, send: object, request: PreparedRequest) -> Iterator[None]:
+    """Remember, while `send` runs, what the request is for: a class may put another URL in its place."""
+    is_first = _ASKED not in vars(request)  # of nested calls
+    if is_first:
+        vars(request)[_ASKED] = origins_of(request.url)
+    token = _SENDING.set(_begin(adapter, send, request))
+    try:
+        yield
+    finally:
+        _SENDING.reset(token)
+        if is_first:
+            del vars(request)[_ASKED]
+
+
+def _begin(adapter: HTTPAdapter, send: object, request: PreparedRequest) -> _Sending:
+    """Return what the adapter is sending: the same request as before, unless `send` has begun once more."""
+    method, before = getattr(send, "__func__", send), _SENDING.get()
+    if before is None or before.adapter is not adapter:  # it may have come to another adapter, or in another thread
+        return _Sending(adapter, (method,), vars(request)[_ASKED])
+    if method in before.methods:
+        return _Sending(adapter, (method,), origins_of(request.url))
+    return _Sending(adapter, (*before.methods, method), before.asked)
+
+
+def asked_for(adapter: HTTPAdapter, request: object) -> tuple[Origin, ...]:
+    """Return the origins of the URL with which a request came to an adapter class of others, or none."""
+    before = _SENDING.get()
+    return before.asked if before and before.adapter is adapter else getattr(request, _ASKED, ())

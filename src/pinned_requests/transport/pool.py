@@ -179,7 +179,8 @@ class Handshake:
         self.verdict: Verdict | None = None
         self._pool: Any = copy.copy(pool)
         self._pool.pool = pool.QueueCls(1)
-        self._pool.pinned_by = pool.pinned_by._replace(guard=pool.pinned_by.guard.reporting_to(self._note))
+        guard, context = pool.pinned_by.guard, pool.pinned_by.context
+        self._pool.pinned_by = Pinning(guard.reporting_to(self._note), context)
 
     def urlopen(self, **kwargs: Any) -> Any:
         """Connect as for a request, and return an empty response."""

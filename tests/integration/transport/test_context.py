@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import requests
@@ -18,7 +18,7 @@ from urllib3.exceptions import SSLError
 from pinned_requests import PinMismatchError, PinnedSession, PolicyError
 from pinned_requests.testing import Authority, Credential
 from pinned_requests.transport import context as contexts
-from pinned_requests.transport.context import TLSSettings, shared_context
+from pinned_requests.transport.context import shared_context
 from support.fork import in_a_child, needs_fork
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pinned_requests.testing import TLSServer
+    from pinned_requests.transport.context import TLSSettings
     from support.lab import Lab
 
 PASSWORD = "the-password-of-the-key"  # noqa: S105  of a key that lives for the time of the tests
@@ -42,7 +43,7 @@ def _fresh_cache() -> Iterator[None]:
 
 def settings_of(lab: Lab, **changes: Any) -> TLSSettings:
     """Return what requests asks for: verification with a bundle."""
-    return TLSSettings(ssl.CERT_REQUIRED, lab.bundle)._replace(**changes)
+    return cast("TLSSettings", {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": lab.bundle, **changes})
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -189,7 +190,7 @@ def test_the_cache_is_bounded(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None
     """What was not used for longest goes first."""
     monkeypatch.setattr(contexts, "MAX_CONTEXTS", 3)
     data = [lab.root.certificate_pem + b"\n" * number for number in range(10)]
-    settings = [TLSSettings(ssl.CERT_REQUIRED, ca_cert_data=each.decode()) for each in data]
+    settings = [settings_of(lab, ca_certs=None, ca_cert_data=each.decode()) for each in data]
     first = shared_context(settings[0])
     for each in settings:
         shared_context(each)
@@ -224,7 +225,7 @@ def test_a_slow_build_delays_nobody_else(lab: Lab, monkeypatch: pytest.MonkeyPat
     build, hanging, released = contexts._build, threading.Event(), threading.Event()
 
     def hang(settings: TLSSettings) -> ssl.SSLContext:
-        if settings.cert_reqs is ssl.CERT_NONE:
+        if settings["cert_reqs"] is ssl.CERT_NONE:
             hanging.set()
             released.wait(WAIT)
         return build(settings)
@@ -254,9 +255,9 @@ def test_no_password_is_kept(lab: Lab, tmp_path: Path, password: str | bytes) ->
     settings = settings_of(lab, key_password=password, **files)
     assert shared_context(settings) is shared_context(settings)
     with pytest.raises((SSLError, ssl.SSLError)):
-        shared_context(settings._replace(key_password=PASSWORD[::-1]))
+        shared_context(settings_of(lab, key_password=PASSWORD[::-1], **files))
     with pytest.raises(SSLError):
-        shared_context(settings._replace(key_password=None))
+        shared_context(settings_of(lab, **files))
     assert len(contexts._slots) >= 1
     for key, slot in contexts._slots.items():
         for text in (repr(key), repr(vars(slot))):

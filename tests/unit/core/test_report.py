@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import json
 import shlex
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -85,6 +87,25 @@ def test_the_command_that_mends_it() -> None:
     ]
     for path in ("/" + "a" * 200, "/etc/\x1b[2J"):
         assert "repin" not in str(ViolationReport(verdict, NOW, (), path))
+
+
+class _NothingToImport:
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def find_spec(self, *_arguments: object) -> None:
+        raise self._error
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "Too many open files"), ImportError()], ids=["files", "root"])
+def test_a_command_that_cannot_be_quoted(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Without file descriptors, or in another root folder, nothing can be imported: the rest is said all the same."""
+    whole = str(report(PINS, VERIFIED))
+    with monkeypatch.context() as patch:
+        patch.delitem(sys.modules, "shlex")
+        patch.setattr(sys, "meta_path", [_NothingToImport(error)])
+        text = str(report(PINS, VERIFIED))
+    assert text == "\n".join(line for line in whole.splitlines() if "repin" not in line) != whole
 
 
 def test_a_chain_that_ends_below_the_root() -> None:
