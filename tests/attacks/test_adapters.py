@@ -10,6 +10,7 @@ Rules for the next maintainer:
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import socket
 import ssl
@@ -223,6 +224,12 @@ def keeps_alive(adapter: HTTPAdapter, _server: TLSServer) -> bool:
     return bool(connection_of(adapter).sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
 
 
+class Named(HTTPAdapter):
+    """Names the method that it inherits anyway."""
+
+    send = HTTPAdapter.send
+
+
 PINNABLE = {
     "HTTPAdapter": Kind(HTTPAdapter, (), {"max_retries": Retry(3), "pool_maxsize": 4}, retries_kept),
     "CacheControl": Kind(CacheControlAdapter, works=lambda adapter, _: adapter.cache.data),
@@ -240,7 +247,9 @@ PINNABLE = {
     "Ciphers": Kind(Ciphers, works=lambda adapter, _: connection_of(adapter).sock.cipher()[0] == CIPHER),
     **{
         each.__name__: Kind(each)
-        for each in (WithoutSuper, Renewing, OwnProxyManager, OwnVerification, Old, Everything, OwnPool, Hooked)
+        for each in (
+            *(WithoutSuper, Renewing, OwnProxyManager, OwnVerification, Old, Everything, OwnPool, Hooked, Named),
+        )
     },
 }
 DIRECT_ALONE = {"SourceAddress", "SocketOptions", "TCPKeepAlive"}  # the server sees the proxy; tunnels get no options
@@ -566,7 +575,13 @@ class Replaced(HTTPAdapter):
         self.send = lambda request, **_: speak(request.url or "") and answer(request)  # type: ignore[assignment, method-assign]  # the wrapper
 
 
-UNPINNABLE = [Sockets, SocketsWithSend, Wrapping, Fresh, Bare, Duck, Replaced]
+class Partial(HTTPAdapter):
+    """Its `send` has no code of its own."""
+
+    send = functools.partialmethod(Bare.send)
+
+
+UNPINNABLE = [Sockets, SocketsWithSend, Wrapping, Fresh, Bare, Duck, Replaced, Partial]
 
 
 def get(session: requests.Session, url: str) -> requests.Response:
