@@ -47,7 +47,7 @@ def run_tests(session: nox.Session, *arguments: str) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Ruff, with every rule on, and its formatter; the workflows by their schema, and by zizmor."""
-    session.install("--no-compile", "ruff>=0.12", "check-jsonschema>=0.31", "zizmor>=1.10")
+    session.install("ruff>=0.12", "check-jsonschema>=0.31", "zizmor>=1.10")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     workflows = sorted(str(each) for each in Path(".github/workflows").glob("*.yml"))

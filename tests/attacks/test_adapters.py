@@ -230,6 +230,7 @@ class Named(HTTPAdapter):
     send = HTTPAdapter.send
 
 
+WRITTEN_HERE = [WithoutSuper, Renewing, OwnProxyManager, OwnVerification, Old, Everything, OwnPool, Hooked, Named]
 PINNABLE = {
     "HTTPAdapter": Kind(HTTPAdapter, (), {"max_retries": Retry(3), "pool_maxsize": 4}, retries_kept),
     "CacheControl": Kind(CacheControlAdapter, works=lambda adapter, _: adapter.cache.data),
@@ -245,12 +246,7 @@ PINNABLE = {
     ),
     "HostHeaderSSL": Kind(HostHeaderSSLAdapter),
     "Ciphers": Kind(Ciphers, works=lambda adapter, _: connection_of(adapter).sock.cipher()[0] == CIPHER),
-    **{
-        each.__name__: Kind(each)
-        for each in (
-            *(WithoutSuper, Renewing, OwnProxyManager, OwnVerification, Old, Everything, OwnPool, Hooked, Named),
-        )
-    },
+    **{each.__name__: Kind(each) for each in WRITTEN_HERE},
 }
 DIRECT_ALONE = {"SourceAddress", "SocketOptions", "TCPKeepAlive"}  # the server sees the proxy; tunnels get no options
 
@@ -576,7 +572,7 @@ class Replaced(HTTPAdapter):
 
 
 class Partial(HTTPAdapter):
-    """Its `send` has no code of its own."""
+    """Its `send` is not a function, so it has no bytecode to read."""
 
     send = functools.partialmethod(Bare.send)
 

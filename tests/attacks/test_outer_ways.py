@@ -56,6 +56,11 @@ SECRET = "the-secret-of-the-request"  # noqa: S105  what the attacker is after
 # --- Adapters and sessions -------------------------------------------------------------------------------------------
 
 
+def at_the_address(url: str | None) -> str:
+    """Put the address in the place of a URL's host."""
+    return (url or "").replace(urlsplit(url or "").hostname or "", "127.0.0.1", 1)
+
+
 class Resolving(HTTPAdapter):
     """Puts the address in the place of the host, as adapters do that resolve names by themselves."""
 
@@ -66,7 +71,7 @@ class Resolving(HTTPAdapter):
         host = urlsplit(request.url or "").hostname or ""
         if self.named:
             self.poolmanager.connection_pool_kw["assert_hostname"] = host
-        request.url = request.url.replace(host, "127.0.0.1", 1)
+        request.url = at_the_address(request.url)
         request.headers["Host"] = host
         return super().send(request, *args, **kwargs)
 
@@ -105,7 +110,7 @@ class Copying(HTTPAdapter):
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a copy; or a request of its own, and then the one that it was given."""
         copied = request.copy()
-        copied.url = request.url.replace(urlsplit(request.url or "").hostname or "", "127.0.0.1", 1)
+        copied.url = at_the_address(request.url)
         if urlsplit(request.url).path == "/secret":
             return super().send(copied, *args, **kwargs)
         if copied.url != request.url:
@@ -118,7 +123,7 @@ class Making(HTTPAdapter):
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Send another request."""
-        url = request.url.replace(urlsplit(request.url or "").hostname or "", "127.0.0.1", 1)
+        url = at_the_address(request.url)
         made = requests.Request(request.method, url, headers=request.headers).prepare()
         try:
             return super().send(made, *args, **kwargs)
@@ -131,7 +136,7 @@ class Elsewhere(HTTPAdapter):
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Change the request, and send it there."""
-        request.url = request.url.replace(urlsplit(request.url or "").hostname or "", "127.0.0.1", 1)
+        request.url = at_the_address(request.url)
         with ThreadPoolExecutor(1) as pool:
             return pool.submit(super().send, request, *args, **kwargs).result()
 

@@ -23,7 +23,7 @@ MAX_PORT = 65535
 DEFAULT_PORTS = {"https": 443, "http": 80}
 # A name, or a pattern, in canonical form. It does not end in a number, so it is not an address.
 _PLAIN_PATTERN = re.compile(r"((?:\*{1,2}\.)?)((?:[a-z0-9_-]{1,63}\.)*[a-z][a-z0-9_-]{0,62})", re.ASCII)
-_NAME = r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}"  # compiled where it is needed, as the next
+_NAME = r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}"  # compiled where it is needed, as the next two
 _NUMBER = r"0x[0-9a-f]+|[0-9]+"
 _PORT = r"[1-9][0-9]{0,4}"
 _ACCEPTED = "write the host alone, such as 'api.example.com', '*.example.com' or '**.example.com'"
