@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.exceptions import ConnectionError as RequestsConnectionError
 
-from pinned_requests.core.chain import Chain
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.text import escape, show
 from pinned_requests.enforcement.guard import Guard
@@ -26,7 +25,7 @@ from pinned_requests.transport.connection import Pinning
 from pinned_requests.transport.manager import pin_manager
 from pinned_requests.transport.origin import origins_of
 from pinned_requests.transport.outermost import Outermost, become, examine, outermost, surround_own
-from pinned_requests.transport.pool import Handshake, PinnedPool, pin_pool
+from pinned_requests.transport.pool import PinnedPool, pin_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from pinned_requests.core.pinset import PinsLike
     from pinned_requests.core.policy import PinPolicy, UnpinnedHosts
     from pinned_requests.core.report import ViolationReport
-    from pinned_requests.core.verdict import Verdict
     from pinned_requests.policy_store import PolicyStore
 
 
@@ -52,9 +50,9 @@ def _send(  # noqa: PLR0913, PLR0917  requests' signature, behind two arguments 
     **others: Any,
 ) -> Response:
     """Send a request by `send`, found on the adapter; see `PinnedHTTPAdapter.send()`."""
-    verify = _verification(adapter.pinned_by, verify, cert)
+    verify = verification(adapter.pinned_by, verify, cert)
     try:
-        with nullcontext() if _is_ours(adapter) else _of_others(adapter, request.url).sending(adapter, send, request):
+        with nullcontext() if is_ours(adapter) else of_others(adapter, request.url).sending(adapter, send, request):
             return send(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies, **others)
     except RequestsConnectionError as error:
         refusal = error if isinstance(error, PinningError) else next(iter(error.args), None)
@@ -67,11 +65,12 @@ def _send(  # noqa: PLR0913, PLR0917  requests' signature, behind two arguments 
 _delegation: Any = None  # the module, from the first request of an adapter class of others on: most programs have none
 
 
-def _is_ours(adapter: PinnedHTTPAdapter) -> bool:
+def is_ours(adapter: PinnedHTTPAdapter) -> bool:
+    """Say whether an adapter is of this package's own class, with no `send()` of its own."""
     return type(adapter) is PinnedAdapter and "send" not in vars(adapter)
 
 
-def _of_others(adapter: PinnedHTTPAdapter, url: str | None) -> Any:
+def of_others(adapter: PinnedHTTPAdapter, url: str | None) -> Any:
     """Return the module for adapter classes of others, if the policy lets this one send a request for `url`.
 
     Raises:
@@ -116,7 +115,7 @@ def _managers(adapter: PinnedHTTPAdapter, managers: dict[str, Any]) -> dict[str,
     return managers
 
 
-def _verification(pinning: Pinning, verify: Any, cert: Any) -> Any:
+def verification(pinning: Pinning, verify: Any, cert: Any) -> Any:
     """Return `verify` as `HTTPAdapter` should get it.
 
     requests takes any falsy value for False in one place, and False alone in another: the pool of an unverified
@@ -224,49 +223,6 @@ class PinnedAdapter(PinnedHTTPAdapter):
     def policy(self) -> PinPolicy:
         """The policy in force."""
         return self.pinned_by.guard.policy
-
-
-def handshake(adapter: PinnedHTTPAdapter, request: PreparedRequest, **settings: Any) -> Verdict:
-    """Make a new connection as `adapter` would for `request`, send nothing over it, and return the verdict on it.
-
-    `settings` are those of `send()`.
-
-    Raises:
-        UnpinnableAdapterError: the adapter opens connections of its own.
-        PolicyError: as `send()`.
-        requests.exceptions.RequestException: no connection was made, or the certificate is not valid.
-    """
-    guard, cert = adapter.pinned_by.guard, settings.get("cert")
-    if not _is_ours(adapter):
-        _of_others(adapter, request.url)
-    settings["verify"] = verify = _verification(adapter.pinned_by, settings.get("verify", True), cert)
-    pool = adapter.get_connection_with_tls_context(request, verify, proxies=settings.get("proxies"), cert=cert)
-    if isinstance(pool, PinnedPool):
-        adapter.cert_verify(pool, request.url or "", verify, cert)
-        made = Handshake(pool)
-        try:
-            _HandshakeAdapter(made).send(request, **settings)
-        except RequestsConnectionError:
-            if made.verdict is None:
-                raise
-        if made.verdict is not None:
-            return made.verdict
-    _scheme, host, port = origins_of(request.url)[0]
-    return guard.judge(guard.admit("https", host, port), Chain.missing("no handshake was made"))
-
-
-class _HandshakeAdapter(HTTPAdapter):
-    """Sends by a `Handshake`."""
-
-    def __init__(self, handshake: Handshake) -> None:
-        super().__init__()
-        self._handshake = handshake
-
-    def get_connection_with_tls_context(self, *_args: Any, **_kwargs: Any) -> Any:
-        return self._handshake
-
-    def cert_verify(self, *_args: Any) -> None:
-        pass  # the pool has the settings
 
 
 def session_adapter(pinning: Pinning, **settings: Any) -> PinnedAdapter:

@@ -13,12 +13,10 @@ Rules for the next maintainer:
 
 from __future__ import annotations
 
-import copy
 import sys
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from urllib3 import HTTPResponse
 from urllib3.connectionpool import HTTPConnectionPool
 
 from pinned_requests.core.chain import Chain
@@ -40,8 +38,6 @@ from pinned_requests.transport.origin import origin_by_urllib3
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from pinned_requests.core.report import ViolationReport
-    from pinned_requests.core.verdict import Verdict
     from pinned_requests.transport.origin import Origin
 
 
@@ -136,7 +132,7 @@ class PinnedPool(HTTPConnectionPool):
 
         None: it has no TLS, or it cannot be pinned and the policy allows that.
         """
-        real = connection if isinstance(connection, PinnedHTTPSConnection) else _inner(connection)
+        real = connection if isinstance(connection, PinnedHTTPSConnection) else inner(connection)
         if not isinstance(real, PinnedHTTPSConnection):
             connection_class: Any = type(real)
             pinned_class: Any = pinned_connection_class(connection_class)
@@ -167,44 +163,6 @@ class PinnedPool(HTTPConnectionPool):
         chain = Chain.missing(f"a {type(connection).__name__} connects in a way that does not show it")
         guard = self.pinned_by.guard
         guard.enforce(guard.judge(guard.admit("https", *self._origin), chain))
-
-
-class Handshake:
-    """Makes one new handshake with the settings of a pool, sends no HTTP, and keeps the verdict.
-
-    It is a pool to `HTTPAdapter.send`, so that errors are those of a request.
-    """
-
-    def __init__(self, pool: PinnedPool) -> None:
-        self.verdict: Verdict | None = None
-        self._pool: Any = copy.copy(pool)
-        self._pool.pool = pool.QueueCls(1)
-        guard, context = pool.pinned_by.guard, pool.pinned_by.context
-        self._pool.pinned_by = Pinning(guard.reporting_to(self._note), context)
-
-    def urlopen(self, **kwargs: Any) -> Any:
-        """Connect as for a request, and return an empty response."""
-        pool = self._pool
-        try:
-            connection = _inner(pool._new_conn())  # noqa: SLF001  the pool is a copy of our own class
-            pinned = pool._pin(connection)  # noqa: SLF001  as above
-        except Refusal as refusal:
-            raise refusal.as_error() from None
-        if pinned is not None and _speaks_http2(connection):
-            connection.__class__ = PinnedHTTPSConnection  # HTTP/2 sends its preface as soon as it is connected
-        # What urllib3 does with the connection after it was checked: nothing.
-        connection.request = lambda *_args, **_kwargs: None
-        connection.getresponse = lambda: HTTPResponse(status=204)
-        pool.pool.put(connection)
-        try:
-            return pool.urlopen(**kwargs)
-        finally:
-            if self.verdict is None and pinned is not None:
-                self.verdict = pinned.pinned_verdict
-            hang_up(connection)
-
-    def _note(self, report: ViolationReport) -> None:
-        self.verdict = report.verdict
 
 
 def pin_pool(pool: Any, pinning: Pinning, origins: Callable[..., Iterable[Origin]], *asked: Any) -> Any:
@@ -245,15 +203,10 @@ def _pinned_pool_class(base: type) -> type:
     return type(f"Pinned{base.__name__}", (PinnedPool, base), {})
 
 
-def _inner(connection: Any) -> Any:
+def inner(connection: Any) -> Any:
     """Return the connection that vcrpy wraps to record or play it, or `connection`."""
     vcr = sys.modules.get("vcr.stubs")
     return connection.real_connection if vcr is not None and isinstance(connection, vcr.VCRConnection) else connection
-
-
-def _speaks_http2(connection: object) -> bool:
-    http2 = sys.modules.get("urllib3.http2.connection")
-    return http2 is not None and isinstance(connection, http2.HTTP2Connection)
 
 
 def _canonical(host: str) -> str | None:

@@ -23,7 +23,6 @@ from pinned_requests.transport.adapter import (
     PinnedHTTPAdapter,
     RefusingAdapter,
     demand_unseen,
-    handshake,
     pin_adapter,
     session_adapter,
 )
@@ -230,6 +229,8 @@ class PinnedSession(Outermost, requests.Session):
         if address.lower().startswith("https://") and not verdict.is_refused_early:
             settings = self.merge_environment_settings(address, {}, None, None, None)
             if isinstance(adapter, PinnedHTTPAdapter):
+                from pinned_requests.transport.handshake import handshake  # noqa: PLC0415  no request needs it
+
                 verdict = handshake(adapter, request, timeout=timeout, **settings)
             elif isinstance(adapter, RefusingAdapter):
                 adapter.send(request)
