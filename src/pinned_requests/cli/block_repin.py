@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pinned_requests import Pin, PinFormatError, PolicyError
 from pinned_requests.cli.inputs import read_bounded
 from pinned_requests.cli.output import CommandError, RefusedError, Row, complain, show_json, show_table, write
+from pinned_requests.core.chain import Chain
 from pinned_requests.core.der import MAX_SIZE
 from pinned_requests.core.pin import find_keys
 from pinned_requests.core.text import escape, show
@@ -23,7 +24,6 @@ from pinned_requests.monitoring.trust_store import doubts_about
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pinned_requests.core.chain import Chain
     from pinned_requests.monitoring.route import Route
     from pinned_requests.monitoring.target import Target
 
@@ -132,7 +132,7 @@ def _look(target: Target, route: Route) -> tuple[Chain, str | None]:
         return fetch(target, route), None
     except InvalidCertificateError as error:
         chain = fetch(target, route.without_verification())
-        return chain._replace(certificates=chain.certificates[:1]), error.reason
+        return Chain(chain.certificates[:1], chain.is_verified, chain.unavailable), error.reason
 
 
 def _show(target: Target, chain: Chain, doubts: list[str], old: tuple[Pin, ...]) -> None:

@@ -69,7 +69,7 @@ def run(
 def _targets(host: str | None, file: KeyFile, policy: PinPolicy) -> list[Target]:
     if host is not None:
         return [read_target(host)]
-    pinned = [Target(name) for name in file.hosts if (entry := policy.find(name, None)) and not entry.pins.is_exempt]
+    pinned = [Target(name) for name in file.hosts if (pins := policy.lookup(name)) and not pins.is_exempt]
     if pinned:
         return pinned
     if len(policy.hosts) == 1 and not file.hosts:

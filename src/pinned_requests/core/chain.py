@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pinned_requests.core.errors import PinFormatError
 from pinned_requests.core.pin import Pin
@@ -63,7 +63,7 @@ class SeenCertificate(Value):
         return f"<SeenCertificate {self.subject}, {self.spki_pin}>"
 
 
-class Chain(NamedTuple):
+class Chain(Value):
     """The certificate chain of one connection.
 
     Attributes:
@@ -74,7 +74,16 @@ class Chain(NamedTuple):
 
     certificates: tuple[SeenCertificate, ...]
     is_verified: bool
-    unavailable: str | None = None
+    unavailable: str | None
+    __slots__ = tuple(__annotations__)
+
+    def __init__(
+        self,
+        certificates: tuple[SeenCertificate, ...],
+        is_verified: bool,  # noqa: FBT001  a field
+        unavailable: str | None = None,
+    ) -> None:
+        self._set(certificates=certificates, is_verified=is_verified, unavailable=unavailable)
 
     @classmethod
     def of(cls, certificates: Iterable[bytes], *, is_verified: bool) -> Chain:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pinned_requests.core.errors import PinFormatError
 from pinned_requests.core.text import escape, show
@@ -31,12 +31,15 @@ _PEM_BEGIN = rb"(?m)^-----BEGIN ([A-Z0-9 ]{1,64})-----[ \t]*\r?\n"  # compiled w
 _PEM_END = rb"(?m)^-----END ([A-Z0-9 ]{1,64})-----"
 
 
-class Element(NamedTuple):
+class Element:
     """One DER element: its tag, its content octets, and all of its octets."""
 
-    tag: int
-    content: bytes
-    whole: bytes
+    __slots__ = ("content", "tag", "whole")
+
+    def __init__(self, tag: int, content: bytes, whole: bytes) -> None:
+        self.tag = tag
+        self.content = content
+        self.whole = whole
 
 
 NOTHING = Element(ANY, b"", b"")

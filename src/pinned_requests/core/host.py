@@ -12,24 +12,33 @@ from __future__ import annotations
 import ipaddress
 import re
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING
 
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.text import exact, show
+from pinned_requests.core.value import Value, put
 
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from typing import Literal
+
+    PatternKind = Literal["exact", "one-label", "subtree"]
+
+MAX_LABEL = 63  # characters, RFC 1035 §2.3.4
 MAX_NAME = 253  # characters, RFC 1035 §2.3.4 less the length octets
 MAX_TEXT = 1024  # characters of a spelling, which the cache keeps: trailing dots and a zone make it longer than a name
 MAX_PORT = 65535
 DEFAULT_PORTS = {"https": 443, "http": 80}
-# A name, or a pattern, in canonical form. It does not end in a number, so it is not an address.
-_PLAIN_PATTERN = re.compile(r"((?:\*{1,2}\.)?)((?:[a-z0-9_-]{1,63}\.)*[a-z][a-z0-9_-]{0,62})", re.ASCII)
+_CANONICAL = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")  # characters
 _NAME = r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}"  # compiled where it is needed, as the next two
 _NUMBER = r"0x[0-9a-f]+|[0-9]+"
 _PORT = r"[1-9][0-9]{0,4}"
 _ACCEPTED = "write the host alone, such as 'api.example.com', '*.example.com' or '**.example.com'"
 
-PatternKind = Literal["exact", "one-label", "subtree"]
 _KINDS: dict[str, PatternKind] = {"": "exact", "*.": "one-label", "**.": "subtree"}
+_MAX_COMPARED = 1_000  # patterns: more take longer than an error text is worth, and a redirect may ask for many
+_MAX_ALIKE = 100  # characters: difflib takes quadratic time
+_ALIKE = 0.8  # of difflib's ratio: one or two characters of a name
 _PREFIXES = {kind: prefix for prefix, kind in _KINDS.items()}
 
 
@@ -63,7 +72,7 @@ def normalize_host(host: str) -> str:
 
 @lru_cache(maxsize=4096)  # hosts: more than a process connects to; bounded, because redirects choose them
 def _normalize(host: str) -> str:
-    if (plain := _PLAIN_PATTERN.fullmatch(host)) and not plain[1] and len(host) <= MAX_NAME:
+    if _is_plain(host):
         return host
     name = (host if host.isascii() else _to_a_labels(host)).lower()
     if name.startswith("[") and name.endswith("]"):
@@ -78,12 +87,22 @@ def _normalize(host: str) -> str:
     return name
 
 
+def _is_plain(name: str) -> bool:
+    """Return whether a name is certainly in canonical form, and no address. A quick answer for nearly all names."""
+    return (
+        len(name) <= MAX_LABEL
+        and _CANONICAL.issuperset(name)
+        and ".." not in f".{name}"  # no label but the last is empty
+        and name.rpartition(".")[2][:1].isalpha()  # nor is the last, and the name does not end in a number
+    )
+
+
 def is_address(host: str) -> bool:
     """Return whether a normalized host is an IP address."""
     return ":" in host or _ipv4(host) is not None
 
 
-class HostPattern(NamedTuple):
+class HostPattern(Value):
     """A host, or the hosts that a wildcard matches.
 
     Attributes:
@@ -95,7 +114,13 @@ class HostPattern(NamedTuple):
 
     kind: PatternKind
     host: str
-    port: int | None = None
+    port: int | None
+    __slots__ = tuple(__annotations__)
+
+    def __init__(self, kind: PatternKind, host: str, port: int | None = None) -> None:
+        put(self, "kind", kind)  # not by `_set()`: a policy may have a hundred thousand of them
+        put(self, "host", host)
+        put(self, "port", port)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -115,15 +140,13 @@ class HostPattern(NamedTuple):
         if not isinstance(text, str):
             raise PolicyError(f"invalid host pattern {show(text)}; {_ACCEPTED}")
         text = exact(text)
-        if (plain := _PLAIN_PATTERN.fullmatch(text)) and len(plain[2]) <= MAX_NAME:
-            return cls(_KINDS[plain[1]], plain[2])
+        prefix = next(filter(text.startswith, ("**.", "*.")), "")
+        kind = _KINDS[prefix]
+        if _is_plain(plain := text.removeprefix(prefix)):
+            return cls(kind, plain)
         _refuse_url_parts(text)
         name, port = _split_port(text)
-        kind: PatternKind = "exact"
-        if name.startswith("**."):
-            kind, name = "subtree", name[3:]
-        elif name.startswith("*."):
-            kind, name = "one-label", name[2:]
+        name = name.removeprefix(prefix)
         if "*" in name:
             raise PolicyError(f"invalid host pattern {show(text)}: '*' must be the first label; {_ACCEPTED}")
         try:
@@ -133,6 +156,40 @@ class HostPattern(NamedTuple):
         if kind != "exact" and is_address(host):
             raise PolicyError(f"invalid host pattern {show(text)}: an IP address has no wildcard; write it alone")
         return cls(kind, host, port)
+
+
+def near_miss(names: Collection[str], host: str, port: int | None) -> str | None:
+    """Return which of `names`, canonical host patterns, nearly matches a host that none of them matches.
+
+    It is half a sentence for an error text, or None. `host` is in canonical form.
+    """
+    if len(names) > _MAX_COMPARED:
+        return None
+    patterns = [HostPattern.parse(name) for name in names]
+    ports = sorted(each.port for each in patterns if each.port not in (None, port) and _covers(each, host))
+    if ports:
+        return f"{host} is pinned for port {ports[0]}, and was asked on {'another' if port is None else port}"
+    for each in patterns:
+        if each.kind == "one-label" and host == each.host:
+            return f"{each} does not match {host} itself; '**.{each.host}' does"
+        if each.kind == "one-label" and host.endswith(f".{each.host}"):
+            return f"{each} matches one label only; '**.{each.host}' matches any number"
+        if each.kind == "exact" and host.endswith(f".{each.host}"):
+            return f"{each} does not match its subdomains; '**.{each.host}' does"
+    import difflib  # noqa: PLC0415  for errors only
+
+    hosts = [each.host for each in patterns if len(each.host) <= _MAX_ALIKE]
+    close = difflib.get_close_matches(host[:_MAX_ALIKE], hosts, n=1, cutoff=_ALIKE)
+    return f"the policy has {close[0]!r}" if close and close[0] != host else None
+
+
+def _covers(pattern: HostPattern, host: str) -> bool:
+    if pattern.kind == "exact":
+        return host == pattern.host
+    below = host.endswith(f".{pattern.host}")
+    if pattern.kind == "one-label":
+        return below and "." not in host.removesuffix(f".{pattern.host}")
+    return below or host == pattern.host
 
 
 def _refuse_url_parts(text: str) -> None:

@@ -16,23 +16,23 @@ import hashlib
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pinned_requests.core import spki
 from pinned_requests.core.der import MAX_SIZE, is_whole_element, pem_blocks
 from pinned_requests.core.errors import PinFormatError
 from pinned_requests.core.text import escape, exact, show
-from pinned_requests.core.value import Value
+from pinned_requests.core.value import Value, put
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Literal
 
     from pinned_requests.core.spki import CertificateObject, CSRObject, PrivateKeyObject, PublicKeyObject
 
-PinKind = Literal["spki", "cert"]
-PinStyle = Literal["canonical", "openssl", "curl", "rfc7469", "fingerprint"]
-_put = object.__setattr__
+    PinKind = Literal["spki", "cert"]
+    PinStyle = Literal["canonical", "openssl", "curl", "rfc7469", "fingerprint"]
 
 DIGEST_SIZE = 32  # bytes of a SHA-256, the only hash of RFC 7469 §2.1.1
 MAX_NOTE = 120  # characters: beside the longest pin it fits on one line of an error, which has 200
@@ -71,9 +71,9 @@ class Pin(Value):
         if type(digest) is not bytes or len(digest) != DIGEST_SIZE:
             raise PinFormatError(f"{show(digest)} is not a SHA-256 digest, which has {DIGEST_SIZE} bytes")
         # Not by `_set()`: a policy may hold hundreds of thousands of pins.
-        _put(self, "kind", kind)
-        _put(self, "digest", digest)
-        _put(self, "note", None if note is None else _read_note(note))
+        put(self, "kind", kind)
+        put(self, "digest", digest)
+        put(self, "note", None if note is None else _read_note(note))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Pin):

@@ -11,20 +11,22 @@ import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal, Union
+from typing import TYPE_CHECKING, Any
 
 from pinned_requests.core.errors import MissingBackupPinWarning, PolicyError, one_of, unknown
 from pinned_requests.core.pin import Pin
 from pinned_requests.core.text import exact, show
-from pinned_requests.core.value import Value
+from pinned_requests.core.value import Value, put
 
-OnExpiry = Literal["unpin", "block"]
-PinLike = Pin | str | Mapping[str, str | None]
-PinsOf = PinLike | Iterable[PinLike]
-PinsLike = Union["PinSet", PinsOf, Mapping[str, Any]]
+if TYPE_CHECKING:
+    from typing import Literal, TypeAlias
+
+    OnExpiry = Literal["unpin", "block"]
+    PinLike = Pin | str | Mapping[str, str | None]
+    PinsOf = PinLike | Iterable[PinLike]
+    PinsLike: TypeAlias = "PinSet | PinsOf | Mapping[str, Any]"
 
 _NO_PINS: frozenset[Pin] = frozenset()
-_put = object.__setattr__
 _PACKAGE = __name__.partition(".")[0]
 _DISTINCT_PINS = 2  # RFC 7469 §4.3: one in use and one backup
 _DATE = r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)?"
@@ -91,15 +93,15 @@ class PinSet(Value):
         in_reserve = read_pins("backup_pins", backup_pins)
         compromised = read_pins("blocked_pins", blocked_pins)
         # Without `_set()`, and with one empty set for all: a policy may have a hundred thousand of these.
-        _put(self, "pins", in_use)
-        _put(self, "backup_pins", in_reserve)
-        _put(self, "blocked_pins", compromised)
-        _put(self, "expires", None if expires is None else _aware_utc(expires))
-        _put(self, "on_expiry", one_of("on_expiry", on_expiry, ("unpin", "block")))
-        _put(self, "report_only", _boolean("report_only", report_only))
-        _put(self, "is_exempt", _boolean("exempt", is_exempt))
-        _put(self, "accepted", frozenset(in_use + in_reserve) if in_use or in_reserve else _NO_PINS)
-        _put(self, "blocked", frozenset(compromised) if compromised else _NO_PINS)
+        put(self, "pins", in_use)
+        put(self, "backup_pins", in_reserve)
+        put(self, "blocked_pins", compromised)
+        put(self, "expires", None if expires is None else _aware_utc(expires))
+        put(self, "on_expiry", one_of("on_expiry", on_expiry, ("unpin", "block")))
+        put(self, "report_only", _boolean("report_only", report_only))
+        put(self, "is_exempt", _boolean("exempt", is_exempt))
+        put(self, "accepted", frozenset(in_use + in_reserve) if in_use or in_reserve else _NO_PINS)
+        put(self, "blocked", frozenset(compromised) if compromised else _NO_PINS)
 
         if self.is_exempt and (self.accepted or self.blocked):
             raise PolicyError("a pin set is exempt or has pins, not both; remove one of the two")

@@ -14,9 +14,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from pinned_requests.core import policy_text
 from pinned_requests.core.errors import PolicyError, one_of
 from pinned_requests.core.host import HostPattern, normalize_host
 from pinned_requests.core.pinset import PIN_LISTS, PinSet, known_fields, pin_fields, read_pins
@@ -24,21 +23,16 @@ from pinned_requests.core.text import escape, show
 from pinned_requests.core.value import Value
 
 if TYPE_CHECKING:
+    from typing import Literal
+
     from pinned_requests.core.pin import Pin
     from pinned_requests.core.pinset import PinsLike, PinsOf
     from pinned_requests.core.report_uri import ReportURI
 
-UnpinnedHosts = Literal["block", "allow"]
+    UnpinnedHosts = Literal["block", "allow"]
 
 _FIELDS = ("unpinned_hosts", "report_uri", "blocked_pins", "hosts")
 _NO_HOSTS: Mapping[str, PinsLike] = MappingProxyType({})
-
-
-class Entry(NamedTuple):
-    """The entry of a policy for a host: the pattern that matched, in canonical spelling, and its pins."""
-
-    pattern: str
-    pins: PinSet
 
 
 class PinPolicy(Value):
@@ -153,7 +147,7 @@ class PinPolicy(Value):
             PolicyError: as the constructor, naming host and field; a field is unknown; or the TOML is invalid.
             PinFormatError: a pin cannot be read.
         """
-        return cls._of(policy_text.load_toml(text))
+        return cls._of_text(text, is_json=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> PinPolicy:
@@ -167,7 +161,7 @@ class PinPolicy(Value):
                 the JSON is invalid.
             PinFormatError: a pin cannot be read.
         """
-        return cls._of(policy_text.load_json(text))
+        return cls._of_text(text, is_json=True)
 
     @classmethod
     def from_text(cls, text: str | bytes) -> PinPolicy:
@@ -176,7 +170,7 @@ class PinPolicy(Value):
         Raises:
             PolicyError: as `from_json` and `from_toml`.
         """
-        return cls.from_json(text) if policy_text.looks_like_json(text) else cls.from_toml(text)
+        return cls._of_text(text)
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> PinPolicy:
@@ -189,6 +183,8 @@ class PinPolicy(Value):
             PinFormatError: a pin cannot be read.
             OSError: the file cannot be opened or read.
         """
+        from pinned_requests.core import policy_text  # noqa: PLC0415  as in `_of_text()`
+
         try:
             place = Path(path)
         except TypeError:
@@ -231,11 +227,15 @@ class PinPolicy(Value):
 
     def to_toml(self) -> str:
         """Return the policy as TOML, which `from_toml` reads back to an equal one."""
-        return policy_text.dump_toml(self._document())
+        from pinned_requests.core.policy_text import dump_toml  # noqa: PLC0415  as in `_of_text()`
+
+        return dump_toml(self._document())
 
     def to_json(self) -> str:
         """Return the policy as JSON, which `from_json` reads back to an equal one."""
-        return policy_text.dump_json(self._document())
+        from pinned_requests.core.policy_text import dump_json  # noqa: PLC0415  as in `_of_text()`
+
+        return dump_json(self._document())
 
     def _document(self) -> dict[str, Any]:
         options = {
@@ -245,6 +245,14 @@ class PinPolicy(Value):
             "hosts": {pattern: pins.fields() for pattern, pins in self._hosts.items()},
         }
         return {name: value for name, value in options.items() if value}
+
+    @classmethod
+    def _of_text(cls, text: str | bytes, *, is_json: bool | None = None) -> PinPolicy:
+        from pinned_requests.core import policy_text  # noqa: PLC0415  many policies are a mapping in a program
+
+        if is_json is None:
+            is_json = policy_text.looks_like_json(text)
+        return cls._of(policy_text.load_json(text) if is_json else policy_text.load_toml(text))
 
     @classmethod
     def _of(cls, values: Mapping[str, Any]) -> PinPolicy:
@@ -304,10 +312,10 @@ class PinPolicy(Value):
             PolicyError: `host` has no canonical form, or `port` is not an integer.
         """
         entry = self.find(normalize_host(host), port)
-        return entry and entry.pins
+        return entry and entry[1]
 
-    def find(self, host: str, port: int | None) -> Entry | None:
-        """Return the entry for a normalized host, or None if no pattern matches.
+    def find(self, host: str, port: int | None) -> tuple[str, PinSet] | None:
+        """Return the pattern that matches a normalized host, in canonical spelling, and its pins; None if none does.
 
         The exact host comes first, then the pattern with the longest host; `*.` before `**.`, and with a port before
         without.
@@ -350,15 +358,13 @@ class PinPolicy(Value):
             name = normalize_host(host)
         except PolicyError:
             return (None,)
-        named = [
-            port for port in sorted(self._ports) if (e := self.find(name, port)) and e.pattern.endswith(f":{port}")
-        ]
+        named = [port for port in sorted(self._ports) if (e := self.find(name, port)) and e[0].endswith(f":{port}")]
         return (*named, None) if not named or self.find(name, None) else tuple(named)
 
-    def _entry(self, pattern: str, end: str) -> Entry | None:
+    def _entry(self, pattern: str, end: str) -> tuple[str, PinSet] | None:
         if end and (pins := self._hosts.get(pattern + end)) is not None:
-            return Entry(pattern + end, pins)
-        return None if (pins := self._hosts.get(pattern)) is None else Entry(pattern, pins)
+            return pattern + end, pins
+        return None if (pins := self._hosts.get(pattern)) is None else (pattern, pins)
 
     def demand_unpinned(self, uri: ReportURI) -> None:
         """Check that a report URI is not on a pinned host: a wrong pin would also stop the report about it.
@@ -366,10 +372,10 @@ class PinPolicy(Value):
         Raises:
             PolicyError: the host has an entry that is not exempt.
         """
-        entry = self.find(uri.host, uri.port)
-        if entry is not None and not entry.pins.is_exempt:
+        pattern, pins = self.find(uri.host, uri.port) or (None, None)
+        if pins is not None and not pins.is_exempt:
             raise PolicyError(
-                f"'report_uri' is on {uri.host}, which {entry.pattern} pins: a wrong pin could not be reported; "
+                f"'report_uri' is on {uri.host}, which {pattern} pins: a wrong pin could not be reported; "
                 "report to another host, or exempt this one"
             )
 

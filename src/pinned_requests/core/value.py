@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
+put = object.__setattr__  # for constructors that run so often that `Value._set()` is too slow
+
 
 class Value:
     """A frozen object whose fields are its `__slots__`.
@@ -15,7 +17,6 @@ class Value:
     __slots__: tuple[str, ...] = ()
 
     def _set(self, **values: object) -> None:
-        put = object.__setattr__
         for name, value in values.items():
             put(self, name, value)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 
 from pinned_requests.core.der import ANY, OID, SEQUENCE, SET, Element, elements, fields
@@ -22,7 +21,7 @@ _NAME_TYPES = {  # RFC 4514 §3, and others that certificates on the web have
     "0.9.2342.19200300.100.1.25": "DC",
     "1.2.840.113549.1.9.1": "emailAddress",
 }
-_NAME_SPECIAL, _BACKSLASHED = re.compile(r'[,+"\\<>;=]'), r"\\\g<0>"
+_ESCAPES = {ord(special): f"\\{special}" for special in ',+"\\<>;='}  # RFC 4514 §2.4
 _STRING_ENCODINGS = {0x0C: "utf-8", 0x1C: "utf-32-be", 0x1E: "utf-16-be"}  # UTF8String, UniversalString, BMPString
 
 
@@ -45,8 +44,8 @@ def _attribute_as_text(attribute: Element) -> str:
     kind, value = fields(attribute.content, OID, ANY)
     oid = _dotted(kind.content)
     text = value.content.decode(_STRING_ENCODINGS.get(value.tag, "latin-1"), "replace")
-    # RFC 4514 §2.4: otherwise the common name "x,O=Bank" would look like two attributes.
-    return f"{_NAME_TYPES.get(oid, oid)}={_NAME_SPECIAL.sub(_BACKSLASHED, text)}"
+    # Without escapes the common name "x,O=Bank" would look like two attributes.
+    return f"{_NAME_TYPES.get(oid, oid)}={text.translate(_ESCAPES)}"
 
 
 @lru_cache(maxsize=64)  # names have a dozen of them; bounded because peers choose them

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pinned_requests.core.errors import PolicyError
-from pinned_requests.core.near_miss import near_miss
+from pinned_requests.core.host import near_miss
 from pinned_requests.core.pinset import PinSet
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.core.text import show
@@ -90,13 +90,13 @@ def entry_of(policy: PinPolicy, host: str, port: int) -> str:
     Raises:
         PolicyError: no pattern matches it, or it is exempt.
     """
-    entry = policy.find(host, port)
-    if entry is None:
-        advice = near_miss(policy, host, port) or "add it with 'init --add'"
+    pattern, pins = policy.find(host, port) or (None, None)
+    if pattern is None or pins is None:
+        advice = near_miss(policy.hosts, host, port) or "add it with 'init --add'"
         raise PolicyError(f"the policy has no entry for {show(host)} on port {port}; {advice}")
-    if entry.pins.is_exempt:
-        raise PolicyError(f"the policy exempts {entry.pattern}: it has no pins to change")
-    return entry.pattern
+    if pins.is_exempt:
+        raise PolicyError(f"the policy exempts {pattern}: it has no pins to change")
+    return pattern
 
 
 def _with(

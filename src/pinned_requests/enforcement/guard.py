@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pinned_requests import exceptions
 from pinned_requests.core.chain import Chain
 from pinned_requests.core.errors import PolicyError, one_of
-from pinned_requests.core.near_miss import near_miss
+from pinned_requests.core.host import near_miss
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.core.report import ViolationReport
 from pinned_requests.core.text import show
@@ -216,7 +216,7 @@ class Guard:
             return
         policy = self.policy
         missed = verdict.outcome is Outcome.UNPINNED_HOST
-        nearly = near_miss(policy, verdict.host, verdict.port) if missed else None
+        nearly = near_miss(policy.hosts, verdict.host, verdict.port) if missed else None
         report = ViolationReport(verdict, _now(), served(), policy.file, nearly)
         self._notify(report, policy)
         if not verdict.is_allowed:

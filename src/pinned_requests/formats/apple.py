@@ -41,7 +41,7 @@ def read(text: str | bytes, _host: HostPattern | None, _now: datetime | None) ->
         fields = {"pins": _pins(pattern, settings, losses)}
         entries.append((pattern, fields))
         if typed(settings.get(_SUBDOMAINS, False), bool, f"{pattern}: {_SUBDOMAINS}") and not is_address(pattern.host):
-            entries.append((pattern._replace(kind="one-label"), fields))
+            entries.append((HostPattern("one-label", pattern.host, pattern.port), fields))
         known = (_SUBDOMAINS, _LEAF, _CA)
         losses += [Loss(str(pattern), escape(key), _NOT_A_PIN) for key in settings if key not in known]
     return Reading(policy_of(entries), tuple(losses))
@@ -97,7 +97,7 @@ def _domains(exported: Export) -> dict[str, tuple[Entry, bool]]:
     entries = exported.entries
     domains: dict[str, tuple[Entry, bool]] = {}
     for pattern in exported.of_kind("exact"):
-        below = entries.get(pattern._replace(kind="one-label"))
+        below = entries.get(HostPattern("one-label", pattern.host, pattern.port))
         domains[pattern.host] = entries[pattern], below is not None and below.is_like(entries[pattern])
     for pattern in exported.of_kind("one-label"):
         if not domains.get(pattern.host, (None, False))[1]:

@@ -55,7 +55,7 @@ def read(text: str | bytes, host: HostPattern | None, now: datetime | None) -> R
     if "includesubdomains" in directives:
         if directives.pop("includesubdomains") is not None:
             raise PolicyError("includeSubDomains has a value; RFC 7469 §2.1.3 allows none")
-        host = host._replace(kind="subtree")
+        host = HostPattern("subtree", host.host, host.port)
     for directive, argument in directives.items():  # RFC 7469 §2.1 rule 5: unknown directives are ignored
         losses.append(Loss(None, escape(directive), "is left out" + (f": {show(argument)}" if argument else "")))
     return Reading(policy_of([(host, fields)]), tuple(losses))

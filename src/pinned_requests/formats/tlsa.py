@@ -162,7 +162,7 @@ def write(policy: PinPolicy, _host: HostPattern | None, _now: datetime | None) -
 
 def _give_ports(exported: Export, policy: PinPolicy) -> None:
     for pattern in list(exported.entries):
-        with_port = pattern._replace(port=pattern.port or _HTTPS)
+        with_port = HostPattern(pattern.kind, pattern.host, pattern.port or _HTTPS)
         if len(f"_{with_port.port}._tcp.{pattern.host}") > MAX_NAME:
             exported.leave_out(pattern, "the names of its records would be too long")
         elif with_port != pattern and str(with_port) in policy.hosts:

@@ -6,8 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from pinned_requests.core.errors import PolicyError
-from pinned_requests.core.host import HostPattern
-from pinned_requests.core.near_miss import near_miss
+from pinned_requests.core.host import HostPattern, near_miss
 from pinned_requests.core.verdict import Outcome
 from pinned_requests.monitoring.findings import (
     Finding,
@@ -200,11 +199,10 @@ def _judge(  # noqa: PLR0913, PLR0917  each an input of the judgement
     history: History | None,
     now: datetime,
 ) -> HostCheck:
-    entry = policy.find(target.host, target.port)
-    pattern, pins = entry or (None, None)
+    pattern, pins = policy.find(target.host, target.port) or (None, None)
     sampled = [sample(policy, target, each, now) for each in asked.contacts]
     samples = tuple(_with_outcome(policy, pins, each) for each in sampled)
-    nearly = near_miss(policy, target.host, target.port) if pins is None else None
+    nearly = near_miss(policy.hosts, target.host, target.port) if pins is None else None
     findings = list(of_samples(policy, pins, sampled, nearly=nearly))
     uses: tuple[PinUse, ...] = ()
     learned = None

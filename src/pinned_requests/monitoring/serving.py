@@ -121,9 +121,10 @@ def refusal_of(policy: PinPolicy, host: str, port: int, pins: Collection[Pin]) -
     entry = policy.find(host, port)
     if entry is None:
         return None if policy.unpinned_hosts == "allow" else "has no entry for the host"
-    if not entry.pins.blocked.isdisjoint(pins):
+    _pattern, own = entry
+    if not own.blocked.isdisjoint(pins):
         return "blocks it"
-    if not entry.pins.is_exempt and entry.pins.accepted.isdisjoint(pins):
+    if not own.is_exempt and own.accepted.isdisjoint(pins):
         return "does not accept it"
     return None
 

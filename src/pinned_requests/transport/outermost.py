@@ -13,16 +13,19 @@ Rules for the next maintainer:
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from types import FunctionType
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.text import show
 
-Surround = Callable[..., Any]  # (object, method, *its arguments) -> result
-_Method = TypeVar("_Method", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import TypeVar
+
+    Surround = Callable[..., Any]  # (object, method, *its arguments) -> result
+    _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 class Outermost:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import example, given
@@ -15,6 +15,9 @@ from requests.models import PreparedRequest
 from pinned_requests.core import host as host_module
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import MAX_TEXT, HostError, HostPattern, is_address, normalize_host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LONG = ".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 61])  # 253 characters
 
@@ -247,6 +250,27 @@ def test_any_text_is_a_pattern_or_refused(text: str, prefix: str, port: str) -> 
     except PolicyError:
         return
     assert pattern == HostPattern.parse(str(pattern))
+
+
+@given(st.sampled_from(["", "*.", "**."]), HOSTISH | st.text(st.sampled_from("aZ07x._-"), max_size=70))
+def test_the_quick_answer_is_that_of_the_rules(prefix: str, text: str) -> None:
+    """A name that needs no rule has the form that the rules give it, with and without a wildcard."""
+
+    def answers() -> list[object]:
+        host_module._normalize.cache_clear()
+        return [_form(normalize_host, text), _form(HostPattern.parse, prefix + text)]
+
+    quick = answers()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(host_module, "_is_plain", lambda _: False)
+        assert quick == answers()
+
+
+def _form(read: Callable[[str], object], text: str) -> object:
+    try:
+        return read(text)
+    except PolicyError as error:
+        return str(error)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pinned_requests import Pin, PinPolicy, PinSet, PolicyError
-from pinned_requests.core.near_miss import near_miss
+from pinned_requests.core.host import near_miss
 from pinned_requests.enforcement.guard import Guard, Refusal
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ POLICY = PinPolicy(
 )
 def test_near_misses(host: str, port: int, said: str | None) -> None:
     """Another port, another number of labels, another letter."""
-    found = near_miss(POLICY, host, port)
+    found = near_miss(POLICY.hosts, host, port)
     assert (found is None) if said is None else (found is not None and found.startswith(said))
 
 
@@ -50,14 +50,14 @@ def test_near_misses(host: str, port: int, said: str | None) -> None:
 )
 def test_a_pattern_for_another_port(pattern: str, host: str, *, is_told: bool) -> None:
     """It counts if it would match the host."""
-    found = near_miss(PinPolicy({pattern: PINS}), host, None)
+    found = near_miss([pattern], host, None)
     assert (found == f"{host} is pinned for port 8443, and was asked on another") is is_told
 
 
 def test_a_large_policy() -> None:
     """It is not searched: an error text is not worth that time, and a redirect may ask for many."""
     large = PinPolicy({f"h{number}.example.com": PINS for number in range(1_001)})
-    assert near_miss(large, "h1.example.co", 443) is None
+    assert near_miss(large.hosts, "h1.example.co", 443) is None
 
 
 def test_a_host_without_quotes() -> None:
