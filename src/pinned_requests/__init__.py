@@ -27,17 +27,7 @@ from pinned_requests.exceptions import (
 from pinned_requests.policy_store import PolicyStore
 from pinned_requests.transport.adapter import PinnedAdapter
 from pinned_requests.transport.manager import PinnedPoolManager, PinnedProxyManager
-from pinned_requests.transport.session import (
-    PinnedSession,
-    delete,
-    get,
-    head,
-    options,
-    patch,
-    post,
-    put,
-    request,
-)
+from pinned_requests.transport.session import PinnedSession
 
 __all__ = [
     "BlockedKeyError",
@@ -76,8 +66,11 @@ __all__ = [
 # A library leaves it to the program whether its log is shown.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
-# Imported at the first use, since few programs use both these and a session.
+# Imported at the first use, since few programs use both one of these and a session.
 _LATER = {"PinnedSSLContext": "pinned_requests.tls.context", "pinning_error": "pinned_requests.tls.errors"}
+_LATER |= dict.fromkeys(
+    ("delete", "get", "head", "options", "patch", "post", "put", "request"), "pinned_requests.transport.api"
+)
 
 # Users know these names, in error texts and pickles too, not the modules that they happen to stand in.
 for _name in __all__:
@@ -94,6 +87,7 @@ def __dir__() -> list[str]:
 if typing.TYPE_CHECKING:
     from pinned_requests.tls.context import PinnedSSLContext
     from pinned_requests.tls.errors import pinning_error
+    from pinned_requests.transport.api import delete, get, head, options, patch, post, put, request
 
     __version__: str
 else:  # hidden from type checkers: for them, a module with this function has every attribute

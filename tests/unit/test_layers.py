@@ -65,7 +65,7 @@ FORBIDDEN_IN_CORE = {"importlib", "logging", "requests", "socket", "ssl", "urlli
 
 # Imported when first used, so that `import pinned_requests` stays cheap.
 LAZY_IN_CORE = {
-    f"{PACKAGE}.core.spki": {"cryptography"},
+    f"{PACKAGE}.core.keys": {"cryptography"},
     f"{PACKAGE}.core.host": {"idna"},
     f"{PACKAGE}.core.policy_text": {"rtoml", "tomllib"},
 }
@@ -126,8 +126,8 @@ def test_every_module_stands_in_a_known_room(module: str) -> None:
         ("core.pin", "from urllib3.util import ssl_", "urllib3.util.ssl_"),
         ("core.pin", "import attrs", "attrs"),
         ("core.pin", "def f():\n    from cryptography import x509", "cryptography.x509"),
-        ("core.spki", "from cryptography import x509", "cryptography.x509"),
-        ("core.spki", "if True:\n    import cryptography", "cryptography"),
+        ("core.keys", "from cryptography import x509", "cryptography.x509"),
+        ("core.keys", "if True:\n    import cryptography", "cryptography"),
         ("core.host", "import idna", "idna"),
         ("exceptions", "from .policy_store import PolicyStore", "pinned_requests.policy_store.PolicyStore"),
         (
@@ -162,8 +162,8 @@ def test_an_upward_import_is_found(module: str, source: str, refused: str) -> No
     ("module", "source"),
     [
         ("core.policy", "import re\nfrom pinned_requests.core.pin import Pin\nfrom . import host"),
-        ("core.spki", "def f():\n    from cryptography import x509"),
-        ("core.spki", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from cryptography import x509"),
+        ("core.keys", "def f():\n    from cryptography import x509"),
+        ("core.keys", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from cryptography import x509"),
         ("core.host", "def f():\n    import idna"),
         ("exceptions", "import requests\nfrom .core.pin import Pin"),
         ("policy_store", "def f():\n    from pinned_requests.sources.loaders import Loader"),

@@ -1,4 +1,4 @@
-"""A strict reader of DER (ITU-T X.690 §10) and of PEM (RFC 7468).
+"""A strict reader of DER (ITU-T X.690 §10).
 
 Rules for the next maintainer:
 
@@ -9,16 +9,8 @@ Rules for the next maintainer:
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
-from typing import TYPE_CHECKING
-
 from pinned_requests.core.errors import PinFormatError
-from pinned_requests.core.text import escape, show
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+from pinned_requests.core.text import show
 
 INTEGER, BIT_STRING, OCTET_STRING, OID, SEQUENCE, SET = 0x02, 0x03, 0x04, 0x06, 0x30, 0x31
 ANY = -1
@@ -26,9 +18,6 @@ HIGH_TAG = 0x1F  # X.690 §8.1.2.4: the tag number follows in further octets
 
 # A certificate on the web has 1 to 5 kB, and OpenSSL accepts chains of 100 kB: this is ample.
 MAX_SIZE = 1 << 20  # bytes
-
-_PEM_BEGIN = rb"(?m)^-----BEGIN ([A-Z0-9 ]{1,64})-----[ \t]*\r?\n"  # compiled where PEM is read
-_PEM_END = rb"(?m)^-----END ([A-Z0-9 ]{1,64})-----"
 
 
 class Element:
@@ -112,15 +101,6 @@ def _wrong_tag(found: int, wanted: int) -> PinFormatError:
     return PinFormatError(f"it has tag 0x{found:02x} where tag 0x{wanted:02x} is required")
 
 
-def sequence(content: bytes) -> bytes:
-    """Return the DER encoding of a SEQUENCE with this content."""
-    length = len(content)
-    if length < 0x80:  # noqa: PLR2004  X.690 §8.1.3.4: the short form
-        return bytes((SEQUENCE, length)) + content
-    octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
-    return bytes((SEQUENCE, 0x80 | len(octets))) + octets + content
-
-
 def bounded(data: bytes) -> bytes:
     """Return `data` unchanged.
 
@@ -132,36 +112,3 @@ def bounded(data: bytes) -> bytes:
     if len(data) > MAX_SIZE:
         raise PinFormatError(f"{len(data)} bytes is too large for a certificate or key; at most {MAX_SIZE} are read")
     return data
-
-
-def is_whole_element(data: bytes) -> bool:
-    """Return whether `data` is exactly one DER SEQUENCE, and so not a text with PEM in it."""
-    try:
-        fields(data, SEQUENCE)
-    except PinFormatError:
-        return False
-    return True
-
-
-def pem_blocks(data: bytes, labels: Collection[str]) -> Iterator[tuple[str, bytes]]:
-    """Yield label and DER bytes of each PEM block (RFC 7468 §2) with one of `labels`. Other blocks are skipped.
-
-    Raises:
-        PinFormatError: a block has no end, is encrypted, or its body is not base64.
-    """
-    find_end = re.compile(_PEM_END).search
-    for begin in re.finditer(_PEM_BEGIN, bounded(data)):
-        label = begin[1].decode("ascii")
-        if label not in labels:
-            continue
-        end = find_end(data, begin.end())
-        if end is None or end[1] != begin[1]:  # the end of another block does not end this one
-            raise PinFormatError(f"the PEM block {show(label)} has no end; copy it with its '-----END' line")
-        body = data[begin.end() : end.start()]
-        if b":" in body:  # RFC 1421 §4.6: the headers of an encrypted key in a traditional format
-            raise PinFormatError(f"the PEM block {show(label)} is encrypted; use its certificate, CSR or public key")
-        try:
-            der = base64.b64decode(b"".join(body.split()), validate=True)
-        except binascii.Error as e:
-            raise PinFormatError(f"the PEM block {show(label)} is not valid base64: {escape(str(e))}") from None
-        yield label, der

@@ -14,22 +14,20 @@ import base64
 import binascii
 import hashlib
 import re
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pinned_requests.core import spki
-from pinned_requests.core.der import MAX_SIZE, is_whole_element, pem_blocks
+from pinned_requests.core.der import MAX_SIZE
 from pinned_requests.core.errors import PinFormatError
 from pinned_requests.core.text import escape, exact, show
 from pinned_requests.core.value import Value, put
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Literal
 
-    from pinned_requests.core.spki import CertificateObject, CSRObject, PrivateKeyObject, PublicKeyObject
+    from pinned_requests.core.keys import CertificateObject, CSRObject, PrivateKeyObject, PublicKeyObject
 
     PinKind = Literal["spki", "cert"]
     PinStyle = Literal["canonical", "openssl", "curl", "rfc7469", "fingerprint"]
@@ -186,8 +184,10 @@ class Pin(Value):
         Raises:
             PinFormatError: it cannot be read as a certificate.
         """
-        der = _der("certificate", certificate)
-        _read("certificate", der)
+        from pinned_requests.core import keys  # noqa: PLC0415  as in `_spki_pin()`
+
+        der = keys.der_of("certificate", certificate)
+        keys.spki_of("certificate", der)  # which refuses what is none
         return cls("cert", hashlib.sha256(der).digest())
 
     @classmethod
@@ -226,9 +226,7 @@ class Pin(Value):
         Raises:
             PinFormatError: it cannot be read as a private key.
         """
-        if isinstance(key, bytes) or not hasattr(key, "private_bytes"):
-            return _spki_pin("private key", key)
-        return _of_spki(spki.spki_of_private_key_object(key))
+        return _spki_pin("private key", key)
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Pin:
@@ -290,34 +288,10 @@ def find_keys(data: bytes) -> Iterator[FoundKey]:
     Raises:
         PinFormatError: the content of a PEM block does not match its label.
     """
-    if is_whole_element(data):
-        for kind, read in _READERS.items():
-            with suppress(PinFormatError):  # the next kind may fit
-                yield FoundKey(kind, data, read(data))
-                return
-    else:
-        for label, der in pem_blocks(data, _LABELS):
-            yield FoundKey(_LABELS[label], der, _read(_LABELS[label], der))
+    from pinned_requests.core import keys  # noqa: PLC0415  as in `_spki_pin()`
 
-
-_LABELS = {  # RFC 7468, and the other labels that openssl writes or reads
-    "CERTIFICATE": "certificate",
-    "X509 CERTIFICATE": "certificate",
-    "TRUSTED CERTIFICATE": "certificate",  # with openssl's own data behind it, it is refused, not skipped
-    "CERTIFICATE REQUEST": "certification request",
-    "NEW CERTIFICATE REQUEST": "certification request",
-    "PUBLIC KEY": "public key",
-    "PRIVATE KEY": "private key",
-    "RSA PRIVATE KEY": "private key",
-    "EC PRIVATE KEY": "private key",
-    "DSA PRIVATE KEY": "private key",
-}
-_READERS: dict[str, Callable[[bytes], bytes]] = {
-    "certificate": spki.spki_of_certificate,
-    "certification request": spki.spki_of_csr,
-    "public key": spki.spki_of_public_key,
-    "private key": spki.spki_of_private_key,
-}
+    for found in keys.find(data):
+        yield FoundKey(*found)
 
 
 def _read_note(note: object) -> str | None:
@@ -337,32 +311,14 @@ def _restore_pin(cls: type[Pin], kind: PinKind, digest: bytes, note: str | None)
     return cls(kind, digest, note=note)
 
 
-def _spki_pin(what: str, value: object) -> Pin:
-    return _of_spki(_read(what, _der(what, value)))
+def _spki_pin(kind: str, value: object) -> Pin:
+    from pinned_requests.core import keys  # noqa: PLC0415  many programs are given their pins
+
+    return _of_spki(keys.spki_of(kind, value))
 
 
 def _of_spki(der: bytes) -> Pin:
     return Pin("spki", hashlib.sha256(der).digest())
-
-
-def _read(what: str, der: bytes) -> bytes:
-    try:
-        return _READERS[what](der)
-    except PinFormatError as e:
-        raise PinFormatError(f"{show(der)} cannot be read as a {what}: {e}") from None
-
-
-def _der(what: str, value: object) -> bytes:
-    """Return the DER bytes of a `what` given as PEM, as DER or as an object of `cryptography`."""
-    if not isinstance(value, bytes):
-        return spki.der_of_object(value)
-    # DER first: a certificate may hold text that looks like PEM, with another certificate in it.
-    if is_whole_element(value) or b"-----BEGIN " not in value:
-        return value
-    block = next(pem_blocks(value, {label for label, kind in _LABELS.items() if kind == what}), None)
-    if block is None:
-        raise PinFormatError(f"the PEM text has no {what} that can be read")
-    return block[1]
 
 
 def _base64_of_key(text: str) -> str:

@@ -17,15 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pinned_requests import PinFormatError
-from pinned_requests.core import spki
-from pinned_requests.core.der import MAX_SIZE, pem_blocks
-from pinned_requests.core.spki import (
-    parts_of_certificate,
-    spki_of_certificate,
-    spki_of_csr,
-    spki_of_private_key,
-    spki_of_public_key,
-)
+from pinned_requests.core import keys
+from pinned_requests.core.der import MAX_SIZE
+from pinned_requests.core.keys import pem_blocks, spki_of_csr, spki_of_private_key, spki_of_public_key
+from pinned_requests.core.spki import parts_of_certificate, spki_of_certificate
 from pinned_requests.core.x509_name import name_as_text
 from pinned_requests.testing import Authority, generate_key
 
@@ -279,15 +274,15 @@ ODD = POINT[-1] & 1
 @pytest.mark.parametrize("point", [POINT, bytes([2 | ODD]) + X, bytes([6 | ODD]) + POINT[1:]])
 def test_the_point_stands_in_any_of_three_forms(point: bytes) -> None:
     """SEC 1 §2.3.3: uncompressed, compressed and hybrid; the hash is that of the form the key has."""
-    expected = tlv(0x30, tlv(0x30, spki.ID_EC_PUBLIC_KEY, P256), tlv(3, b"\0" + point))
-    assert expected == spki._spki_of_ec_key(ec_key(tlv(0xA0, P256), public(point)), None, PUBLIC)
-    assert expected == spki._spki_of_ec_key(ec_key(public(point)), P256, PUBLIC)
-    assert expected == spki._spki_of_ec_key(ec_key(tlv(0xA0, NULL), public(point)), P256, PUBLIC)
+    expected = tlv(0x30, tlv(0x30, keys.ID_EC_PUBLIC_KEY, P256), tlv(3, b"\0" + point))
+    assert expected == keys._spki_of_ec_key(ec_key(tlv(0xA0, P256), public(point)), None, PUBLIC)
+    assert expected == keys._spki_of_ec_key(ec_key(public(point)), P256, PUBLIC)
+    assert expected == keys._spki_of_ec_key(ec_key(tlv(0xA0, NULL), public(point)), P256, PUBLIC)
 
 
 def test_a_key_without_its_public_half() -> None:
     """The point is computed, for a named curve."""
-    assert spki._spki_of_ec_key(ec_key(tlv(0xA0, P256)), None, PUBLIC) == PUBLIC
+    assert keys._spki_of_ec_key(ec_key(tlv(0xA0, P256)), None, PUBLIC) == PUBLIC
 
 
 @pytest.mark.parametrize(
@@ -308,7 +303,7 @@ def test_a_key_without_its_public_half() -> None:
 def test_a_key_at_odds_with_itself_is_refused(der: bytes, parameters: bytes | None) -> None:
     """Without a curve, with another point, or where only openssl knows which form the point would take."""
     with pytest.raises(PinFormatError):
-        spki._spki_of_ec_key(der, parameters, PUBLIC)
+        keys._spki_of_ec_key(der, parameters, PUBLIC)
 
 
 def test_parameters_of_rsa_are_written_as_openssl_writes_them() -> None:
@@ -328,7 +323,7 @@ def test_a_key_that_is_restricted_to_pss_keeps_its_restriction() -> None:
     """RFC 4055 §1.2: identifier and parameters go into the certificate as they stand in the PKCS #8 key."""
     key = generate_key("rsa-2048")
     traditional = key.private_bytes(DER, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
-    algorithm = tlv(0x30, spki.ID_RSASSA_PSS)
+    algorithm = tlv(0x30, keys.ID_RSASSA_PSS)
     bits = tlv(3, b"\0", key.public_key().public_bytes(DER, serialization.PublicFormat.PKCS1))
     pkcs8 = tlv(0x30, tlv(2, b"\0"), algorithm, tlv(4, traditional))
     assert spki_of_private_key(pkcs8) == tlv(0x30, algorithm, bits)
