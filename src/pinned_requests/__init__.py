@@ -66,11 +66,14 @@ __all__ = [
 # A library leaves it to the program whether its log is shown.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
-# Imported at the first use, since few programs use both one of these and a session.
-_LATER = {"PinnedSSLContext": "pinned_requests.tls.context", "pinning_error": "pinned_requests.tls.errors"}
-_LATER |= dict.fromkeys(
-    ("delete", "get", "head", "options", "patch", "post", "put", "request"), "pinned_requests.transport.api"
-)
+# Imported at first use: most programs with a session need none of these.
+_LATER = {
+    "PinnedSSLContext": "pinned_requests.tls.context",
+    "pinning_error": "pinned_requests.tls.errors",
+    **dict.fromkeys(
+        ("delete", "get", "head", "options", "patch", "post", "put", "request"), "pinned_requests.transport.api"
+    ),
+}
 
 # Users know these names, in error texts and pickles too, not the modules that they happen to stand in.
 for _name in __all__:

@@ -1,4 +1,4 @@
-"""Host names and host patterns, in the canonical form in which they are compared.
+"""Host names and host patterns, in the canonical form in which they are compared; and which pattern nearly matches.
 
 Rules for the next maintainer:
 
@@ -36,10 +36,7 @@ _PORT = r"[1-9][0-9]{0,4}"
 _ACCEPTED = "write the host alone, such as 'api.example.com', '*.example.com' or '**.example.com'"
 
 _KINDS: dict[str, PatternKind] = {"": "exact", "*.": "one-label", "**.": "subtree"}
-_MAX_COMPARED = 1_000  # patterns: more take longer than an error text is worth, and a redirect may ask for many
-_MAX_ALIKE = 100  # characters: difflib takes quadratic time
-_ALIKE = 0.8  # of difflib's ratio: one or two characters of a name
-_PREFIXES = {kind: prefix for prefix, kind in _KINDS.items()}
+PREFIXES = {kind: prefix for prefix, kind in _KINDS.items()}
 
 
 class HostError(PolicyError):
@@ -88,12 +85,12 @@ def _normalize(host: str) -> str:
 
 
 def _is_plain(name: str) -> bool:
-    """Return whether a name is certainly in canonical form, and no address. A quick answer for nearly all names."""
+    """Return whether a text is certainly a name in canonical form, and not an address. Nearly all names are short."""
     return (
-        len(name) <= MAX_LABEL
+        len(name) <= MAX_LABEL  # so no label is too long
         and _CANONICAL.issuperset(name)
-        and ".." not in f".{name}"  # no label but the last is empty
-        and name.rpartition(".")[2][:1].isalpha()  # nor is the last, and the name does not end in a number
+        and ".." not in f".{name}"  # no label in front of the last is empty
+        and name.rpartition(".")[2][:1].isalpha()  # the last is not empty, and the name is not an IP address
     )
 
 
@@ -124,7 +121,7 @@ class HostPattern(Value):
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return _PREFIXES[self.kind] + host + ("" if self.port is None else f":{self.port}")
+        return PREFIXES[self.kind] + host + ("" if self.port is None else f":{self.port}")
 
     @classmethod
     def parse(cls, text: str) -> HostPattern:
@@ -156,40 +153,6 @@ class HostPattern(Value):
         if kind != "exact" and is_address(host):
             raise PolicyError(f"invalid host pattern {show(text)}: an IP address has no wildcard; write it alone")
         return cls(kind, host, port)
-
-
-def near_miss(names: Collection[str], host: str, port: int | None) -> str | None:
-    """Return which of `names`, canonical host patterns, nearly matches a host that none of them matches.
-
-    It is half a sentence for an error text, or None. `host` is in canonical form.
-    """
-    if len(names) > _MAX_COMPARED:
-        return None
-    patterns = [HostPattern.parse(name) for name in names]
-    ports = sorted(each.port for each in patterns if each.port not in (None, port) and _covers(each, host))
-    if ports:
-        return f"{host} is pinned for port {ports[0]}, and was asked on {'another' if port is None else port}"
-    for each in patterns:
-        if each.kind == "one-label" and host == each.host:
-            return f"{each} does not match {host} itself; '**.{each.host}' does"
-        if each.kind == "one-label" and host.endswith(f".{each.host}"):
-            return f"{each} matches one label only; '**.{each.host}' matches any number"
-        if each.kind == "exact" and host.endswith(f".{each.host}"):
-            return f"{each} does not match its subdomains; '**.{each.host}' does"
-    import difflib  # noqa: PLC0415  for errors only
-
-    hosts = [each.host for each in patterns if len(each.host) <= _MAX_ALIKE]
-    close = difflib.get_close_matches(host[:_MAX_ALIKE], hosts, n=1, cutoff=_ALIKE)
-    return f"the policy has {close[0]!r}" if close and close[0] != host else None
-
-
-def _covers(pattern: HostPattern, host: str) -> bool:
-    if pattern.kind == "exact":
-        return host == pattern.host
-    below = host.endswith(f".{pattern.host}")
-    if pattern.kind == "one-label":
-        return below and "." not in host.removesuffix(f".{pattern.host}")
-    return below or host == pattern.host
 
 
 def _refuse_url_parts(text: str) -> None:
@@ -247,3 +210,47 @@ def _number(text: str) -> int:
     if text.startswith("0x"):
         return int(text, 16)
     return int(text, 8 if text.startswith("0") else 10)
+
+
+_MAX_COMPARED = 1_000  # patterns: more take longer than an error text is worth, and a redirect may ask for many
+_MAX_ALIKE = 100  # characters: difflib takes quadratic time
+_ALIKE = 0.8  # of difflib's ratio: one or two characters of a name
+
+
+def near_miss(names: Collection[str], host: str, port: int | None) -> str | None:
+    """Return which of `names`, canonical host patterns, nearly matches a host that none of them matches.
+
+    It is half a sentence for an error text, or None. `host` is in canonical form.
+    """
+    if len(names) > _MAX_COMPARED:
+        return None
+    patterns = [HostPattern.parse(name) for name in names]
+    ports = sorted(each.port for each in patterns if each.port not in (None, port) and _covers(each, host))
+    if ports:
+        return f"{host} is pinned for port {ports[0]}, and was asked on {'another' if port is None else port}"
+    for each in patterns:
+        if each.kind == "one-label" and host == each.host:
+            return f"{each} does not match {host} itself; '**.{each.host}' does"
+        if each.kind == "one-label" and host.endswith(f".{each.host}"):
+            return f"{each} matches one label only; '**.{each.host}' matches any number"
+        if each.kind == "exact" and host.endswith(f".{each.host}"):
+            return f"{each} does not match its subdomains; '**.{each.host}' does"
+    alike = _most_alike([each.host for each in patterns if len(each.host) <= _MAX_ALIKE], host[:_MAX_ALIKE])
+    return f"the policy has {alike!r}" if alike not in (None, host) else None
+
+
+def _most_alike(names: list[str], name: str) -> str | None:
+    try:
+        import difflib  # noqa: PLC0415  for errors only
+    except (ImportError, OSError):  # without file descriptors, or in another root folder: the rest is said
+        return None
+    return next(iter(difflib.get_close_matches(name, names, n=1, cutoff=_ALIKE)), None)
+
+
+def _covers(pattern: HostPattern, host: str) -> bool:
+    if pattern.kind == "exact":
+        return host == pattern.host
+    below = host.endswith(f".{pattern.host}")
+    if pattern.kind == "one-label":
+        return below and "." not in host.removesuffix(f".{pattern.host}")
+    return below or host == pattern.host

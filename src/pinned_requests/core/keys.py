@@ -1,6 +1,6 @@
-"""The public keys of certificates, CSRs, public and private keys that are given in PEM, in DER or as objects.
+"""Reads the public key of a certificate, CSR, public or private key, in PEM, DER or an object, to make pins.
 
-What pins are made from. A program that is given its pins does not import this, nor does a check of a chain.
+It is imported at first use: a program that is given its pins does not need it, and no check of a chain does.
 
 Rules for the next maintainer:
 
@@ -62,19 +62,21 @@ def spki_of(kind: str, value: Any) -> bytes:
     Raises:
         PinFormatError: it cannot be read as one.
     """
-    if kind == "private key" and hasattr(value, "private_bytes"):
+    if kind == "private key" and not isinstance(value, bytes) and hasattr(value, "private_bytes"):
         return spki_of_public_key(_through_cryptography(value.public_key, "a private key"))
-    return _read(kind, der_of(kind, value))
+    return read(kind, der_of(kind, value))
 
 
 def der_of(kind: str, value: object) -> bytes:
-    """Return the DER bytes of `value`, which is as for `spki_of()` but no private key object. They are not read.
+    """Return the DER bytes of `value`: PEM, DER, or an object of `cryptography` other than a private key.
+
+    The bytes are not parsed.
 
     Raises:
-        PinFormatError: a PEM text has no `kind`, or `value` is another object.
+        PinFormatError: a PEM text has no `kind`, or the object is another one.
     """
     if not isinstance(value, bytes):
-        return der_of_object(value)
+        return _der_of_object(value)
     # DER first: a certificate may hold text that looks like PEM, with another certificate in it.
     if _is_whole_element(value) or b"-----BEGIN " not in value:
         return value
@@ -84,6 +86,18 @@ def der_of(kind: str, value: object) -> bytes:
     return block[1]
 
 
+def read(kind: str, der: bytes) -> bytes:
+    """Return the SubjectPublicKeyInfo of a `kind` in DER.
+
+    Raises:
+        PinFormatError: it cannot be read as one.
+    """
+    try:
+        return _READERS[kind](der)
+    except PinFormatError as e:
+        raise PinFormatError(f"{show(der)} cannot be read as a {kind}: {e}") from None
+
+
 def find(data: bytes) -> Iterator[tuple[str, bytes, bytes]]:
     """Yield the kind, DER and SPKI of the certificates, CSRs, public and private keys in `data`, which is PEM or DER.
 
@@ -91,13 +105,13 @@ def find(data: bytes) -> Iterator[tuple[str, bytes, bytes]]:
         PinFormatError: the content of a PEM block does not match its label.
     """
     if _is_whole_element(data):
-        for kind, read in _READERS.items():
+        for kind, reader in _READERS.items():
             with suppress(PinFormatError):  # the next kind may fit
-                yield kind, data, read(data)
+                yield kind, data, reader(data)
                 return
     else:
         for label, der in pem_blocks(data, _LABELS):
-            yield _LABELS[label], der, _read(_LABELS[label], der)
+            yield _LABELS[label], der, read(_LABELS[label], der)
 
 
 def pem_blocks(data: bytes, labels: Collection[str]) -> Iterator[tuple[str, bytes]]:
@@ -175,22 +189,6 @@ def spki_of_private_key(der: bytes) -> bytes:
     return encoded
 
 
-def der_of_object(value: object) -> bytes:
-    """Return the DER bytes of a certificate, CSR or public key object of `cryptography`.
-
-    Raises:
-        PinFormatError: `value` is something else.
-    """
-    if not hasattr(value, "public_bytes"):
-        raise PinFormatError(f"{show(value)} is neither bytes nor an object of cryptography")
-    from cryptography import x509  # noqa: PLC0415  the caller, who has such an object, has imported it
-    from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415
-
-    if isinstance(value, (x509.Certificate, x509.CertificateSigningRequest)):
-        return value.public_bytes(Encoding.DER)  # the bytes it was read from
-    return _through_cryptography(lambda: value, "a public key")
-
-
 _LABELS = {  # RFC 7468, and the other labels that openssl writes or reads
     "CERTIFICATE": "certificate",
     "X509 CERTIFICATE": "certificate",
@@ -211,11 +209,16 @@ _READERS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def _read(kind: str, der: bytes) -> bytes:
-    try:
-        return _READERS[kind](der)
-    except PinFormatError as e:
-        raise PinFormatError(f"{show(der)} cannot be read as a {kind}: {e}") from None
+def _der_of_object(value: object) -> bytes:
+    """Return the DER bytes of a certificate, CSR or public key object of `cryptography`."""
+    if not hasattr(value, "public_bytes"):
+        raise PinFormatError(f"{show(value)} is neither bytes nor an object of cryptography")
+    from cryptography import x509  # noqa: PLC0415  the caller, who has such an object, has imported it
+    from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415
+
+    if isinstance(value, (x509.Certificate, x509.CertificateSigningRequest)):
+        return value.public_bytes(Encoding.DER)  # the bytes it was read from
+    return _through_cryptography(lambda: value, "a public key")
 
 
 def _is_whole_element(data: bytes) -> bool:

@@ -147,7 +147,7 @@ class PinPolicy(Value):
             PolicyError: as the constructor, naming host and field; a field is unknown; or the TOML is invalid.
             PinFormatError: a pin cannot be read.
         """
-        return cls._of_text(text, is_json=False)
+        return cls._of(_policy_text().load_toml(text))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> PinPolicy:
@@ -161,7 +161,7 @@ class PinPolicy(Value):
                 the JSON is invalid.
             PinFormatError: a pin cannot be read.
         """
-        return cls._of_text(text, is_json=True)
+        return cls._of(_policy_text().load_json(text))
 
     @classmethod
     def from_text(cls, text: str | bytes) -> PinPolicy:
@@ -170,7 +170,7 @@ class PinPolicy(Value):
         Raises:
             PolicyError: as `from_json` and `from_toml`.
         """
-        return cls._of_text(text)
+        return cls.from_json(text) if _policy_text().looks_like_json(text) else cls.from_toml(text)
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> PinPolicy:
@@ -183,8 +183,6 @@ class PinPolicy(Value):
             PinFormatError: a pin cannot be read.
             OSError: the file cannot be opened or read.
         """
-        from pinned_requests.core import policy_text  # noqa: PLC0415  as in `_of_text()`
-
         try:
             place = Path(path)
         except TypeError:
@@ -194,7 +192,7 @@ class PinPolicy(Value):
             raise PolicyError(f"{show(str(place))} has an unknown suffix; give the path of a .toml or .json file")
         try:
             with place.open("rb") as file:
-                text = file.read(policy_text.MAX_SIZE + 1)
+                text = file.read(_policy_text().MAX_SIZE + 1)
             return read(text)._with(_file=str(place))  # noqa: SLF001  of this class
         except ValueError as e:  # a null byte in the path is a plain one
             raise _as_policy_error(e, show(str(place))) from None
@@ -227,15 +225,13 @@ class PinPolicy(Value):
 
     def to_toml(self) -> str:
         """Return the policy as TOML, which `from_toml` reads back to an equal one."""
-        from pinned_requests.core.policy_text import dump_toml  # noqa: PLC0415  as in `_of_text()`
-
-        return dump_toml(self._document())
+        text: str = _policy_text().dump_toml(self._document())
+        return text
 
     def to_json(self) -> str:
         """Return the policy as JSON, which `from_json` reads back to an equal one."""
-        from pinned_requests.core.policy_text import dump_json  # noqa: PLC0415  as in `_of_text()`
-
-        return dump_json(self._document())
+        text: str = _policy_text().dump_json(self._document())
+        return text
 
     def _document(self) -> dict[str, Any]:
         options = {
@@ -245,14 +241,6 @@ class PinPolicy(Value):
             "hosts": {pattern: pins.fields() for pattern, pins in self._hosts.items()},
         }
         return {name: value for name, value in options.items() if value}
-
-    @classmethod
-    def _of_text(cls, text: str | bytes, *, is_json: bool | None = None) -> PinPolicy:
-        from pinned_requests.core import policy_text  # noqa: PLC0415  many policies are a mapping in a program
-
-        if is_json is None:
-            is_json = policy_text.looks_like_json(text)
-        return cls._of(policy_text.load_json(text) if is_json else policy_text.load_toml(text))
 
     @classmethod
     def _of(cls, values: Mapping[str, Any]) -> PinPolicy:
@@ -311,8 +299,8 @@ class PinPolicy(Value):
         Raises:
             PolicyError: `host` has no canonical form, or `port` is not an integer.
         """
-        entry = self.find(normalize_host(host), port)
-        return entry and entry[1]
+        _pattern, pins = self.find(normalize_host(host), port) or (None, None)
+        return pins
 
     def find(self, host: str, port: int | None) -> tuple[str, PinSet] | None:
         """Return the pattern that matches a normalized host, in canonical spelling, and its pins; None if none does.
@@ -397,6 +385,13 @@ class PinPolicy(Value):
 
     def _key(self) -> tuple[object, ...]:
         return self._hosts, self._unpinned_hosts, self.report_uri, self._outdated, self.blocked
+
+
+def _policy_text() -> Any:
+    """Return the module for TOML and JSON, imported at first use: many policies are a mapping in a program."""
+    from pinned_requests.core import policy_text  # noqa: PLC0415  see above
+
+    return policy_text
 
 
 def _read_report_uri(text: str) -> ReportURI:

@@ -17,7 +17,7 @@ def escape(text: str, limit: int = MAX_LINE) -> str:
     """
     if len(text) <= limit and text.isprintable():
         return text
-    pieces = [c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text[: limit + 1]]
+    pieces = [c if c.isprintable() else repr(c)[1:-1] for c in text[: limit + 1]]
     if sum(map(len, pieces)) <= limit:
         return "".join(pieces)
     # Cut between pieces: half an escape, such as `\u20`, would read as text that was not in the input.

@@ -12,13 +12,12 @@ Rules for the next maintainer:
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pinned_requests.core.chain import Chain
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import normalize_host
 from pinned_requests.core.text import exact, show
-from pinned_requests.core.value import Value, put
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -53,7 +52,7 @@ _NO_VIOLATION = frozenset((Outcome.MATCH, Outcome.UNPINNED, Outcome.EXEMPT, Outc
 _WITHOUT_PINS = frozenset((Outcome.UNPINNED, Outcome.EXEMPT))
 
 
-class Verdict(Value):
+class Verdict(NamedTuple):
     """The decision about a connection.
 
     Attributes:
@@ -76,31 +75,8 @@ class Verdict(Value):
     pattern: str | None
     pins: PinSet | None
     chain: Chain
-    pin: Pin | None
-    depth: int | None
-    __slots__ = tuple(__annotations__)
-
-    def __init__(  # noqa: PLR0913, PLR0917  one argument a field
-        self,
-        outcome: Outcome,
-        is_allowed: bool,  # noqa: FBT001  a field
-        host: str,
-        port: int | None,
-        pattern: str | None,
-        pins: PinSet | None,
-        chain: Chain,
-        pin: Pin | None = None,
-        depth: int | None = None,
-    ) -> None:
-        put(self, "outcome", outcome)  # not by `_set()`: a new connection has two of these
-        put(self, "is_allowed", is_allowed)
-        put(self, "host", host)
-        put(self, "port", port)
-        put(self, "pattern", pattern)
-        put(self, "pins", pins)
-        put(self, "chain", chain)
-        put(self, "pin", pin)
-        put(self, "depth", depth)
+    pin: Pin | None = None
+    depth: int | None = None
 
     @property
     def is_violation(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from functools import lru_cache
 
 from pinned_requests.core.der import ANY, OID, SEQUENCE, SET, Element, elements, fields
@@ -22,7 +23,8 @@ _NAME_TYPES = {  # RFC 4514 §3, and others that certificates on the web have
     "1.2.840.113549.1.9.1": "emailAddress",
 }
 _ESCAPES = {ord(special): f"\\{special}" for special in ',+"\\<>;='}  # RFC 4514 §2.4
-_STRING_ENCODINGS = {0x0C: "utf-8", 0x1C: "utf-32-be", 0x1E: "utf-16-be"}  # UTF8String, UniversalString, BMPString
+# UTF8String, UniversalString, BMPString. Not by name, which may have to import a codec: a refusal needs no file.
+_DECODERS = {0x0C: codecs.utf_8_decode, 0x1C: codecs.utf_32_be_decode, 0x1E: codecs.utf_16_be_decode}
 
 
 def name_as_text(der: bytes) -> str:
@@ -43,7 +45,8 @@ def name_as_text(der: bytes) -> str:
 def _attribute_as_text(attribute: Element) -> str:
     kind, value = fields(attribute.content, OID, ANY)
     oid = _dotted(kind.content)
-    text = value.content.decode(_STRING_ENCODINGS.get(value.tag, "latin-1"), "replace")
+    decode = _DECODERS.get(value.tag)
+    text = value.content.decode("latin-1") if decode is None else decode(value.content, "replace", True)[0]  # noqa: FBT003  the end
     # Without escapes the common name "x,O=Bank" would look like two attributes.
     return f"{_NAME_TYPES.get(oid, oid)}={text.translate(_ESCAPES)}"
 

@@ -90,10 +90,11 @@ def entry_of(policy: PinPolicy, host: str, port: int) -> str:
     Raises:
         PolicyError: no pattern matches it, or it is exempt.
     """
-    pattern, pins = policy.find(host, port) or (None, None)
-    if pattern is None or pins is None:
+    entry = policy.find(host, port)
+    if entry is None:
         advice = near_miss(policy.hosts, host, port) or "add it with 'init --add'"
         raise PolicyError(f"the policy has no entry for {show(host)} on port {port}; {advice}")
+    pattern, pins = entry
     if pins.is_exempt:
         raise PolicyError(f"the policy exempts {pattern}: it has no pins to change")
     return pattern

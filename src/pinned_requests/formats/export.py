@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pinned_requests.core.errors import PolicyError
-from pinned_requests.core.host import HostPattern, is_address
+from pinned_requests.core.host import PREFIXES, HostPattern, is_address
 from pinned_requests.core.policy import PinPolicy
 from pinned_requests.core.text import show
 from pinned_requests.formats.results import WHOLE, Loss
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pinned_requests.core.pin import Pin
     from pinned_requests.core.pinset import PinSet
 
-EVERY_KIND: frozenset[PatternKind] = frozenset(("exact", "one-label", "subtree"))
+EVERY_KIND = frozenset(PREFIXES)
 
 
 class Abilities(NamedTuple):
@@ -173,8 +173,8 @@ class Export:
                 continue
             pattern = HostPattern.parse(name)
             for host in _samples(pattern):
-                holds = self._policy.find(host, pattern.port)
-                if holds is not None and holds[0] == name:
+                holds, _pins = self._policy.find(host, pattern.port) or (None, None)
+                if holds == name:
                     self._leave_out_stricter(pattern, HostPattern("exact", host, pattern.port), allowed)
 
     def _leave_out_stricter(self, pattern: HostPattern, sample: HostPattern, allowed: int) -> None:
@@ -279,15 +279,15 @@ def select(policy: PinPolicy, host: str) -> PinPolicy:
     selected: dict[HostPattern, PinSet] = {wanted: found}
     if name is not None:
         for port in sorted({each.port for each in patterns if each.port is not None} if wanted.port is None else ()):
-            _pattern, pins = policy.find(name, port) or (None, found)
-            if pins != found:
+            _pattern, pins = policy.find(name, port) or (None, None)
+            if pins is not None and pins != found:
                 selected[HostPattern(wanted.kind, wanted.host, port)] = pins
     else:
         # Entries without a port first: the one with the port is more specific and replaces it.
         for each in sorted(patterns, key=lambda each: each.port is not None):
             if (narrower := _within(each, wanted)) is not None:
-                entry = policy.find(narrower.host, narrower.port) if narrower.kind == "exact" else None
-                selected[narrower] = entry[1] if entry else policy.hosts[str(each)]
+                pins = policy.lookup(narrower.host, narrower.port) if narrower.kind == "exact" else None
+                selected[narrower] = pins or policy.hosts[str(each)]
     return PinPolicy(
         {str(pattern): pins for pattern, pins in selected.items()},
         unpinned_hosts=policy.unpinned_hosts,

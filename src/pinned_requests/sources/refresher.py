@@ -23,6 +23,7 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pinned_requests.core import policy_text  # noqa: F401  a later look may not be able to import it
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.text import escape
 from pinned_requests.enforcement.telemetry import Observed, observe

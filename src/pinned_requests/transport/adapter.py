@@ -50,9 +50,9 @@ def _send(  # noqa: PLR0913, PLR0917  requests' signature, behind two arguments 
     **others: Any,
 ) -> Response:
     """Send a request by `send`, found on the adapter; see `PinnedHTTPAdapter.send()`."""
-    verify = verification(adapter.pinned_by, verify, cert)
+    verify = checked_verify(adapter.pinned_by, verify, cert)
     try:
-        with nullcontext() if is_ours(adapter) else of_others(adapter, request.url).sending(adapter, send, request):
+        with nullcontext() if _is_ours(adapter) else _of_others(adapter, request.url).sending(adapter, send, request):
             return send(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies, **others)
     except RequestsConnectionError as error:
         refusal = error if isinstance(error, PinningError) else next(iter(error.args), None)
@@ -65,12 +65,11 @@ def _send(  # noqa: PLR0913, PLR0917  requests' signature, behind two arguments 
 _delegation: Any = None  # the module, from the first request of an adapter class of others on: most programs have none
 
 
-def is_ours(adapter: PinnedHTTPAdapter) -> bool:
-    """Say whether an adapter is of this package's own class, with no `send()` of its own."""
+def _is_ours(adapter: PinnedHTTPAdapter) -> bool:
     return type(adapter) is PinnedAdapter and "send" not in vars(adapter)
 
 
-def of_others(adapter: PinnedHTTPAdapter, url: str | None) -> Any:
+def _of_others(adapter: PinnedHTTPAdapter, url: str | None) -> Any:
     """Return the module for adapter classes of others, if the policy lets this one send a request for `url`.
 
     Raises:
@@ -83,6 +82,16 @@ def of_others(adapter: PinnedHTTPAdapter, url: str | None) -> Any:
     if not delegation.sends_through_requests(adapter):
         demand_unseen(adapter.pinned_by.guard, url, adapter)
     return delegation
+
+
+def demand_pinnable(adapter: PinnedHTTPAdapter, url: str | None) -> None:
+    """Check that an adapter sends through connections that are checked, or that the policy allows others for `url`.
+
+    Raises:
+        UnpinnableAdapterError: neither.
+    """
+    if not _is_ours(adapter):
+        _of_others(adapter, url)
 
 
 def _pool(adapter: PinnedHTTPAdapter, find: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -115,7 +124,7 @@ def _managers(adapter: PinnedHTTPAdapter, managers: dict[str, Any]) -> dict[str,
     return managers
 
 
-def verification(pinning: Pinning, verify: Any, cert: Any) -> Any:
+def checked_verify(pinning: Pinning, verify: Any, cert: Any) -> Any:
     """Return `verify` as `HTTPAdapter` should get it.
 
     requests takes any falsy value for False in one place, and False alone in another: the pool of an unverified

@@ -1,7 +1,7 @@
 """The connection of `PinnedSession.check()`: a handshake with the settings of a request, and no request.
 
-It is made by a copy of the pool that a request would use, and the pool's check is asked for its verdict. The modules
-that send requests do not know this one, which is imported when it is called.
+It is made by a copy of the pool that a request would use, and the pool's check is asked for its verdict. Imported by
+`PinnedSession.check()` when it is called: no request needs it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from urllib3 import HTTPResponse
 
 from pinned_requests.core.chain import Chain
 from pinned_requests.enforcement.guard import Refusal
-from pinned_requests.transport.adapter import is_ours, of_others, verification
+from pinned_requests.transport.adapter import checked_verify, demand_pinnable
 from pinned_requests.transport.connection import PinnedHTTPSConnection, Pinning, hang_up
 from pinned_requests.transport.origin import origins_of
-from pinned_requests.transport.pool import PinnedPool, inner
+from pinned_requests.transport.pool import PinnedPool, real_connection
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
@@ -40,9 +40,8 @@ def handshake(adapter: PinnedHTTPAdapter, request: PreparedRequest, **settings: 
         requests.exceptions.RequestException: no connection was made, or the certificate is not valid.
     """
     guard, cert = adapter.pinned_by.guard, settings.get("cert")
-    if not is_ours(adapter):
-        of_others(adapter, request.url)
-    settings["verify"] = verify = verification(adapter.pinned_by, settings.get("verify", True), cert)
+    demand_pinnable(adapter, request.url)
+    settings["verify"] = verify = checked_verify(adapter.pinned_by, settings.get("verify", True), cert)
     pool = adapter.get_connection_with_tls_context(request, verify, proxies=settings.get("proxies"), cert=cert)
     if isinstance(pool, PinnedPool):
         adapter.cert_verify(pool, request.url or "", verify, cert)
@@ -75,7 +74,7 @@ class _Handshake:
         """Connect as for a request, and return an empty response."""
         pool = self._pool
         try:
-            connection = inner(pool._new_conn())  # noqa: SLF001  the pool is a copy of our own class
+            connection = real_connection(pool._new_conn())  # noqa: SLF001  the pool is a copy of our own class
             pinned = pool._pin(connection)  # noqa: SLF001  as above
         except Refusal as refusal:
             raise refusal.as_error() from None

@@ -132,7 +132,7 @@ class PinnedPool(HTTPConnectionPool):
 
         None: it has no TLS, or it cannot be pinned and the policy allows that.
         """
-        real = connection if isinstance(connection, PinnedHTTPSConnection) else inner(connection)
+        real = connection if isinstance(connection, PinnedHTTPSConnection) else real_connection(connection)
         if not isinstance(real, PinnedHTTPSConnection):
             connection_class: Any = type(real)
             pinned_class: Any = pinned_connection_class(connection_class)
@@ -203,7 +203,7 @@ def _pinned_pool_class(base: type) -> type:
     return type(f"Pinned{base.__name__}", (PinnedPool, base), {})
 
 
-def inner(connection: Any) -> Any:
+def real_connection(connection: Any) -> Any:
     """Return the connection that vcrpy wraps to record or play it, or `connection`."""
     vcr = sys.modules.get("vcr.stubs")
     return connection.real_connection if vcr is not None and isinstance(connection, vcr.VCRConnection) else connection

@@ -12,6 +12,7 @@ import pytest
 from pinned_requests import Pin
 from pinned_requests.core import chain as chain_module
 from pinned_requests.core.chain import Chain, SeenCertificate, see_certificate
+from pinned_requests.core.host import HostPattern
 from pinned_requests.core.spki import spki_of_certificate
 from pinned_requests.testing import Authority, Credential
 
@@ -104,12 +105,17 @@ def test_the_cache_is_bounded() -> None:
 
 
 @pytest.mark.parametrize("again", [lambda c: pickle.loads(pickle.dumps(c)), copy.copy, copy.deepcopy])  # noqa: S301 - our own
-def test_a_chain_is_a_value(ders: list[bytes], again: Callable[[Chain], Chain]) -> None:
+def test_a_chain_and_a_pattern_are_values(ders: list[bytes], again: Callable[[object], object]) -> None:
     """Equal, hashable, frozen; pickle and copy give an equal one; `repr` shows subjects and pins, not the bytes."""
     chain = Chain.of(ders, is_verified=True)
-    assert {chain} == {chain, again(chain)}
-    with pytest.raises(AttributeError):
-        chain.is_verified = False
+    pattern = HostPattern("subtree", "example.com", 8443)
+    for value in (chain, pattern):
+        assert {value} == {value, again(value)}
+        for name in value.__slots__:
+            with pytest.raises(AttributeError):
+                setattr(value, name, getattr(value, name))
+    assert chain != Chain(chain.certificates, is_verified=False)
+    assert pattern != HostPattern("subtree", "example.com")
     assert "CN=api.example.com" in repr(chain)
     assert str(chain.certificates[0].spki_pin) in repr(chain)
     assert "der=" not in repr(chain)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pinned_requests.core.der import ANY, INTEGER, NOTHING, OID, SEQUENCE, SET, elements, fields
+from pinned_requests.core.der import ANY, INTEGER, NOTHING, OID, SEQUENCE, SET, Element, elements, fields
 from pinned_requests.core.errors import PinFormatError
 
 ONE = b"\x02\x01\x01"
@@ -12,14 +12,18 @@ ONE = b"\x02\x01\x01"
 
 def test_the_shape() -> None:
     """An optional field may be missing at any place; `ANY` is every tag."""
-    missing, first, second = fields(ONE + b"\x06\x01*", [SET], INTEGER, OID)
+    missing, *present = fields(ONE + b"\x06\x01*", [SET], INTEGER, OID)
     assert missing is NOTHING
-    assert (first.tag, first.content, first.whole) == (INTEGER, b"\x01", ONE)
-    assert second.content == b"*"
-    assert [each.whole for each in fields(ONE, ANY)] == [ONE]
+    one = (INTEGER, b"\x01", ONE)
+    assert _parts(present) == [one, (OID, b"*", b"\x06\x01*")]
+    assert _parts(fields(ONE, ANY)) == [one]
     assert fields(b"", [ANY]) == [NOTHING]
-    assert [each.whole for each in elements(ONE + ONE, INTEGER)] == [ONE, ONE]
+    assert _parts(elements(ONE + ONE, INTEGER)) == [one, one]
     assert elements(b"") == []
+
+
+def _parts(found: list[Element]) -> list[tuple[int, bytes, bytes]]:
+    return [(each.tag, each.content, each.whole) for each in found]
 
 
 @pytest.mark.parametrize(

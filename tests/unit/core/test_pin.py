@@ -430,6 +430,15 @@ def test_the_pin_of_a_whole_certificate(made: dict[str, Any], forms: dict[str, l
         assert Pin.parse(f"sha256 Fingerprint={fingerprint.hex(':').upper()}") == Pin.fingerprint(data)
 
 
+@pytest.mark.parametrize("make", [Pin.fingerprint, Pin.from_certificate])
+def test_a_certificate_in_what_is_none_is_not_read(make: Callable[[Any], Pin], made: dict[str, Any]) -> None:
+    """PEM is unwrapped once: what is in it is DER."""
+    inner = made["certificate"].public_bytes(serialization.Encoding.PEM)
+    outer = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(b"junk\n" + inner) + b"-----END CERTIFICATE-----\n"
+    with pytest.raises(PinFormatError):
+        make(outer)
+
+
 class _Broken:
     """Has the methods of a key, and raises in them."""
 
@@ -443,11 +452,18 @@ class _Broken:
         raise RuntimeError
 
 
+class _KeyLike(bytes):
+    """Looks like an object of a private key, and has no public one."""
+
+    private_bytes = None
+
+
 @pytest.mark.parametrize("maker", MAKERS.values())
-def test_an_object_that_raises_is_refused(maker: Callable[[Any], Pin]) -> None:
+@pytest.mark.parametrize("value", [_Broken(), _KeyLike(b"junk")])
+def test_an_object_that_raises_is_refused(maker: Callable[[Any], Pin], value: object) -> None:
     """A key in a device that is not there, for instance."""
     with pytest.raises(PinFormatError):
-        maker(_Broken())
+        maker(value)
 
 
 def test_the_first_of_several_counts(tmp_path: Path) -> None:

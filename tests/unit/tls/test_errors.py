@@ -30,7 +30,7 @@ def error_of(outcome: Outcome = Outcome.MISMATCH) -> Any:
     """Make the error of a refusal."""
     policy = PinPolicy({"api.example.com": [PIN, BACKUP]})
     verdict = evaluate(policy, "api.example.com", Chain.missing("of the test"), NOW, port=443)
-    return tls_error(ViolationReport(Verdict(outcome, False, *verdict._fields()[2:]), NOW))  # noqa: FBT003  a field
+    return tls_error(ViolationReport(Verdict(outcome, False, *verdict[2:]), NOW))  # noqa: FBT003  a field
 
 
 @pytest.mark.parametrize("outcome", ERRORS)
