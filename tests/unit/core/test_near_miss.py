@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from pinned_requests import Pin, PinPolicy, PinSet, PolicyError
 from pinned_requests.core.host import near_miss
 from pinned_requests.enforcement.guard import Guard, Refusal
+from tests.support.nothing_to_import import NothingToImport
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +55,17 @@ def test_a_pattern_for_another_port(pattern: str, host: str, *, is_told: bool) -
     """It counts if it would match the host."""
     found = near_miss([pattern], host, None)
     assert (found == f"{host} is pinned for port 8443, and was asked on another") is is_told
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "Too many open files"), ImportError()], ids=["files", "root"])
+def test_nothing_to_compare_with(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Without file descriptors, or in another root folder, `difflib` cannot be imported: no hint is given."""
+    near_miss(POLICY.hosts, "apo.example.com", 443)  # so that `difflib` is there to be taken out
+    with monkeypatch.context() as patch:
+        patch.delitem(sys.modules, "difflib")
+        patch.setattr(sys, "meta_path", [NothingToImport(error)])
+        found = near_miss(POLICY.hosts, "apo.example.com", 443)
+    assert found is None
 
 
 def test_a_large_policy() -> None:

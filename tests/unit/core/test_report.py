@@ -15,6 +15,7 @@ from pinned_requests import Pin, PinCheck, PinPolicy, PinSet, ViolationReport
 from pinned_requests.core.chain import Chain, SeenCertificate
 from pinned_requests.core.verdict import Outcome, Verdict, evaluate
 from pinned_requests.testing import Authority
+from tests.support.nothing_to_import import NothingToImport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,21 +90,13 @@ def test_the_command_that_mends_it() -> None:
         assert "repin" not in str(ViolationReport(verdict, NOW, (), path))
 
 
-class _NothingToImport:
-    def __init__(self, error: Exception) -> None:
-        self._error = error
-
-    def find_spec(self, *_arguments: object) -> None:
-        raise self._error
-
-
 @pytest.mark.parametrize("error", [OSError(errno.EMFILE, "Too many open files"), ImportError()], ids=["files", "root"])
 def test_a_command_that_cannot_be_quoted(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     """Without file descriptors, or in another root folder, nothing can be imported: the rest is said all the same."""
     whole = str(report(PINS, VERIFIED))
     with monkeypatch.context() as patch:
         patch.delitem(sys.modules, "shlex")
-        patch.setattr(sys, "meta_path", [_NothingToImport(error)])
+        patch.setattr(sys, "meta_path", [NothingToImport(error)])
         text = str(report(PINS, VERIFIED))
     assert text == "\n".join(line for line in whole.splitlines() if "repin" not in line) != whole
 
