@@ -12,7 +12,7 @@ import pytest
 from pinned_requests import Pin, PinPolicy, PinSet, PolicyError
 from pinned_requests.core.host import near_miss
 from pinned_requests.enforcement.guard import Guard, Refusal
-from tests.support.nothing_to_import import NothingToImport
+from support.nothing_to_import import NothingToImport
 
 if TYPE_CHECKING:
     from pathlib import Path

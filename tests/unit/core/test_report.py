@@ -15,7 +15,7 @@ from pinned_requests import Pin, PinCheck, PinPolicy, PinSet, ViolationReport
 from pinned_requests.core.chain import Chain, SeenCertificate
 from pinned_requests.core.verdict import Outcome, Verdict, evaluate
 from pinned_requests.testing import Authority
-from tests.support.nothing_to_import import NothingToImport
+from support.nothing_to_import import NothingToImport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
