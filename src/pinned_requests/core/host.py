@@ -99,6 +99,11 @@ def is_address(host: str) -> bool:
     return ":" in host or _ipv4(host) is not None
 
 
+def spell_host(host: str, port: int | None) -> str:
+    """Return a host and its port, if it has one, as in a URL: an IPv6 address in brackets (RFC 3986 §3.2.2)."""
+    return (f"[{host}]" if ":" in host else host) + ("" if port is None else f":{port}")
+
+
 class HostPattern(Value):
     """A host, or the hosts that a wildcard matches.
 
@@ -120,8 +125,7 @@ class HostPattern(Value):
         put(self, "port", port)
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return PREFIXES[self.kind] + host + ("" if self.port is None else f":{self.port}")
+        return PREFIXES[self.kind] + spell_host(self.host, self.port)
 
     @classmethod
     def parse(cls, text: str) -> HostPattern:

@@ -14,7 +14,7 @@ import json
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from pinned_requests.core.host import DEFAULT_PORTS, HostPattern
+from pinned_requests.core.host import DEFAULT_PORTS, HostPattern, spell_host
 from pinned_requests.core.text import escape
 from pinned_requests.core.value import Value
 from pinned_requests.core.verdict import Outcome, Verdict
@@ -255,14 +255,14 @@ class ViolationReport(Value):
         except (ImportError, OSError):  # without file descriptors, or in another root folder: the rest is said
             return []
         host, port = self.verdict.host, self.verdict.port
-        target = HostPattern("exact", host, None if port == DEFAULT_PORTS["https"] else port)
+        target = spell_host(host, None if port == DEFAULT_PORTS["https"] else port)
         policy = "" if self.policy_file is None else f" --policy {quote(self.policy_file)}"
-        line = f"  If its owner has changed the key: pinned-requests repin {quote(str(target))}{policy}"
+        line = f"  If its owner has changed the key: pinned-requests repin {quote(target)}{policy}"
         return [line] if escape(line) == line else []
 
     def _sentence(self) -> str:  # noqa: PLR0911  a sentence for each outcome
         verdict = self.verdict
-        peer = HostPattern("exact", escape(verdict.host, _MAX_HOST), verdict.port)
+        peer = spell_host(escape(verdict.host, _MAX_HOST), verdict.port)
         match verdict.outcome:
             case Outcome.MISMATCH:
                 end = "; the request went on: the pin set is report-only" if verdict.is_allowed else ""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pinned_requests.core.errors import PolicyError
-from pinned_requests.core.host import DEFAULT_PORTS, HostPattern
+from pinned_requests.core.host import DEFAULT_PORTS, HostPattern, spell_host
 from pinned_requests.core.text import show
 
 HTTPS_PORT = DEFAULT_PORTS["https"]
@@ -25,12 +25,12 @@ class Target(NamedTuple):
     port: int = HTTPS_PORT
 
     def __str__(self) -> str:
-        return str(HostPattern("exact", self.host, self.port))
+        return spell_host(self.host, self.port)
 
     @property
     def pattern(self) -> str:
         """Its host pattern in a policy: with its port only where that is not 443."""
-        return str(HostPattern("exact", self.host, None if self.port == HTTPS_PORT else self.port))
+        return spell_host(self.host, None if self.port == HTTPS_PORT else self.port)
 
     @property
     def url(self) -> str:

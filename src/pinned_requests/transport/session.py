@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import requests
 
 from pinned_requests.core.errors import PolicyError
-from pinned_requests.core.host import HostPattern
+from pinned_requests.core.host import spell_host
 from pinned_requests.core.report import PinCheck
 from pinned_requests.core.text import escape
 from pinned_requests.enforcement.guard import Guard, Refusal
@@ -254,7 +254,7 @@ class PinnedSession(Outermost, requests.Session):
                 last = each
         except PinningError as error:
             scheme, host, port = origins_of(str(last.url))[0]
-            where = f"{scheme}://{HostPattern('exact', host, port)}"
+            where = f"{scheme}://{spell_host(host, port)}"
             error.args = (f"{error}\n  Redirected from {escape(where)}.",)
             raise
 
