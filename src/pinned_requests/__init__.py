@@ -27,7 +27,17 @@ from pinned_requests.exceptions import (
 from pinned_requests.policy_store import PolicyStore
 from pinned_requests.transport.adapter import PinnedAdapter
 from pinned_requests.transport.manager import PinnedPoolManager, PinnedProxyManager
-from pinned_requests.transport.session import PinnedSession
+from pinned_requests.transport.session import (
+    PinnedSession,
+    delete,
+    get,
+    head,
+    options,
+    patch,
+    post,
+    put,
+    request,
+)
 
 __all__ = [
     "BlockedKeyError",
@@ -67,13 +77,7 @@ __all__ = [
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 # Imported at first use: most programs with a session need none of these.
-_LATER = {
-    "PinnedSSLContext": "pinned_requests.tls.context",
-    "pinning_error": "pinned_requests.tls.errors",
-    **dict.fromkeys(
-        ("delete", "get", "head", "options", "patch", "post", "put", "request"), "pinned_requests.transport.api"
-    ),
-}
+_LATER = {"PinnedSSLContext": "pinned_requests.tls.context", "pinning_error": "pinned_requests.tls.errors"}
 
 # Users know these names, in error texts and pickles too, not the modules that they happen to stand in.
 for _name in __all__:
@@ -90,7 +94,6 @@ def __dir__() -> list[str]:
 if typing.TYPE_CHECKING:
     from pinned_requests.tls.context import PinnedSSLContext
     from pinned_requests.tls.errors import pinning_error
-    from pinned_requests.transport.api import delete, get, head, options, patch, post, put, request
 
     __version__: str
 else:  # hidden from type checkers: for them, a module with this function has every attribute

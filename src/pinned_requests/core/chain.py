@@ -6,9 +6,9 @@ import hashlib
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from pinned_requests.core.der import parts_of_certificate
 from pinned_requests.core.errors import PinFormatError
 from pinned_requests.core.pin import Pin
-from pinned_requests.core.spki import parts_of_certificate
 from pinned_requests.core.text import show
 from pinned_requests.core.value import Value
 from pinned_requests.core.x509_name import name_as_text

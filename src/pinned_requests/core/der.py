@@ -1,10 +1,14 @@
-"""A strict reader of DER (ITU-T X.690 §10).
+"""A strict reader of DER (ITU-T X.690 §10), and of the public key (SPKI) of a certificate in it.
 
 Rules for the next maintainer:
 
-- Accept only definite, minimal lengths, and check every bound. Refuse what is not understood; never skip it.
+- A parser that disagrees with the TLS library would hash a key that the peer does not have. Accept only definite,
+  minimal lengths, and check every bound and tag. Refuse what is not understood; never skip it.
+- Copy the bytes of a key; do not parse and serialize them: `cryptography` re-encodes RSA-PSS keys and EC keys with
+  explicit parameters, and cannot load keys of unknown types.
 - For any input, return a value or raise a `PinFormatError`, in time linear in its length.
 - An error completes the sentence "… cannot be read: it …". Its caller names the input.
+- Signatures, dates and extensions are *not* checked: the TLS library does that, before this code runs.
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ from pinned_requests.core.text import show
 
 INTEGER, BIT_STRING, OCTET_STRING, OID, SEQUENCE, SET = 0x02, 0x03, 0x04, 0x06, 0x30, 0x31
 ANY = -1
+VERSION = 0xA0  # [0] EXPLICIT
+ISSUER_UNIQUE_ID, SUBJECT_UNIQUE_ID, EXTENSIONS = 0x81, 0x82, 0xA3  # [1], [2] IMPLICIT BIT STRING, [3] EXPLICIT
 HIGH_TAG = 0x1F  # X.690 §8.1.2.4: the tag number follows in further octets
 
 # A certificate on the web has 1 to 5 kB, and OpenSSL accepts chains of 100 kB: this is ample.
@@ -112,3 +118,48 @@ def bounded(data: bytes) -> bytes:
     if len(data) > MAX_SIZE:
         raise PinFormatError(f"{len(data)} bytes is too large for a certificate or key; at most {MAX_SIZE} are read")
     return data
+
+
+class CertificateParts:
+    """Three fields of a certificate, each as its unchanged DER bytes with tag and length."""
+
+    __slots__ = ("issuer", "spki", "subject")
+
+    def __init__(self, issuer: bytes, subject: bytes, spki: bytes) -> None:
+        self.issuer = issuer
+        self.subject = subject
+        self.spki = spki
+
+
+def parts_of_certificate(der: bytes) -> CertificateParts:
+    """Return issuer, subject and SPKI of an X.509 certificate in DER (RFC 5280 §4.1).
+
+    Raises:
+        PinFormatError: `der` is not one certificate in strict DER.
+    """
+    (certificate,) = fields(bounded(der), SEQUENCE)
+    tbs, _algorithm, _signature = fields(certificate.content, SEQUENCE, SEQUENCE, BIT_STRING)
+    version, _serial, _algorithm, issuer, _validity, subject, spki, *_ = fields(
+        tbs.content,
+        *([VERSION], INTEGER, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE),
+        *([ISSUER_UNIQUE_ID], [SUBJECT_UNIQUE_ID], [EXTENSIONS]),
+    )
+    if version is not NOTHING:
+        fields(version.content, INTEGER)
+    return CertificateParts(issuer.whole, subject.whole, checked_spki(spki))
+
+
+def spki_of_certificate(der: bytes) -> bytes:
+    """Return the SubjectPublicKeyInfo bytes of a DER certificate, tag and length included.
+
+    Raises:
+        PinFormatError: `der` is not one certificate in strict DER.
+    """
+    return parts_of_certificate(der).spki
+
+
+def checked_spki(element: Element) -> bytes:
+    """Return the bytes of SubjectPublicKeyInfo ::= SEQUENCE { SEQUENCE { OID, ANY OPTIONAL }, BIT STRING }, checked."""
+    algorithm, _key = fields(element.content, SEQUENCE, BIT_STRING)
+    fields(algorithm.content, OID, [ANY])
+    return element.whole

@@ -4,8 +4,7 @@ It is imported at first use: a program that is given its pins does not need it, 
 
 Rules for the next maintainer:
 
-- Copy the bytes, as `core/spki.py` does. `cryptography` is imported only to read a private key or an object.
-- For any input, return bytes or raise a `PinFormatError`; raise no other error.
+- The rules of `core/der.py` hold here, too. `cryptography` is imported only to read a private key or an object.
 - No text of an error shows an input: it may be a private key.
 """
 
@@ -27,11 +26,12 @@ from pinned_requests.core.der import (
     SEQUENCE,
     Element,
     bounded,
+    checked_spki,
     elements,
     fields,
+    spki_of_certificate,
 )
 from pinned_requests.core.errors import PinFormatError
-from pinned_requests.core.spki import checked_spki, spki_of_certificate
 from pinned_requests.core.text import escape, show
 
 if TYPE_CHECKING:

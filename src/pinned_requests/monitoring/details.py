@@ -6,8 +6,8 @@ import hashlib
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pinned_requests.core.der import parts_of_certificate, spki_of_certificate
 from pinned_requests.core.pin import FoundKey, Pin
-from pinned_requests.core.spki import parts_of_certificate, spki_of_certificate
 from pinned_requests.core.x509_name import name_as_text
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from pinned_requests.core.chain import see_certificate
+from pinned_requests.core.der import parts_of_certificate
 from pinned_requests.core.errors import PinFormatError
 from pinned_requests.core.pin import Pin
-from pinned_requests.core.spki import parts_of_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -1,7 +1,6 @@
 """The connection of `PinnedSession.check()`: a handshake with the settings of a request, and no request.
 
-It is made by a copy of the pool that a request would use, and the pool's check is asked for its verdict. Imported by
-`PinnedSession.check()` when it is called: no request needs it.
+A copy of the pool that a request would use makes it. Imported when it is called: no request needs it.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ import pytest
 from pinned_requests import Pin
 from pinned_requests.core import chain as chain_module
 from pinned_requests.core.chain import Chain, SeenCertificate, see_certificate
+from pinned_requests.core.der import spki_of_certificate
 from pinned_requests.core.host import HostPattern
-from pinned_requests.core.spki import spki_of_certificate
 from pinned_requests.testing import Authority, Credential
 
 if TYPE_CHECKING:

@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 
 from pinned_requests import PinFormatError
 from pinned_requests.core import keys
-from pinned_requests.core.der import MAX_SIZE
+from pinned_requests.core.der import MAX_SIZE, parts_of_certificate, spki_of_certificate
 from pinned_requests.core.keys import pem_blocks, spki_of_csr, spki_of_private_key, spki_of_public_key
-from pinned_requests.core.spki import parts_of_certificate, spki_of_certificate
 from pinned_requests.core.x509_name import name_as_text
 from pinned_requests.testing import Authority, generate_key
 
