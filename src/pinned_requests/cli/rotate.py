@@ -18,7 +18,7 @@ from pinned_requests.cli.output import (
     show_table,
     write,
 )
-from pinned_requests.core.host import HostPattern
+from pinned_requests.core.host import HostPattern, spell_host
 from pinned_requests.core.text import escape
 from pinned_requests.editing import changes
 from pinned_requests.editing.backup import csr_path, key_path, make_backup_key
@@ -254,8 +254,7 @@ def _command_line(name: str, place: Place) -> str:
         words.append("--insecure")
     if name != "repin":
         for target, addresses in route.connect_to.items():
-            places = (f"[{each}]" if ":" in each else each for each in addresses)
-            words += [word for each in places for word in ("--connect-to", f"{target}:{each}")]
+            words += [word for each in addresses for word in ("--connect-to", f"{target}:{spell_host(each)}")]
     return escape(shlex.join(["pinned-requests", *words]), MAX_SENTENCE)
 
 

@@ -99,7 +99,7 @@ def is_address(host: str) -> bool:
     return ":" in host or _ipv4(host) is not None
 
 
-def spell_host(host: str, port: int | None) -> str:
+def spell_host(host: str, port: int | None = None) -> str:
     """Return a host and its port, if it has one, as in a URL: an IPv6 address in brackets (RFC 3986 §3.2.2)."""
     return (f"[{host}]" if ":" in host else host) + ("" if port is None else f":{port}")
 

@@ -431,8 +431,8 @@ def test_the_pin_of_a_whole_certificate(made: dict[str, Any], forms: dict[str, l
 
 
 @pytest.mark.parametrize("make", [Pin.fingerprint, Pin.from_certificate])
-def test_a_certificate_in_what_is_none_is_not_read(make: Callable[[Any], Pin], made: dict[str, Any]) -> None:
-    """PEM is unwrapped once: what is in it is DER."""
+def test_pem_inside_pem_is_refused(make: Callable[[Any], Pin], made: dict[str, Any]) -> None:
+    """PEM is unwrapped once, and its content is read as DER."""
     inner = made["certificate"].public_bytes(serialization.Encoding.PEM)
     outer = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(b"junk\n" + inner) + b"-----END CERTIFICATE-----\n"
     with pytest.raises(PinFormatError):
@@ -453,7 +453,7 @@ class _Broken:
 
 
 class _KeyLike(bytes):
-    """Looks like an object of a private key, and has no public one."""
+    """Looks like the object of a private key, without its methods."""
 
     private_bytes = None
 

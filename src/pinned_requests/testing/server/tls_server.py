@@ -14,6 +14,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
+from pinned_requests.core.host import spell_host
 from pinned_requests.testing.clock import steady
 from pinned_requests.testing.server.connection import Connection, ConnectionRecord, Face, Service, Tally, is_ready
 from pinned_requests.testing.server.http_exchange import Handler, respond
@@ -192,8 +193,7 @@ class TLSServer:
         Raises:
             RuntimeError: the server has not been started.
         """
-        bracketed = f"[{host}]" if ":" in host else host
-        return f"{self.scheme}://{bracketed}:{self.port}{path}"
+        return f"{self.scheme}://{spell_host(host, self.port)}{path}"
 
     @property
     def credential(self) -> Credential | None:
