@@ -1,4 +1,4 @@
-"""`ssl` socket or object → certificates in DER. All that differs between versions of Python is in this file.
+"""`ssl` socket or object → the chain that OpenSSL verified. What differs between versions of Python is in this file.
 
 Rules for the next maintainer:
 

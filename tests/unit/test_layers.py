@@ -31,6 +31,7 @@ ROOMS = (
     "policy_store",
     "reporting",
     "enforcement",
+    "ssl_chain",
     "tls",
     "transport",
     "sources",

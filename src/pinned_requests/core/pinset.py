@@ -138,7 +138,8 @@ class PinSet(Value):
         """
         if isinstance(value, PinSet):
             return value
-        if type(value) is dict or isinstance(value, Mapping):
+        # The usual types come first: `isinstance()` with an abstract class is slow.
+        if type(value) is dict or (type(value) is not list and isinstance(value, Mapping)):
             given = known_fields("field of a pin set", value, _FIELDS)
             return cls(is_exempt=given.pop("exempt", False), **given)
         return cls(value)
@@ -200,8 +201,7 @@ def read_pins(name: str, value: object) -> tuple[Pin, ...]:
     """
     if type(value) is tuple and not value:
         return ()
-    # A list, as in a file, comes first: `isinstance()` with an abstract class is slow.
-    if type(value) is not list:
+    if type(value) is not list:  # as in `PinSet.of()`
         if isinstance(value, (Pin, str, Mapping)):
             value = (value,)
         elif isinstance(value, bytes) or not isinstance(value, Iterable):

@@ -12,12 +12,13 @@ Rules for the next maintainer:
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pinned_requests.core.chain import Chain
 from pinned_requests.core.errors import PolicyError
 from pinned_requests.core.host import normalize_host
 from pinned_requests.core.text import exact, show
+from pinned_requests.core.value import Value, put
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -52,7 +53,7 @@ _NO_VIOLATION = frozenset((Outcome.MATCH, Outcome.UNPINNED, Outcome.EXEMPT, Outc
 _WITHOUT_PINS = frozenset((Outcome.UNPINNED, Outcome.EXEMPT))
 
 
-class Verdict(NamedTuple):
+class Verdict(Value):
     """The decision about a connection.
 
     Attributes:
@@ -75,8 +76,31 @@ class Verdict(NamedTuple):
     pattern: str | None
     pins: PinSet | None
     chain: Chain
-    pin: Pin | None = None
-    depth: int | None = None
+    pin: Pin | None
+    depth: int | None
+    __slots__ = tuple(__annotations__)
+
+    def __init__(  # noqa: PLR0913, PLR0917  one argument a field
+        self,
+        outcome: Outcome,
+        is_allowed: bool,  # noqa: FBT001  a field
+        host: str,
+        port: int | None,
+        pattern: str | None,
+        pins: PinSet | None,
+        chain: Chain,
+        pin: Pin | None = None,
+        depth: int | None = None,
+    ) -> None:
+        put(self, "outcome", outcome)
+        put(self, "is_allowed", is_allowed)
+        put(self, "host", host)
+        put(self, "port", port)
+        put(self, "pattern", pattern)
+        put(self, "pins", pins)
+        put(self, "chain", chain)
+        put(self, "pin", pin)
+        put(self, "depth", depth)
 
     @property
     def is_violation(self) -> bool:

@@ -25,7 +25,7 @@ from pinned_requests.core.verdict import REFUSED, Outcome, Verdict
 from pinned_requests.enforcement.guard import Refusal
 from pinned_requests.enforcement.notification import logger
 from pinned_requests.policy_store import SETTLED
-from pinned_requests.tls.chain import served_chain, verified_chain
+from pinned_requests.ssl_chain import served_chain, verified_chain
 from pinned_requests.tls.errors import tls_error
 
 if TYPE_CHECKING:

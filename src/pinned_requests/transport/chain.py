@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from urllib3.util.ssltransport import SSLTransport
 
+from pinned_requests import ssl_chain
 from pinned_requests.core.chain import RawChain
-from pinned_requests.tls import chain as ssl_chain
 
 if TYPE_CHECKING:
     from pinned_requests.core.chain import Chain

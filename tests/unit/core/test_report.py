@@ -289,7 +289,7 @@ def test_a_report_holds_nothing_of_the_request() -> None:
     """Verdict, date, served chain and two things of the policy: no place for a path, query, header or body."""
     violation = report(PINS, VERIFIED)
     assert violation._fields() == (violation.verdict, NOW, (), None, None)
-    assert Verdict._fields == ("outcome", "is_allowed", "host", "port", "pattern", "pins", "chain", "pin", "depth")
+    assert Verdict.__slots__ == ("outcome", "is_allowed", "host", "port", "pattern", "pins", "chain", "pin", "depth")
 
 
 def test_repr() -> None:

@@ -91,7 +91,8 @@ def test_no_match(chain: Chain, report_only: bool) -> None:  # noqa: FBT001 - py
 def test_the_first_match_from_the_leaf_is_named_and_a_key_before_a_certificate() -> None:
     """Depth and pin are those nearest to the leaf."""
     pins = PinSet([key(2), certificate_pin(1), key(1)])
-    assert (key(1), 1) == decide(pins, VERIFIED)[-2:]
+    found = decide(pins, VERIFIED)
+    assert (key(1), 1) == (found.pin, found.depth)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +189,7 @@ def test_expiry(
     elif on_expiry == "unpin":
         assert verdict(Outcome.EXPIRED, chain.is_verified, pins, chain) == result
     else:
-        assert result[:3] == (Outcome.EXPIRED, False, HOST)
+        assert (result.outcome, result.is_allowed, result.host) == (Outcome.EXPIRED, False, HOST)
         assert result.is_violation
 
 
@@ -211,7 +212,7 @@ def test_exempt(scheme: str, chain: Chain, unpinned_hosts: UnpinnedHosts) -> Non
     """An exempt host is allowed with any chain, as in requests."""
     policy = PinPolicy({"**.example.com": [key(0), key(1)], HOST: PinSet.exempt()}, unpinned_hosts=unpinned_hosts)
     for result in (evaluate(policy, HOST, chain, NOW), admit(policy, scheme, HOST, None, NOW)):
-        assert (Outcome.EXEMPT, True, HOST, None, HOST, PinSet.exempt()) == result[:6]
+        assert (Outcome.EXEMPT, True, HOST, None, HOST, PinSet.exempt()) == result._fields()[:6]
         assert not result.is_violation
 
 
@@ -221,8 +222,8 @@ def test_unpinned(chain: Chain) -> None:
     pinned = {"other.example": [key(0), key(1)]}
     blocked = evaluate(PinPolicy(pinned), HOST, chain, NOW)
     allowed = evaluate(PinPolicy(pinned, unpinned_hosts="allow"), HOST, chain, NOW)
-    assert blocked[:6] == (Outcome.UNPINNED_HOST, False, HOST, None, None, None)
-    assert allowed[:6] == (Outcome.UNPINNED, True, HOST, None, None, None)
+    assert blocked._fields()[:6] == (Outcome.UNPINNED_HOST, False, HOST, None, None, None)
+    assert allowed._fields()[:6] == (Outcome.UNPINNED, True, HOST, None, None, None)
     assert blocked.is_violation
     assert not allowed.is_violation
 
@@ -235,7 +236,7 @@ def test_a_host_without_a_form_is_refused(host: Any, unpinned_hosts: UnpinnedHos
     """Never unpinned, and never another error, for any type."""
     policy = PinPolicy({HOST: [key(0), key(1)]}, unpinned_hosts=unpinned_hosts)
     result = evaluate(policy, host, VERIFIED, NOW)
-    assert result[:2] == (Outcome.UNPINNED_HOST, False)
+    assert result._fields()[:2] == (Outcome.UNPINNED_HOST, False)
     assert (host if isinstance(host, str) else result.host) == result.host
     assert isinstance(result.host, str)
 
@@ -244,7 +245,7 @@ def test_a_host_without_a_form_is_refused(host: Any, unpinned_hosts: UnpinnedHos
 def test_a_port_of_the_wrong_type_is_refused(port: Any) -> None:
     """It would match no pattern with a port, and the pinned host pass for unpinned."""
     policy = PinPolicy({f"{HOST}:443": [key(0), key(1)], f"{HOST}:1": [key(0), key(1)]}, unpinned_hosts="allow")
-    assert evaluate(policy, HOST, VERIFIED, NOW, port=port)[:2] == (Outcome.UNPINNED_HOST, False)
+    assert evaluate(policy, HOST, VERIFIED, NOW, port=port)._fields()[:2] == (Outcome.UNPINNED_HOST, False)
     assert Outcome.MATCH is evaluate(policy, HOST, VERIFIED, NOW, port=443).outcome
     assert Outcome.UNPINNED is evaluate(policy, HOST, VERIFIED, NOW, port=444).outcome
 
@@ -272,7 +273,7 @@ def test_what_is_decided_before_the_connection(
     """What needs no chain; until there is one, nothing pinned is allowed."""
     policy = PinPolicy({HOST: PinSet([key(0), key(1)], **options)})
     result = admit(policy, scheme, host, 443, NOW)
-    assert (outcome, False, host, 443) == result[:4]
+    assert (outcome, False, host, 443) == result._fields()[:4]
     assert result.is_violation is (outcome is not Outcome.UNDECIDED)
 
 

@@ -29,8 +29,8 @@ NOW = dt.datetime(2026, 11, 22, tzinfo=dt.UTC)
 def error_of(outcome: Outcome = Outcome.MISMATCH) -> Any:
     """Make the error of a refusal."""
     policy = PinPolicy({"api.example.com": [PIN, BACKUP]})
-    verdict = evaluate(policy, "api.example.com", Chain.missing("of the test"), NOW, port=443)
-    return tls_error(ViolationReport(Verdict(outcome, False, *verdict[2:]), NOW))  # noqa: FBT003  a field
+    _, _, *seen = evaluate(policy, "api.example.com", Chain.missing("of the test"), NOW, port=443)._fields()
+    return tls_error(ViolationReport(Verdict(outcome, False, *seen), NOW))  # noqa: FBT003  a field
 
 
 @pytest.mark.parametrize("outcome", ERRORS)
