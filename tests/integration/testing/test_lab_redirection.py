@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import ssl
@@ -55,6 +56,7 @@ def traces() -> dict[str, object]:
     gone_soon = time.monotonic() + 5
     while not AT_REST.issuperset(threads := visitors()) and time.monotonic() < gone_soon:
         time.sleep(0.01)  # those of other libraries end by themselves
+    gc.collect()  # descriptors that earlier tests have left to it
     names = ("getaddrinfo", "gethostbyname", "gethostbyname_ex")
     return {
         "socket": {name: getattr(socket, name) for name in names},
