@@ -161,7 +161,7 @@ def clients(session: nox.Session) -> None:
 @nox.session
 def benchmarks(session: nox.Session) -> None:
     """Measure against other clients; `nox -s benchmarks -- --only kept-alive` takes a minute, all of it an hour."""
-    install(session, ".[testing]", groups=("bench",))  # as users do: a path to src/ takes longer to search
+    install(session, ".[cli,testing]", groups=("bench",))  # as users do: a path to src/ takes longer to search
     session.run("python", "-m", "benchmarks", *(session.posargs or ("--quick",)))
 
 

@@ -9,7 +9,6 @@ Rules for the next maintainer:
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -51,9 +50,12 @@ def _send(  # noqa: PLR0913, PLR0917  requests' signature, behind two arguments 
 ) -> Response:
     """Send a request by `send`, found on the adapter; see `PinnedHTTPAdapter.send()`."""
     verify = checked_verify(adapter.pinned_by, verify, cert)
+    settings = {"stream": stream, "timeout": timeout, "verify": verify, "cert": cert, "proxies": proxies, **others}
     try:
-        with nullcontext() if _is_ours(adapter) else _of_others(adapter, request.url).sending(adapter, send, request):
-            return send(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies, **others)
+        if _is_ours(adapter):
+            return send(request, **settings)
+        with _of_others(adapter, request.url).sending(adapter, send, request):
+            return send(request, **settings)
     except RequestsConnectionError as error:
         refusal = error if isinstance(error, PinningError) else next(iter(error.args), None)
         if not isinstance(refusal, PinningError):
