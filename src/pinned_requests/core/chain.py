@@ -145,14 +145,14 @@ def see_certificate(der: bytes) -> SeenCertificate:
 
 @lru_cache(maxsize=512)  # certificates of some 2 kB; bounded because peers choose them
 def _see(der: bytes) -> SeenCertificate:
-    parts = parts_of_certificate(der)
-    spki_pin = Pin("spki", hashlib.sha256(parts.spki).digest())
+    issuer, subject, spki = parts_of_certificate(der)
+    spki_pin = Pin("spki", hashlib.sha256(spki).digest())
     certificate_pin = Pin("cert", hashlib.sha256(der).digest())
     return SeenCertificate(
-        subject=name_as_text(parts.subject),
+        subject=name_as_text(subject),
         spki_pin=spki_pin,
         certificate_pin=certificate_pin,
         pins=frozenset((spki_pin, certificate_pin)),
-        is_self_issued=parts.subject == parts.issuer,
+        is_self_issued=subject == issuer,
         der=der,
     )

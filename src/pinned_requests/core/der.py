@@ -120,19 +120,8 @@ def bounded(data: bytes) -> bytes:
     return data
 
 
-class CertificateParts:
-    """Three fields of a certificate, each as its unchanged DER bytes with tag and length."""
-
-    __slots__ = ("issuer", "spki", "subject")
-
-    def __init__(self, issuer: bytes, subject: bytes, spki: bytes) -> None:
-        self.issuer = issuer
-        self.subject = subject
-        self.spki = spki
-
-
-def parts_of_certificate(der: bytes) -> CertificateParts:
-    """Return issuer, subject and SPKI of an X.509 certificate in DER (RFC 5280 §4.1).
+def parts_of_certificate(der: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return issuer, subject and SPKI of an X.509 certificate in DER (RFC 5280 §4.1), with their tags and lengths.
 
     Raises:
         PinFormatError: `der` is not one certificate in strict DER.
@@ -146,7 +135,7 @@ def parts_of_certificate(der: bytes) -> CertificateParts:
     )
     if version is not NOTHING:
         fields(version.content, INTEGER)
-    return CertificateParts(issuer.whole, subject.whole, checked_spki(spki))
+    return issuer.whole, subject.whole, checked_spki(spki)
 
 
 def spki_of_certificate(der: bytes) -> bytes:
@@ -155,7 +144,8 @@ def spki_of_certificate(der: bytes) -> bytes:
     Raises:
         PinFormatError: `der` is not one certificate in strict DER.
     """
-    return parts_of_certificate(der).spki
+    _issuer, _subject, spki = parts_of_certificate(der)
+    return spki
 
 
 def checked_spki(element: Element) -> bytes:

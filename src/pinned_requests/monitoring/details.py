@@ -53,8 +53,7 @@ def details_of(found: FoundKey) -> Details:
     """Return the details of what a file held."""
     subject = issuer = not_before = not_after = certificate_pin = None
     if found.kind == "certificate":
-        parts = parts_of_certificate(found.der)
-        subject, issuer = name_as_text(parts.subject), name_as_text(parts.issuer)
+        issuer, subject = map(name_as_text, parts_of_certificate(found.der)[:2])
         not_before, not_after = validity(found.der)
         certificate_pin = Pin("cert", hashlib.sha256(found.der).digest())
     elif found.kind == "certification request":

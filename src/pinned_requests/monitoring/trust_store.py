@@ -60,7 +60,7 @@ class TrustStore:
         """Yield the certificates of the store above another, by their names alone, each once."""
         waiting, seen = [certificate], {certificate}
         while waiting:
-            name = parts_of_certificate(waiting.pop().der).issuer
+            name, *_ = parts_of_certificate(waiting.pop().der)
             for issuer in map(see_certificate, self._content.by_name.get(name, ())):
                 if issuer not in seen:
                     seen.add(issuer)
@@ -80,10 +80,10 @@ class TrustStore:
         by_name: dict[bytes, list[bytes]] = {}
         for der in {der: None for path in sorted(self.paths) for der in _certificates_in(path)}:  # many are in both
             with suppress(PinFormatError):
-                parts = parts_of_certificate(der)  # and nothing more: hundreds are there, and few are asked for
-                by_pin[Pin("spki", hashlib.sha256(parts.spki).digest())] = der
+                _issuer, subject, spki = parts_of_certificate(der)  # and no more: of hundreds, few are asked for
+                by_pin[Pin("spki", hashlib.sha256(spki).digest())] = der
                 by_pin[Pin("cert", hashlib.sha256(der).digest())] = der
-                by_name.setdefault(parts.subject, []).append(der)
+                by_name.setdefault(subject, []).append(der)
         return _Content(by_pin, by_name)
 
 
