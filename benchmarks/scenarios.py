@@ -30,6 +30,7 @@ SHARED_CONTEXT = ("requests, shared context", "pinned_requests", "ssl and http.c
 OF_REQUESTS = ("requests", *SHARED_CONTEXT)
 OF_URLLIB3 = ("urllib3", "PinnedPoolManager")
 LIVE_SESSIONS = 1_000
+MORE = 5  # rounds of whole processes for one of requests: their times scatter more than what is to be seen
 MILLI, MICRO, MEGA = 1e3, 1e6, 1e-6  # so many ms and µs in a second, MB in a byte
 
 # In a fresh interpreter: what a program does for its first request.
@@ -93,7 +94,8 @@ def in_fresh_processes(target: Target, rounds: int, wanted: Wanted) -> Iterable[
     arguments = (target.url, target.bundle, str(Pin.from_certificate(target.leaf)), OTHER_PIN)
     first = "first request of a fresh process"
     if wanted(first):
-        spent = processes({name: ARGUMENTS + code for name, code in FIRST_REQUEST.items()}, rounds, arguments)
+        codes = {name: ARGUMENTS + code for name, code in FIRST_REQUEST.items()}
+        spent = processes(codes, MORE * rounds, arguments)
         seconds = {name: [one.seconds for one in all_] for name, all_ in spent.items()}
         memory = {name: [one.memory for one in all_] for name, all_ in spent.items()}
         yield Scenario(f"{first}, wall time", "ms", figures(seconds, MILLI))
