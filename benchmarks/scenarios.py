@@ -30,7 +30,6 @@ SHARED_CONTEXT = ("requests, shared context", "pinned_requests", "ssl and http.c
 OF_REQUESTS = ("requests", *SHARED_CONTEXT)
 OF_URLLIB3 = ("urllib3", "PinnedPoolManager")
 LIVE_SESSIONS = 1_000
-MORE = 5  # rounds of whole processes for one of requests: their times scatter more than what is to be seen
 MILLI, MICRO, MEGA = 1e3, 1e6, 1e-6  # so many ms and µs in a second, MB in a byte
 
 # In a fresh interpreter: what a program does for its first request.
@@ -95,7 +94,7 @@ def in_fresh_processes(target: Target, rounds: int, wanted: Wanted) -> Iterable[
     first = "first request of a fresh process"
     if wanted(first):
         codes = {name: ARGUMENTS + code for name, code in FIRST_REQUEST.items()}
-        spent = processes(codes, MORE * rounds, arguments)
+        spent = processes(codes, rounds * 5, arguments)  # one process differs from the next by more than they do
         seconds = {name: [one.seconds for one in all_] for name, all_ in spent.items()}
         memory = {name: [one.memory for one in all_] for name, all_ in spent.items()}
         yield Scenario(f"{first}, wall time", "ms", figures(seconds, MILLI))

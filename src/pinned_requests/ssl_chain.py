@@ -1,4 +1,4 @@
-"""`ssl` socket or object → the chain that OpenSSL verified. What differs between versions of Python is in this file.
+"""`ssl` socket or object → its certificates: the chain that OpenSSL verified, and what the peer sent.
 
 Rules for the next maintainer:
 

@@ -1,4 +1,4 @@
-"""What the strict reader of DER says of what it refuses. `test_spki.py` shows what it accepts and refuses."""
+"""What the strict reader of DER says of what it refuses. `test_keys.py` shows what it accepts and refuses."""
 
 from __future__ import annotations
 
