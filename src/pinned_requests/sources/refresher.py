@@ -332,6 +332,11 @@ class _Bell(threading.Condition):
         super().__init__(threading.RLock())
         self._is_rung = self._is_over = False
 
+    def notify_all(self) -> None:
+        # Where a signal handler does the same in the middle of it, all have been notified, and it finds none.
+        with contextlib.suppress(IndexError):
+            super().notify_all()
+
     def ring(self) -> None:
         self._is_rung = True
         self.notify_all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import datetime as dt
 import hashlib
@@ -400,6 +401,33 @@ def test_a_failed_load_is_followed_by_the_one_that_was_asked_for(
     handled(stores[0].refresh)
     stores[0].refresh()
     assert stores[0].current is NEW
+
+
+class Interrupted(collections.deque[Any]):
+    """What waits for a bell; as soon as it is known that something does, a signal handler rings."""
+
+    def __init__(self, bell: Any) -> None:
+        super().__init__(bell._waiters)
+        self.handle = bell.ring
+
+    def __bool__(self) -> bool:
+        is_waiting = len(self) > 0
+        if is_waiting and (handle := self.handle) is not None:
+            self.handle = None
+            handle()
+        return is_waiting
+
+
+def test_a_signal_in_the_middle_of_a_notification() -> None:
+    """The end of a look notifies those who wait for it; where a handler has done that meanwhile, none is left."""
+    bell: Any = refresher._Bell()
+    waiting = threading.Lock()  # as `Condition.wait()` makes one
+    waiting.acquire()
+    bell._waiters.append(waiting)
+    bell._waiters = Interrupted(bell)
+    with bell:
+        bell.ring()
+    assert not waiting.locked()
 
 
 SIGNALS = """
