@@ -94,7 +94,7 @@ def in_fresh_processes(target: Target, rounds: int, wanted: Wanted) -> Iterable[
     first = "first request of a fresh process"
     if wanted(first):
         codes = {name: ARGUMENTS + code for name, code in FIRST_REQUEST.items()}
-        spent = processes(codes, rounds * 5, arguments)  # one process differs from the next by more than they do
+        spent = processes(codes, rounds * 5, arguments)  # processes scatter by more than the two differ
         seconds = {name: [one.seconds for one in all_] for name, all_ in spent.items()}
         memory = {name: [one.memory for one in all_] for name, all_ in spent.items()}
         yield Scenario(f"{first}, wall time", "ms", figures(seconds, MILLI))

@@ -11,10 +11,12 @@ from __future__ import annotations
 import _ssl
 from typing import TYPE_CHECKING, Any
 
-from pinned_requests.core.chain import Chain, RawChain, read_chain
+from pinned_requests.core.chain import RawChain
 
 if TYPE_CHECKING:
     import ssl
+
+    from pinned_requests.core.chain import Chain
 
 RESUMED = "the TLS session was resumed, without a certificate"
 
@@ -39,28 +41,17 @@ def verified_chain(tls: ssl.SSLSocket | ssl.SSLObject | Any, *, is_verified: boo
     Returns:
         The chain. It is missing, with the reason, before a handshake, after `close()`, and on a resumed session.
     """
-    certificates = _verified(tls)
-    if isinstance(certificates, str):
-        return Chain.missing(certificates)
-    return read_chain(certificates, is_verified)
+    return raw_chain(tls, is_verified=is_verified).read()
 
 
 def raw_chain(tls: ssl.SSLSocket | ssl.SSLObject | Any, *, is_verified: bool) -> RawChain:
     """Return the same, not read."""
-    certificates = _verified(tls)
-    if isinstance(certificates, str):
-        return RawChain((), unavailable=certificates)
-    return RawChain(certificates, is_verified)
-
-
-def _verified(tls: Any) -> tuple[bytes, ...] | str:
-    """Return the certificates, or why there are none."""
     if tls.session_reused:
-        return RESUMED
+        return RawChain((), unavailable=RESUMED)
     try:
-        return _certificates(tls, "get_verified_chain")
+        return RawChain(_certificates(tls, "get_verified_chain"), is_verified)
     except (AttributeError, ValueError, OSError):  # closed, or no handshake yet
-        return "the TLS connection is closed"
+        return RawChain((), unavailable="the TLS connection is closed")
 
 
 def served_chain(tls: ssl.SSLSocket | ssl.SSLObject | Any) -> tuple[bytes, ...]:
